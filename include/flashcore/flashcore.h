@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * flashcore: fused scaled-dot-product attention on NVIDIA GPUs, through the CUDA driver alone.
+ *
+ *     O = softmax(scale * Q.K^T + mask) . V          LSE = log(sum(exp(scale * Q.K^T + mask)))
+ *
+ * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams.
+ * It needs no CUDA header: a device address is a uint64_t, a stream is the CUstream passed as void *.
+ *
+ *     flashcore_context context = NULL;
+ *     flashcore_error error = FLASHCORE_ERROR_INIT;
+ *     flashcore_context_create(NULL, &context, &error);              -- first usable GPU, else the CPU; the context says which
+ *     flashcore_attention_args args = FLASHCORE_ATTENTION_ARGS_INIT;
+ *     args.batch = 1; args.heads_q = 8; args.seqlen_q = 512; args.seqlen_kv = 512; args.head_dim = 64;
+ *     args.query.dtype = FLASHCORE_DTYPE_FLOAT16;
+ *     args.query.data = q; args.key.data = k; args.value.data = v; args.output.data = o;
+ *     if (flashcore_attention_fwd(context, &args, stream, &error) != FLASHCORE_OK) puts(error.message);
+ *     flashcore_context_destroy(context);
+ *
+ * Manners
+ *   - Every function returns a flashcore_status, except getters that cannot fail. The library never prints, exits or aborts.
+ *   - `error` may be NULL. It belongs to the caller and is written only when the status is not FLASHCORE_OK.
+ *   - In every struct and every enumeration zero means "the default".
+ *   - Structs that may grow begin with struct_size. A larger struct than this library knows is accepted when the unknown
+ *     tail is zero; a smaller one than version 1 is refused. The structs hold no host pointers.
+ *   - On any status but FLASHCORE_OK the output tensors are as they were, except CUDA_ERROR and CONTEXT_LOST,
+ *     which may come from work that had begun.
+ *   - Threads: every function may be called from many threads at once on one context, except the destroy functions,
+ *     which need the object for themselves. Any CUDA context may be current; it is current again when the call returns.
+ *   - After fork() the child gets FLASHCORE_FORKED from every call on an inherited context of a GPU.
+ */
+#ifndef FLASHCORE_H
+#define FLASHCORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "flashcore_status.h"
+#include "flashcore_version.h"
+
+#if defined(__GNUC__)
+#define FLASHCORE_API __attribute__((visibility("default")))
+#define FLASHCORE_NODISCARD __attribute__((warn_unused_result))
+#else
+#define FLASHCORE_API
+#define FLASHCORE_NODISCARD
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Version, statuses, errors                                                                                          */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+/* The version of the loaded library as FLASHCORE_VERSION of the header it was built with. Cannot fail. */
+FLASHCORE_API uint32_t flashcore_version(void);
+
+/* "INVALID_ARGUMENT" and the like; "UNKNOWN" for a number that is no status. Static storage. Cannot fail. */
+FLASHCORE_API const char *flashcore_status_name(flashcore_status status);
+
+/* One English sentence about the status. Static storage. Cannot fail. */
+FLASHCORE_API const char *flashcore_status_sentence(flashcore_status status);
+
+/* What went wrong, in the caller's own memory, so that no thread or goroutine ever sees another's error. */
+typedef struct flashcore_error {
+  uint32_t struct_size;    /* sizeof(flashcore_error); a smaller value than version 1's makes every call INVALID_ARGUMENT */
+  flashcore_status status; /* the status that the call returned */
+  int32_t driver_code;     /* CUresult or nvrtcResult behind it, 0 where there is none */
+  int32_t reserved;        /* 0 */
+  char field[64];          /* the argument at fault ("key.stride[1]"), empty where there is none */
+  char message[1024];      /* a sentence: what was given, what is allowed, what to do next; zero-terminated UTF-8 */
+} flashcore_error;
+#ifdef __cplusplus
+#define FLASHCORE_ERROR_INIT {sizeof(flashcore_error), 0, 0, 0, {0}, {0}}
+#else
+#define FLASHCORE_ERROR_INIT {.struct_size = sizeof(flashcore_error)}
+#endif
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Devices and contexts                                                                                               */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+enum {
+  FLASHCORE_DEVICE_AUTO = 0, /* the first usable GPU, else the CPU */
+  FLASHCORE_DEVICE_CPU = 1,  /* host memory, computed by the library's own threads */
+  FLASHCORE_DEVICE_CUDA = 2  /* a CUDA device, or an error; a GPU context never computes on the CPU */
+};
+
+typedef struct flashcore_device_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t kind;         /* FLASHCORE_DEVICE_CPU or _CUDA */
+  int32_t ordinal;      /* CUDA device ordinal; 0 for the CPU */
+  int32_t arch;         /* 89 for compute capability 8.9; 0 for the CPU */
+  int32_t multiprocessors;                      /* SMs; worker threads for the CPU */
+  int32_t shared_memory_per_block_optin_bytes;  /* what one thread block may use after the opt-in; 0 for the CPU */
+  int64_t memory_bytes;                         /* total device memory; 0 for the CPU */
+  int32_t driver_version;                       /* 13000 for CUDA 13.0; 0 for the CPU */
+  int32_t reserved;                             /* 0 */
+  char name[128];
+} flashcore_device_info;
+
+/* Number of CUDA devices, 0 where there is no driver or no device; why is in `error`, with status OK. Calls cuInit. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error);
+
+/* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; NO_DRIVER, NO_DEVICE, DRIVER_TOO_OLD. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_info *info,
+                                                                             flashcore_error *error);
+
+typedef struct flashcore_context_s *flashcore_context; /* one device, its loaded kernels and its remembered plans */
+
+enum {
+  FLASHCORE_CACHE_DEFAULT = 0,    /* the environment variable FLASHCORE_CACHE, else read and write */
+  FLASHCORE_CACHE_READ_WRITE = 1, /* compiled modules are kept for the next process */
+  FLASHCORE_CACHE_READ_ONLY = 2,  /* existing entries are used, none is written */
+  FLASHCORE_CACHE_OFF = 3         /* the user cache is neither read nor written */
+};
+
+enum {
+  FLASHCORE_JIT_DEFAULT = 0, /* the environment variable FLASHCORE_JIT, else allowed */
+  FLASHCORE_JIT_ALLOWED = 1, /* NVRTC compiles what no cache holds */
+  FLASHCORE_JIT_FORBIDDEN = 2 /* a module that no cache holds is COMPILER_UNAVAILABLE */
+};
+
+typedef struct flashcore_context_options {
+  uint32_t struct_size;
+  int32_t device_kind;        /* FLASHCORE_DEVICE_* */
+  int32_t device_ordinal;     /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA */
+  int32_t cpu_threads;        /* worker threads of the CPU device; 0: all that the process may run on */
+  int32_t cache_mode;         /* FLASHCORE_CACHE_* */
+  int32_t jit_mode;           /* FLASHCORE_JIT_* */
+  char cache_directory[1024]; /* user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
+  char module_path[1024];     /* read-only module folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped ones */
+  char nvrtc_library[1024];   /* path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places */
+} flashcore_context_options;
+#ifdef __cplusplus
+#define FLASHCORE_CONTEXT_OPTIONS_INIT {sizeof(flashcore_context_options), 0, 0, 0, 0, 0, {0}, {0}, {0}}
+#else
+#define FLASHCORE_CONTEXT_OPTIONS_INIT {.struct_size = sizeof(flashcore_context_options)}
+#endif
+
+/* Open a device. `options` may be NULL: all defaults. On a GPU the current CUDA context is borrowed if it belongs to
+ * the device, else the device's primary context is retained; no context is ever created. *context is owned by the caller.
+ * INVALID_ARGUMENT, NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY, OUT_OF_HOST_MEMORY, CUDA_ERROR, FORKED. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_create(const flashcore_context_options *options,
+                                                                            flashcore_context *context, flashcore_error *error);
+
+/* Unload the context's modules and free it. NULL is accepted. Work that was launched must have finished.
+ * Buffers, streams and events made through the context must be freed before it. */
+FLASHCORE_API void flashcore_context_destroy(flashcore_context context);
+
+/* What a context is and what its module cache did so far. */
+typedef struct flashcore_context_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t nvrtc_version; /* 13000 for NVRTC 13.0; 0: not loaded (not needed so far) */
+  flashcore_device_info device; /* its struct_size is set by the library */
+  char device_reason[512];      /* why this device: "first usable GPU", or why AUTO found no GPU */
+  char cache_directory[1024];   /* user cache in use; empty where it is off */
+  char cache_warning[512];      /* the last trouble with the cache, which never makes a call fail; empty: none */
+  int64_t modules_from_process; /* lookups that found the module loaded */
+  int64_t modules_from_shipped; /* loaded from the shipped or configured read-only folders */
+  int64_t modules_from_user_cache;
+  int64_t modules_compiled;     /* compiled by NVRTC */
+  int64_t cache_rejected;       /* entries found but refused by a check; each was a miss */
+  int64_t cache_write_failures; /* compiled modules that could not be kept */
+  int64_t compile_us;           /* time spent in NVRTC */
+} flashcore_context_info;
+
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_describe(flashcore_context context,
+                                                                              flashcore_context_info *info,
+                                                                              flashcore_error *error);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Attention                                                                                                          */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+enum {
+  FLASHCORE_DTYPE_DEFAULT = 0, /* of key, value, output: the query's; of lse: float32; refused for the query */
+  FLASHCORE_DTYPE_FLOAT16 = 1,
+  FLASHCORE_DTYPE_BFLOAT16 = 2,
+  FLASHCORE_DTYPE_FLOAT32 = 3,
+  FLASHCORE_DTYPE_FLOAT8_E4M3 = 4,
+  FLASHCORE_DTYPE_FLOAT8_E5M2 = 5,
+  FLASHCORE_DTYPE_INT32 = 6,
+  FLASHCORE_DTYPE_INT64 = 7
+};
+
+enum {
+  FLASHCORE_CAUSAL_NONE = 0,
+  FLASHCORE_CAUSAL_TOP_LEFT = 1,    /* key j is visible to query i when j <= i (PyTorch's is_causal) */
+  FLASHCORE_CAUSAL_BOTTOM_RIGHT = 2 /* key j is visible to query i when j <= i + seqlen_kv - seqlen_q (FlashAttention) */
+};
+
+enum {
+  FLASHCORE_LSE_NATURAL = 0, /* natural logarithm */
+  FLASHCORE_LSE_BASE2 = 1    /* logarithm to base 2 */
+};
+
+/* Bits of flashcore_attention_args.flags. */
+enum {
+  FLASHCORE_FLAG_SOFTMAX_SCALE = 1,   /* softmax_scale is set; without the bit it is 1/sqrt(head_dim) */
+  FLASHCORE_FLAG_WINDOW_LEFT = 2,     /* window_left is set; without the bit the window is open to the left */
+  FLASHCORE_FLAG_WINDOW_RIGHT = 4,    /* window_right is set; without the bit the window is open to the right */
+  FLASHCORE_FLAG_BATCH_INVARIANT = 8, /* a row's bits must not depend on the batch or on the other rows */
+  FLASHCORE_FLAG_ROTARY_INTERLEAVED = 16 /* rotary pairs are neighbours (2i, 2i+1), not halves */
+};
+
+/* Up to four-dimensional data on the context's device. Strides count elements, in the order batch, sequence, head, head
+ * dimension; all four zero means contiguous in the order that the field states. A batch, sequence or head stride of
+ * inputs may be zero (the same data for every index). Strides are never negative. The last one is 1 (or all are 0). */
+typedef struct flashcore_tensor {
+  uint64_t data;     /* address of element [0,0,0,0]; 0 means absent */
+  int32_t dtype;     /* FLASHCORE_DTYPE_* */
+  int32_t reserved;  /* 0 */
+  int64_t stride[4]; /* elements: [batch, sequence, head, head dimension] */
+} flashcore_tensor;
+
+/* One attention. Only the fields of the first three blocks are needed; a field that this build cannot serve must be 0,
+ * else the call is UNSUPPORTED and error->field names it: nothing is ever ignored. */
+typedef struct flashcore_attention_args {
+  uint32_t struct_size;
+  uint32_t flags; /* FLASHCORE_FLAG_* */
+
+  /* Sizes. batch, seqlen_q and seqlen_kv may be 0: an empty output, or rows that see no key (output 0, LSE -inf). */
+  int64_t batch;
+  int64_t seqlen_q;
+  int64_t seqlen_kv;
+  int32_t heads_q;
+  int32_t heads_kv;   /* divides heads_q; query head h reads key head h / (heads_q / heads_kv); 0: heads_q */
+  int32_t head_dim;   /* of query and key */
+  int32_t head_dim_v; /* of value and output; 0: head_dim */
+
+  /* Tensors. Sizes and contiguous order of Q and O: [batch, seqlen_q, heads_q, head_dim]; K and V: [batch, seqlen_kv,
+   * heads_kv, head_dim]; LSE (optional): float32 [batch, heads_q, seqlen_q], its stride[3] is ignored. The memory belongs
+   * to the caller and must stay until the work on the stream is done. Outputs must not overlap inputs. */
+  flashcore_tensor query;
+  flashcore_tensor key;
+  flashcore_tensor value;
+  flashcore_tensor output;
+  flashcore_tensor lse;
+
+  /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. */
+  float softmax_scale;  /* with FLASHCORE_FLAG_SOFTMAX_SCALE; any finite value */
+  float softcap;        /* 0: none */
+  int32_t causal;       /* FLASHCORE_CAUSAL_* */
+  int32_t lse_base;     /* FLASHCORE_LSE_* */
+  int64_t window_left;  /* key j is visible to query i when j >= i + seqlen_kv - seqlen_q - window_left */
+  int64_t window_right; /* ... and j <= i + seqlen_kv - seqlen_q + window_right */
+  int64_t attention_chunk;           /* keys of the query's own chunk of this many positions only; 0: off */
+  uint64_t alibi_slopes;             /* float32 [heads_q], or [batch, heads_q] with a batch stride; 0: none */
+  int64_t alibi_batch_stride;
+  flashcore_tensor bias;             /* added to the scores; strides are [batch, seqlen_q, heads_q, seqlen_kv] */
+  flashcore_tensor mask;             /* boolean bytes, 0 hides the key; same strides as bias */
+  flashcore_tensor sinks;            /* [heads_q], one more logit in the denominator, with no value */
+
+  /* Ragged batches. int32 or int64 (index_dtype) on the device. */
+  int32_t index_dtype;       /* 0: int32 */
+  int32_t reserved0;         /* 0 */
+  uint64_t cu_seqlens_q;     /* [batch + 1]: rows of sequence b are cu[b] .. cu[b+1]-1; batch strides are then unused */
+  uint64_t cu_seqlens_kv;    /* [batch + 1] */
+  uint64_t seqused_q;        /* [batch]: rows in use */
+  uint64_t seqused_kv;       /* [batch] */
+  uint64_t leftpad_kv;       /* [batch]: rows to skip at the start */
+  uint64_t kv_batch_index;   /* [batch]: row of the cache for each batch entry */
+
+  /* Paged keys and values. */
+  uint64_t page_table;       /* int32 [batch, pages per sequence] */
+  uint64_t page_table_value; /* a separate table for values; 0: page_table */
+  int64_t page_table_stride; /* elements between sequences */
+  int64_t page_count;        /* pages in the pool; the batch stride of key and value is the page stride */
+  int32_t page_size;         /* keys per page */
+  int32_t rotary_dim;        /* leading dimensions that are rotated; 0: none */
+
+  /* New keys and values, appended to the cache before the attention, and rotary embedding. */
+  int64_t seqlen_new;
+  flashcore_tensor new_key;
+  flashcore_tensor new_value;
+  uint64_t rotary_cos;       /* [positions, rotary_dim / 2], dtype of query */
+  uint64_t rotary_sin;
+  uint64_t rotary_positions; /* [batch] */
+
+  /* 8-bit inputs: float32 factors per batch and key head, with strides in elements. */
+  uint64_t query_descale;
+  uint64_t key_descale;
+  uint64_t value_descale;
+  int64_t descale_batch_stride;
+  int64_t descale_head_stride;
+
+  /* Execution. */
+  int32_t split_count;       /* pieces of the key sequence; 0: the library's choice */
+  int32_t multiprocessor_limit; /* SMs that the call may occupy; 0: all */
+  int64_t split_tokens;      /* keys per piece, for results that do not depend on the batch; 0: off */
+  uint64_t workspace;        /* device memory for the call; 0: the context's own */
+  int64_t workspace_bytes;
+  char kernel[64];           /* this kernel and no other ("sm80_fwd_mma"); empty: the library's choice */
+} flashcore_attention_args;
+#ifdef __cplusplus
+#define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()
+#else
+#define FLASHCORE_ATTENTION_ARGS_INIT {.struct_size = sizeof(flashcore_attention_args)}
+#endif
+
+/* Compute attention on `stream` (a CUstream; NULL is the default stream; ignored by the CPU device, which has computed
+ * everything when the call returns). Returns after the launch. A shape that was seen or prepared before costs one
+ * launch: no allocation, no environment, no exclusive lock, no synchronisation. A new shape may compile for a moment.
+ *
+ * Numbers: Q.K^T, softmax and the sum over V accumulate in float32; probabilities are rounded once to the input type; LSE
+ * is float32. Masked and out-of-range keys and values never reach the output, whatever they hold. The same inputs give
+ * the same bits on every run of the same kernel.
+ *
+ * INVALID_ARGUMENT and UNSUPPORTED name the field; NOT_PREPARED in a capture of a shape that is not prepared;
+ * COMPILER_UNAVAILABLE, COMPILE_FAILED, OUT_OF_*_MEMORY, WORKSPACE_TOO_SMALL, CUDA_ERROR, CONTEXT_LOST, FORKED. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_fwd(flashcore_context context,
+                                                                           const flashcore_attention_args *args,
+                                                                           void *stream, flashcore_error *error);
+
+/* Do everything slow for these arguments now (select, compile, load, set attributes), so that flashcore_attention_fwd is
+ * only a launch, also while a stream is captured. Tensor addresses count only by their alignment; 0 is taken as 16-byte
+ * aligned. Statuses as flashcore_attention_fwd. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_prepare(flashcore_context context,
+                                                                               const flashcore_attention_args *args,
+                                                                               flashcore_error *error);
+
+/* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace_bytes(flashcore_context context,
+                                                                                       const flashcore_attention_args *args,
+                                                                                       int64_t *bytes, flashcore_error *error);
+
+typedef struct flashcore_attention_explanation {
+  uint32_t struct_size;      /* set by the caller */
+  int32_t supported;         /* 1: a kernel can do it; 0: none can, `reasons` says why */
+  char kernel[64];           /* "sm80_fwd_mma"; "cpu" on the CPU device */
+  char module[128];          /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
+  int32_t tile_q, tile_kv, warps, stages;
+  int32_t grid[3];           /* thread blocks */
+  int32_t threads_per_block;
+  int64_t dynamic_shared_bytes;
+  int64_t workspace_bytes;
+  double cost_us;            /* the selector's estimate, from a model */
+  char reasons[4096];        /* one line per kernel: chosen, dearer, or why it cannot */
+} flashcore_attention_explanation;
+
+/* Say which kernel a call would use, or why none. UNSUPPORTED problems are explained with status OK and supported = 0. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_explain(flashcore_context context,
+                                                                               const flashcore_attention_args *args,
+                                                                               flashcore_attention_explanation *explanation,
+                                                                               flashcore_error *error);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Memory, streams and events, for callers without a CUDA binding. They work on the CPU device too.                   */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+/* Device memory, aligned to 256 bytes. 0 bytes gives address 0. Freeing address 0 is allowed. OUT_OF_DEVICE_MEMORY. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_alloc(flashcore_context context, int64_t bytes,
+                                                                          uint64_t *address, flashcore_error *error);
+FLASHCORE_API flashcore_status flashcore_buffer_free(flashcore_context context, uint64_t address, flashcore_error *error);
+
+/* Page-locked host memory, for copies that overlap with work on the device. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_host_alloc(flashcore_context context, int64_t bytes,
+                                                                        void **memory, flashcore_error *error);
+FLASHCORE_API flashcore_status flashcore_host_free(flashcore_context context, void *memory, flashcore_error *error);
+
+/* Copies, ordered on `stream`. From or to pageable host memory they have finished on return; else synchronise first. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_device(flashcore_context context, uint64_t destination,
+                                                                            const void *source, int64_t bytes, void *stream,
+                                                                            flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_host(flashcore_context context, void *destination,
+                                                                          uint64_t source, int64_t bytes, void *stream,
+                                                                          flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_on_device(flashcore_context context, uint64_t destination,
+                                                                            uint64_t source, int64_t bytes, void *stream,
+                                                                            flashcore_error *error);
+/* Set every byte to the low 8 bits of `value`. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_fill(flashcore_context context, uint64_t address,
+                                                                         int32_t value, int64_t bytes, void *stream,
+                                                                         flashcore_error *error);
+
+/* A stream that does not wait for the default stream. It is a CUstream and may be passed to any CUDA library. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_create(flashcore_context context, void **stream,
+                                                                           flashcore_error *error);
+FLASHCORE_API flashcore_status flashcore_stream_destroy(flashcore_context context, void *stream, flashcore_error *error);
+/* Wait until everything on the stream is done; failures of earlier work surface here. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_synchronize(flashcore_context context, void *stream,
+                                                                                flashcore_error *error);
+
+/* Events measure time on a stream: record two, synchronise, ask for the time between them. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_create(flashcore_context context, void **event,
+                                                                          flashcore_error *error);
+FLASHCORE_API flashcore_status flashcore_event_destroy(flashcore_context context, void *event, flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_record(flashcore_context context, void *event, void *stream,
+                                                                          flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_synchronize(flashcore_context context, void *event,
+                                                                               flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_elapsed_us(flashcore_context context, void *start,
+                                                                              void *end, double *elapsed_us,
+                                                                              flashcore_error *error);
+
+#ifdef __cplusplus
+} /* extern "C" */
+
+/* All fields zero but the size: C++ has no way to write that in one expression for a struct of this length. */
+inline flashcore_attention_args flashcore_attention_args_init() {
+  flashcore_attention_args args{};
+  args.struct_size = sizeof(args);
+  return args;
+}
+#endif
+
+#endif

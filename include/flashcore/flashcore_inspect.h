@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The second, unstable tier, for tools: list the kernels and modules, read a module file, compile modules ahead of time.
+ * No GPU, no CUDA driver and no context is needed. These functions may change in any release (version node
+ * FLASHCORE_INSPECT), unlike those of flashcore.h.
+ */
+#ifndef FLASHCORE_INSPECT_H
+#define FLASHCORE_INSPECT_H
+
+#include "flashcore.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One kernel of the kernel table. */
+typedef struct flashcore_kernel_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t minimum_arch; /* 80 */
+  int32_t maximum_arch; /* inclusive; 0: open */
+  int32_t specializations; /* how many modules the kernel has per architecture */
+  char name[64];
+  char summary[256];
+} flashcore_kernel_info;
+
+/* Number of kernels in the table. Cannot fail. */
+FLASHCORE_API int32_t flashcore_kernel_count(void);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info *info,
+                                                                             flashcore_error *error);
+
+/* Resource usage of one kernel, read from the cubin's own ELF records. */
+typedef struct flashcore_kernel_resources {
+  char name[64];
+  int32_t registers;            /* per thread, at launch */
+  int32_t static_shared_bytes;
+  int64_t dynamic_shared_bytes; /* per block, from the module's record; the cubin does not know it */
+  int32_t stack_bytes;
+  int32_t spill_store_bytes;    /* as ptxas counts: bytes stored and loaded by spill instructions */
+  int32_t spill_load_bytes;
+  int32_t parameter_bytes;
+  int32_t max_threads_per_block; /* launch bounds; 0: none */
+  int32_t required_threads;      /* .reqntid; 0: none */
+  int32_t barriers;
+  int32_t constant_bytes;        /* constant bank 0 */
+  int64_t code_bytes;
+} flashcore_kernel_resources;
+
+enum {
+  FLASHCORE_ORIGIN_SHIPPED = 1,   /* a read-only module folder */
+  FLASHCORE_ORIGIN_USER_CACHE = 2 /* the user cache */
+};
+
+/* One module file (.fcm). Every module of this version holds one kernel. */
+typedef struct flashcore_module_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t origin;       /* FLASHCORE_ORIGIN_* */
+  flashcore_status status; /* OK, or why the file is not usable; then only path, origin, file_bytes and problem are set */
+  int32_t current;      /* 1: its key is one that this library asks for; 0: left by another version */
+  char path[4096];
+  char problem[512];    /* the check that failed */
+  char module[128];     /* "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
+  char kernel[64];
+  char arch[16];        /* "sm_89", "sm_90a" */
+  char key[65];         /* logical key, SHA-256 in hex */
+  char compiler[128];   /* "NVRTC 13.0, ptxas V13.0.88" */
+  char compiler_id[33]; /* second half of the key */
+  char cubin_sha256[65];
+  int64_t file_bytes;   /* compressed, with its records */
+  int64_t compressed_bytes; /* of the cubin */
+  int64_t cubin_bytes;
+  int64_t modified_unix_seconds;
+  int64_t compile_us;
+  flashcore_kernel_resources resources;
+} flashcore_module_info;
+
+/* A snapshot of the modules found, sorted by architecture and name. */
+typedef struct flashcore_module_list_s *flashcore_module_list;
+
+/* Look through the folders that a context with these options would use (NULL: defaults). IO_ERROR when a configured
+ * folder exists but cannot be read. The list is owned by the caller. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_list_create(const flashcore_context_options *options,
+                                                                                flashcore_module_list *list,
+                                                                                flashcore_error *error);
+FLASHCORE_API int64_t flashcore_module_list_count(flashcore_module_list list);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_list_get(flashcore_module_list list, int64_t index,
+                                                                             flashcore_module_info *info,
+                                                                             flashcore_error *error);
+FLASHCORE_API void flashcore_module_list_destroy(flashcore_module_list list);
+
+/* Read and check one module file. IO_ERROR: it cannot be read; MODULE_CORRUPT: which check it failed. `cubin` and `record`
+ * (may be NULL) receive malloc'ed copies of the cubin and of its JSON record, to be freed with flashcore_inspect_free. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_read(const char *path, flashcore_module_info *info,
+                                                                         void **cubin, char **record,
+                                                                         flashcore_error *error);
+FLASHCORE_API void flashcore_inspect_free(void *memory);
+
+/* Called after each module; `done` of `total`. Return 0 to go on, anything else to stop. */
+typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total, const char *module, int64_t compile_us);
+
+/* Compile every module of one architecture ("sm_89", "sm_90a") with NVRTC and keep them in `directory`/<arch>, which is made
+ * if needed; entries that are there and current are kept. Options: nvrtc_library only. COMPILER_UNAVAILABLE,
+ * COMPILE_FAILED, IO_ERROR, INVALID_ARGUMENT (arch). */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_modules_compile(const flashcore_context_options *options,
+                                                                             const char *arch, const char *directory,
+                                                                             flashcore_compile_progress progress,
+                                                                             void *user, flashcore_error *error);
+
+/* What the process would use: one line each for the driver, NVRTC, the module folders and the user cache, and what to do
+ * where one is missing. Zero-terminated, cut to `capacity`. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_environment_describe(const flashcore_context_options *options,
+                                                                                  char *text, int64_t capacity,
+                                                                                  flashcore_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a forward kernel receives, by value, as its only parameter. Strides count elements; offsets are 64-bit everywhere.
+#pragma once
+
+#include "contract/types.h"
+
+namespace flashcore::kernels {
+
+struct TensorView {
+  uint64_t data;  // address of element [0,0,0]; 0: absent
+  int64_t stride_batch;
+  int64_t stride_row;  // sequence position
+  int64_t stride_head;
+};
+
+struct AttentionFwdParams {
+  TensorView query, key, value, output;
+  TensorView lse;         // float32; data 0: not wanted
+  int32_t batch;
+  int32_t seqlen_q;
+  int32_t seqlen_kv;
+  int32_t heads_q;
+  int32_t heads_per_kv;   // query heads that share one key head
+  int32_t head_dim;       // of query and key; no more than the specialization's
+  int32_t head_dim_v;
+  int32_t causal_offset;  // causal specializations: key j is visible to query i when j <= i + causal_offset
+  float scale_log2;       // softmax scale times log2(e): scores go straight into exp2
+  float lse_factor;       // ln(2) for natural logarithms, 1 for base 2
+};
+
+}  // namespace flashcore::kernels

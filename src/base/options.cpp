@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/options.hpp"
+
+#include <cstdlib>
+
+namespace flashcore {
+namespace {
+
+struct Row {
+  const char *variable;
+  std::string Environment::*member;
+};
+
+// A later row fills a member only where an earlier one left it empty.
+constexpr Row table[] = {
+    {"FLASHCORE_CACHE_DIR", &Environment::cache_directory},
+    {"FLASHCORE_CACHE", &Environment::cache_mode},
+    {"FLASHCORE_MODULE_PATH", &Environment::module_path},
+    {"FLASHCORE_JIT", &Environment::jit_mode},
+    {"FLASHCORE_LIBCUDA", &Environment::libcuda},
+    {"FLASHCORE_LIBNVRTC", &Environment::libnvrtc},
+    {"NVRTC_APPEND_FLAGS", &Environment::nvrtc_append_flags},
+    {"CUDA_HOME", &Environment::cuda_home},
+    {"CUDA_PATH", &Environment::cuda_home},
+    {"XDG_CACHE_HOME", &Environment::xdg_cache_home},
+    {"HOME", &Environment::home},
+};
+
+}  // namespace
+
+Environment read_environment() {
+  Environment environment;
+  for (const Row &row : table) {
+    const char *value = secure_getenv(row.variable);
+    if (value != nullptr && (environment.*row.member).empty()) environment.*row.member = value;
+  }
+  return environment;
+}
+
+}  // namespace flashcore

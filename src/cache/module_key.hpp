@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two-part name of a module. The logical key says what was asked for, the compiler id who made it. Why two: shipped
+// modules were made by another compiler and must still be found, and a warm process must not load NVRTC to form a name.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace flashcore {
+
+struct ModuleKeyInput {
+  std::string_view program_name;
+  std::string_view source;
+  std::string_view headers_sha256;  // digest of the ordered header set, hex
+  std::string_view specialization;  // text of specialization.h
+  std::string_view arch;            // "sm_89"
+  std::span<const std::string> options;
+  std::string_view nvrtc_append_flags;
+};
+
+// 64 hex digits.
+std::string logical_module_key(const ModuleKeyInput &input);
+
+// "<key>.<first 16 digits of compiler_id>.fcm"
+std::string module_file_name(std::string_view key, std::string_view compiler_id);
+
+}  // namespace flashcore

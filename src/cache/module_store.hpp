@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where modules lie on disk: read-only folders (shipped, configured) and the user cache. Layout of every root:
+//   user cache   <root>/v1/<arch>/<first two digits of key>/<key>.<compiler16>.fcm
+//   read-only    <root>/<arch>/<key>.<compiler16>.fcm
+// A read failure is a miss, a write failure a warning; both are counted, neither fails a call. Safe for many threads and
+// many processes at once.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "cache/module_entry.hpp"
+
+namespace flashcore {
+
+enum class CacheMode { read_write, read_only, off };
+enum class ModuleOrigin { shipped, user_cache };
+
+struct ModuleStoreOptions {
+  std::vector<std::string> read_only_roots;  // searched in order, before the user cache
+  std::string user_root;                     // empty: no user cache
+  CacheMode mode = CacheMode::read_write;
+  int64_t user_limit_bytes = 256 << 20;
+};
+
+struct ModuleStoreCounters {
+  int64_t rejected = 0;        // entries that failed a check
+  int64_t write_failures = 0;
+};
+
+struct FoundModule {
+  ModuleEntry entry;
+  ModuleOrigin origin = ModuleOrigin::shipped;
+  std::string path;
+};
+
+class ModuleStore {
+ public:
+  explicit ModuleStore(ModuleStoreOptions options);
+  ~ModuleStore();
+
+  // The entry for (arch, key). With a `compiler_id` that one is preferred in each layer, else any (the newest).
+  // A corrupt user entry is removed. nullopt: a miss.
+  std::optional<FoundModule> find(std::string_view arch, std::string_view key, std::string_view compiler_id);
+
+  // Keep a compiled module in the user cache; the caller goes on with its own bytes whatever happens here.
+  void keep(const ModuleRecord &record, std::span<const uint8_t> encoded);
+
+  // Run `work` while holding the cross-process lock of this key, if it can be had within 30 s; else run it without. An
+  // optimisation only (one compile instead of N); correctness never depends on it.
+  void with_key_lock(std::string_view key, const std::function<void()> &work);
+
+  ModuleStoreCounters counters() const;
+  std::string last_warning() const;  // empty: none
+  const std::string &user_root() const;  // empty where the user cache is off or was refused
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// One file met while looking through every root, for inspection.
+struct ListedModule {
+  std::string path;
+  ModuleOrigin origin;
+  int64_t file_bytes = 0;
+  int64_t modified_unix_seconds = 0;
+  Result<ModuleEntry> entry;
+};
+Result<std::vector<ListedModule>> list_modules(const ModuleStoreOptions &options);
+Result<ListedModule> read_module_file(const std::string &path);
+
+// Write an entry as a file of a read-only root (building packs). Keeps a file that is there and decodes.
+Status write_pack_entry(const std::string &root, const ModuleRecord &record, std::span<const uint8_t> encoded);
+
+}  // namespace flashcore

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The CUDA driver, found at run time. One list of functions (cuda_functions.inc: name and version) is resolved once into
+// one table; the wrappers below give each call a plain signature and turn a CUresult into a sentence with a next step.
+// Loading this library touches nothing; the first CudaDriver::load() does.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/error.hpp"
+#include "driver/handles.hpp"
+
+namespace flashcore {
+
+struct CudaDeviceProperties {
+  int32_t ordinal = 0;
+  int32_t arch = 0;  // 89
+  int32_t multiprocessors = 0;
+  int32_t shared_bytes_per_block_optin = 0;
+  int32_t shared_bytes_per_multiprocessor = 0;
+  int64_t memory_bytes = 0;
+  std::string name;
+};
+
+struct KernelAttributes {  // cuFuncGetAttribute
+  int32_t registers = 0;
+  int32_t static_shared_bytes = 0;
+  int32_t local_bytes = 0;
+  int32_t max_threads_per_block = 0;
+  int32_t binary_arch = 0;  // 89
+};
+
+struct LaunchShape {
+  uint32_t grid[3];
+  uint32_t threads;
+  uint32_t dynamic_shared_bytes;
+};
+
+class CudaDriver {
+ public:
+  // The driver, loaded and initialised (cuInit) on the first call of the process; `path` (may be empty) names the library
+  // first. A failure is not remembered, so that a driver that appears later is found. NO_DRIVER, DRIVER_TOO_OLD,
+  // NO_DEVICE, DEVICE_NOT_READY, FORKED. The object lives until the process ends.
+  static Result<const CudaDriver *> load(const std::string &path);
+  // Where the library was found, for people; empty before load().
+  const std::string &path() const;
+  int32_t version() const;  // 13000
+
+  // True in a child of the process that called cuInit. A read of one word: the page is wiped at fork (MADV_WIPEONFORK).
+  static bool forked();
+
+  Result<int32_t> device_count() const;
+  Result<CudaDeviceProperties> device_properties(int32_t ordinal) const;
+
+  // Contexts: the current one if it belongs to `ordinal`, else the retained primary one. Never created.
+  struct BorrowedContext {
+    CudaContext context = nullptr;
+    bool primary_retained = false;
+  };
+  Result<BorrowedContext> borrow_context(int32_t ordinal) const;
+  void release_context(int32_t ordinal, const BorrowedContext &borrowed) const;
+  // Make `context` current unless it is; pop() undoes exactly that.
+  Result<bool> push_context(CudaContext context) const;  // value: was pushed
+  void pop_context() const;
+
+  Result<CudaModule> module_load(const void *cubin) const;  // cuModuleLoadData
+  void module_unload(CudaModule module) const;
+  Result<CudaFunction> module_function(CudaModule module, const char *name) const;
+  Result<KernelAttributes> function_attributes(CudaFunction function) const;
+  Status set_max_dynamic_shared_bytes(CudaFunction function, int32_t bytes) const;
+
+  // The warm path: one driver call. `params` is the kernel's single by-value parameter.
+  Status launch(CudaFunction function, const LaunchShape &shape, CudaStream stream, const void *params) const;
+  Result<bool> stream_is_capturing(CudaStream stream) const;
+
+  Result<uint64_t> memory_alloc(int64_t bytes) const;
+  Status memory_free(uint64_t address) const;
+  Result<void *> host_alloc(int64_t bytes) const;
+  Status host_free(void *memory) const;
+  Status copy_to_device(uint64_t destination, const void *source, int64_t bytes, CudaStream stream) const;
+  Status copy_to_host(void *destination, uint64_t source, int64_t bytes, CudaStream stream) const;
+  Status copy_on_device(uint64_t destination, uint64_t source, int64_t bytes, CudaStream stream) const;
+  Status memory_fill(uint64_t address, uint8_t value, int64_t bytes, CudaStream stream) const;
+  // Ordinal of the device that owns the address; -1 for memory the driver does not know (plain host memory).
+  Result<int32_t> pointer_device(uint64_t address) const;
+
+  Result<CudaStream> stream_create() const;
+  Status stream_destroy(CudaStream stream) const;
+  Status stream_synchronize(CudaStream stream) const;
+  Result<CudaEvent> event_create() const;
+  Status event_destroy(CudaEvent event) const;
+  Status event_record(CudaEvent event, CudaStream stream) const;
+  Status event_synchronize(CudaEvent event) const;
+  Result<double> event_elapsed_us(CudaEvent start, CudaEvent end) const;
+
+ private:
+  CudaDriver() = default;
+  struct Functions;
+  const Functions *functions_ = nullptr;
+  std::string path_;
+  int32_t version_ = 0;
+};
+
+}  // namespace flashcore

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernel table: one row per line of kernels/meson.build, generated at build time (generate_kernel_table.py). A row
+// holds the passport, read from the kernel's own file, and the texts that NVRTC needs to compile it anywhere.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "contract/passport.h"
+
+namespace flashcore {
+
+struct KernelRow {
+  const kernels::Passport *passport;
+  std::string_view source;  // kernels/<name>.cu, zero-terminated
+};
+
+struct EmbeddedHeader {
+  std::string_view name;  // as the include directive spells it: "contract/passport.h", "cuda/std/cstdint"
+  std::string_view text;  // zero-terminated
+};
+
+std::span<const KernelRow> kernel_table();
+// Every header that a kernel may include, in a fixed order, and the SHA-256 of names and texts (hex).
+std::span<const EmbeddedHeader> kernel_headers();
+std::string_view kernel_headers_sha256();
+
+// Index in kernel_table(), or -1.
+int32_t find_kernel(std::string_view name);
+
+}  // namespace flashcore
