@@ -101,7 +101,8 @@ typedef struct flashcore_device_info {
   char name[128];
 } flashcore_device_info;
 
-/* Number of CUDA devices, 0 where there is no driver or no device; why is in `error`, with status OK. Calls cuInit. */
+/* Number of CUDA devices. 0 where there is no driver or no device, with status OK: the one call that then also writes the
+ * reason to `error`. Calls cuInit. FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error);
 
 /* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; NO_DRIVER, NO_DEVICE, DRIVER_TOO_OLD. */

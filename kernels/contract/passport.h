@@ -16,7 +16,7 @@
 
 namespace flashcore::kernels {
 
-// Compile-time choices, handed to NVRTC as the generated header "specialization.h" (flashcore::kernels::specialization).
+// Compile-time choices, handed to NVRTC as the generated header "specialization.h" (flashcore::kernels::chosen).
 // One struct for all kernels: a field that means nothing to a kernel is 0.
 struct Specialization {
   int32_t dtype;           // Dtype

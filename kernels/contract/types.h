@@ -24,3 +24,11 @@ using std::uint64_t;
 using std::uintptr_t;
 }  // namespace flashcore::kernels
 #endif
+
+namespace flashcore::kernels {
+// A compile-time constant as a function argument, for generic lambdas: `if constexpr (masked.value)`.
+template <auto constant>
+struct Constant {
+  static constexpr auto value = constant;
+};
+}  // namespace flashcore::kernels

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The file system as the module cache needs it: folders that only the right owner can write, entries read whole through a
-// checked descriptor, and publication by temporary file, fsync and rename. Nothing here knows what the bytes mean.
+// The file system as the module cache needs it: folders that only the right owner can write, entries read whole through
+// a checked descriptor, and publication by temporary file, fsync and rename. Nothing here knows what the bytes mean.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,7 +27,8 @@ class FileDescriptor {  // owns a descriptor
   ~FileDescriptor() { close(); }
   int get() const { return descriptor_; }
   explicit operator bool() const { return descriptor_ >= 0; }
-  void close();
+  int release() { return std::exchange(descriptor_, -1); }
+  int close();  // 0, or the errno: some file systems report a lost write only here
 
  private:
   int descriptor_ = -1;
@@ -37,10 +39,18 @@ enum class DirectoryTrust {
   readable  // owned by the effective user or root, not writable by others or group: what we load modules from
 };
 
-// Open a folder; O_NOFOLLOW on the last component, ownership and mode checked on the descriptor. With `create`, missing
-// parents are made with mode 0700. IO_ERROR says which rule was broken.
-Result<FileDescriptor> open_directory(const std::string &path, DirectoryTrust trust, bool create);
-Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, DirectoryTrust trust, bool create);
+enum class IfMissing {
+  leave,           // a missing folder is no error: the descriptor that comes back is empty
+  create_private,  // made with its missing parents, mode 0700
+  create_shared    // made with its missing parents, mode 0755 less the umask
+};
+
+// Open a folder; O_NOFOLLOW on the last component, ownership and mode checked on the descriptor. IO_ERROR says which
+// rule was broken.
+Result<FileDescriptor> open_directory(const std::string &path, DirectoryTrust trust, IfMissing if_missing);
+// `name` is one component. An empty `parent` (a folder that was missing) gives an empty descriptor.
+Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, DirectoryTrust trust,
+                                         IfMissing if_missing);
 
 struct FileContents {
   Bytes bytes;
@@ -48,16 +58,35 @@ struct FileContents {
   int64_t modified_unix_seconds = 0;
 };
 
-// Read a whole regular file (never a link, FIFO or device; no more than limit_bytes; owned as `trust` asks).
-Result<FileContents> read_file_at(const FileDescriptor &directory, const std::string &name, DirectoryTrust trust, int64_t limit_bytes);
+// Read a whole regular file (never a link, FIFO or device; no more than limit_bytes; owned as `trust` asks, not
+// writable by group or others). nullopt: there is no such file.
+Result<std::optional<FileContents>> read_file_at(const FileDescriptor &directory, const std::string &name,
+                                                 DirectoryTrust trust, int64_t limit_bytes);
+// The same for a file that a person named, only to look at it: any owner and mode, links are followed.
+Result<std::optional<FileContents>> read_file(const std::string &path, int64_t limit_bytes);
 
-// Write to a temporary name in `directory`, fsync, rename to `name`, fsync the folder. On failure nothing is left behind.
-Status publish_file_at(const FileDescriptor &directory, const std::string &name, std::span<const uint8_t> bytes);
+enum class FileSharing { owner_only, readable_by_all };  // mode 0600, or 0644; both less the umask
 
-// Unlink `name` if it is still the file that was read.
+// Write to a new name in `temporary_directory` (same file system), fsync, rename to `name` in `directory`, fsync the
+// folder. On failure nothing is left behind.
+Status publish_file_at(const FileDescriptor &temporary_directory, const FileDescriptor &directory,
+                       const std::string &name, std::span<const uint8_t> bytes, FileSharing sharing);
+
+// Unlink `name` if it is still the file that was read. Between the look and the unlink another process may publish:
+// then a good file is lost, which is a miss, never a wrong answer.
 void remove_if_same(const FileDescriptor &directory, const std::string &name, const FileContents &contents);
 
-// Names in a folder, sorted; without "." and "..".
-Result<std::vector<std::string>> list_directory(const FileDescriptor &directory);
+struct FileStatus {
+  int64_t bytes = 0;
+  int64_t modified_unix_ns = 0;
+  bool own_regular_file = false;  // a regular file of the effective user
+};
+std::optional<FileStatus> file_status_at(const FileDescriptor &directory, const std::string &name);
+void set_modified_now(const FileDescriptor &directory, const std::string &name);  // best effort
+bool remove_file_at(const FileDescriptor &directory, const std::string &name);    // false: it is still there
+int64_t unix_time_ns();
+
+// Names in a folder that begin with `prefix`, sorted; without "." and "..".
+Result<std::vector<std::string>> list_directory(const FileDescriptor &directory, std::string_view prefix = {});
 
 }  // namespace flashcore

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""GPU time of one forward call: flashcore beside PyTorch's scaled_dot_product_attention backends.
+
+usage: compare_torch.py OUT.json [--shapes mission|small|large|all] [--kernel NAME ...] [--dtype fp16 bf16]
+
+One process, the same tensors, interleaved: each round replays one CUDA graph of many calls per candidate, the median over
+the rounds counts, and every figure is a ratio within one run. Inputs are random normal and rotate so that they do not
+stay in the L2 cache by accident; every candidate's result is checked against float64 before it is timed. A shape
+that a candidate refuses is shown as "-", with the reason in the JSON.
+"""
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bindings/python"))
+import flashcore  # noqa: E402
+
+BACKENDS = {"flash2": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
+ROUNDS = 15
+
+
+def shapes(which):
+    """(batch, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim, causal)"""
+    mission = [(1, 8, 8, 512, 512, 64, False)]
+    small = [(1, 8, 8, s, s, 64, c) for s in (256, 512, 1024) for c in (False, True)]
+    small += [(4, 8, 8, 512, 512, 64, False), (1, 32, 8, 1, 4096, 128, False), (8, 32, 8, 1, 4096, 128, False),
+              (1, 32, 8, 1, 32768, 128, False)]
+    large = [(16384 // s, 2048 // d, 2048 // d, s, s, d, c) for d in (64, 128) for s in (512, 1024, 2048, 4096, 8192, 16384)
+             for c in (False, True)]
+    large += [(2, 32, 8, 4096, 4096, 128, True)]
+    return {"mission": mission, "small": small, "large": large, "all": small + large}[which]
+
+
+def flop(shape):
+    batch, heads, _, seqlen_q, seqlen_kv, head_dim, causal = shape
+    full = 4 * batch * heads * seqlen_q * seqlen_kv * head_dim
+    return full // 2 if causal else full
+
+
+def make_inputs(shape, dtype):
+    batch, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim, _ = shape
+    set_bytes = 2 * batch * head_dim * (2 * heads_q * seqlen_q + 2 * heads_kv * seqlen_kv)
+    rand = lambda heads, seqlen: torch.randn(batch, heads, seqlen, head_dim, device="cuda", dtype=dtype)
+    return [(rand(heads_q, seqlen_q), rand(heads_kv, seqlen_kv), rand(heads_kv, seqlen_kv))
+            for _ in range(max(1, min(8, int(4e8 // set_bytes))))]
+
+
+def max_error(shape, inputs, output):
+    """Largest difference to float64, over the first batch entry and one query head per key head group."""
+    _, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim, causal = shape
+    rows = slice(max(0, seqlen_q - 512), seqlen_q)  # the last rows see the most keys
+    q, k, v = inputs[0][0, :1, rows].double(), inputs[1][0, :1].double(), inputs[2][0, :1].double()
+    scores = q @ k.transpose(-1, -2) / math.sqrt(head_dim)
+    if causal:
+        i, j = torch.arange(seqlen_q, device="cuda")[rows, None], torch.arange(seqlen_kv, device="cuda")[None]
+        scores = scores.masked_fill(j > i, -math.inf)
+    return (torch.softmax(scores, -1) @ v - output[0, :1, rows].double()).abs().max().item()
+
+
+def graph_of(call, inputs, calls):
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for one in inputs:
+            call(one)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for i in range(calls):
+            call(inputs[i % len(inputs)])
+    return graph
+
+
+def replay_us(graph, calls):
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    graph.replay()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) * 1e3 / calls
+
+
+def host_us(call, inputs):
+    """Host time of one eager call, in short bursts so that the launch queue never fills."""
+    samples = []
+    for _ in range(10):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for i in range(20):
+            call(inputs[i % len(inputs)])
+        samples.append((time.perf_counter() - start) / 20 * 1e6)
+    torch.cuda.synchronize()
+    return statistics.median(samples)
+
+
+def candidates(context, shape, kernels):
+    """name -> call(inputs) -> output [batch, heads, seqlen, head_dim]"""
+    _, heads_q, heads_kv, _, _, _, causal = shape
+    calls = {}
+    for kernel in kernels:
+        def ours(inputs, kernel=kernel):
+            q, k, v = (x.transpose(1, 2) for x in inputs)
+            return context.attention(q, k, v, causal="top_left" if causal else "none", kernel=kernel).transpose(1, 2)
+        calls["flashcore" + (":" + kernel if kernel else "")] = ours
+    for name, backend in BACKENDS.items():
+        def peer(inputs, backend=backend):
+            with sdpa_kernel(backend):
+                return F.scaled_dot_product_attention(*inputs, is_causal=causal, enable_gqa=heads_q != heads_kv)
+        calls[name] = peer
+    return calls
+
+
+def measure(context, shape, dtype, kernels):
+    inputs, work = make_inputs(shape, dtype), flop(shape)
+    calls_per_graph = 8 if work > 2e11 else 32 if work > 2e10 else 128
+    row = dict(dtype=str(dtype)[6:], batch=shape[0], heads_q=shape[1], heads_kv=shape[2], seqlen_q=shape[3], seqlen_kv=shape[4],
+               head_dim=shape[5], causal=shape[6], candidates={})
+    graphs = {}
+    for name, call in candidates(context, shape, kernels).items():
+        entry = row["candidates"][name] = {}
+        try:
+            entry["max_error"] = max_error(shape, inputs[0], call(inputs[0]))
+            graphs[name] = graph_of(call, inputs, calls_per_graph)
+            entry["host_us"] = round(host_us(call, inputs), 2)
+        except (RuntimeError, flashcore.FlashcoreError) as refusal:
+            entry["refused"] = str(refusal).split("\n")[0][:300]
+    samples = {name: [] for name in graphs}
+    for _ in range(3):
+        for graph in graphs.values():
+            graph.replay()
+    for _ in range(ROUNDS):
+        for name, graph in graphs.items():
+            samples[name].append(replay_us(graph, calls_per_graph))
+    for name, values in samples.items():
+        us = statistics.median(values)
+        row["candidates"][name].update(us=round(us, 3), tflops=round(work / us / 1e6, 1), samples_us=[round(x, 3) for x in values])
+    return row
+
+
+def environment(context):
+    query = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw", "--format=csv,noheader"],
+                           capture_output=True, text=True, check=False).stdout.strip()
+    commit = os.environ.get("FLASHCORE_COMMIT") or subprocess.run(
+        ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty"],
+        capture_output=True, text=True, check=False).stdout.strip()
+    return dict(schema="flashcore.compare_torch/1", commit=commit, gpu=query, torch=torch.__version__,
+                cudnn=torch.backends.cudnn.version(), device=context.describe().device.name.decode())
+
+
+def cell(entry):
+    return f"{entry['us']:9.1f} ({entry['tflops']:5.1f})" if "us" in entry else "        -        "
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out")
+    parser.add_argument("--shapes", choices=("mission", "small", "large", "all"), default="all")
+    parser.add_argument("--kernel", nargs="*", default=[""], help="kernel names; default: the library's choice")
+    parser.add_argument("--dtype", nargs="*", choices=("fp16", "bf16"), default=["fp16"])
+    options = parser.parse_args()
+    context = flashcore.Context("cuda:0")
+    report = dict(**environment(context), rows=[])
+    ours = ["flashcore" + (":" + kernel if kernel else "") for kernel in options.kernel]
+    print("dtype  B  Hq Hkv    Sq    Skv   D causal | " + "  ".join(f"{n:>17}" for n in ours + list(BACKENDS)) + " | best peer / ours")
+    ratios = []
+    for dtype in (torch.float16 if d == "fp16" else torch.bfloat16 for d in options.dtype):
+        for shape in shapes(options.shapes):
+            row = measure(context, shape, dtype, options.kernel)
+            report["rows"].append(row)
+            entries = row["candidates"]
+            mine = min((entries[n]["us"] for n in ours if "us" in entries[n]), default=None)
+            best = min((entries[n]["us"] for n in BACKENDS if "us" in entries[n]), default=None)
+            ratio = best / mine if mine and best else None
+            if ratio:
+                ratios.append(ratio)
+            print(f"{row['dtype'][:5]:5} {shape[0]:3} {shape[1]:3} {shape[2]:3} {shape[3]:6} {shape[4]:6} {shape[5]:3} "
+                  f"{'yes' if shape[6] else 'no ':>6} | " + "  ".join(cell(entries[n]) for n in ours + list(BACKENDS))
+                  + f" | {ratio:5.2f}" if ratio else " | -", flush=True)
+            with open(options.out, "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=1)
+    report["geometric_mean_best_peer_over_ours"] = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+    report["clocks_after"] = environment(context)["gpu"]
+    with open(options.out, "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=1)
+    print(f"geometric mean of best peer / ours: {report['geometric_mean_best_peer_over_ours']:.3f}; full samples in {options.out}")
+
+
+main()

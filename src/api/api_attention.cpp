@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Exported functions: attention.
+#include "api/api_guard.hpp"
+#include "base/struct_size.hpp"
+#include "problem/attention_problem.hpp"
+#include "runtime/attention.hpp"
+
+using namespace flashcore;
+
+extern "C" {
+
+flashcore_status flashcore_attention_fwd(flashcore_context context, const flashcore_attention_args *args, void *stream,
+                                         flashcore_error *error) {
+  return with_context(context, error, [&](Context &self) -> Status {
+    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
+    return attention_fwd(self, problem, stream);
+  });
+}
+
+flashcore_status flashcore_attention_prepare(flashcore_context context, const flashcore_attention_args *args,
+                                             flashcore_error *error) {
+  return with_context(context, error, [&](Context &self) -> Status {
+    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
+    return attention_prepare(self, problem);
+  });
+}
+
+flashcore_status flashcore_attention_workspace_bytes(flashcore_context context, const flashcore_attention_args *args,
+                                                     int64_t *bytes, flashcore_error *error) {
+  return with_context(context, error, [&](Context &self) -> Status {
+    if (bytes == nullptr) return null_argument("bytes");
+    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
+    return store_result(attention_workspace_bytes(self, problem), bytes);
+  });
+}
+
+flashcore_status flashcore_attention_explain(flashcore_context context, const flashcore_attention_args *args,
+                                             flashcore_attention_explanation *explanation, flashcore_error *error) {
+  return with_context(context, error, [&](Context &self) -> Status {
+    if (explanation == nullptr) return null_argument("explanation");
+    flashcore_attention_explanation content{};
+    const Result<AttentionProblem> problem = validate_attention(args, AddressRule::optional);
+    Status explained = problem.ok() ? attention_explain(self, problem.value(), &content) : Status(problem.error());
+    if (!explained.ok()) {
+      if (explained.error().status != FLASHCORE_UNSUPPORTED) return explained;
+      copy_text(content.reasons, explained.error().message + "\n");
+    }
+    return write_sized_struct(explanation, content, "explanation", sizeof(flashcore_attention_explanation));
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Exported functions of the inspection tier: the kernel table, module files, compiling ahead of time.
+#include "flashcore/flashcore_inspect.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+
+#include "api/api_guard.hpp"
+#include "base/struct_size.hpp"
+#include "plan/kernel_table.hpp"
+#include "runtime/environment_report.hpp"
+#include "runtime/module_builder.hpp"
+
+using namespace flashcore;
+
+struct flashcore_module_list_s {
+  std::vector<ListedModule> modules;
+  std::set<std::string> current_keys;
+};
+
+namespace {
+
+int32_t specialization_count(const kernels::Passport &passport) {
+  kernels::Specialization unused;
+  int32_t count = 0;
+  while (passport.specialization(count, &unused)) ++count;
+  return count;
+}
+
+// Every module of the kernel table for one architecture.
+std::vector<ModuleRequest> all_requests(const std::string &arch, const std::string &nvrtc_append_flags) {
+  std::vector<ModuleRequest> requests;
+  const int32_t arch_number = std::atoi(arch.c_str() + 3);
+  const auto table = kernel_table();
+  for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
+    const kernels::Passport &passport = *table[index].passport;
+    if (arch_number < passport.minimum_arch || (passport.maximum_arch != 0 && arch_number > passport.maximum_arch)) continue;
+    kernels::Specialization specialization;
+    for (int32_t i = 0; passport.specialization(i, &specialization); ++i)
+      requests.push_back(make_module_request(index, specialization, arch, nvrtc_append_flags));
+  }
+  return requests;
+}
+
+void fill_resources(const ModuleEntry &entry, flashcore_kernel_resources *out) {
+  const auto found = std::find_if(entry.cubin_info.kernels.begin(), entry.cubin_info.kernels.end(),
+                                  [&](const KernelResources &kernel) { return kernel.name == entry.record.kernel; });
+  if (found == entry.cubin_info.kernels.end()) return;  // decode_module_entry refuses such an entry
+  copy_text(out->name, found->name);
+  out->registers = found->registers;
+  out->static_shared_bytes = found->static_shared_bytes;
+  out->dynamic_shared_bytes = entry.record.dynamic_shared_bytes;
+  out->stack_bytes = found->stack_bytes;
+  out->spill_store_bytes = found->spill_store_bytes;
+  out->spill_load_bytes = found->spill_load_bytes;
+  out->parameter_bytes = found->parameter_bytes;
+  out->max_threads_per_block = found->max_threads_per_block;
+  out->required_threads = found->required_threads;
+  out->barriers = found->barriers;
+  out->constant_bytes = found->constant_bytes;
+  out->code_bytes = found->code_bytes;
+}
+
+flashcore_module_info module_info(const ListedModule &listed, bool current) {
+  flashcore_module_info info{};
+  info.origin = listed.origin == ModuleOrigin::shipped ? FLASHCORE_ORIGIN_SHIPPED : FLASHCORE_ORIGIN_USER_CACHE;
+  info.file_bytes = listed.file_bytes;
+  info.modified_unix_seconds = listed.modified_unix_seconds;
+  copy_text(info.path, listed.path);
+  if (!listed.entry.ok()) {
+    info.status = listed.entry.error().status;
+    copy_text(info.problem, listed.entry.error().message);
+    return info;
+  }
+  const ModuleEntry &entry = listed.entry.value();
+  info.current = current ? 1 : 0;
+  copy_text(info.module, entry.record.module);
+  copy_text(info.kernel, entry.record.kernel);
+  copy_text(info.arch, entry.record.arch);
+  copy_text(info.key, entry.record.key);
+  copy_text(info.compiler, entry.record.compiler);
+  copy_text(info.compiler_id, entry.record.compiler_id);
+  copy_text(info.cubin_sha256, entry.record.cubin_sha256);
+  info.compressed_bytes = entry.compressed_bytes;
+  info.cubin_bytes = static_cast<int64_t>(entry.cubin.size());
+  info.compile_us = entry.record.compile_us;
+  fill_resources(entry, &info.resources);
+  return info;
+}
+
+// The keys that this library would ask for, over the architectures that the modules name.
+std::set<std::string> current_keys(const std::vector<ListedModule> &modules, const std::string &nvrtc_append_flags) {
+  std::set<std::string> archs, keys;
+  for (const ListedModule &listed : modules)
+    if (listed.entry.ok()) archs.insert(listed.entry.value().record.arch);
+  for (const std::string &arch : archs)
+    for (const ModuleRequest &request : all_requests(arch, nvrtc_append_flags)) keys.insert(request.key);
+  return keys;
+}
+
+bool sorts_before(const ListedModule &a, const ListedModule &b) {
+  if (a.entry.ok() != b.entry.ok()) return a.entry.ok();
+  if (!a.entry.ok()) return a.path < b.path;
+  const ModuleRecord &x = a.entry.value().record, &y = b.entry.value().record;
+  const int32_t x_arch = std::atoi(x.arch.c_str() + 3), y_arch = std::atoi(y.arch.c_str() + 3);
+  return std::tie(x_arch, x.module, a.path) < std::tie(y_arch, y.module, b.path);
+}
+
+// "sm_89", "sm_90a": sm_, two or three digits, at most one of the suffixes a and f.
+Status check_arch_name(const char *arch) {
+  const std::string_view text = arch;
+  const size_t digits = text.starts_with("sm_") ? text.find_first_not_of("0123456789", 3) : 3;
+  const std::string_view suffix = digits == std::string_view::npos ? "" : text.substr(std::min(digits, text.size()));
+  const size_t count = (digits == std::string_view::npos ? text.size() : digits) - 3;
+  if (text.starts_with("sm_") && (count == 2 || count == 3) && (suffix.empty() || suffix == "a" || suffix == "f")) return success();
+  return Error{FLASHCORE_INVALID_ARGUMENT, "arch is \"" + std::string(text) + "\"; allowed: sm_80, sm_86, sm_89, sm_90a, sm_120 and the like",
+               "arch"};
+}
+
+char *malloc_copy(const void *bytes, size_t size, size_t extra) {
+  auto *copy = static_cast<char *>(std::malloc(size + extra));
+  if (copy == nullptr) throw std::bad_alloc();
+  std::memcpy(copy, bytes, size);
+  std::memset(copy + size, 0, extra);
+  return copy;
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t flashcore_kernel_count(void) { return static_cast<int32_t>(kernel_table().size()); }
+
+flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info *info, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (info == nullptr) return null_argument("info");
+    const auto table = kernel_table();
+    if (index < 0 || index >= static_cast<int32_t>(table.size()))
+      return Error{FLASHCORE_INVALID_ARGUMENT, "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(table.size() - 1), "index"};
+    const kernels::Passport &passport = *table[static_cast<size_t>(index)].passport;
+    flashcore_kernel_info content{};
+    content.minimum_arch = passport.minimum_arch;
+    content.maximum_arch = passport.maximum_arch;
+    content.specializations = specialization_count(passport);
+    copy_text(content.name, passport.name);
+    copy_text(content.summary, passport.summary);
+    return write_sized_struct(info, content, "info", sizeof(flashcore_kernel_info));
+  });
+}
+
+flashcore_status flashcore_module_list_create(const flashcore_context_options *options, flashcore_module_list *list,
+                                              flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (list == nullptr) return null_argument("list");
+    *list = nullptr;
+    FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
+    auto created = std::make_unique<flashcore_module_list_s>();
+    FLASHCORE_TRY_ASSIGN(created->modules, list_modules(settings.store));
+    std::sort(created->modules.begin(), created->modules.end(), sorts_before);
+    created->current_keys = current_keys(created->modules, settings.environment.nvrtc_append_flags);
+    *list = created.release();
+    return success();
+  });
+}
+
+int64_t flashcore_module_list_count(flashcore_module_list list) {
+  return list == nullptr ? 0 : static_cast<int64_t>(list->modules.size());
+}
+
+flashcore_status flashcore_module_list_get(flashcore_module_list list, int64_t index, flashcore_module_info *info,
+                                           flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (list == nullptr) return null_argument("list");
+    if (info == nullptr) return null_argument("info");
+    const int64_t count = flashcore_module_list_count(list);
+    if (index < 0 || index >= count)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(count - 1), "index"};
+    const ListedModule &listed = list->modules[static_cast<size_t>(index)];
+    const bool current = listed.entry.ok() && list->current_keys.contains(listed.entry.value().record.key);
+    return write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info));
+  });
+}
+
+void flashcore_module_list_destroy(flashcore_module_list list) { delete list; }
+
+flashcore_status flashcore_module_read(const char *path, flashcore_module_info *info, void **cubin, char **record,
+                                       flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (path == nullptr) return null_argument("path");
+    if (info == nullptr) return null_argument("info");
+    FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
+    if (!listed.entry.ok()) return listed.entry.error();
+    const ModuleEntry &entry = listed.entry.value();
+    bool current = false;
+    for (const ModuleRequest &request : all_requests(entry.record.arch, read_environment().nvrtc_append_flags))
+      current = current || request.key == entry.record.key;
+    FLASHCORE_TRY(write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info)));
+    if (cubin != nullptr) *cubin = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
+    if (record != nullptr) *record = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);
+    return success();
+  });
+}
+
+void flashcore_inspect_free(void *memory) { std::free(memory); }
+
+flashcore_status flashcore_modules_compile(const flashcore_context_options *options, const char *arch, const char *directory,
+                                           flashcore_compile_progress progress, void *user, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (arch == nullptr) return null_argument("arch");
+    if (directory == nullptr) return null_argument("directory");
+    FLASHCORE_TRY(check_arch_name(arch));
+    FLASHCORE_TRY_ASSIGN(Settings settings, resolve_settings(options));
+    FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc, NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory));
+    ModuleStoreOptions folder;
+    folder.read_only_roots = {directory};
+    folder.mode = CacheMode::off;
+    ModuleStore store(folder);
+    const std::vector<ModuleRequest> requests = all_requests(arch, settings.environment.nvrtc_append_flags);
+    int32_t done = 0;
+    for (const ModuleRequest &request : requests) {
+      const auto there = store.find(request.arch, request.key, nvrtc->compiler_id());
+      int64_t compile_us = 0;
+      if (!there || there->entry.record.compiler_id != nvrtc->compiler_id()) {
+        FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, *nvrtc));
+        FLASHCORE_TRY(write_pack_entry(directory, built.record, built.encoded));
+        compile_us = built.record.compile_us;
+      }
+      ++done;
+      if (progress != nullptr && progress(user, done, static_cast<int32_t>(requests.size()), request.module.c_str(), compile_us) != 0)
+        break;
+    }
+    return success();
+  });
+}
+
+flashcore_status flashcore_environment_describe(const flashcore_context_options *options, char *text, int64_t capacity,
+                                                flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (text == nullptr) return null_argument("text");
+    if (capacity < 1)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "capacity is " + std::to_string(capacity) + "; allowed: 1 or more", "capacity"};
+    FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
+    const std::string report_text = environment_report(settings);
+    const size_t length = std::min(report_text.size(), static_cast<size_t>(capacity - 1));
+    std::memcpy(text, report_text.data(), length);
+    text[length] = '\0';
+    return success();
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The growth rule of public structs, in one place: struct_size comes first; smaller than version 1 is refused; larger
+// than known is accepted when the unknown tail is zero; what a caller's older struct lacks reads as zero.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "base/error.hpp"
+
+namespace flashcore {
+
+// No struct of any version comes near this; a larger size is an unset field, and believing it would read wild memory.
+inline constexpr uint32_t largest_struct_bytes = 65536;
+
+// Copy a caller's input struct into `copy`. `name` is the argument's name for the error.
+template <typename Struct>
+Status copy_sized_struct(const Struct *given, const char *name, uint32_t version1_size, Struct &copy) {
+  uint32_t size;
+  std::memcpy(&size, given, sizeof(size));
+  if (size < version1_size || size > largest_struct_bytes)
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 std::string(name) + ".struct_size is " + std::to_string(size) + "; allowed: " +
+                     std::to_string(version1_size) + " to " + std::to_string(largest_struct_bytes) +
+                     ". Set it to sizeof the struct.",
+                 "struct_size"};
+  const auto *bytes = reinterpret_cast<const unsigned char *>(given);
+  for (uint32_t i = sizeof(Struct); i < size; ++i)
+    if (bytes[i] != 0)
+      return Error{FLASHCORE_UNSUPPORTED,
+                   std::string(name) + " sets byte " + std::to_string(i) + ", past the " + std::to_string(sizeof(Struct)) +
+                       " bytes that this version knows. A newer libflashcore is needed.",
+                   "struct_size"};
+  if (size < sizeof(Struct)) {
+    copy = Struct{};
+    std::memcpy(&copy, given, size);
+  } else {
+    std::memcpy(&copy, given, sizeof(Struct));
+  }
+  copy.struct_size = sizeof(Struct);
+  return success();
+}
+
+// The same, as a value.
+template <typename Struct>
+Result<Struct> read_sized_struct(const Struct *given, const char *name, uint32_t version1_size) {
+  Struct copy;
+  FLASHCORE_TRY(copy_sized_struct(given, name, version1_size, copy));
+  return copy;
+}
+
+// Fill a caller's output struct: only as many bytes as the caller has; struct_size keeps the caller's value.
+template <typename Struct>
+Status write_sized_struct(Struct *target, const Struct &content, const char *name, uint32_t version1_size) {
+  const uint32_t size = target->struct_size;
+  if (size < version1_size)
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 std::string(name) + ".struct_size is " + std::to_string(size) + "; allowed: " +
+                     std::to_string(version1_size) + " or more. Set it to sizeof the struct.",
+                 "struct_size"};
+  std::memcpy(target, &content, size < sizeof(Struct) ? size : sizeof(Struct));
+  target->struct_size = size;
+  return success();
+}
+
+}  // namespace flashcore

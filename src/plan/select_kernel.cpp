@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/select_kernel.hpp"
+
+#include <cstdio>
+
+#include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
+
+namespace flashcore {
+namespace {
+
+using kernels::DeviceLimits;
+using kernels::Passport;
+using kernels::ProblemKey;
+using kernels::Specialization;
+
+std::string arch_text(int32_t arch) { return std::to_string(arch / 10) + "." + std::to_string(arch % 10); }
+
+// The kernel's best specialization; kernel_index stays -1 when there is none. smallest_shared_bytes: the least that any
+// specialization for the problem needs, for the refusal.
+struct KernelChoice {
+  Selection best;
+  int64_t smallest_shared_bytes = -1;
+};
+
+KernelChoice best_specialization(int32_t kernel_index, const Passport &passport, const ProblemKey &key,
+                                 const DeviceLimits &device) {
+  KernelChoice choice;
+  Specialization candidate;
+  for (int32_t i = 0; passport.specialization(i, &candidate); ++i) {
+    if (!passport.serves(candidate, key)) continue;
+    const int64_t shared_bytes = passport.dynamic_shared_bytes(candidate);
+    if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
+      choice.smallest_shared_bytes = shared_bytes;
+    if (shared_bytes > device.shared_bytes_per_block) continue;
+    const double cost_us = passport.cost_us(candidate, key, device);
+    if (choice.best.kernel_index >= 0 && cost_us >= choice.best.cost_us) continue;
+    choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost_us};
+  }
+  return choice;
+}
+
+bool arch_fits(const Passport &passport, int32_t arch) {
+  return arch >= passport.minimum_arch && (passport.maximum_arch == 0 || arch <= passport.maximum_arch);
+}
+
+struct Exclusion {
+  std::string field;   // empty: not a matter of an argument
+  std::string reason;  // "head_dim must be 64 or 128"
+};
+
+Exclusion exclusion(const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
+                    const KernelChoice &choice) {
+  if (!arch_fits(passport, device.arch))
+    return {"", "needs compute capability " + arch_text(passport.minimum_arch) +
+                    (passport.maximum_arch == 0 ? " or newer" : " to " + arch_text(passport.maximum_arch)) +
+                    ", the device has " + arch_text(device.arch)};
+  if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
+    return {refusal.field, std::string(refusal.field) + " must be " + refusal.reason};
+  if (choice.smallest_shared_bytes > device.shared_bytes_per_block)
+    return {"", "needs " + std::to_string(choice.smallest_shared_bytes) +
+                    " bytes of shared memory per block, the device allows " + std::to_string(device.shared_bytes_per_block)};
+  return {"", "has no specialization for this problem"};
+}
+
+// The choice of one kernel, or none where its passport keeps it out.
+KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device) {
+  if (!arch_fits(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
+  return best_specialization(index, passport, key, device);
+}
+
+Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
+  Error error{FLASHCORE_UNSUPPORTED, "no kernel can serve this call:"};
+  const auto table = kernel_table();
+  for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
+    if (key.kernel_index >= 0 && key.kernel_index != index) continue;
+    const Passport &passport = *table[index].passport;
+    const Exclusion why = exclusion(passport, key, device, consider(index, passport, key, device));
+    error.message += std::string(" ") + passport.name + ": " + why.reason + ";";
+    if (error.field.empty()) error.field = why.field;
+  }
+  error.message.back() = '.';
+  return error;
+}
+
+}  // namespace
+
+Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device) {
+  Selection best;
+  const auto table = kernel_table();
+  for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
+    if (key.kernel_index >= 0 && key.kernel_index != index) continue;
+    const Selection candidate = consider(index, *table[index].passport, key, device).best;
+    if (candidate.kernel_index < 0) continue;
+    if (best.kernel_index < 0 || candidate.cost_us < best.cost_us) best = candidate;
+  }
+  if (best.kernel_index < 0) return unsupported(key, device);
+  return best;
+}
+
+std::string explain_selection(const ProblemKey &key, const DeviceLimits &device) {
+  const Result<Selection> chosen = select_kernel(key, device);
+  std::string text;
+  const auto table = kernel_table();
+  for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
+    const Passport &passport = *table[index].passport;
+    text += std::string(passport.name) + ": ";
+    if (key.kernel_index >= 0 && key.kernel_index != index) {
+      text += "not asked for\n";
+      continue;
+    }
+    const KernelChoice choice = consider(index, passport, key, device);
+    if (choice.best.kernel_index < 0) {
+      text += exclusion(passport, key, device, choice).reason + "\n";
+      continue;
+    }
+    char cost[48];
+    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost_us);
+    const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
+    text += (is_chosen ? "chosen, " : "dearer, ") + module_name(passport.name, choice.best.specialization) + ", " + cost + "\n";
+  }
+  return text;
+}
+
+Status pin_kernel(ProblemKey &key, std::string_view name) {
+  key.kernel_index = -1;
+  if (name.empty()) return success();
+  key.kernel_index = find_kernel(name);
+  if (key.kernel_index >= 0) return success();
+  std::string known;
+  for (const KernelRow &row : kernel_table()) known += (known.empty() ? "" : ", ") + std::string(row.passport->name);
+  return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(name) + "\"; allowed: empty, " + known, "kernel"};
+}
+
+int32_t find_kernel(std::string_view name) {
+  const auto table = kernel_table();
+  for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index)
+    if (name == table[index].passport->name) return index;
+  return -1;
+}
+
+}  // namespace flashcore

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one selector. "Supported?", "which kernel?", "how much shared memory?", "why not?" are all this function, asked by
+// the API, the tools and the tests alike: candidates, each exclusion with its reason, the cheapest by the passport's cost.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "contract/passport.h"
+
+namespace flashcore {
+
+struct Selection {
+  int32_t kernel_index = -1;
+  kernels::Specialization specialization{};
+  kernels::Grid grid{};
+  int64_t dynamic_shared_bytes = 0;
+  double cost_us = 0;
+};
+
+// The cheapest specialization for the problem on the device, or UNSUPPORTED: the first field that a kernel refuses, and each
+// kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other.
+// Allocates only to describe a failure.
+Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device);
+
+// One line per kernel: chosen, dearer, or why it cannot.
+std::string explain_selection(const kernels::ProblemKey &key, const kernels::DeviceLimits &device);
+
+// Fill key.kernel_index from a name; empty: any kernel. INVALID_ARGUMENT lists the kernels that there are.
+Status pin_kernel(kernels::ProblemKey &key, std::string_view name);
+
+}  // namespace flashcore

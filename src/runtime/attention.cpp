@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/attention.hpp"
+
+#include <cstdio>
+
+#include "cpu/cpu_attention.hpp"
+#include "plan/kernel_table.hpp"
+#include "plan/select_kernel.hpp"
+#include "plan/specialization_text.hpp"
+#include "runtime/pack_params.hpp"
+
+namespace flashcore {
+namespace {
+
+constexpr std::string_view cpu_kernel_name = "cpu";
+
+Status check_cpu_kernel(const AttentionProblem &problem) {
+  const std::string_view name = problem.kernel;
+  if (name.empty() || name == cpu_kernel_name) return success();
+  if (find_kernel(name) >= 0)
+    return Error{FLASHCORE_UNSUPPORTED, "kernel is \"" + std::string(name) + "\", which runs on a GPU; this context is the CPU "
+                                        "device, whose only kernel is \"cpu\"", "kernel"};
+  kernels::ProblemKey key = problem.key;
+  return pin_kernel(key, name);
+}
+
+LaunchPlan make_plan(const Selection &selection, CudaFunction function) {
+  return {function,
+          {{static_cast<uint32_t>(selection.grid.x), static_cast<uint32_t>(selection.grid.y), static_cast<uint32_t>(selection.grid.z)},
+           static_cast<uint32_t>(selection.specialization.warps * 32),
+           static_cast<uint32_t>(selection.dynamic_shared_bytes)}};
+}
+
+// Only asked when a shape is new: an address the driver has never seen would be a sticky fault on the device.
+Status check_device_addresses(const GpuState &gpu, const AttentionProblem &problem) {
+  const struct {
+    const char *field;
+    uint64_t data;
+  } tensors[] = {{"query.data", problem.query.data}, {"key.data", problem.key_tensor.data}, {"value.data", problem.value.data},
+                 {"output.data", problem.output.data}, {"lse.data", problem.lse.data}};
+  for (const auto &tensor : tensors) {
+    if (tensor.data == 0) continue;
+    FLASHCORE_TRY_ASSIGN(const int32_t owner, gpu.driver.pointer_device(tensor.data));
+    if (owner >= 0) continue;
+    char address[32];
+    std::snprintf(address, sizeof(address), "0x%llx", static_cast<unsigned long long>(tensor.data));
+    return Error{FLASHCORE_INVALID_ARGUMENT, std::string(tensor.field) + " is " + address + ", which the CUDA driver does not know; "
+                 "allowed: device memory or pinned host memory of this process", tensor.field};
+  }
+  return success();
+}
+
+// The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
+Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, const kernels::ProblemKey &key,
+                             const CudaStream *stream) {
+  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, gpu.limits));
+  CudaFunction function = gpu.loader.find(selection);
+  if (function == nullptr) {
+    if (stream != nullptr) {
+      FLASHCORE_TRY_ASSIGN(const bool capturing, gpu.driver.stream_is_capturing(*stream));
+      if (capturing)
+        return Error{FLASHCORE_NOT_PREPARED, "the stream is being captured and " +
+                         module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name, selection.specialization) +
+                         " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
+      FLASHCORE_TRY(check_device_addresses(gpu, problem));
+    }
+    FLASHCORE_TRY_ASSIGN(function, gpu.loader.load(selection));
+  }
+  const LaunchPlan plan = make_plan(selection, function);
+  gpu.plans.insert(key, plan);
+  return plan;
+}
+
+Status launch_on_gpu(GpuState &gpu, const AttentionProblem &problem, const kernels::ProblemKey &key, CudaStream stream) {
+  FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(gpu));
+  LaunchPlan plan;
+  if (!gpu.plans.find(key, &plan)) {
+    FLASHCORE_TRY_ASSIGN(plan, cold_plan(gpu, problem, key, &stream));
+  }
+  const kernels::AttentionFwdParams params = pack_params(problem);
+  return gpu.driver.launch(plan.function, plan.shape, stream, &params);
+}
+
+}  // namespace
+
+Status attention_fwd(Context &context, const AttentionProblem &problem, void *stream) {
+  if (!context.gpu) {
+    FLASHCORE_TRY(check_cpu_kernel(problem));
+    if (problem.empty()) return success();
+    FLASHCORE_TRY(check_host_addresses(problem));
+    return cpu_attention(problem, context.cpu_threads);
+  }
+  kernels::ProblemKey key = problem.key;
+  if (problem.kernel[0] != '\0') FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  if (problem.empty()) return success();
+  return launch_on_gpu(*context.gpu, problem, key, static_cast<CudaStream>(stream));
+}
+
+Status attention_prepare(Context &context, const AttentionProblem &problem) {
+  if (!context.gpu) return check_cpu_kernel(problem);
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  if (problem.empty()) return success();
+  GpuState &gpu = *context.gpu;
+  FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(gpu));
+  LaunchPlan plan;
+  if (gpu.plans.find(key, &plan)) return success();
+  FLASHCORE_TRY(cold_plan(gpu, problem, key, nullptr));
+  return success();
+}
+
+Result<int64_t> attention_workspace_bytes(Context &context, const AttentionProblem &problem) {
+  if (!context.gpu) {
+    FLASHCORE_TRY(check_cpu_kernel(problem));
+    return int64_t{0};
+  }
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  FLASHCORE_TRY(select_kernel(key, context.gpu->limits));
+  return int64_t{0};  // no kernel of the table needs any
+}
+
+Status attention_explain(Context &context, const AttentionProblem &problem, flashcore_attention_explanation *explanation) {
+  if (!context.gpu) {
+    FLASHCORE_TRY(check_cpu_kernel(problem));
+    explanation->supported = 1;
+    copy_text(explanation->kernel, cpu_kernel_name);
+    copy_text(explanation->module, cpu_kernel_name);
+    copy_text(explanation->reasons, "cpu: chosen, the only kernel of the CPU device (" + context.device_reason + ")\n");
+    return success();
+  }
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  copy_text(explanation->reasons, explain_selection(key, context.gpu->limits));
+  const Result<Selection> chosen = select_kernel(key, context.gpu->limits);
+  if (!chosen.ok()) return success();
+  const Selection &selection = chosen.value();
+  const char *name = kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name;
+  explanation->supported = 1;
+  copy_text(explanation->kernel, name);
+  copy_text(explanation->module, module_name(name, selection.specialization));
+  explanation->tile_q = selection.specialization.tile_q;
+  explanation->tile_kv = selection.specialization.tile_kv;
+  explanation->warps = selection.specialization.warps;
+  explanation->stages = selection.specialization.stages;
+  explanation->grid[0] = static_cast<int32_t>(selection.grid.x);
+  explanation->grid[1] = static_cast<int32_t>(selection.grid.y);
+  explanation->grid[2] = static_cast<int32_t>(selection.grid.z);
+  explanation->threads_per_block = selection.specialization.warps * 32;
+  explanation->dynamic_shared_bytes = selection.dynamic_shared_bytes;
+  explanation->cost_us = selection.cost_us;
+  return success();
+}
+
+}  // namespace flashcore

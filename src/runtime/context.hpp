@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Context: one device and everything remembered about it. All state of the library below the driver tables lives in one.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "contract/passport.h"
+#include "driver/cuda_driver.hpp"
+#include "flashcore/flashcore.h"
+#include "runtime/module_loader.hpp"
+#include "runtime/plan_cache.hpp"
+#include "runtime/settings.hpp"
+
+namespace flashcore {
+
+// What a GPU context adds.
+struct GpuState {
+  GpuState(const Settings &settings, const CudaDriver &driver, CudaDriver::BorrowedContext borrowed,
+           const CudaDeviceProperties &properties);
+
+  const CudaDriver &driver;
+  const CudaDriver::BorrowedContext borrowed;
+  const CudaDeviceProperties properties;
+  const kernels::DeviceLimits limits;
+  PlanCache plans;
+  ModuleLoader loader;
+};
+
+struct Context {
+  Settings settings;
+  std::string device_reason;  // why this device
+  int32_t cpu_threads = 0;
+  std::unique_ptr<GpuState> gpu;  // null: the CPU device
+};
+
+Result<std::unique_ptr<Context>> create_context(const flashcore_context_options *options);
+// Unload and free. The GPU's context is made current for it and released after it.
+void destroy_context(std::unique_ptr<Context> context);
+void fill_context_info(Context &context, flashcore_context_info *info);
+void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &properties, flashcore_device_info *info);
+
+// Makes the GPU context current for a scope, and the caller's again after it. Fails with FORKED in a forked child.
+class CurrentContext {
+ public:
+  static Result<CurrentContext> enter(const GpuState &gpu);
+  CurrentContext(CurrentContext &&other) noexcept : gpu_(other.gpu_), pushed_(std::exchange(other.pushed_, false)) {}
+  CurrentContext(const CurrentContext &) = delete;
+  CurrentContext &operator=(const CurrentContext &) = delete;
+  ~CurrentContext() {
+    if (pushed_) gpu_->driver.pop_context();
+  }
+
+ private:
+  CurrentContext(const GpuState *gpu, bool pushed) : gpu_(gpu), pushed_(pushed) {}
+  const GpuState *gpu_;
+  bool pushed_;
+};
+
+// Copy text into a fixed field, cut to fit, always terminated.
+template <size_t capacity>
+void copy_text(char (&field)[capacity], std::string_view text) {
+  const size_t length = text.size() < capacity ? text.size() : capacity - 1;
+  text.copy(field, length);
+  field[length] = '\0';
+}
+
+}  // namespace flashcore

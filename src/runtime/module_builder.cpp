@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/module_builder.hpp"
+
+#include "cache/module_key.hpp"
+#include "base/sha256.hpp"
+#include "flashcore/flashcore_version.h"
+#include "jit/compile_options.hpp"
+#include "jit/kernel_compiler.hpp"
+#include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
+
+namespace flashcore {
+namespace {
+
+constexpr const char *specialization_file = "specialization.h";
+
+std::string program_name(const kernels::Passport &passport) { return std::string(passport.name) + ".cu"; }
+
+std::string library_version() {
+  return std::to_string(FLASHCORE_VERSION_MAJOR) + "." + std::to_string(FLASHCORE_VERSION_MINOR) + "." +
+         std::to_string(FLASHCORE_VERSION_PATCH);
+}
+
+// "V13.0.88" is in the cubin's tool note; NVRTC itself only tells "13.0".
+std::string compiler_text(const NvrtcLibrary &nvrtc, std::span<const uint8_t> cubin) {
+  std::string text =
+      "NVRTC " + std::to_string(nvrtc.version() / 1000) + "." + std::to_string(nvrtc.version() % 1000 / 10);
+  if (const auto info = read_cubin(cubin); info.ok() && !info.value().tool_version.empty())
+    text += ", ptxas " + info.value().tool_version;
+  return text;
+}
+
+}  // namespace
+
+ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization, std::string_view arch,
+                                  std::string_view nvrtc_append_flags) {
+  const KernelRow &row = kernel_table()[static_cast<size_t>(kernel_index)];
+  const std::string name = program_name(*row.passport), header = specialization_header(specialization);
+  const std::vector<std::string> options = canonical_compile_options(arch);
+  ModuleRequest request{kernel_index, specialization, std::string(arch), module_name(row.passport->name, specialization), {}};
+  request.key = logical_module_key(
+      {name, row.source, kernel_headers_sha256(), header, arch, options, nvrtc_append_flags});
+  return request;
+}
+
+Result<BuiltModule> build_module(const ModuleRequest &request, const NvrtcLibrary &nvrtc) {
+  const KernelRow &row = kernel_table()[static_cast<size_t>(request.kernel_index)];
+  const std::string name = program_name(*row.passport), header = specialization_header(request.specialization);
+  std::vector<NamedText> headers;
+  for (const EmbeddedHeader &embedded : kernel_headers()) headers.push_back({embedded.name, embedded.text});
+  headers.push_back({specialization_file, header});
+  FLASHCORE_TRY_ASSIGN(CompiledKernel compiled, compile_kernel(nvrtc, {name, row.source, headers, request.arch}));
+
+  BuiltModule built;
+  built.cubin = std::move(compiled.cubin);
+  ModuleRecord &record = built.record;
+  record.module = request.module;
+  record.kernel = row.passport->name;
+  record.arch = request.arch;
+  record.key = request.key;
+  record.compiler_id = nvrtc.compiler_id();
+  record.compiler = compiler_text(nvrtc, built.cubin);
+  record.specialization = header;
+  record.options = std::move(compiled.options);
+  record.source_sha256 = to_hex(sha256({reinterpret_cast<const uint8_t *>(row.source.data()), row.source.size()}));
+  record.headers_sha256 = kernel_headers_sha256();
+  record.dynamic_shared_bytes = row.passport->dynamic_shared_bytes(request.specialization);
+  record.ptxas_log = std::move(compiled.log);
+  record.compile_us = compiled.compile_us;
+  record.library_version = library_version();
+  FLASHCORE_TRY_ASSIGN(built.encoded, encode_module_entry(record, built.cubin));
+  return built;
+}
+
+std::vector<std::string> module_archs(int32_t arch) {
+  const auto name = [](int32_t number) { return "sm_" + std::to_string(number) + (number == 90 ? "a" : ""); };
+  std::vector<std::string> archs{name(arch)};
+  const bool tegra = arch == 72 || arch == 87 || arch == 101 || arch == 110;
+  for (int32_t lower = arch - 1; !tegra && lower >= arch / 10 * 10; --lower) {
+    const bool lower_is_tegra = lower == 87 || lower == 101;
+    if (!lower_is_tegra && lower >= 80) archs.push_back(name(lower));
+  }
+  return archs;
+}
+
+}  // namespace flashcore

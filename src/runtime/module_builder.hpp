@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a module is made from, and the making: joins the kernel table, the compiler and the entry format.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "cache/module_entry.hpp"
+#include "contract/passport.h"
+#include "driver/nvrtc_library.hpp"
+
+namespace flashcore {
+
+// Everything about a module that is known before it exists.
+struct ModuleRequest {
+  int32_t kernel_index = -1;
+  kernels::Specialization specialization{};
+  std::string arch;    // "sm_89"
+  std::string module;  // name for people
+  std::string key;     // logical key
+};
+
+ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization, std::string_view arch,
+                                  std::string_view nvrtc_append_flags);
+
+struct BuiltModule {
+  ModuleRecord record;
+  Bytes cubin;
+  Bytes encoded;  // the .fcm file
+};
+
+Result<BuiltModule> build_module(const ModuleRequest &request, const NvrtcLibrary &nvrtc);
+
+// The name of the module architecture for a compute capability, best first: exact, then lower minors of the same major,
+// whose cubins run there too (CUDA's binary compatibility rule; Tegra parts stand alone).
+std::vector<std::string> module_archs(int32_t arch);
+
+}  // namespace flashcore

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ModuleLoader: a selection -> a function that can be launched. Layers, first hit wins: loaded in this context, read-only
+// folders, user cache, NVRTC. One load per module however many threads ask; a failure is told to everyone who waited and
+// then forgotten. The dynamic shared-memory opt-in is set here, once per function.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/error.hpp"
+#include "cache/module_store.hpp"
+#include "driver/cuda_driver.hpp"
+#include "plan/select_kernel.hpp"
+#include "runtime/module_builder.hpp"
+#include "runtime/settings.hpp"
+
+namespace flashcore {
+
+struct LoaderCounters {
+  std::atomic<int64_t> from_process{0}, from_shipped{0}, from_user_cache{0}, compiled{0}, refused_by_driver{0}, compile_us{0};
+};
+
+class ModuleLoader {
+ public:
+  ModuleLoader(const Settings &settings, const CudaDriver &driver, int32_t arch, int32_t shared_bytes_optin);
+  ~ModuleLoader();  // unloads; the context must be current
+
+  // The function if it is loaded, else nullptr; no driver call.
+  CudaFunction find(const Selection &selection);
+  // The function, loading or compiling it now. The CUDA context must be current.
+  Result<CudaFunction> load(const Selection &selection);
+
+  const LoaderCounters &counters() const { return counters_; }
+  ModuleStore &store() { return store_; }
+
+ private:
+  struct Slot;  // one module: being loaded, loaded or failed
+  using SlotKey = std::pair<int32_t, std::array<int32_t, sizeof(kernels::Specialization) / sizeof(int32_t)>>;
+  struct Loaded {
+    CudaModule module = nullptr;
+    CudaFunction function = nullptr;
+  };
+  static SlotKey slot_key(const Selection &selection);
+  Result<Loaded> load_now(const Selection &selection);
+  Result<Loaded> load_from_store(const std::vector<ModuleRequest> &requests, bool *found);
+  Result<Loaded> compile_and_load(const ModuleRequest &request);
+  Result<Loaded> load_image(const ModuleRequest &request, const Bytes &cubin);
+
+  const Settings &settings_;
+  const CudaDriver &driver_;
+  const int32_t arch_, shared_bytes_optin_;
+  ModuleStore store_;
+  LoaderCounters counters_;
+  std::mutex mutex_;
+  std::condition_variable loaded_;
+  std::map<SlotKey, std::shared_ptr<Slot>> slots_;
+};
+
+}  // namespace flashcore

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AttentionProblem -> the parameter struct that forward kernels share.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "contract/kernel_params.h"
+#include "problem/attention_problem.hpp"
+
+namespace flashcore {
+
+inline kernels::TensorView tensor_view(const ProblemTensor &tensor) {
+  return {tensor.data, tensor.stride_batch, tensor.stride_row, tensor.stride_head};
+}
+
+inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem) {
+  constexpr float log2_of_e = 1.44269504088896340736f, ln_of_2 = 0.69314718055994530942f;
+  // Masked scores are -infinity, and -infinity times 0 is NaN: a scale of 0 becomes one that no finite score can feel.
+  constexpr float smallest_scale_log2 = 1e-30f;
+  const kernels::ProblemKey &key = problem.key;
+  kernels::AttentionFwdParams params{};
+  params.query = tensor_view(problem.query);
+  params.key = tensor_view(problem.key_tensor);
+  params.value = tensor_view(problem.value);
+  params.output = tensor_view(problem.output);
+  params.lse = tensor_view(problem.lse);
+  // The validator holds sizes below 2^31.
+  params.batch = static_cast<int32_t>(key.batch);
+  params.seqlen_q = static_cast<int32_t>(key.seqlen_q);
+  params.seqlen_kv = static_cast<int32_t>(key.seqlen_kv);
+  params.heads_q = key.heads_q;
+  params.heads_per_kv = key.heads_q / key.heads_kv;
+  params.head_dim = key.head_dim;
+  params.head_dim_v = key.head_dim_v;
+  params.causal_offset = key.causal == kernels::causal_bottom_right ? params.seqlen_kv - params.seqlen_q : 0;
+  params.negate_query = problem.softmax_scale < 0.0f ? 1 : 0;
+  params.scale_log2 = std::max(std::fabs(problem.softmax_scale) * log2_of_e, smallest_scale_log2);
+  params.lse_factor = problem.lse_base2 ? 1.0f : ln_of_2;
+  return params;
+}
+
+}  // namespace flashcore

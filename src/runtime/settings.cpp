@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/settings.hpp"
+
+#include <dlfcn.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/struct_size.hpp"
+
+namespace flashcore {
+namespace {
+
+std::vector<std::string> split_path_list(const std::string &list) {
+  std::vector<std::string> folders;
+  size_t begin = 0;
+  while (begin <= list.size()) {
+    const size_t end = list.find(':', begin);
+    const std::string folder = list.substr(begin, end == std::string::npos ? end : end - begin);
+    if (!folder.empty()) folders.push_back(folder);
+    if (end == std::string::npos) break;
+    begin = end + 1;
+  }
+  return folders;
+}
+
+// <folder of libflashcore.so>/flashcore/modules: true in the build tree, after install, in a wheel and after a move.
+std::string shipped_modules_directory() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<void *>(&shipped_modules_directory), &info) == 0 || info.dli_fname == nullptr) return {};
+  const std::string library = info.dli_fname;
+  const size_t slash = library.rfind('/');
+  return (slash == std::string::npos ? std::string(".") : library.substr(0, slash)) + "/flashcore/modules";
+}
+
+std::string home_directory(const Environment &environment) {
+  if (environment.home.starts_with("/") && environment.home != "/") return environment.home;
+  passwd entry{};
+  passwd *found = nullptr;
+  char buffer[4096];
+  if (getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found) != 0 || found == nullptr) return {};
+  const std::string home = found->pw_dir;
+  return home.starts_with("/") && home != "/" ? home : std::string();
+}
+
+// Empty where there is no safe place: never /tmp, never a relative path, never the root folder.
+std::string default_user_root(const Environment &environment) {
+  if (environment.xdg_cache_home.starts_with("/")) return environment.xdg_cache_home + "/flashcore";
+  const std::string home = home_directory(environment);
+  return home.empty() ? std::string() : home + "/.cache/flashcore";
+}
+
+Result<CacheMode> cache_mode(int32_t option, const std::string &variable) {
+  switch (option) {
+    case FLASHCORE_CACHE_DEFAULT: break;
+    case FLASHCORE_CACHE_READ_WRITE: return CacheMode::read_write;
+    case FLASHCORE_CACHE_READ_ONLY: return CacheMode::read_only;
+    case FLASHCORE_CACHE_OFF: return CacheMode::off;
+    default:
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "cache_mode is " + std::to_string(option) + "; allowed: FLASHCORE_CACHE_DEFAULT (0), _READ_WRITE (1), "
+                   "_READ_ONLY (2), _OFF (3)", "cache_mode"};
+  }
+  if (variable.empty() || variable == "rw") return CacheMode::read_write;
+  if (variable == "ro") return CacheMode::read_only;
+  if (variable == "off") return CacheMode::off;
+  return Error{FLASHCORE_INVALID_ARGUMENT, "the environment variable FLASHCORE_CACHE is \"" + variable + "\"; allowed: rw, ro, off",
+               "FLASHCORE_CACHE"};
+}
+
+Result<bool> jit_allowed(int32_t option, const std::string &variable) {
+  switch (option) {
+    case FLASHCORE_JIT_DEFAULT: break;
+    case FLASHCORE_JIT_ALLOWED: return true;
+    case FLASHCORE_JIT_FORBIDDEN: return false;
+    default:
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "jit_mode is " + std::to_string(option) + "; allowed: FLASHCORE_JIT_DEFAULT (0), _ALLOWED (1), _FORBIDDEN (2)",
+                   "jit_mode"};
+  }
+  if (variable.empty() || variable == "on") return true;
+  if (variable == "off") return false;
+  return Error{FLASHCORE_INVALID_ARGUMENT, "the environment variable FLASHCORE_JIT is \"" + variable + "\"; allowed: on, off",
+               "FLASHCORE_JIT"};
+}
+
+template <size_t capacity>
+Result<std::string> text_option(const char (&text)[capacity], const char *name) {
+  const size_t length = strnlen(text, capacity);
+  if (length == capacity)
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 std::string(name) + " has no terminating zero within its " + std::to_string(capacity) + " bytes", name};
+  return std::string(text, length);
+}
+
+// The user cache folder, or why there is none.
+Status resolve_user_root(const std::string &option, Settings &settings) {
+  const Environment &environment = settings.environment;
+  const std::string &asked = option.empty() ? environment.cache_directory : option;
+  if (!asked.empty() && !asked.starts_with("/")) {
+    const char *name = option.empty() ? "FLASHCORE_CACHE_DIR" : "cache_directory";
+    return Error{FLASHCORE_INVALID_ARGUMENT, std::string(name) + " is \"" + asked + "\"; allowed: an absolute path", name};
+  }
+  settings.store.user_root = asked.empty() ? default_user_root(environment) : asked;
+  if (settings.store.user_root.empty())
+    settings.user_cache_note = "no user cache: neither XDG_CACHE_HOME nor HOME names a folder; set FLASHCORE_CACHE_DIR";
+  if (settings.store.mode == CacheMode::off) settings.user_cache_note = "the user cache is off";
+  return success();
+}
+
+}  // namespace
+
+Result<flashcore_context_options> read_context_options(const flashcore_context_options *options) {
+  if (options == nullptr) {
+    flashcore_context_options defaults{};
+    defaults.struct_size = sizeof(defaults);
+    return defaults;
+  }
+  return read_sized_struct(options, "options", sizeof(flashcore_context_options));
+}
+
+Result<Settings> resolve_settings(const flashcore_context_options *given) {
+  FLASHCORE_TRY_ASSIGN(const flashcore_context_options options, read_context_options(given));
+  Settings settings;
+  settings.environment = read_environment();
+  const Environment &environment = settings.environment;
+  FLASHCORE_TRY_ASSIGN(settings.store.mode, cache_mode(options.cache_mode, environment.cache_mode));
+  FLASHCORE_TRY_ASSIGN(settings.jit_allowed, jit_allowed(options.jit_mode, environment.jit_mode));
+  FLASHCORE_TRY_ASSIGN(const std::string cache_directory, text_option(options.cache_directory, "cache_directory"));
+  FLASHCORE_TRY_ASSIGN(const std::string module_path, text_option(options.module_path, "module_path"));
+  FLASHCORE_TRY_ASSIGN(settings.nvrtc_library, text_option(options.nvrtc_library, "nvrtc_library"));
+  FLASHCORE_TRY(resolve_user_root(cache_directory, settings));
+  if (settings.nvrtc_library.empty()) settings.nvrtc_library = environment.libnvrtc;
+  settings.toolkit_directory = environment.cuda_home;
+  const std::string &folders = module_path.empty() ? environment.module_path : module_path;
+  settings.store.read_only_roots = split_path_list(folders);
+  if (folders.empty()) settings.store.read_only_roots = {shipped_modules_directory()};
+  return settings;
+}
+
+}  // namespace flashcore
