@@ -56,6 +56,7 @@ struct Passport {
   const char *summary;  // one line
   int32_t minimum_arch;
   int32_t maximum_arch;  // inclusive; 0: open
+  bool by_name_only;     // kept to learn from: never the library's own choice, however well it would do
   // The index-th specialization; false past the end. All of them are shipped.
   bool (*specialization)(int32_t index, Specialization *out);
   Refusal (*refuse)(const ProblemKey &);

@@ -4,6 +4,7 @@
 // that a kernel compiles from this folder and libcu++ alone.
 #pragma once
 
+#include "contract/kernel_params.h"
 #include "contract/problem_key.h"
 
 namespace flashcore::kernels {
@@ -57,6 +58,24 @@ inline constexpr uint32_t one2 = dtype == dtype_float16 ? 0x3c003c00u : 0x3f803f
 template <int32_t dtype>
 __device__ __forceinline__ uint32_t nonfinite_halves(uint32_t packed) {
   return __vcmpeq2(packed & exponent_mask2<dtype>, exponent_mask2<dtype>);
+}
+
+// Zero the infinities and NaN among eight elements; say whether there were any.
+template <int32_t dtype>
+__device__ __forceinline__ bool clear_nonfinite_chunk(uint4 &chunk) {
+  const uint4 bad = make_uint4(nonfinite_halves<dtype>(chunk.x), nonfinite_halves<dtype>(chunk.y),
+                               nonfinite_halves<dtype>(chunk.z), nonfinite_halves<dtype>(chunk.w));
+  chunk = make_uint4(chunk.x & ~bad.x, chunk.y & ~bad.y, chunk.z & ~bad.z, chunk.w & ~bad.w);
+  return (bad.x | bad.y | bad.z | bad.w) != 0;
+}
+
+// The logarithm of a row's sum of exponentials; row_max in units of raw scores, sum relative to it. No key seen: -infinity.
+__device__ __forceinline__ void write_lse(const AttentionFwdParams &params, int32_t batch, int32_t head_q, int32_t query, float row_max, float sum) {
+  const TensorView &lse = params.lse;
+  if (lse.data == 0) return;
+  const float log2_sum = sum == 0.0f ? -infinity : row_max * params.scale_log2 + log2_approx(sum);
+  reinterpret_cast<float *>(lse.data)[batch * lse.stride_batch + head_q * lse.stride_head + query * lse.stride_row] =
+      log2_sum * params.lse_factor;
 }
 
 // Over the four lanes that share a row of an mma accumulator.

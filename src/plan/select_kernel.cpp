@@ -63,6 +63,8 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
   return {"", "has no specialization for this problem"};
 }
 
+bool left_to_name(const Passport &passport, const ProblemKey &key) { return passport.by_name_only && key.kernel_index < 0; }
+
 // The choice of one kernel, or none where its passport keeps it out.
 KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device) {
   if (!arch_fits(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
@@ -75,7 +77,9 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (key.kernel_index >= 0 && key.kernel_index != index) continue;
     const Passport &passport = *table[index].passport;
-    const Exclusion why = exclusion(passport, key, device, consider(index, passport, key, device));
+    const KernelChoice choice = consider(index, passport, key, device);
+    const bool by_name = left_to_name(passport, key) && choice.best.kernel_index >= 0;
+    const Exclusion why = by_name ? Exclusion{"", "could, but is only used when asked for by name"} : exclusion(passport, key, device, choice);
     error.message += std::string(" ") + passport.name + ": " + why.reason + ";";
     if (error.field.empty()) error.field = why.field;
   }
@@ -90,7 +94,9 @@ Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &devic
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (key.kernel_index >= 0 && key.kernel_index != index) continue;
-    const Selection candidate = consider(index, *table[index].passport, key, device).best;
+    const Passport &passport = *table[index].passport;
+    if (left_to_name(passport, key)) continue;
+    const Selection candidate = consider(index, passport, key, device).best;
     if (candidate.kernel_index < 0) continue;
     if (best.kernel_index < 0 || candidate.cost_us < best.cost_us) best = candidate;
   }
@@ -117,7 +123,8 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device)
     char cost[48];
     std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost_us);
     const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
-    text += (is_chosen ? "chosen, " : "dearer, ") + module_name(passport.name, choice.best.specialization) + ", " + cost + "\n";
+    const char *verdict = is_chosen ? "chosen, " : left_to_name(passport, key) ? "only by name, " : "dearer, ";
+    text += verdict + module_name(passport.name, choice.best.specialization) + ", " + cost + "\n";
   }
   return text;
 }

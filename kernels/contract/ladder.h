@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the passports of the WMMA rungs have in common.
+#pragma once
+
+#include "contract/cost.h"
+#include "contract/passport.h"
+#include "contract/wmma_layout.h"
+
+namespace flashcore::kernels::ladder {
+
+inline constexpr int32_t head_dim = 64;
+
+// Both types, with and without the causal mask, for each tile.
+template <int32_t count>
+constexpr bool specialization(const WmmaTile (&tiles)[count], int32_t index, Specialization *out) {
+  if (index < 0 || index >= count * 4) return false;
+  const WmmaTile &tile = tiles[index / 4];
+  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, 16, tile.tile_q, tile.tile_kv,
+          tile.warps(), tile.stages, 0};
+  return true;
+}
+
+constexpr WmmaTile tile_of(const Specialization &s) { return {s.tile_q, s.tile_kv, s.head_dim, s.stages}; }
+
+constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
+  return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
+}
+
+constexpr Refusal refuse(const ProblemKey &key, int32_t tile_q) {
+  if (key.head_dim != head_dim) return {"head_dim", "64"};
+  if (key.head_dim_v != head_dim) return {"head_dim_v", "64"};
+  if (key.alignment_bytes < 16) return {"query", "16-byte aligned, in address and strides, as key, value and output"};
+  if (ceil_div(key.seqlen_q, tile_q) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+    return {"batch", "batch * heads_q * query tiles below 2^31"};
+  return no_refusal;
+}
+
+constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+  return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
+}
+
+constexpr int64_t dynamic_shared_bytes(const Specialization &s) { return wmma_layout(tile_of(s)).total_bytes; }
+
+// efficiency: the share of the mma.sync rate that the rung reaches; step_us: what a thread block alone takes per step.
+constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device, double efficiency, double step_us) {
+  const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
+  const double resident = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
+  return tile_cost_us({4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, s.causal ? 0.5 * steps + 0.5 : steps,
+                       static_cast<double>(grid(s, key).x), resident < 1 ? 1 : resident, efficiency, step_us},
+                      device);
+}
+
+}  // namespace flashcore::kernels::ladder

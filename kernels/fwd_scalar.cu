@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// fwd_scalar: the foot of the ladder, and the kernel to read first. One thread block per query row, online softmax,
+// 16-bit storage and float32 arithmetic, no tensor cores and no tiles of queries: every key and value is fetched from memory
+// again for every row, which is what all later rungs avoid. Any head dimension up to 256, any alignment.
+#include "contract/cost.h"
+#include "contract/passport.h"
+
+// ---- Passport ------------------------------------------------------------------------------------------------------
+namespace flashcore::kernels::fwd_scalar {
+
+inline constexpr int32_t largest_head_dim = 256, tile_kv = 128, warps = tile_kv / 32;
+
+constexpr bool specialization(int32_t index, Specialization *out) {
+  if (index < 0 || index >= 4) return false;
+  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, largest_head_dim, largest_head_dim, index & 1, 2, 1, tile_kv, warps, 1, 0};
+  return true;
+}
+
+constexpr Grid grid(const Specialization &, const ProblemKey &key) { return {key.seqlen_q * key.heads_q * key.batch, 1, 1}; }
+
+constexpr Refusal refuse(const ProblemKey &key) {
+  if (key.head_dim > largest_head_dim) return {"head_dim", "1 to 256"};
+  if (key.head_dim_v > largest_head_dim) return {"head_dim_v", "1 to 256"};
+  if (key.seqlen_q > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+    return {"batch", "batch * heads_q * seqlen_q below 2^31"};
+  return no_refusal;
+}
+
+constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+  return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
+}
+
+// The query row, the tile's probabilities, and one word per warp for block-wide sums; all float32.
+constexpr int64_t dynamic_shared_bytes(const Specialization &) { return (largest_head_dim + tile_kv + 2 * warps) * 4; }
+
+// Two loads and two multiply-adds per key and column; what a multiprocessor fetches from L2 in a microsecond bounds it.
+constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const double rows = static_cast<double>(key.seqlen_q * key.heads_q * key.batch);
+  const double keys = static_cast<double>(key.seqlen_kv) * (s.causal ? 0.5 : 1.0);
+  constexpr double bytes_per_us = 40000.0;
+  return 2.0 + ceil_div(static_cast<int64_t>(rows), device.multiprocessors) * keys * 2.0 * (key.head_dim + key.head_dim_v) / bytes_per_us;
+}
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    "fwd_scalar", "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)", 80, 0, true,
+    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+#endif
+}  // namespace flashcore::kernels::fwd_scalar
+
+// ---- Device --------------------------------------------------------------------------------------------------------
+#ifdef __CUDACC_RTC__
+#include "parts/block_work.cuh"
+#include "parts/numeric.cuh"
+#include "parts/tile_io.cuh"
+#include "specialization.h"
+
+namespace flashcore::kernels::fwd_scalar {
+
+constexpr int32_t dtype = chosen.dtype, threads = warps * 32;
+constexpr bool causal = chosen.causal != 0;
+constexpr int32_t columns_per_thread = largest_head_dim / threads;
+
+struct Maximum {
+  static __device__ __forceinline__ float join(float a, float b) { return fmaxf(a, b); }
+};
+struct Sum {
+  static __device__ __forceinline__ float join(float a, float b) { return a + b; }
+};
+
+// The same value in every thread of the block. `scratch` has one word per warp; two barriers, so it may be used again.
+template <typename Operation>
+__device__ __forceinline__ float over_block(float x, float *scratch) {
+#pragma unroll
+  for (int32_t offset = 16; offset > 0; offset /= 2) x = Operation::join(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = scratch[0];
+#pragma unroll
+  for (int32_t warp = 1; warp < warps; ++warp) x = Operation::join(x, scratch[warp]);
+  __syncthreads();
+  return x;
+}
+
+__device__ __forceinline__ float dot(const float *query, const uint16_t *key, int32_t head_dim) {
+  float sum = 0.0f;
+  for (int32_t column = 0; column < head_dim; ++column) sum = fmaf(query[column], to_float<dtype>(key[column]), sum);
+  return sum;
+}
+
+}  // namespace flashcore::kernels::fwd_scalar
+
+// One step covers 128 keys: thread j scores key j, the block agrees on the maximum, and then each thread adds up the
+// weighted values of its own columns. Only keys that the row sees are touched, so masks need no arithmetic.
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::threads)
+    fwd_scalar(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+  using namespace flashcore::kernels;
+  using namespace flashcore::kernels::fwd_scalar;
+  extern __shared__ float shared_floats[];
+  float *const query = shared_floats, *const probability = query + largest_head_dim, *const scratch = probability + tile_kv;
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
+
+  const BlockWork work = block_work<1, causal>(params, blockIdx.x);
+  const int64_t causal_end = int64_t{work.first_query} + params.causal_offset + 1;
+  const int32_t seen = static_cast<int32_t>(causal && causal_end < params.seqlen_kv ? (causal_end < 0 ? 0 : causal_end) : params.seqlen_kv);
+  const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
+  const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
+  const HeadRows query_rows = head_rows(params.query, work.batch, work.head_q);
+  for (int32_t column = thread; column < params.head_dim; column += threads) {
+    const float q = to_float<dtype>(query_rows.first[work.first_query * query_rows.stride + column]);
+    query[column] = params.negate_query != 0 ? -q : q;
+  }
+  __syncthreads();
+
+  float row_max = -infinity, row_sum = 0.0f, output[columns_per_thread] = {};
+  for (int32_t first_key = 0; first_key < seen; first_key += tile_kv) {
+    const int32_t keys = seen - first_key < tile_kv ? seen - first_key : tile_kv;
+    float score = -infinity;
+    if (thread < keys) score = dot(query, key_rows.first + (first_key + thread) * key_rows.stride, params.head_dim);
+    const float new_max = fmaxf(row_max, over_block<Maximum>(score, scratch));
+    const float rescale = exp2_approx((row_max - new_max) * params.scale_log2);
+    const float p = thread < keys ? exp2_approx((score - new_max) * params.scale_log2) : 0.0f;
+    probability[thread] = p;
+    row_sum = fmaf(row_sum, rescale, over_block<Sum>(p, scratch));
+    row_max = new_max;
+#pragma unroll
+    for (int32_t i = 0; i < columns_per_thread; ++i) {
+      const int32_t column = thread + i * threads;
+      if (column >= params.head_dim_v) continue;
+      float sum = output[i] * rescale;
+      for (int32_t j = 0; j < keys; ++j)
+        sum = fmaf(probability[j], to_float<dtype>(value_rows.first[(first_key + j) * value_rows.stride + column]), sum);
+      output[i] = sum;
+    }
+    __syncthreads();  // probabilities are read; the next step may overwrite them
+  }
+
+  const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
+  const float inverse = row_sum == 0.0f ? 0.0f : 1.0f / row_sum;  // no key seen: O = 0
+#pragma unroll
+  for (int32_t i = 0; i < columns_per_thread; ++i) {
+    const int32_t column = thread + i * threads;
+    if (column < params.head_dim_v)
+      rows.first[work.first_query * rows.stride + column] = static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
+  }
+  if (thread == 0) write_lse(params, work.batch, work.head_q, work.first_query, row_max, row_sum);
+}
+#endif

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// fwd_wmma_32x32: the first rung on tensor cores. WMMA 16x16x16, 32 queries by 32 keys a step, four warps as two by two,
+// K and V loaded and used in turn: nothing overlaps, which is what the later rungs change.
+#include "contract/ladder.h"
+
+// ---- Passport ------------------------------------------------------------------------------------------------------
+namespace flashcore::kernels::fwd_wmma_32x32 {
+
+inline constexpr WmmaTile tiles[] = {{32, 32, ladder::head_dim, 1}};
+
+constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
+constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 32); }
+constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return ladder::cost_us(s, key, device, 0.06, 1.6);
+}
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    "fwd_wmma_32x32", "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)", 80, 0, true,
+    specialization, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost_us};
+#endif
+}  // namespace flashcore::kernels::fwd_wmma_32x32
+
+// ---- Device --------------------------------------------------------------------------------------------------------
+#ifdef __CUDACC_RTC__
+#include "parts/wmma_attention.cuh"
+#include "specialization.h"
+
+namespace flashcore::kernels::fwd_wmma_32x32 {
+constexpr WmmaTile tile = ladder::tile_of(chosen);
+constexpr int32_t dtype = chosen.dtype, threads = tile.threads();
+constexpr bool causal = chosen.causal != 0;
+using Attention = WmmaAttention<tile, dtype>;
+}  // namespace flashcore::kernels::fwd_wmma_32x32
+
+// One step, everything in turn:
+//
+//   K,V(n) to shared memory   barrier   S = Q.K(n)^T   barrier   softmax by rows   barrier   O += P.V(n)   barrier
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_32x32::threads)
+    fwd_wmma_32x32(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+  using namespace flashcore::kernels;
+  using namespace flashcore::kernels::fwd_wmma_32x32;
+  extern __shared__ __align__(128) unsigned char shared[];
+  constexpr WmmaLayout at = Attention::at;
+  const Attention attention(shared);
+  const BlockWork work = block_work<tile.tile_q, causal>(params, blockIdx.x);
+  const KeyTiles tiles = key_tiles<tile.tile_q, tile.tile_kv, causal>(params, work.first_query);
+  const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
+  const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
+
+  StagedTile<tile.tile_q, tile.head_dim, threads, dtype> query;
+  query.fetch(head_rows(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q);
+  if (params.negate_query != 0) query.negate();
+  query.store(shared + at.query, tile.half_pitch());
+  attention.reset();
+  for (int32_t n = 0; n < tiles.count; ++n) {
+    StagedTile<tile.tile_kv, tile.head_dim, threads, dtype> key, value;
+    key.fetch(key_rows, n * tile.tile_kv, params.seqlen_kv);
+    value.fetch(value_rows, n * tile.tile_kv, params.seqlen_kv);
+    const bool cleared = n >= tiles.unmasked && value.clear_nonfinite();
+    key.store(shared + at.key[0], tile.half_pitch());
+    value.store(shared + at.value[0], tile.half_pitch());
+    const bool nonfinite = __syncthreads_or(cleared) != 0;
+    attention.multiply_query_key(at.key[0]);
+    __syncthreads();
+    const int32_t visible = attention.visible_keys<causal>(params, work.first_query, n * tile.tile_kv);
+    attention.softmax_row(visible, params.scale_log2);
+    __syncthreads();
+    attention.multiply_probability_value(at.value[0]);
+    __syncthreads();
+    if (nonfinite) {
+      attention.add_nonfinite_row(value_rows, n * tile.tile_kv, visible);
+      __syncthreads();
+    }
+  }
+  __syncthreads();  // also for a block without keys: O and the sums are other threads' zeros
+  attention.write_row(params, work);
+}
+#endif

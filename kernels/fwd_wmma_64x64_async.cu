@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// fwd_wmma_64x64_async: fwd_wmma_64x64 with the copies taken off the threads. cp.async moves the next K and V tiles straight
+// into the other stage while this step computes; also as 64 queries by 32 keys, the geometry with the smallest stages.
+//
+// A two-stage pipeline fails in three classic ways, and each has its place below: a tail that is copied past the end (rows
+// past seqlen_kv are zero-filled by the copy itself), a stage that is overwritten while a slow warp still reads it (the
+// barrier at the end of a step), and a wait that lets the wrong group finish (wait for all but the newest).
+#include "contract/ladder.h"
+
+// ---- Passport ------------------------------------------------------------------------------------------------------
+namespace flashcore::kernels::fwd_wmma_64x64_async {
+
+inline constexpr WmmaTile tiles[] = {{64, 64, ladder::head_dim, 2}, {64, 32, ladder::head_dim, 2}};
+
+constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
+constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 64); }
+constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return ladder::cost_us(s, key, device, 0.17, s.tile_kv == 64 ? 1.8 : 1.2);
+}
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    "fwd_wmma_64x64_async", "WMMA 16x16x16, 64x64 and 64x32 tiles, two-stage cp.async pipeline (ladder)", 80, 0, true,
+    specialization, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost_us};
+#endif
+}  // namespace flashcore::kernels::fwd_wmma_64x64_async
+
+// ---- Device --------------------------------------------------------------------------------------------------------
+#ifdef __CUDACC_RTC__
+#include "parts/wmma_attention.cuh"
+#include "specialization.h"
+
+namespace flashcore::kernels::fwd_wmma_64x64_async {
+constexpr WmmaTile tile = ladder::tile_of(chosen);
+constexpr int32_t dtype = chosen.dtype, threads = tile.threads();
+constexpr bool causal = chosen.causal != 0;
+using Attention = WmmaAttention<tile, dtype>;
+}  // namespace flashcore::kernels::fwd_wmma_64x64_async
+
+// One step; "...." is a copy under way:
+//
+//   copy K,V(n+1) ....   K,V(n) have arrived              barrier
+//                 ....   S = Q.K(n)^T                     barrier
+//                 ....   softmax by rows                  barrier
+//                 ....   O += P16.V(n)                    barrier   (stage n is free)
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_async::threads)
+    fwd_wmma_64x64_async(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+  using namespace flashcore::kernels;
+  using namespace flashcore::kernels::fwd_wmma_64x64_async;
+  extern __shared__ __align__(128) unsigned char shared[];
+  constexpr WmmaLayout at = Attention::at;
+  const Attention attention(shared);
+  const BlockWork work = block_work<tile.tile_q, causal>(params, blockIdx.x);
+  const KeyTiles tiles = key_tiles<tile.tile_q, tile.tile_kv, causal>(params, work.first_query);
+  const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
+  const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
+  using Rows = PaddedRows<tile.head_dim>;
+
+  const auto copy = [&](int32_t n) {
+    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.key_of(n), key_rows, n * tile.tile_kv, params.seqlen_kv);
+    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.value_of(n), value_rows, n * tile.tile_kv, params.seqlen_kv);
+    copy_async_commit();
+  };
+  if (tiles.count > 0) copy(0);
+  StagedTile<tile.tile_q, tile.head_dim, threads, dtype> query;
+  query.fetch(head_rows(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q);
+  if (params.negate_query != 0) query.negate();
+  query.store(shared + at.query, tile.half_pitch());
+  attention.reset();
+  for (int32_t n = 0; n < tiles.count; ++n) {
+    if (n + 1 < tiles.count) {
+      copy(n + 1);
+      copy_async_wait<1>();  // all groups but the newest: K,V(n) are here
+    } else {
+      copy_async_wait<0>();
+    }
+    const bool cleared = n >= tiles.unmasked && clear_nonfinite<tile.tile_kv, threads, dtype, Rows>(attention.base + at.value_of(n));
+    const bool nonfinite = __syncthreads_or(cleared) != 0;
+    attention.multiply_query_key(at.key_of(n));
+    __syncthreads();
+    const int32_t visible = attention.visible_keys<causal>(params, work.first_query, n * tile.tile_kv);
+    attention.softmax_row(visible, params.scale_log2);
+    __syncthreads();
+    attention.multiply_probability_value(at.value_of(n));
+    __syncthreads();
+    if (nonfinite) {
+      attention.add_nonfinite_row(value_rows, n * tile.tile_kv, visible);
+      __syncthreads();
+    }
+  }
+  __syncthreads();  // also for a block without keys: O and the sums are other threads' zeros
+  attention.write_row(params, work);
+}
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What must hold for every passport of the table, whatever it says.
+#include <boost/test/unit_test.hpp>
+
+#include "plan/kernel_table.hpp"
+
+using namespace flashcore;
+using namespace flashcore::kernels;
+
+namespace {
+
+// A problem that the specialization was made for.
+ProblemKey problem_for(const Specialization &s, int64_t seqlen) {
+  return {2, seqlen, seqlen, 4, 2, s.head_dim, s.head_dim_v, s.dtype, s.causal != 0 ? causal_bottom_right : causal_none,
+          s.alignment_bytes, -1};
+}
+
+template <typename Check>
+void for_every_specialization(Check check) {
+  for (const KernelRow &row : kernel_table()) {
+    Specialization s;
+    for (int32_t i = 0; row.passport->specialization(i, &s); ++i)
+      BOOST_TEST_CONTEXT(row.passport->name << " specialization " << i) check(*row.passport, s);
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(each_specialization_serves_its_own_problem) {
+  for_every_specialization([](const Passport &passport, const Specialization &s) {
+    const ProblemKey key = problem_for(s, 512);
+    BOOST_TEST(passport.refuse(key).field == nullptr);
+    BOOST_TEST(passport.serves(s, key));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
+  for_every_specialization([](const Passport &passport, const Specialization &s) {
+    for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) {
+      const ProblemKey key = problem_for(s, seqlen);
+      const Grid grid = passport.grid(s, key);
+      BOOST_TEST(grid.x == ceil_div(seqlen, s.tile_q) * key.heads_q * key.batch);
+      BOOST_TEST((grid.y == 1 && grid.z == 1));
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(shared_memory_fits_the_smallest_architecture) {
+  static constexpr int64_t ada_bytes = 101376;  // per block on 8.6, 8.9 and 12.x, after the opt-in
+  for_every_specialization([](const Passport &passport, const Specialization &s) {
+    BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
+    BOOST_TEST(passport.dynamic_shared_bytes(s) <= ada_bytes);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(cost_grows_with_the_work) {
+  constexpr DeviceLimits h200{90, 132, 232448, 233472};
+  for_every_specialization([&](const Passport &passport, const Specialization &s) {
+    const double small = passport.cost_us(s, problem_for(s, 512), h200), large = passport.cost_us(s, problem_for(s, 16384), h200);
+    BOOST_TEST(small > 0);
+    BOOST_TEST(large > 4 * small);
+  });
+}

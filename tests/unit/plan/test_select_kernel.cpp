@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The selector: what it chooses, what it refuses, and the words it uses.
+#define BOOST_TEST_MODULE unit_plan
+#include <boost/test/unit_test.hpp>
+
+#include "plan/kernel_table.hpp"
+#include "plan/select_kernel.hpp"
+
+using namespace flashcore;
+using kernels::DeviceLimits;
+using kernels::ProblemKey;
+
+namespace {
+
+constexpr DeviceLimits l4{89, 58, 101376, 102400}, h200{90, 132, 232448, 233472};
+
+ProblemKey mission() {
+  ProblemKey key{};
+  key.batch = 1, key.seqlen_q = 512, key.seqlen_kv = 512, key.heads_q = 8, key.heads_kv = 8, key.head_dim = 64, key.head_dim_v = 64;
+  key.dtype = kernels::dtype_float16, key.alignment_bytes = 16, key.kernel_index = -1;
+  return key;
+}
+
+bool contains(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(the_mission_shape_gets_the_workhorse) {
+  for (const DeviceLimits &device : {l4, h200}) {
+    const auto chosen = select_kernel(mission(), device);
+    BOOST_REQUIRE(chosen.ok());
+    BOOST_TEST(kernel_table()[chosen.value().kernel_index].passport->name == "sm80_fwd_mma");
+    BOOST_TEST(chosen.value().cost_us > 0);
+    BOOST_TEST(chosen.value().grid.x >= 32);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_cheapest_specialization_wins) {
+  // Little work wants many small thread blocks, much work wants large tiles.
+  ProblemKey small = mission(), large = mission();
+  large.batch = 64, large.seqlen_q = large.seqlen_kv = 4096;
+  const auto few = select_kernel(small, h200), many = select_kernel(large, h200);
+  BOOST_REQUIRE(few.ok());
+  BOOST_REQUIRE(many.ok());
+  BOOST_TEST(few.value().specialization.tile_q < many.value().specialization.tile_q);
+}
+
+BOOST_AUTO_TEST_CASE(a_kernel_can_be_asked_for_by_name) {
+  for (const KernelRow &row : kernel_table()) {
+    ProblemKey key = mission();
+    BOOST_REQUIRE(pin_kernel(key, row.passport->name).ok());
+    const auto chosen = select_kernel(key, h200);
+    BOOST_REQUIRE(chosen.ok());
+    BOOST_TEST(kernel_table()[chosen.value().kernel_index].passport->name == row.passport->name);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_unknown_name_lists_the_kernels) {
+  ProblemKey key = mission();
+  const Status status = pin_kernel(key, "fwd_magic");
+  BOOST_REQUIRE(!status.ok());
+  BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
+  BOOST_TEST(status.error().field == "kernel");
+  for (const KernelRow &row : kernel_table()) BOOST_TEST(contains(status.error().message, row.passport->name));
+}
+
+BOOST_AUTO_TEST_CASE(a_refusal_names_the_field_and_every_kernel) {
+  ProblemKey key = mission();
+  key.head_dim = key.head_dim_v = 333;
+  const auto chosen = select_kernel(key, h200);
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
+  BOOST_TEST(chosen.error().field == "head_dim");
+  for (const KernelRow &row : kernel_table()) BOOST_TEST(contains(chosen.error().message, row.passport->name));
+}
+
+BOOST_AUTO_TEST_CASE(a_ladder_kernel_is_never_the_librarys_own_choice) {
+  ProblemKey key = mission();
+  key.head_dim = key.head_dim_v = 40;  // only fwd_scalar could
+  const auto chosen = select_kernel(key, h200);
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(contains(chosen.error().message, "fwd_scalar: could, but is only used when asked for by name"));
+  BOOST_REQUIRE(pin_kernel(key, "fwd_scalar").ok());
+  BOOST_TEST(select_kernel(key, h200).ok());
+}
+
+BOOST_AUTO_TEST_CASE(too_little_shared_memory_names_the_need_and_the_limit) {
+  ProblemKey key = mission();
+  BOOST_REQUIRE(pin_kernel(key, "fwd_wmma_64x64").ok());
+  DeviceLimits small = l4;
+  small.shared_bytes_per_block = 65536;  // as on compute capability 7.5
+  const auto chosen = select_kernel(key, small);
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(contains(chosen.error().message, "needs 90624 bytes of shared memory per block, the device allows 65536"));
+}
+
+BOOST_AUTO_TEST_CASE(an_old_device_is_told_what_is_needed) {
+  DeviceLimits turing = l4;
+  turing.arch = 75;
+  const auto chosen = select_kernel(mission(), turing);
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(contains(chosen.error().message, "needs compute capability 8.0 or newer, the device has 7.5"));
+}
+
+BOOST_AUTO_TEST_CASE(a_grid_beyond_the_hardware_is_refused) {
+  ProblemKey key = mission();
+  key.batch = 1 << 20, key.seqlen_q = 1 << 20;
+  const auto chosen = select_kernel(key, h200);
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(chosen.error().field == "batch");
+}
+
+BOOST_AUTO_TEST_CASE(the_explanation_has_a_line_for_every_kernel) {
+  const std::string text = explain_selection(mission(), h200);
+  BOOST_TEST(contains(text, "sm80_fwd_mma: chosen"));
+  BOOST_TEST(contains(text, "fwd_scalar: only by name"));
+  BOOST_TEST(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) == kernel_table().size());
+}

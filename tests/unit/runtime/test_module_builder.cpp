@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a module is called and which architectures' modules a device may run.
+#include <boost/test/unit_test.hpp>
+#include <set>
+
+#include "plan/kernel_table.hpp"
+#include "runtime/module_builder.hpp"
+
+using namespace flashcore;
+using Names = std::vector<std::string>;
+
+BOOST_AUTO_TEST_CASE(a_device_runs_its_own_modules_then_lower_minors) {
+  BOOST_TEST((module_archs(89) == Names{"sm_89", "sm_88", "sm_86", "sm_85", "sm_84", "sm_83", "sm_82", "sm_81", "sm_80"}));
+  BOOST_TEST((module_archs(80) == Names{"sm_80"}));
+  BOOST_TEST((module_archs(90) == Names{"sm_90a"}));  // an "a" module runs on exactly 9.0
+  BOOST_TEST((module_archs(121) == Names{"sm_121", "sm_120"}));
+  BOOST_TEST((module_archs(87) == Names{"sm_87"}));  // Tegra
+}
+
+BOOST_AUTO_TEST_CASE(keys_tell_modules_apart) {
+  std::set<std::string> keys;
+  size_t modules = 0;
+  for (int32_t index = 0; index < static_cast<int32_t>(kernel_table().size()); ++index) {
+    kernels::Specialization specialization;
+    for (int32_t i = 0; kernel_table()[index].passport->specialization(i, &specialization); ++i)
+      for (const char *arch : {"sm_80", "sm_89", "sm_90a"}) {
+        keys.insert(make_module_request(index, specialization, arch, "").key);
+        ++modules;
+      }
+  }
+  BOOST_TEST(keys.size() == modules);
+  kernels::Specialization first;
+  BOOST_REQUIRE(kernel_table()[0].passport->specialization(0, &first));
+  const ModuleRequest plain = make_module_request(0, first, "sm_89", ""), again = make_module_request(0, first, "sm_89", "");
+  BOOST_TEST(plain.key == again.key);
+  BOOST_TEST(plain.key != make_module_request(0, first, "sm_89", "-lineinfo").key);
+}

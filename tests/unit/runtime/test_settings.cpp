@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Options and environment, resolved: who wins, what is refused, and where the user cache never lies.
+#include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "runtime/settings.hpp"
+
+using namespace flashcore;
+
+namespace {
+
+// Sets variables for one case and puts everything back.
+class Variables {
+ public:
+  explicit Variables(std::initializer_list<std::pair<const char *, const char *>> values) {
+    for (const char *name : {"FLASHCORE_CACHE_DIR", "FLASHCORE_CACHE", "FLASHCORE_MODULE_PATH", "FLASHCORE_JIT", "XDG_CACHE_HOME", "HOME"}) {
+      if (const char *value = std::getenv(name)) before_[name] = value;
+      names_.push_back(name);
+      unsetenv(name);
+    }
+    for (const auto &[name, value] : values) setenv(name, value, 1);
+  }
+  ~Variables() {
+    for (const std::string &name : names_) unsetenv(name.c_str());
+    for (const auto &[name, value] : before_) setenv(name.c_str(), value.c_str(), 1);
+  }
+
+ private:
+  std::vector<std::string> names_;
+  std::map<std::string, std::string> before_;
+};
+
+flashcore_context_options fresh_options() {
+  flashcore_context_options options{};
+  options.struct_size = sizeof(options);
+  return options;
+}
+
+Settings resolved(const flashcore_context_options *options) {
+  auto settings = resolve_settings(options);
+  BOOST_REQUIRE_MESSAGE(settings.ok(), (settings.ok() ? std::string() : settings.error().message));
+  return std::move(settings).value();
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(the_user_cache_has_a_safe_home) {
+  {
+    const Variables none({{"HOME", "/home/somebody"}});
+    BOOST_TEST(resolved(nullptr).store.user_root == "/home/somebody/.cache/flashcore");
+  }
+  {
+    const Variables xdg({{"HOME", "/home/somebody"}, {"XDG_CACHE_HOME", "/var/xdg"}});
+    BOOST_TEST(resolved(nullptr).store.user_root == "/var/xdg/flashcore");
+  }
+  {
+    const Variables relative({{"HOME", "/home/somebody"}, {"XDG_CACHE_HOME", "xdg"}});  // the specification says: ignore it
+    BOOST_TEST(resolved(nullptr).store.user_root == "/home/somebody/.cache/flashcore");
+  }
+  {
+    const Variables root({{"HOME", "/"}});
+    const Settings settings = resolved(nullptr);
+    BOOST_TEST(!settings.store.user_root.starts_with("/.cache"));
+    BOOST_TEST(!settings.store.user_root.starts_with("/tmp"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_option_beats_the_environment) {
+  const Variables variables({{"FLASHCORE_CACHE_DIR", "/from/environment"}, {"FLASHCORE_CACHE", "off"}, {"FLASHCORE_MODULE_PATH", "/a:/b"}, {"FLASHCORE_JIT", "off"}});
+  const Settings environment = resolved(nullptr);
+  BOOST_TEST(environment.store.user_root == "/from/environment");
+  BOOST_TEST((environment.store.mode == CacheMode::off));
+  BOOST_TEST((environment.store.read_only_roots == std::vector<std::string>{"/a", "/b"}));
+  BOOST_TEST(!environment.jit_allowed);
+  flashcore_context_options options = fresh_options();
+  std::strcpy(options.cache_directory, "/from/option");
+  std::strcpy(options.module_path, "/c");
+  options.cache_mode = FLASHCORE_CACHE_READ_ONLY;
+  options.jit_mode = FLASHCORE_JIT_ALLOWED;
+  const Settings option = resolved(&options);
+  BOOST_TEST(option.store.user_root == "/from/option");
+  BOOST_TEST((option.store.mode == CacheMode::read_only));
+  BOOST_TEST((option.store.read_only_roots == std::vector<std::string>{"/c"}));
+  BOOST_TEST(option.jit_allowed);
+}
+
+BOOST_AUTO_TEST_CASE(wrong_values_name_their_field) {
+  const auto field_of = [](auto change) {
+    flashcore_context_options options = fresh_options();
+    change(options);
+    const auto settings = resolve_settings(&options);
+    return settings.ok() ? std::string("accepted") : settings.error().field;
+  };
+  BOOST_TEST(field_of([](auto &o) { o.cache_mode = 9; }) == "cache_mode");
+  BOOST_TEST(field_of([](auto &o) { o.jit_mode = -1; }) == "jit_mode");
+  BOOST_TEST(field_of([](auto &o) { std::memset(o.cache_directory, 'x', sizeof(o.cache_directory)); }) == "cache_directory");
+  BOOST_TEST(field_of([](auto &o) { std::strcpy(o.cache_directory, "relative/path"); }) == "cache_directory");
+  BOOST_TEST(field_of([](auto &o) { o.struct_size = 8; }) == "struct_size");
+  const Variables wrong({{"FLASHCORE_CACHE", "maybe"}});
+  const auto settings = resolve_settings(nullptr);
+  BOOST_REQUIRE(!settings.ok());
+  BOOST_TEST(settings.error().field == "FLASHCORE_CACHE");
+}
