@@ -56,10 +56,11 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
   const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
   const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
   using Rows = PaddedRows<tile.head_dim>;
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
 
   const auto copy = [&](int32_t n) {
-    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.key_of(n), key_rows, n * tile.tile_kv, params.seqlen_kv);
-    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.value_of(n), value_rows, n * tile.tile_kv, params.seqlen_kv);
+    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.key_of(n), key_rows, n * tile.tile_kv, params.seqlen_kv, thread);
+    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.value_of(n), value_rows, n * tile.tile_kv, params.seqlen_kv, thread);
     copy_async_commit();
   };
   if (tiles.count > 0) copy(0);
@@ -75,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
     } else {
       copy_async_wait<0>();
     }
-    const bool cleared = n >= tiles.unmasked && clear_nonfinite<tile.tile_kv, threads, dtype, Rows>(attention.base + at.value_of(n));
+    const bool cleared = n >= tiles.unmasked && clear_nonfinite<tile.tile_kv, threads, dtype, Rows>(attention.base + at.value_of(n), thread);
     const bool nonfinite = __syncthreads_or(cleared) != 0;
     attention.multiply_query_key(at.key_of(n));
     __syncthreads();

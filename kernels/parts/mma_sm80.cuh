@@ -20,6 +20,34 @@ __device__ __forceinline__ SharedAddress shared_address(const void *pointer) {
   return static_cast<SharedAddress>(__cvta_generic_to_shared(pointer));
 }
 
+// Threads that share tiles and meet at a barrier: the whole block, or one of several groups that go their own ways, numbered
+// from 0. `thread` counts within the group.
+template <int32_t threads, bool whole_block>
+struct Group {
+  int32_t id, thread;
+
+  __device__ __forceinline__ Group(int32_t group_id, int32_t thread_in_group) : id(group_id), thread(thread_in_group) {}
+  __device__ __forceinline__ void barrier() const {
+    if constexpr (whole_block)
+      __syncthreads();
+    else
+      asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(threads) : "memory");
+  }
+  // The barrier, and whether any thread of the group said yes.
+  __device__ __forceinline__ bool barrier_or(bool yes) const {
+    if constexpr (whole_block) {
+      return __syncthreads_or(yes) != 0;
+    } else {
+      int32_t any;
+      asm volatile("{\n .reg .pred p, q;\n setp.ne.s32 p, %1, 0;\n bar.red.or.pred q, %2, %3, p;\n selp.s32 %0, 1, 0, q;\n}"
+                   : "=r"(any)
+                   : "r"(static_cast<int32_t>(yes)), "r"(id), "n"(threads)
+                   : "memory");
+      return any != 0;
+    }
+  }
+};
+
 // Four 8x8 matrices of 16-bit elements; lane l gives the row address of matrix l / 8.
 __device__ __forceinline__ void load_matrix_x4(uint32_t (&r)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -33,10 +33,10 @@ __device__ __forceinline__ uint4 gather_8(const uint16_t *elements) {
 // Rows first_row .. first_row + tile_rows - 1 into the tile at `tile`. With 16-byte alignment the copy runs in the
 // background (commit and wait are the caller's); otherwise it is done when the function returns.
 template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows>
-__device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end) {
+__device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t thread) {
   constexpr int32_t chunks = Rows::columns / 8, rows_per_pass = threads / chunks;
   static_assert(threads % chunks == 0 && tile_rows % rows_per_pass == 0, "every thread moves the same number of chunks");
-  const int32_t chunk = static_cast<int32_t>(threadIdx.x) % chunks, row_in_pass = static_cast<int32_t>(threadIdx.x) / chunks;
+  const int32_t chunk = thread % chunks, row_in_pass = thread / chunks;
 #pragma unroll
   for (int32_t pass = 0; pass < tile_rows / rows_per_pass; ++pass) {
     const int32_t row = pass * rows_per_pass + row_in_pass;
@@ -54,12 +54,14 @@ __device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &ro
 // Loads the tiles of a sequence from the last to the first. Only the first one loaded can reach past the end of the
 // sequence; the others are copied without a question, from a pointer that walks down: address arithmetic and bounds were a
 // fifth of all instructions of the steady loop.
-template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows>
+// `tiles_apart`: 1, or how many groups of threads take turns with the tiles.
+template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows, int32_t tiles_apart = 1>
 class DescendingLoader {
  public:
-  __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end)
-      : pass_stride_(rows.stride * rows_per_pass), rows_left_(row_end - last_tile * tile_rows - row_in_pass()) {
-    source_ = rows.first + (int64_t{last_tile} * tile_rows + row_in_pass()) * rows.stride + chunk() * 8;
+  __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread)
+      : pass_stride_(rows.stride * rows_per_pass), rows_left_(row_end - last_tile * tile_rows - thread / chunks),
+        thread_(thread) {
+    source_ = rows.first + (int64_t{last_tile} * tile_rows + thread / chunks) * rows.stride + thread % chunks * 8;
   }
 
   __device__ __forceinline__ void load_last(SharedAddress tile) {
@@ -76,30 +78,28 @@ class DescendingLoader {
  private:
   static constexpr int32_t chunks = Rows::columns / 8, rows_per_pass = threads / chunks, passes = tile_rows / rows_per_pass;
   static_assert(threads % chunks == 0 && tile_rows % rows_per_pass == 0, "every thread moves the same number of chunks");
-  static __device__ __forceinline__ int32_t chunk() { return static_cast<int32_t>(threadIdx.x) % chunks; }
-  static __device__ __forceinline__ int32_t row_in_pass() { return static_cast<int32_t>(threadIdx.x) / chunks; }
-
   __device__ __forceinline__ void load_chunk(SharedAddress tile, int32_t pass, bool valid) {
-    const SharedAddress destination = tile + Rows::offset(pass * rows_per_pass + row_in_pass(), chunk());
+    const SharedAddress destination = tile + Rows::offset(pass * rows_per_pass + thread_ / chunks, thread_ % chunks);
     const uint16_t *source = source_ + pass * pass_stride_;
     if constexpr (alignment_bytes == 16)
       copy_async_16(destination, source, valid);
     else
       store_shared_16(destination, valid ? gather_8(source) : make_uint4(0, 0, 0, 0));
   }
-  __device__ __forceinline__ void step_down() { source_ -= passes * pass_stride_; }
+  __device__ __forceinline__ void step_down() { source_ -= tiles_apart * passes * pass_stride_; }
 
   const uint16_t *source_;
   const int64_t pass_stride_;
   const int32_t rows_left_;
+  const int32_t thread_;
 };
 
 // Zero every infinity and NaN among the chunks that this thread itself loaded (so that no barrier is needed before), and
 // say whether there were any.
 template <int32_t tile_rows, int32_t threads, int32_t dtype, typename Rows>
-__device__ __forceinline__ bool clear_nonfinite(SharedAddress tile) {
+__device__ __forceinline__ bool clear_nonfinite(SharedAddress tile, int32_t thread) {
   constexpr int32_t chunks = Rows::columns / 8, rows_per_pass = threads / chunks;
-  const int32_t chunk = static_cast<int32_t>(threadIdx.x) % chunks, row_in_pass = static_cast<int32_t>(threadIdx.x) / chunks;
+  const int32_t chunk = thread % chunks, row_in_pass = thread / chunks;
   bool any = false;
 #pragma unroll
   for (int32_t pass = 0; pass < tile_rows / rows_per_pass; ++pass) {
@@ -114,11 +114,12 @@ __device__ __forceinline__ bool clear_nonfinite(SharedAddress tile) {
 
 // Overwrite the tile with 1 where memory holds a value of the kind (0: +infinity, 1: -infinity, 2: NaN), else 0.
 template <int32_t tile_rows, int32_t threads, int32_t dtype, typename Rows>
-__device__ __forceinline__ void mark_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t kind) {
+__device__ __forceinline__ void mark_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t thread,
+                                          int32_t kind) {
   constexpr int32_t chunks = Rows::columns / 8;
   constexpr uint32_t sign2 = 0x80008000u;
 #pragma unroll 1
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < tile_rows * chunks; i += threads) {
+  for (int32_t i = thread; i < tile_rows * chunks; i += threads) {
     const int32_t row = i / chunks, chunk = i % chunks;
     uint4 value = make_uint4(0, 0, 0, 0);
     if (first_row + row < row_end) value = gather_8(rows.first + (first_row + row) * rows.stride + chunk * 8);

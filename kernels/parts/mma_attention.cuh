@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One warp's share of attention with mma.sync: scores, softmax and probabilities in registers. What the kernels that use it
+// differ in is how keys and values reach shared memory, and who merges what. FlashAttention-2 (arXiv 2307.08691) is the
+// algorithm.
+#pragma once
+
+#include "contract/kernel_params.h"
+#include "parts/block_work.cuh"
+#include "parts/mma_sm80.cuh"
+#include "parts/numeric.cuh"
+#include "parts/tile_io.cuh"
+
+namespace flashcore::kernels {
+
+struct MmaShape {
+  int32_t dtype, head_dim, tile_kv;
+  int32_t row_tiles;  // mma tiles down: a warp has 16 * row_tiles query rows
+  int32_t threads;    // of the group that loads and shares a key tile
+  bool whole_block;   // the group is the block
+  bool causal, q_in_registers;
+};
+
+template <MmaShape shape>
+struct MmaAttention {
+  static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, tile_kv = shape.tile_kv, threads = shape.threads;
+  static constexpr int32_t row_tiles = shape.row_tiles, warp_rows = 16 * row_tiles;
+  static constexpr bool causal = shape.causal, q_in_registers = shape.q_in_registers;
+  static constexpr int32_t key_columns = tile_kv / 8;     // mma tiles across the scores
+  static constexpr int32_t value_columns = head_dim / 8;  // mma tiles across the output
+  static constexpr int32_t depth_steps = head_dim / 16;   // mma steps of Q.K^T
+  static constexpr int32_t key_steps = tile_kv / 16;      // mma steps of P.V
+  static_assert(tile_kv % 16 == 0 && head_dim % 64 == 0);
+
+  using Rows = SwizzledRows<head_dim>;
+  using TileGroup = Group<threads, shape.whole_block>;
+  using QueryFragments = uint32_t[q_in_registers ? depth_steps : 1][row_tiles][4];
+  using Scores = float[row_tiles][key_columns][4];
+  using Probabilities = uint32_t[key_steps][row_tiles][4];
+  using Output = float[row_tiles][value_columns][4];
+
+  // Per thread: two rows of every row tile. row_max is in units of raw scores, row_sum this thread's share of the columns.
+  struct RowState {
+    float row_max[row_tiles][2];
+    float row_sum[row_tiles][2];
+
+    __device__ __forceinline__ RowState() {
+#pragma unroll
+      for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+        for (int32_t half = 0; half < 2; ++half) row_max[i][half] = -infinity, row_sum[i][half] = 0.0f;
+    }
+  };
+
+  // A lane's row of each tile for ldmatrix, at the first chunk; Rows::advance goes on from there.
+  static __device__ __forceinline__ SharedAddress query_lane(SharedAddress tile, int32_t first_row, int32_t lane) {
+    return tile + Rows::offset(first_row + lane % 16, lane / 16);
+  }
+  static __device__ __forceinline__ SharedAddress key_lane(SharedAddress tile, int32_t lane) {
+    return tile + Rows::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  }
+  static __device__ __forceinline__ SharedAddress value_lane(SharedAddress tile, int32_t lane) {
+    return tile + Rows::offset(lane % 16, lane / 16);
+  }
+
+  static __device__ __forceinline__ void load_query_step(uint32_t (&fragments)[row_tiles][4], SharedAddress query_lane, int32_t step) {
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+      load_matrix_x4(fragments[i], Rows::advance(query_lane, step * 2) + i * 16 * head_dim * 2);
+  }
+
+  // scores = Q . K^T
+  static __device__ __forceinline__ void multiply_query_key(Scores &scores, const QueryFragments &query, SharedAddress query_lane,
+                                                     SharedAddress key_lane) {
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t j = 0; j < key_columns; ++j)
+#pragma unroll
+        for (int32_t c = 0; c < 4; ++c) scores[i][j][c] = 0.0f;
+#pragma unroll
+    for (int32_t step = 0; step < depth_steps; ++step) {
+      uint32_t fresh[row_tiles][4];
+      if constexpr (!q_in_registers) load_query_step(fresh, query_lane, step);
+#pragma unroll
+      for (int32_t j = 0; j < key_columns; j += 2) {
+        uint32_t key[4];
+        load_matrix_x4(key, Rows::advance(key_lane, step * 2) + j * 8 * head_dim * 2);
+#pragma unroll
+        for (int32_t i = 0; i < row_tiles; ++i) {
+          const auto multiply = [&](const uint32_t(&a)[4]) {
+            mma_m16n8k16<dtype>(scores[i][j], a, key[0], key[1]);
+            mma_m16n8k16<dtype>(scores[i][j + 1], a, key[2], key[3]);
+          };
+          if constexpr (q_in_registers) multiply(query[step][i]);
+          else multiply(fresh[i]);
+        }
+      }
+    }
+  }
+
+  // Keys that a query may not see get -infinity. By selection, never by arithmetic: a masked NaN is gone.
+  static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params, int32_t first_key,
+                                                      int32_t first_row) {
+    constexpr int64_t far = 1 << 29;  // above any tile, and room for the rows of a warp
+    const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, in_sequence = params.seqlen_kv - first_key;
+    const int64_t first_visible = int64_t{first_row} + params.causal_offset + 1 - first_key;
+    const int32_t of_first_row = static_cast<int32_t>(first_visible < -far ? -far : first_visible > far ? far : first_visible);
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        // Keys of this tile that the row sees: below 0 or above the tile it is none or all of them.
+        const int32_t by_mask = of_first_row + i * 16 + half * 8 + lane / 4;
+        const int32_t visible = causal && by_mask < in_sequence ? by_mask : in_sequence;
+#pragma unroll
+        for (int32_t j = 0; j < key_columns; ++j)
+#pragma unroll
+          for (int32_t c = 0; c < 2; ++c)
+            if (j * 8 + lane % 4 * 2 + c >= visible) scores[i][j][half * 2 + c] = -infinity;
+      }
+  }
+
+  // How far (in powers of two) a row's maximum may grow before O and the sums move to it. Until then probabilities exceed 1,
+  // up to 2^8, which costs no precision in a floating-point type, and most steps rescale nothing.
+  static constexpr float lazy_limit_log2 = 8.0f;
+
+  // Online softmax, first half: the rows' maxima, and O and the sums moved where a maximum grew too far.
+  template <bool masked>
+  static __device__ __forceinline__ void raise_maximum(const Scores &scores, Output &output, RowState &state, float scale_log2) {
+    float new_max[row_tiles][2];
+    bool grew = false;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        float tile_max = fmaxf(scores[i][0][half * 2], scores[i][0][half * 2 + 1]);
+#pragma unroll
+        for (int32_t j = 1; j < key_columns; ++j)
+          tile_max = fmaxf(tile_max, fmaxf(scores[i][j][half * 2], scores[i][j][half * 2 + 1]));
+        new_max[i][half] = fmaxf(state.row_max[i][half], quad_max(tile_max));
+        grew |= (new_max[i][half] - state.row_max[i][half]) * scale_log2 > lazy_limit_log2;
+      }
+    if (!__any_sync(0xffffffffu, grew)) return;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        // A row that has seen no key yet keeps -infinity; subtracting it would give NaN.
+        const float finite_max = masked && new_max[i][half] == -infinity ? 0.0f : new_max[i][half];
+        const float rescale = exp2_approx((state.row_max[i][half] - finite_max) * scale_log2);
+        state.row_max[i][half] = new_max[i][half];
+        state.row_sum[i][half] *= rescale;
+#pragma unroll
+        for (int32_t n = 0; n < value_columns; ++n) {
+          output[i][n][half * 2] *= rescale;
+          output[i][n][half * 2 + 1] *= rescale;
+        }
+      }
+  }
+
+  // Second half: scores become exp2((score - row max) * scale).
+  template <bool masked>
+  static __device__ __forceinline__ void exponentiate(Scores &scores, RowState &state, float scale_log2) {
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        const float row_max = state.row_max[i][half];
+        const float scaled_max = masked && row_max == -infinity ? 0.0f : row_max * scale_log2;
+#pragma unroll
+        for (int32_t j = 0; j < key_columns; ++j)
+#pragma unroll
+          for (int32_t c = 0; c < 2; ++c) {
+            float &score = scores[i][j][half * 2 + c];
+            score = exp2_approx(fmaf(score, scale_log2, -scaled_max));
+            state.row_sum[i][half] += score;
+          }
+      }
+  }
+
+  // P rounded, as A fragments: two neighbouring score tiles are one.
+  static __device__ __forceinline__ void round_probabilities(Probabilities &p, const Scores &scores) {
+#pragma unroll
+    for (int32_t step = 0; step < key_steps; ++step)
+#pragma unroll
+      for (int32_t i = 0; i < row_tiles; ++i) {
+        const float(&left)[4] = scores[i][2 * step], (&right)[4] = scores[i][2 * step + 1];
+        p[step][i][0] = pack2<dtype>(left[0], left[1]);
+        p[step][i][1] = pack2<dtype>(left[2], left[3]);
+        p[step][i][2] = pack2<dtype>(right[0], right[1]);
+        p[step][i][3] = pack2<dtype>(right[2], right[3]);
+      }
+  }
+
+  // output += P . V
+  static __device__ __forceinline__ void multiply_probability_value(Output &output, const Probabilities &p, SharedAddress value_lane) {
+#pragma unroll
+    for (int32_t step = 0; step < key_steps; ++step)
+#pragma unroll
+      for (int32_t n = 0; n < value_columns; n += 2) {
+        uint32_t v[4];
+        load_matrix_x4_transposed(v, Rows::advance(value_lane, n) + step * 16 * head_dim * 2);
+#pragma unroll
+        for (int32_t i = 0; i < row_tiles; ++i) {
+          mma_m16n8k16<dtype>(output[i][n], p[step][i], v[0], v[1]);
+          mma_m16n8k16<dtype>(output[i][n + 1], p[step][i], v[2], v[3]);
+        }
+      }
+  }
+
+  // Infinite and NaN values in a tile whose keys only some queries see. To a tensor core 0 * NaN is NaN, for those that
+  // do not see the key as well; so the value tile was cleared of them (clear_nonfinite), and here the queries that do see
+  // them (probability above 0) get them. Rare, so it may be slow: for +inf, -inf and NaN in turn a tile of ones marks where
+  // they stand in memory, and P times that tile says who sees one. Every thread of the group comes here or none.
+  static __device__ __forceinline__ void add_nonfinite_values(Output &output, const Probabilities &p, const TileGroup &group,
+                                                                  SharedAddress value_tile, SharedAddress value_lane,
+                                                                  const HeadRows &value_rows, int32_t first_key, int32_t seqlen_kv) {
+#pragma unroll 1
+    for (int32_t kind = 0; kind < 3; ++kind) {
+      group.barrier();
+      mark_tile<tile_kv, threads, dtype, Rows>(value_tile, value_rows, first_key, seqlen_kv, group.thread, kind);
+      group.barrier();
+      const float value = kind == 0 ? infinity : kind == 1 ? -infinity : not_a_number;
+#pragma unroll
+      for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+        for (int32_t n = 0; n < value_columns; n += 2) {
+          float seen[2][4] = {};
+#pragma unroll
+          for (int32_t step = 0; step < key_steps; ++step) {
+            uint32_t marks[4];
+            load_matrix_x4_transposed(marks, Rows::advance(value_lane, n) + step * 16 * head_dim * 2);
+            mma_m16n8k16<dtype>(seen[0], p[step][i], marks[0], marks[1]);
+            mma_m16n8k16<dtype>(seen[1], p[step][i], marks[2], marks[3]);
+          }
+#pragma unroll
+          for (int32_t c = 0; c < 8; ++c)
+            if (seen[c / 4][c % 4] > 0.0f) output[i][n + c / 4][c % 4] += value;
+        }
+    }
+  }
+
+  // A negative softmax scale turns the largest score into the smallest; the queries of the tile change sign instead.
+  template <int32_t tile_q, int32_t block_threads>
+  static __device__ __forceinline__ void negate_tile(SharedAddress tile) {
+    for (int32_t chunk = static_cast<int32_t>(threadIdx.x); chunk < tile_q * head_dim / 8; chunk += block_threads) {
+      uint4 value = load_shared_16(tile + chunk * 16);
+      value.x ^= 0x80008000u, value.y ^= 0x80008000u, value.z ^= 0x80008000u, value.w ^= 0x80008000u;
+      store_shared_16(tile + chunk * 16, value);
+    }
+  }
+};
+
+}  // namespace flashcore::kernels
