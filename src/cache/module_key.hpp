@@ -4,6 +4,7 @@
 // modules were made by another compiler and must still be found, and a warm process must not load NVRTC to form a name.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,5 +27,14 @@ std::string logical_module_key(const ModuleKeyInput &input);
 
 // "<key>.<first 16 digits of compiler_id>.fcm"
 std::string module_file_name(std::string_view key, std::string_view compiler_id);
+
+struct ModuleFileName {
+  std::string_view key, compiler16;  // into the name that was parsed
+};
+// nullopt: no name that module_file_name makes.
+std::optional<ModuleFileName> parse_module_file_name(std::string_view name);
+
+bool is_lower_hex(std::string_view text, size_t digits);  // exactly so many digits 0-9 a-f
+bool is_module_arch(std::string_view arch);               // sm_89, sm_120, sm_90a
 
 }  // namespace flashcore

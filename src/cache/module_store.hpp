@@ -3,8 +3,8 @@
 // Where modules lie on disk: read-only folders (shipped, configured) and the user cache. Layout of every root:
 //   user cache   <root>/v1/<arch>/<first two digits of key>/<key>.<compiler16>.fcm
 //   read-only    <root>/<arch>/<key>.<compiler16>.fcm
-// A read failure is a miss, a write failure a warning; both are counted, neither fails a call. Safe for many threads and
-// many processes at once.
+// A read failure is a miss, a write failure a warning; both are counted, neither fails a call. Safe for many threads
+// and many processes at once.
 #pragma once
 
 #include <atomic>
@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,10 +30,11 @@ struct ModuleStoreOptions {
   std::string user_root;                     // empty: no user cache
   CacheMode mode = CacheMode::read_write;
   int64_t user_limit_bytes = 256 << 20;
+  int64_t lock_wait_ms = 30'000;  // how long with_key_lock waits for another process
 };
 
 struct ModuleStoreCounters {
-  int64_t rejected = 0;        // entries that failed a check
+  int64_t rejected = 0;  // entries that failed a check
   int64_t write_failures = 0;
 };
 
@@ -54,12 +56,12 @@ class ModuleStore {
   // Keep a compiled module in the user cache; the caller goes on with its own bytes whatever happens here.
   void keep(const ModuleRecord &record, std::span<const uint8_t> encoded);
 
-  // Run `work` while holding the cross-process lock of this key, if it can be had within 30 s; else run it without. An
-  // optimisation only (one compile instead of N); correctness never depends on it.
+  // Run `work` while holding the cross-process lock of this key, if it can be had in lock_wait_ms; else run it without.
+  // An optimisation only (one compile instead of N); correctness never depends on it.
   void with_key_lock(std::string_view key, const std::function<void()> &work);
 
   ModuleStoreCounters counters() const;
-  std::string last_warning() const;  // empty: none
+  std::string last_warning() const;      // empty: none
   const std::string &user_root() const;  // empty where the user cache is off or was refused
 
  private:

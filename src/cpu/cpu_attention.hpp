@@ -11,13 +11,13 @@ namespace flashcore {
 // Number of threads that `requested` (0: default) gives on this machine: what the process may run on (affinity mask).
 int32_t cpu_thread_count(int32_t requested);
 
-// Compute the problem with `threads` threads; returns when the output is complete. A problem that the validator passed and
-// whose addresses are readable and writable host memory cannot fail but for memory. The result does not depend on
+// Compute the problem with `threads` threads; returns when the output is complete. A problem that the validator passed
+// and whose addresses are readable and writable host memory cannot fail but for memory. The result does not depend on
 // `threads`, bit for bit.
 Status cpu_attention(const AttentionProblem &problem, int32_t threads);
 
-// Can every tensor of the problem be read by this process? INVALID_ARGUMENT names the first that cannot (a device pointer
-// given to the CPU device, say). Asked of the kernel, so a bad address never faults.
+// Can every tensor of the problem be read by this process? INVALID_ARGUMENT names the first that cannot (a device
+// pointer given to the CPU device, say). Asked of the kernel, so a bad address never faults.
 Status check_host_addresses(const AttentionProblem &problem);
 
 }  // namespace flashcore

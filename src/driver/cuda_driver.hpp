@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The CUDA driver, found at run time. One list of functions (cuda_functions.inc: name and version) is resolved once into
-// one table; the wrappers below give each call a plain signature and turn a CUresult into a sentence with a next step.
-// Loading this library touches nothing; the first CudaDriver::load() does.
+// The CUDA driver, found at run time. One list of functions (cuda_functions.inc: name and version) is resolved once
+// into one table; the wrappers below give each call a plain signature and turn a CUresult into a sentence with a next
+// step. Loading this library touches nothing; the first CudaDriver::load() does.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "base/error.hpp"
+#include "driver/fork_guard.hpp"
 #include "driver/handles.hpp"
 
 namespace flashcore {
@@ -39,16 +40,16 @@ struct LaunchShape {
 
 class CudaDriver {
  public:
-  // The driver, loaded and initialised (cuInit) on the first call of the process; `path` (may be empty) names the library
-  // first. A failure is not remembered, so that a driver that appears later is found. NO_DRIVER, DRIVER_TOO_OLD,
-  // NO_DEVICE, DEVICE_NOT_READY, FORKED. The object lives until the process ends.
+  // The driver, loaded and initialised (cuInit) on the first call of the process; `path` (may be empty) is the only
+  // candidate when given. A failure is not remembered, so that a driver that appears later is found. NO_DRIVER,
+  // DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY, CUDA_ERROR, FORKED. The object lives until the process ends.
   static Result<const CudaDriver *> load(const std::string &path);
   // Where the library was found, for people; empty before load().
   const std::string &path() const;
   int32_t version() const;  // 13000
 
   // True in a child of the process that called cuInit. A read of one word: the page is wiped at fork (MADV_WIPEONFORK).
-  static bool forked();
+  static bool forked() { return fork_guard::forked(); }
 
   Result<int32_t> device_count() const;
   Result<CudaDeviceProperties> device_properties(int32_t ordinal) const;
@@ -57,9 +58,10 @@ class CudaDriver {
   struct BorrowedContext {
     CudaContext context = nullptr;
     bool primary_retained = false;
+    int32_t device = 0;  // the driver's handle of the ordinal, so that the release has nothing to ask for
   };
   Result<BorrowedContext> borrow_context(int32_t ordinal) const;
-  void release_context(int32_t ordinal, const BorrowedContext &borrowed) const;
+  void release_context(const BorrowedContext &borrowed) const;
   // Make `context` current unless it is; pop() undoes exactly that.
   Result<bool> push_context(CudaContext context) const;  // value: was pushed
   void pop_context() const;

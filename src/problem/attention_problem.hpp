@@ -12,13 +12,14 @@
 
 namespace flashcore {
 
+// A stride that no index uses (of a dimension of size 1) is 0; a tensor without elements is absent, whatever was given.
 struct ProblemTensor {
-  uint64_t data = 0;  // 0: absent
+  uint64_t data = 0;                                          // 0: absent
   int64_t stride_batch = 0, stride_row = 0, stride_head = 0;  // elements
 };
 
 struct AttentionProblem {
-  kernels::ProblemKey key{};  // sizes, dtype, causal
+  kernels::ProblemKey key{};  // alignment_bytes is 16 or 2; kernel_index is -1, the selector sets it from `kernel`
   ProblemTensor query, key_tensor, value, output;
   ProblemTensor lse;  // float32
   float softmax_scale = 0;

@@ -139,11 +139,10 @@ void destroy_context(std::unique_ptr<Context> context) {
   }
   const CudaDriver &driver = context->gpu->driver;
   const CudaDriver::BorrowedContext borrowed = context->gpu->borrowed;
-  const int32_t ordinal = context->gpu->properties.ordinal;
   const Result<bool> pushed = driver.push_context(borrowed.context);
   context.reset();  // unloads the modules
   if (pushed.ok() && pushed.value()) driver.pop_context();
-  driver.release_context(ordinal, borrowed);
+  driver.release_context(borrowed);
 }
 
 }  // namespace flashcore

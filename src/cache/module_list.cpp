@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Module files as a person or a build asks for them: all that there are, one by its path, and writing a pack folder.
+// The path of a running context is module_store's.
+#include "cache/module_folder.hpp"
+#include "cache/module_key.hpp"
+#include "cache/module_record.hpp"
+#include "cache/module_store.hpp"
+
+namespace flashcore {
+namespace {
+
+ListedModule listed(const std::string &path, ModuleOrigin origin, ModuleFile file) {
+  const int64_t modified = file.contents ? file.contents->modified_unix_seconds : 0;
+  return {path, origin, file.file_bytes, modified, std::move(file.entry)};
+}
+
+// A folder that exists and cannot be used is shown in the list, so that the person sees why its modules are missing.
+void list_folder(const Result<ModuleFolder> &folder, const std::string &path, ModuleOrigin origin,
+                 std::vector<ListedModule> &out) {
+  if (!folder.ok()) return out.push_back({path, origin, 0, 0, folder.error()});
+  if (!folder.value().directory) return;
+  Result<std::vector<std::string>> names = list_directory(folder.value().directory);
+  if (!names.ok()) return out.push_back({path, origin, 0, 0, names.error()});
+  for (const std::string &name : names.value()) {
+    if (!name.ends_with(".fcm")) continue;
+    if (std::optional<ModuleFile> file = read_module_at(folder.value(), name))
+      out.push_back(listed(path + "/" + name, origin, std::move(*file)));
+  }
+}
+
+template <typename Accept, typename Take>
+Status for_each_subfolder(const ModuleFolder &parent, Accept accept, Take take) {
+  if (!parent.directory) return success();
+  Result<std::vector<std::string>> names = list_directory(parent.directory);
+  if (!names.ok()) return Error{FLASHCORE_IO_ERROR, parent.path + "/" + names.error().message};
+  for (const std::string &name : names.value())
+    if (accept(name)) take(open_subfolder(parent, name, IfMissing::leave), parent.path + "/" + name);
+  return success();
+}
+
+Status list_read_only_root(const std::string &path, std::vector<ListedModule> &out) {
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder root, open_root_folder(path, DirectoryTrust::readable, IfMissing::leave));
+  return for_each_subfolder(root, is_module_arch,
+                            [&](const Result<ModuleFolder> &folder, const std::string &folder_path) {
+                              list_folder(folder, folder_path, ModuleOrigin::shipped, out);
+                            });
+}
+
+Status list_user_root(const std::string &path, DirectoryTrust trust, std::vector<ListedModule> &out) {
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder root, open_root_folder(path, trust, IfMissing::leave));
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder layout, open_subfolder(root, user_layout_folder, IfMissing::leave));
+  return for_each_subfolder(
+      layout, is_module_arch, [&](const Result<ModuleFolder> &arch, const std::string &arch_path) {
+        if (!arch.ok()) return out.push_back({arch_path, ModuleOrigin::user_cache, 0, 0, arch.error()});
+        Status walked = for_each_subfolder(arch.value(), is_shard_name,
+                                           [&](Result<ModuleFolder> shard, const std::string &shard_path) {
+                                             if (shard.ok()) shard.value().arch = arch.value().arch;
+                                             list_folder(shard, shard_path, ModuleOrigin::user_cache, out);
+                                           });
+        if (!walked.ok()) out.push_back({arch_path, ModuleOrigin::user_cache, 0, 0, walked.error()});
+      });
+}
+
+}  // namespace
+
+Result<std::vector<ListedModule>> list_modules(const ModuleStoreOptions &options) {
+  std::vector<ListedModule> all;
+  for (const std::string &root : options.read_only_roots) FLASHCORE_TRY(list_read_only_root(root, all));
+  if (options.mode == CacheMode::off || options.user_root.empty()) return all;
+  const bool writes = options.mode == CacheMode::read_write;
+  FLASHCORE_TRY(list_user_root(options.user_root, writes ? DirectoryTrust::owned : DirectoryTrust::readable, all));
+  return all;
+}
+
+Result<ListedModule> read_module_file(const std::string &path) {
+  FLASHCORE_TRY_ASSIGN(std::optional<FileContents> contents, read_file(path, module_file_limit_bytes));
+  if (!contents) return Error{FLASHCORE_IO_ERROR, path + ": there is no such file"};
+  const auto file_bytes = static_cast<int64_t>(contents->bytes.size());
+  Result<ModuleEntry> entry = decode_module_entry(contents->bytes);
+  return listed(path, ModuleOrigin::shipped, {std::move(entry), std::move(contents), file_bytes});
+}
+
+Status write_pack_entry(const std::string &root, const ModuleRecord &record, std::span<const uint8_t> encoded) {
+  const std::string name = module_file_name(record.key, record.compiler_id);
+  if (!parse_module_file_name(name) || !is_module_arch(record.arch))
+    return Error{FLASHCORE_INTERNAL,
+                 "the record of " + record.module + " has no sound key, compiler id or architecture"};
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder folder,
+                       open_root_folder(root, DirectoryTrust::owned, IfMissing::create_shared));
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder pack, open_subfolder(folder, record.arch, IfMissing::create_shared));
+  if (const std::optional<ModuleFile> present = read_module_at(pack, name); present && present->entry.ok())
+    return success();
+  Status published = publish_file_at(pack.directory, pack.directory, name, encoded, FileSharing::readable_by_all);
+  if (!published.ok()) return Error{FLASHCORE_IO_ERROR, pack.path + "/" + published.error().message};
+  return success();
+}
+
+}  // namespace flashcore

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tile's arithmetic, written once as loops that compilers vectorise, and compiled once per instruction set: the
+// entry points at the end carry the target, everything else is inlined into them. Chosen at run time by CPUID rather
+// than with target_clones, whose IFUNC resolvers run before sanitizers do and before a -z now library is fully
+// relocated.
+//
+// One block of keys, for the rows that see any of it:
+//   keys -> float, transposed    S = Q.K^T    per row: maximum, exp2, sum, P rounded    O = O * correction + P.V
+// Both products are row updates c[j] += a * b[j] with j along a vector, two rows and four terms at a time. Each element
+// is summed in the order of its terms whatever the grouping, which is what makes a row's bits independent of its tile.
+// A 4 x 16 block of accumulators in registers would do fewer loads, but g++ 12 keeps such an array on the stack.
+#include "cpu/attend_tile.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "cpu/float_convert.hpp"
+
+namespace flashcore {
+namespace {
+
+constexpr int64_t round_up_to_lanes(int64_t count) { return (count + tile_lanes - 1) / tile_lanes * tile_lanes; }
+
+FLASHCORE_CPU_INLINE void convert_to_float(const uint16_t *__restrict from, float *__restrict to, int64_t count,
+                                           bool bfloat16) {
+  if (bfloat16) {
+    for (int64_t i = 0; i < count; i++) to[i] = bfloat16_to_float(from[i]);
+  } else {
+    for (int64_t i = 0; i < count; i++) to[i] = float16_to_float(from[i]);
+  }
+}
+
+// c[r][j] += sum over t of a[r][t] * b[t][j] for `rows` rows (1 or 2); `columns` is a multiple of tile_lanes.
+template <bool fused, int rows>
+FLASHCORE_CPU_INLINE void accumulate(float *__restrict c, int64_t c_stride, const float *__restrict a, int64_t a_stride,
+                                     const float *__restrict b, int64_t b_stride, int64_t terms, int64_t columns) {
+  int64_t t = 0;
+  for (; t + 4 <= terms; t += 4) {
+    const float *b0 = b + t * b_stride, *b1 = b0 + b_stride, *b2 = b1 + b_stride, *b3 = b2 + b_stride;
+    float factor[rows][4];
+    for (int r = 0; r < rows; r++)
+      for (int n = 0; n < 4; n++) factor[r][n] = a[r * a_stride + t + n];
+    for (int64_t j = 0; j < columns; j++) {
+      for (int r = 0; r < rows; r++) {
+        float sum = multiply_add<fused>(factor[r][0], b0[j], c[r * c_stride + j]);
+        sum = multiply_add<fused>(factor[r][1], b1[j], sum);
+        sum = multiply_add<fused>(factor[r][2], b2[j], sum);
+        c[r * c_stride + j] = multiply_add<fused>(factor[r][3], b3[j], sum);
+      }
+    }
+  }
+  for (; t < terms; t++) {
+    const float *b0 = b + t * b_stride;
+    for (int r = 0; r < rows; r++) {
+      const float factor = a[r * a_stride + t];
+      for (int64_t j = 0; j < columns; j++)
+        c[r * c_stride + j] = multiply_add<fused>(factor, b0[j], c[r * c_stride + j]);
+    }
+  }
+}
+
+FLASHCORE_CPU_INLINE float largest(const float *values, int64_t count) {  // count: a multiple of tile_lanes
+  float lanes[tile_lanes];
+  for (int64_t l = 0; l < tile_lanes; l++) lanes[l] = values[l];
+  for (int64_t j = tile_lanes; j < count; j += tile_lanes)
+    for (int64_t l = 0; l < tile_lanes; l++) lanes[l] = values[j + l] > lanes[l] ? values[j + l] : lanes[l];
+  float result = lanes[0];
+  for (int64_t l = 1; l < tile_lanes; l++) result = lanes[l] > result ? lanes[l] : result;
+  return result;
+}
+
+FLASHCORE_CPU_INLINE float sum_of(const float *values, int64_t count) {
+  float lanes[tile_lanes];
+  for (int64_t l = 0; l < tile_lanes; l++) lanes[l] = values[l];
+  for (int64_t j = tile_lanes; j < count; j += tile_lanes)
+    for (int64_t l = 0; l < tile_lanes; l++) lanes[l] += values[j + l];
+  for (int64_t width = tile_lanes / 2; width > 0; width /= 2)
+    for (int64_t l = 0; l < width; l++) lanes[l] += lanes[l + width];
+  return lanes[0];
+}
+
+// Scores of one row become probabilities, rounded to the type. Returns the factor that corrects what was summed before.
+template <bool fused>
+FLASHCORE_CPU_INLINE float softmax_row(float *__restrict scores, int64_t count, const TileTask &task, float &maximum,
+                                       float &sum) {
+  const int64_t padded = round_up_to_lanes(count);
+  const float minus_infinity = -std::numeric_limits<float>::infinity();
+  for (int64_t j = count; j < padded; j++) scores[j] = minus_infinity;
+  const float block_maximum = largest(scores, padded);
+  const float old_maximum = maximum;
+  maximum = block_maximum > old_maximum ? block_maximum : old_maximum;
+  // The first keys have nothing to correct; -inf times a scale of 0 would make a NaN of it.
+  const float correction =
+      old_maximum == minus_infinity ? 0.0f : exp2_nonpositive<fused>((old_maximum - maximum) * task.scale_log2);
+  for (int64_t j = 0; j < padded; j++) scores[j] = exp2_nonpositive<fused>((scores[j] - maximum) * task.scale_log2);
+  for (int64_t j = count; j < padded; j++) scores[j] = 0.0f;
+  sum = sum * correction + sum_of(scores, padded);
+  if (task.bfloat16) {
+    for (int64_t j = 0; j < padded; j++) scores[j] = round_probability_to_bfloat16(scores[j]);
+  } else {
+    for (int64_t j = 0; j < padded; j++) scores[j] = round_probability_to_float16(scores[j]);
+  }
+  return correction;
+}
+
+FLASHCORE_CPU_INLINE void load_queries(const TileTask &task, TileScratch &scratch) {
+  for (int64_t r = 0; r < task.row_count; r++) {
+    float *query = scratch.query + r * task.head_dim;
+    convert_to_float(task.rows[r].query, query, task.head_dim, task.bfloat16);
+    if (task.negate)
+      for (int64_t d = 0; d < task.head_dim; d++) query[d] = -query[d];
+  }
+}
+
+// Keys [begin, begin + count) as columns and values as rows. No other key is read; missing columns are zero.
+FLASHCORE_CPU_INLINE void load_block(const TileTask &task, TileScratch &scratch, int64_t begin, int64_t count) {
+  for (int64_t j = 0; j < count; j++) {
+    const uint16_t *key = task.key + (begin + j) * task.key_stride_row;
+    convert_to_float(key, scratch.converted, task.head_dim, task.bfloat16);
+    for (int64_t d = 0; d < task.head_dim; d++) scratch.key_columns[d * tile_keys + j] = scratch.converted[d];
+    const uint16_t *value = task.value + (begin + j) * task.value_stride_row;
+    convert_to_float(value, scratch.values + j * scratch.value_columns, task.head_dim_v, task.bfloat16);
+  }
+  for (int64_t d = 0; d < task.head_dim; d++)
+    for (int64_t j = count; j < round_up_to_lanes(count); j++) scratch.key_columns[d * tile_keys + j] = 0.0f;
+}
+
+// Keys of the block that row r sees.
+FLASHCORE_CPU_INLINE int64_t visible_in_block(const TileTask &task, int64_t r, int64_t begin, int64_t count) {
+  const int64_t visible = task.rows[r].visible - begin;
+  return visible < 0 ? 0 : visible < count ? visible : count;
+}
+
+// Rows r .. r + rows - 1 against the block in scratch.
+template <bool fused, int rows>
+FLASHCORE_CPU_INLINE void attend_rows(const TileTask &task, TileScratch &scratch, TileStatistics &statistics, int64_t r,
+                                      int64_t begin, int64_t count) {
+  float *scores = scratch.scores + r * tile_keys;
+  float *output = scratch.output + r * scratch.value_columns;
+  const int64_t columns = round_up_to_lanes(visible_in_block(task, r + rows - 1, begin, count));
+  for (int n = 0; n < rows; n++)
+    for (int64_t j = 0; j < columns; j++) scores[n * tile_keys + j] = 0.0f;
+  accumulate<fused, rows>(scores, tile_keys, scratch.query + r * task.head_dim, task.head_dim, scratch.key_columns,
+                          tile_keys, task.head_dim, columns);
+  int64_t visible[rows];
+  for (int n = 0; n < rows; n++) {
+    visible[n] = visible_in_block(task, r + n, begin, count);
+    if (visible[n] == 0) continue;  // nothing seen: a factor of 1 for what was summed before
+    const float correction =
+        softmax_row<fused>(scores + n * tile_keys, visible[n], task, statistics.maximum[r + n], statistics.sum[r + n]);
+    float *row = output + n * scratch.value_columns;
+    for (int64_t d = 0; d < scratch.value_columns; d++) row[d] *= correction;
+  }
+  // Only values of visible keys are multiplied: a hidden one may be NaN, which a probability of 0 would not stop.
+  accumulate<fused, rows>(output, scratch.value_columns, scores, tile_keys, scratch.values, scratch.value_columns,
+                          visible[0], scratch.value_columns);
+  for (int n = 1; n < rows; n++)
+    accumulate<fused, 1>(output + n * scratch.value_columns, 0, scores + n * tile_keys + visible[0], 0,
+                         scratch.values + visible[0] * scratch.value_columns, scratch.value_columns,
+                         visible[n] - visible[0], scratch.value_columns);
+}
+
+FLASHCORE_CPU_INLINE void store_output(const TileTask &task, const TileScratch &scratch,
+                                       const TileStatistics &statistics) {
+  for (int64_t r = 0; r < task.row_count; r++) {
+    const float *row = scratch.output + r * scratch.value_columns;
+    uint16_t *__restrict output = task.rows[r].output;
+    const float sum = task.rows[r].visible > 0 ? statistics.sum[r] : 1.0f;  // no key: 0 / 1
+    if (task.bfloat16) {
+      for (int64_t d = 0; d < task.head_dim_v; d++) output[d] = float_to_bfloat16(row[d] / sum);
+    } else {
+      for (int64_t d = 0; d < task.head_dim_v; d++) output[d] = float_to_float16(row[d] / sum);
+    }
+  }
+}
+
+template <bool fused>
+FLASHCORE_CPU_INLINE void attend(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
+  load_queries(task, scratch);
+  for (int64_t r = 0; r < task.row_count; r++) {
+    statistics.maximum[r] = -std::numeric_limits<float>::infinity();
+    statistics.sum[r] = 0.0f;
+  }
+  for (int64_t d = 0; d < task.row_count * scratch.value_columns; d++) scratch.output[d] = 0.0f;
+
+  const int64_t visible = task.rows[task.row_count - 1].visible;  // the last row sees the most
+  int64_t first_row = 0;
+  for (int64_t begin = 0; begin < visible; begin += tile_keys) {
+    const int64_t count = visible - begin < tile_keys ? visible - begin : tile_keys;
+    load_block(task, scratch, begin, count);
+    while (task.rows[first_row].visible <= begin) first_row++;  // these rows are done
+    int64_t r = first_row;
+    for (; r + 2 <= task.row_count; r += 2) attend_rows<fused, 2>(task, scratch, statistics, r, begin, count);
+    if (r < task.row_count) attend_rows<fused, 1>(task, scratch, statistics, r, begin, count);
+  }
+  store_output(task, scratch, statistics);
+}
+
+// --- One entry point per instruction set
+// ------------------------------------------------------------------------------
+
+#if defined(__FMA__) || defined(__aarch64__)
+constexpr bool baseline_is_fused = true;
+#else
+constexpr bool baseline_is_fused = false;
+#endif
+
+void attend_tile_baseline(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
+  attend<baseline_is_fused>(task, scratch, statistics);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2,fma"))) void attend_tile_avx2(const TileTask &task, TileScratch &scratch,
+                                                          TileStatistics &statistics) {
+  attend<true>(task, scratch, statistics);
+}
+
+// Both compilers would stay with 256 bits unless told.
+#ifdef __clang__
+#define FLASHCORE_CPU_FULL_VECTORS min_vector_width(512), target("avx512f,avx512bw,avx512dq,avx512vl,fma")
+#else
+#define FLASHCORE_CPU_FULL_VECTORS target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
+#endif
+__attribute__((FLASHCORE_CPU_FULL_VECTORS)) void attend_tile_avx512(const TileTask &task, TileScratch &scratch,
+                                                                    TileStatistics &statistics) {
+  attend<true>(task, scratch, statistics);
+}
+
+bool have_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool have_avx512() {
+  return have_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+}  // namespace
+
+TileScratch::TileScratch(int64_t head_dim, int64_t head_dim_v) : value_columns(round_up_to_lanes(head_dim_v)) {
+  const int64_t query_size = round_up_to_lanes(tile_rows * head_dim);
+  const int64_t sizes = query_size + head_dim * tile_keys + tile_keys * value_columns + tile_rows * tile_keys +
+                        tile_rows * value_columns + round_up_to_lanes(head_dim);
+  memory_.resize(static_cast<size_t>(sizes + tile_lanes));
+  const auto address = reinterpret_cast<uintptr_t>(memory_.data());
+  constexpr uintptr_t vector_bytes = tile_lanes * sizeof(float);
+  query = memory_.data() + (vector_bytes - address % vector_bytes) % vector_bytes / sizeof(float);
+  key_columns = query + query_size;
+  values = key_columns + head_dim * tile_keys;
+  scores = values + tile_keys * value_columns;
+  output = scores + tile_rows * tile_keys;
+  converted = output + tile_rows * value_columns;
+}
+
+std::vector<AttendTileVariant> attend_tile_variants() {
+  std::vector<AttendTileVariant> variants;
+#ifdef __x86_64__
+  variants.push_back({"avx512", attend_tile_avx512, have_avx512()});
+  variants.push_back({"avx2", attend_tile_avx2, have_avx2()});
+#endif
+  variants.push_back({"baseline", attend_tile_baseline, true});
+  return variants;
+}
+
+AttendTile fastest_attend_tile() {
+#ifdef __x86_64__
+  if (have_avx512()) return attend_tile_avx512;
+  if (have_avx2()) return attend_tile_avx2;
+#endif
+  return attend_tile_baseline;
+}
+
+}  // namespace flashcore

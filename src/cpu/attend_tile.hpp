@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One tile of the CPU backend: up to 64 query rows that share one key head, against all keys that they see, in blocks
+// of
+// 64. Which rows make a tile, and on which thread, is cpu_attention.cpp's business; a row's bits depend on neither.
+//
+//   row      one query row of one head. Query heads that share a key head are packed into the same tile, position by
+//            position, so that grouped heads (decode above all) convert each key and value once.
+//   visible  how many leading keys a row may see; causal masks leave a prefix, so that is all there is to a mask.
+//            It never falls from one row of a tile to the next.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace flashcore {
+
+inline constexpr int64_t tile_rows = 64;
+inline constexpr int64_t tile_keys = 64;
+inline constexpr int64_t tile_lanes = 16;  // columns are padded to a multiple of this: one AVX-512 vector
+
+struct TileRow {
+  const uint16_t *query;
+  uint16_t *output;
+  int64_t visible;
+};
+
+// What a tile reads and writes. Keys and values begin at row 0 of the tile's own batch and head.
+struct TileTask {
+  const uint16_t *key, *value;
+  int64_t key_stride_row, value_stride_row;  // elements
+  int64_t head_dim, head_dim_v;
+  float scale_log2;  // at least 0; scores times this go into exp2
+  bool negate;       // the scale was negative: its sign goes to the queries
+  bool bfloat16;
+  int64_t row_count;
+  TileRow rows[tile_rows];
+};
+
+// Softmax statistics of the rows: the largest score, unscaled (-inf: no key seen), and the sum of exp2.
+struct TileStatistics {
+  float maximum[tile_rows];
+  float sum[tile_rows];
+};
+
+// Working memory of one thread; carved from one allocation that is made before any thread starts.
+class TileScratch {
+ public:
+  TileScratch(int64_t head_dim, int64_t head_dim_v);
+  TileScratch(TileScratch &&) = default;  // the pointers lead into the heap and stay good; a copy's would not
+
+  int64_t value_columns;  // head_dim_v, padded
+  float *query;           // [tile_rows][head_dim]
+  float *key_columns;     // [head_dim][tile_keys]: keys transposed, so that scores of neighbouring keys share a vector
+  float *values;          // [tile_keys][value_columns]
+  float *scores;          // [tile_rows][tile_keys], then probabilities
+  float *output;          // [tile_rows][value_columns]
+  float *converted;       // [head_dim], one key
+
+ private:
+  std::vector<float> memory_;
+};
+
+using AttendTile = void (*)(const TileTask &task, TileScratch &scratch, TileStatistics &statistics);
+
+struct AttendTileVariant {
+  std::string_view name;  // instruction set
+  AttendTile attend;
+  bool runnable;  // on this machine
+};
+
+// Every variant of this build, fastest first; the last one runs everywhere.
+std::vector<AttendTileVariant> attend_tile_variants();
+AttendTile fastest_attend_tile();
+
+}  // namespace flashcore

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a problem becomes tiles and tiles find threads. The arithmetic is in attend_tile.cpp. Tiles are cut by the
+// problem alone, each is computed by one thread from its own inputs, and no result is combined with another: so the
+// number of threads cannot show in the output.
+#include "cpu/cpu_attention.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "cpu/attend_tile.hpp"
+#include "cpu/run_attention.hpp"
+
+namespace flashcore {
+namespace {
+
+// Below this many multiplications per thread, starting the thread costs more than it brings (about 30 us each way).
+constexpr int64_t products_per_thread = 1 << 20;
+
+// Everything that the threads of one call share.
+struct Work {
+  const AttentionProblem &problem;
+  AttendTile attend;
+  int64_t group;          // query heads per key head
+  int64_t rows_per_head;  // packed rows of one key head: group * seqlen_q
+  int64_t tiles_per_head;
+  int64_t tile_count;
+  std::atomic<int64_t> next_tile{0};
+};
+
+struct Worker {
+  Work *work;
+  TileScratch scratch;
+};
+
+// Keys that the query at `position` sees: a prefix.
+int64_t visible_keys(const kernels::ProblemKey &key, int64_t position) {
+  int64_t visible = key.seqlen_kv;
+  if (key.causal == kernels::causal_top_left) visible = position + 1;
+  if (key.causal == kernels::causal_bottom_right) visible = position + 1 + key.seqlen_kv - key.seqlen_q;
+  return std::clamp<int64_t>(visible, 0, key.seqlen_kv);
+}
+
+template <typename T>
+T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head) {
+  const int64_t offset = batch * tensor.stride_batch + row * tensor.stride_row + head * tensor.stride_head;
+  return reinterpret_cast<T *>(tensor.data) + offset;
+}
+
+float natural_or_base2_lse(const AttentionProblem &problem, const TileStatistics &statistics, int64_t r) {
+  const double score = static_cast<double>(statistics.maximum[r]) * std::fabs(problem.softmax_scale);
+  const double natural = score + std::log(static_cast<double>(statistics.sum[r]));
+  return static_cast<float>(problem.lse_base2 ? natural * 1.4426950408889634 : natural);
+}
+
+void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
+  const AttentionProblem &problem = work.problem;
+  const kernels::ProblemKey &key = problem.key;
+  const int64_t head = tile / work.tiles_per_head;  // of batch * heads_kv
+  const int64_t batch = head / key.heads_kv, head_kv = head % key.heads_kv;
+  const int64_t first_row = tile % work.tiles_per_head * tile_rows;
+
+  TileTask task;
+  task.key = key.seqlen_kv > 0 ? element<const uint16_t>(problem.key_tensor, batch, 0, head_kv) : nullptr;
+  task.value = key.seqlen_kv > 0 ? element<const uint16_t>(problem.value, batch, 0, head_kv) : nullptr;
+  task.key_stride_row = problem.key_tensor.stride_row;
+  task.value_stride_row = problem.value.stride_row;
+  task.head_dim = key.head_dim;
+  task.head_dim_v = key.head_dim_v;
+  task.scale_log2 = static_cast<float>(std::fabs(static_cast<double>(problem.softmax_scale)) * 1.4426950408889634);
+  task.negate = problem.softmax_scale < 0;
+  task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
+  task.row_count = std::min(tile_rows, work.rows_per_head - first_row);
+  for (int64_t r = 0; r < task.row_count; r++) {
+    const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
+    task.rows[r] = {element<const uint16_t>(problem.query, batch, position, head_q),
+                    element<uint16_t>(problem.output, batch, position, head_q), visible_keys(key, position)};
+  }
+
+  TileStatistics statistics;
+  work.attend(task, scratch, statistics);
+  if (problem.lse.data == 0) return;
+  for (int64_t r = 0; r < task.row_count; r++) {
+    const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
+    *element<float>(problem.lse, batch, position, head_q) = task.rows[r].visible > 0
+                                                                ? natural_or_base2_lse(problem, statistics, r)
+                                                                : -std::numeric_limits<float>::infinity();
+  }
+}
+
+void *run_worker(void *argument) {
+  auto *worker = static_cast<Worker *>(argument);
+  Work &work = *worker->work;
+  // Last tile first: under a bottom-right mask it is the longest, and a long tile at the end would leave threads idle.
+  for (int64_t n = work.next_tile++; n < work.tile_count; n = work.next_tile++)
+    run_tile(work, work.tile_count - 1 - n, worker->scratch);
+  return nullptr;
+}
+
+int64_t worthwhile_threads(const kernels::ProblemKey &key, const Work &work, int32_t threads) {
+  const double products = static_cast<double>(key.batch) * key.heads_q * static_cast<double>(key.seqlen_q) *
+                          static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v);
+  const double worthwhile = std::min(products / products_per_thread, static_cast<double>(work.tile_count));
+  return std::clamp<int64_t>(static_cast<int64_t>(std::min(worthwhile, 1e6)), 1, std::max(threads, 1));
+}
+
+// Run all workers, the first one on this thread. A thread that cannot be started leaves its share to the others. The
+// threads take no signals but those that report their own faults: handlers are the host program's and run on its
+// threads.
+void run_workers(std::vector<Worker> &workers) {
+  sigset_t blocked, previous;
+  sigfillset(&blocked);
+  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGPROF}) sigdelset(&blocked, fault);
+  pthread_sigmask(SIG_SETMASK, &blocked, &previous);
+  std::vector<pthread_t> started;
+  started.reserve(workers.size());
+  for (size_t n = 1; n < workers.size(); n++) {
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, run_worker, &workers[n]) != 0) break;
+    started.push_back(thread);
+  }
+  pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+  run_worker(&workers[0]);
+  for (pthread_t thread : started) pthread_join(thread, nullptr);
+}
+
+}  // namespace
+
+int32_t cpu_thread_count(int32_t requested) {
+  int32_t available = 0;
+  cpu_set_t affinity;
+  if (sched_getaffinity(0, sizeof(affinity), &affinity) == 0) available = CPU_COUNT(&affinity);
+  // More than 1024 processors do not fit the fixed-size set; the number that are online will do there.
+  if (available <= 0) available = static_cast<int32_t>(sysconf(_SC_NPROCESSORS_ONLN));
+  available = std::max(available, 1);
+  return requested > 0 ? std::min(requested, available) : available;
+}
+
+Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTile attend) {
+  if (problem.empty()) return success();
+  const kernels::ProblemKey &key = problem.key;
+  Work work{problem, attend, key.heads_q / key.heads_kv, 0, 0, 0};
+  work.rows_per_head = work.group * key.seqlen_q;
+  work.tiles_per_head = (work.rows_per_head + tile_rows - 1) / tile_rows;
+  work.tile_count = work.tiles_per_head * key.batch * key.heads_kv;
+
+  // All memory is taken before the first thread starts and the first output is written.
+  std::vector<Worker> workers;
+  const int64_t count = worthwhile_threads(key, work, threads);
+  workers.reserve(static_cast<size_t>(count));
+  for (int64_t n = 0; n < count; n++) workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v)});
+  run_workers(workers);
+  return success();
+}
+
+Status cpu_attention(const AttentionProblem &problem, int32_t threads) {
+  return run_attention(problem, threads, fastest_attend_tile());
+}
+
+}  // namespace flashcore

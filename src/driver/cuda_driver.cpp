@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The driver's calls under plain signatures. Nothing here remembers anything: state belongs to the contexts above.
+#include "driver/cuda_driver.hpp"
+
+#include "driver/cuda_error.hpp"
+#include "driver/cuda_function_table.hpp"
+
+namespace flashcore {
+namespace {
+
+CUdeviceptr device_pointer(uint64_t address) { return static_cast<CUdeviceptr>(address); }
+
+Status check(const CudaFunctionTable &functions, CUresult result, const char *call,
+             CudaStage stage = CudaStage::working) {
+  if (result == CUDA_SUCCESS) return success();
+  return cuda_error(&functions, result, call, stage);
+}
+
+// For calls on ordinals: the driver's INVALID_DEVICE is then the caller's argument.
+Status check_ordinal(const CudaFunctionTable &functions, CUresult result, const char *call, int32_t ordinal) {
+  if (result != CUDA_ERROR_INVALID_DEVICE) return check(functions, result, call, CudaStage::opening);
+  int count = 0;
+  const bool counted = functions.device_get_count(&count) == CUDA_SUCCESS;
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               "CUDA device " + std::to_string(ordinal) + " does not exist; " +
+                   (counted ? "the driver shows " + std::to_string(count) + " device(s), counted from 0"
+                            : "ordinals count from 0") +
+                   ". CUDA_VISIBLE_DEVICES may hide some.",
+               "device_ordinal", CUDA_ERROR_INVALID_DEVICE};
+}
+
+Status read_attribute(const CudaFunctionTable &functions, CUdevice device, CUdevice_attribute attribute,
+                      int32_t &value) {
+  return check(functions, functions.device_get_attribute(&value, attribute, device), "cuDeviceGetAttribute",
+               CudaStage::opening);
+}
+
+Status read_attribute(const CudaFunctionTable &functions, CUfunction function, CUfunction_attribute attribute,
+                      int32_t &value) {
+  return check(functions, functions.function_get_attribute(&value, attribute, function), "cuFuncGetAttribute");
+}
+
+// Is this host memory page-locked? The driver knows nothing of pageable memory and says INVALID_VALUE.
+Result<bool> is_page_locked(const CudaFunctionTable &functions, const void *memory) {
+  CUmemorytype type{};
+  const CUresult result = functions.pointer_get_attribute(
+      &type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, static_cast<CUdeviceptr>(reinterpret_cast<uintptr_t>(memory)));
+  if (result == CUDA_ERROR_INVALID_VALUE) return false;
+  FLASHCORE_TRY(check(functions, result, "cuPointerGetAttribute"));
+  return type == CU_MEMORYTYPE_HOST;
+}
+
+}  // namespace
+
+const std::string &CudaDriver::path() const { return path_; }
+int32_t CudaDriver::version() const { return version_; }
+
+Result<int32_t> CudaDriver::device_count() const {
+  int count = 0;
+  FLASHCORE_TRY(check(*functions_, functions_->device_get_count(&count), "cuDeviceGetCount", CudaStage::opening));
+  return count;
+}
+
+Result<CudaDeviceProperties> CudaDriver::device_properties(int32_t ordinal) const {
+  CudaDeviceProperties properties;
+  properties.ordinal = ordinal;
+  CUdevice device{};
+  FLASHCORE_TRY(check_ordinal(*functions_, functions_->device_get(&device, ordinal), "cuDeviceGet", ordinal));
+  int32_t major = 0, minor = 0;
+  FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, major));
+  FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, minor));
+  properties.arch = major * 10 + minor;
+  FLASHCORE_TRY(
+      read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, properties.multiprocessors));
+  FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+                               properties.shared_bytes_per_block_optin));
+  FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
+                               properties.shared_bytes_per_multiprocessor));
+  size_t memory_bytes = 0;
+  FLASHCORE_TRY(check(*functions_, functions_->device_total_memory(&memory_bytes, device), "cuDeviceTotalMem",
+                      CudaStage::opening));
+  properties.memory_bytes = static_cast<int64_t>(memory_bytes);
+  char name[256] = {};
+  FLASHCORE_TRY(check(*functions_, functions_->device_get_name(name, sizeof(name) - 1, device), "cuDeviceGetName",
+                      CudaStage::opening));
+  properties.name = name;
+  return properties;
+}
+
+Result<CudaDriver::BorrowedContext> CudaDriver::borrow_context(int32_t ordinal) const {
+  CUdevice device{};
+  FLASHCORE_TRY(check_ordinal(*functions_, functions_->device_get(&device, ordinal), "cuDeviceGet", ordinal));
+  BorrowedContext borrowed;
+  borrowed.device = device;
+  FLASHCORE_TRY(
+      check(*functions_, functions_->context_get_current(&borrowed.context), "cuCtxGetCurrent", CudaStage::opening));
+  if (borrowed.context != nullptr) {
+    CUdevice current{};
+    FLASHCORE_TRY(check(*functions_, functions_->context_get_device(&current), "cuCtxGetDevice", CudaStage::opening));
+    if (current == device) return borrowed;
+  }
+  FLASHCORE_TRY(check(*functions_, functions_->primary_context_retain(&borrowed.context, device),
+                      "cuDevicePrimaryCtxRetain", CudaStage::opening));
+  borrowed.primary_retained = true;
+  return borrowed;
+}
+
+void CudaDriver::release_context(const BorrowedContext &borrowed) const {
+  if (borrowed.primary_retained && !forked()) functions_->primary_context_release(borrowed.device);
+}
+
+Result<bool> CudaDriver::push_context(CudaContext context) const {
+  CUcontext current = nullptr;
+  FLASHCORE_TRY(check(*functions_, functions_->context_get_current(&current), "cuCtxGetCurrent"));
+  if (current == context) return false;
+  FLASHCORE_TRY(check(*functions_, functions_->context_push(context), "cuCtxPushCurrent"));
+  return true;
+}
+
+void CudaDriver::pop_context() const {
+  CUcontext popped = nullptr;
+  if (!forked()) functions_->context_pop(&popped);
+}
+
+Result<CudaModule> CudaDriver::module_load(const void *cubin) const {
+  CUmodule module = nullptr;
+  FLASHCORE_TRY(check(*functions_, functions_->module_load_data(&module, cubin), "cuModuleLoadData"));
+  return module;
+}
+
+void CudaDriver::module_unload(CudaModule module) const {
+  if (module != nullptr && !forked()) functions_->module_unload(module);
+}
+
+Result<CudaFunction> CudaDriver::module_function(CudaModule module, const char *name) const {
+  CUfunction function = nullptr;
+  FLASHCORE_TRY(check(*functions_, functions_->module_get_function(&function, module, name), "cuModuleGetFunction"));
+  return function;
+}
+
+Result<KernelAttributes> CudaDriver::function_attributes(CudaFunction function) const {
+  KernelAttributes attributes;
+  FLASHCORE_TRY(read_attribute(*functions_, function, CU_FUNC_ATTRIBUTE_NUM_REGS, attributes.registers));
+  FLASHCORE_TRY(
+      read_attribute(*functions_, function, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, attributes.static_shared_bytes));
+  FLASHCORE_TRY(read_attribute(*functions_, function, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, attributes.local_bytes));
+  FLASHCORE_TRY(
+      read_attribute(*functions_, function, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, attributes.max_threads_per_block));
+  FLASHCORE_TRY(read_attribute(*functions_, function, CU_FUNC_ATTRIBUTE_BINARY_VERSION, attributes.binary_arch));
+  return attributes;
+}
+
+Status CudaDriver::set_max_dynamic_shared_bytes(CudaFunction function, int32_t bytes) const {
+  return check(*functions_,
+               functions_->function_set_attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes),
+               "cuFuncSetAttribute");
+}
+
+Status CudaDriver::launch(CudaFunction function, const LaunchShape &shape, CudaStream stream,
+                          const void *params) const {
+  void *arguments[] = {const_cast<void *>(params)};  // the driver copies from it and writes nothing
+  return check(*functions_,
+               functions_->launch_kernel(function, shape.grid[0], shape.grid[1], shape.grid[2], shape.threads, 1, 1,
+                                         shape.dynamic_shared_bytes, stream, arguments, nullptr),
+               "cuLaunchKernel");
+}
+
+Result<bool> CudaDriver::stream_is_capturing(CudaStream stream) const {
+  CUstreamCaptureStatus status{};
+  FLASHCORE_TRY(check(*functions_, functions_->stream_is_capturing(stream, &status), "cuStreamIsCapturing"));
+  return status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+Result<uint64_t> CudaDriver::memory_alloc(int64_t bytes) const {
+  if (bytes == 0) return uint64_t{0};
+  CUdeviceptr address = 0;
+  FLASHCORE_TRY(check(*functions_, functions_->memory_alloc(&address, static_cast<size_t>(bytes)), "cuMemAlloc"));
+  return static_cast<uint64_t>(address);  // the driver aligns to 256 bytes
+}
+
+Status CudaDriver::memory_free(uint64_t address) const {
+  if (address == 0) return success();
+  return check(*functions_, functions_->memory_free(device_pointer(address)), "cuMemFree");
+}
+
+Result<void *> CudaDriver::host_alloc(int64_t bytes) const {
+  void *memory = nullptr;
+  if (bytes == 0) return memory;
+  FLASHCORE_TRY(check(*functions_,
+                      functions_->host_alloc(&memory, static_cast<size_t>(bytes), CU_MEMHOSTALLOC_PORTABLE),
+                      "cuMemHostAlloc"));
+  return memory;
+}
+
+Status CudaDriver::host_free(void *memory) const {
+  if (memory == nullptr) return success();
+  return check(*functions_, functions_->host_free(memory), "cuMemFreeHost");
+}
+
+// The asynchronous copies may return before pageable memory has been read or written; the promise is that they do not.
+Status CudaDriver::copy_to_device(uint64_t destination, const void *source, int64_t bytes, CudaStream stream) const {
+  if (bytes == 0) return success();
+  FLASHCORE_TRY_ASSIGN(const bool page_locked, is_page_locked(*functions_, source));
+  FLASHCORE_TRY(
+      check(*functions_,
+            functions_->copy_to_device_async(device_pointer(destination), source, static_cast<size_t>(bytes), stream),
+            "cuMemcpyHtoDAsync"));
+  return page_locked ? success() : stream_synchronize(stream);
+}
+
+Status CudaDriver::copy_to_host(void *destination, uint64_t source, int64_t bytes, CudaStream stream) const {
+  if (bytes == 0) return success();
+  FLASHCORE_TRY_ASSIGN(const bool page_locked, is_page_locked(*functions_, destination));
+  FLASHCORE_TRY(
+      check(*functions_,
+            functions_->copy_to_host_async(destination, device_pointer(source), static_cast<size_t>(bytes), stream),
+            "cuMemcpyDtoHAsync"));
+  return page_locked ? success() : stream_synchronize(stream);
+}
+
+Status CudaDriver::copy_on_device(uint64_t destination, uint64_t source, int64_t bytes, CudaStream stream) const {
+  if (bytes == 0) return success();
+  return check(*functions_,
+               functions_->copy_on_device_async(device_pointer(destination), device_pointer(source),
+                                                static_cast<size_t>(bytes), stream),
+               "cuMemcpyDtoDAsync");
+}
+
+Status CudaDriver::memory_fill(uint64_t address, uint8_t value, int64_t bytes, CudaStream stream) const {
+  if (bytes == 0) return success();
+  return check(*functions_,
+               functions_->memory_set_async(device_pointer(address), value, static_cast<size_t>(bytes), stream),
+               "cuMemsetD8Async");
+}
+
+Result<int32_t> CudaDriver::pointer_device(uint64_t address) const {
+  int32_t ordinal = -1;
+  const CUresult result =
+      functions_->pointer_get_attribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, device_pointer(address));
+  if (result == CUDA_ERROR_INVALID_VALUE) return -1;
+  FLASHCORE_TRY(check(*functions_, result, "cuPointerGetAttribute"));
+  return ordinal;
+}
+
+Result<CudaStream> CudaDriver::stream_create() const {
+  CUstream stream = nullptr;
+  FLASHCORE_TRY(check(*functions_, functions_->stream_create(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate"));
+  return stream;
+}
+
+Status CudaDriver::stream_destroy(CudaStream stream) const {
+  if (stream == nullptr) return success();
+  return check(*functions_, functions_->stream_destroy(stream), "cuStreamDestroy");
+}
+
+Status CudaDriver::stream_synchronize(CudaStream stream) const {
+  return check(*functions_, functions_->stream_synchronize(stream), "cuStreamSynchronize");
+}
+
+Result<CudaEvent> CudaDriver::event_create() const {
+  CUevent event = nullptr;
+  FLASHCORE_TRY(check(*functions_, functions_->event_create(&event, CU_EVENT_DEFAULT), "cuEventCreate"));
+  return event;
+}
+
+Status CudaDriver::event_destroy(CudaEvent event) const {
+  if (event == nullptr) return success();
+  return check(*functions_, functions_->event_destroy(event), "cuEventDestroy");
+}
+
+Status CudaDriver::event_record(CudaEvent event, CudaStream stream) const {
+  return check(*functions_, functions_->event_record(event, stream), "cuEventRecord");
+}
+
+Status CudaDriver::event_synchronize(CudaEvent event) const {
+  return check(*functions_, functions_->event_synchronize(event), "cuEventSynchronize");
+}
+
+Result<double> CudaDriver::event_elapsed_us(CudaEvent start, CudaEvent end) const {
+  float milliseconds = 0;
+  FLASHCORE_TRY(check(*functions_, functions_->event_elapsed_time(&milliseconds, start, end), "cuEventElapsedTime"));
+  return static_cast<double>(milliseconds) * 1000.0;
+}
+
+}  // namespace flashcore

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Do two strided sets of bytes meet? An output may lie between the elements of an input (Q, K, V and O interleaved in
+// one buffer), so address ranges that intersect prove nothing yet.
+#pragma once
+
+#include <cstdint>
+
+#include "problem/tensor_layout.hpp"
+
+namespace flashcore {
+
+// The bytes range.begin + sum(x[i] * step[i]) + r with 0 <= x[i] <= last[i] and 0 <= r < run_bytes.
+struct StridedBytes {
+  AddressRange range;  // begin, and one past the last byte; begin == end: no bytes
+  uint64_t run_bytes = 0;
+  uint64_t step[3] = {};
+  uint64_t last[3] = {};
+};
+
+StridedBytes strided_bytes(const TensorRule &rule, const ProblemTensor &checked, const AddressRange &range);
+StridedBytes plain_bytes(const AddressRange &range);
+
+inline bool ranges_meet(const AddressRange &a, const AddressRange &b) { return a.begin < b.end && b.begin < a.end; }
+
+// Exact for every layout that the search finishes within its budget, which includes everything that is cut from one
+// buffer by regular strides; beyond it the answer is yes, so that a real collision is never missed.
+bool share_memory(const StridedBytes &a, const StridedBytes &b);
+
+}  // namespace flashcore

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the tests of the public library on the stand-in driver share: a folder of their own for the module cache, filled
+// once with the modules that the tests launch; contexts, a small problem in "device" memory, and the books.
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "fake_library.hpp"
+#include "flashcore/flashcore.h"
+#include "run_in_child.hpp"
+
+inline FakeCuda &fake() {
+  static FakeCuda library(FAKE_LIBCUDA);
+  return library;
+}
+
+inline flashcore_error fresh_error() {
+  flashcore_error error = FLASHCORE_ERROR_INIT;
+  return error;
+}
+
+inline std::string describe(flashcore_status status, const flashcore_error &error) {
+  return std::string(flashcore_status_name(status)) + " " + std::to_string(error.driver_code) + " [" + error.field +
+         "] " + error.message;
+}
+
+inline bool contains(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+#define CHECK_TEXT(text, part)                                                                         \
+  do {                                                                                                 \
+    const std::string checked_text = (text), needed_part = (part);                                     \
+    BOOST_TEST(contains(checked_text, needed_part), checked_text << " [lacks " << needed_part << "]"); \
+  } while (0)
+
+inline flashcore_context_options gpu_options(int32_t jit_mode) {
+  flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
+  options.device_kind = FLASHCORE_DEVICE_CUDA;
+  options.jit_mode = jit_mode;
+  return options;
+}
+
+// Half precision, one sequence of 128, 64 dimensions, contiguous. Addresses are for the caller to set.
+inline flashcore_attention_args small_args(const char *kernel = "") {
+  flashcore_attention_args args = FLASHCORE_ATTENTION_ARGS_INIT;
+  args.batch = 1;
+  args.heads_q = 2;
+  args.seqlen_q = 128;
+  args.seqlen_kv = 128;
+  args.head_dim = 64;
+  args.query.dtype = FLASHCORE_DTYPE_FLOAT16;
+  std::snprintf(args.kernel, sizeof(args.kernel), "%s", kernel);
+  return args;
+}
+
+inline constexpr const char *large_shared_kernel = "fwd_wmma_64x64";  // needs the shared-memory opt-in
+
+// The environment of every test program here: the stand-in as the driver, a cache folder of its own, no shipped
+// modules.
+class Sandbox {
+ public:
+  Sandbox() {
+    char name[] = "/tmp/flashcore-test-XXXXXX";
+    if (mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp failed");
+    folder_ = name;
+    std::filesystem::create_directory(folder_ + "/none");
+    setenv("FLASHCORE_LIBCUDA", FAKE_LIBCUDA, 1);
+    setenv("FLASHCORE_CACHE_DIR", (folder_ + "/cache").c_str(), 1);
+    setenv("FLASHCORE_MODULE_PATH", (folder_ + "/none").c_str(), 1);
+    for (const char *variable : {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_LIBNVRTC", "FAKE_CUDA"})
+      unsetenv(variable);
+  }
+  ~Sandbox() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  static Sandbox &get() {
+    static Sandbox sandbox;
+    return sandbox;
+  }
+
+  // Compile the modules into the cache, in a child, so that this process starts as a fresh one. Empty, or why not.
+  const std::string &fill_cache() {
+    if (filled_) return why_not_;
+    filled_ = true;
+    why_not_ = run_in_child([] {
+                 const flashcore_context_options options = gpu_options(FLASHCORE_JIT_ALLOWED);
+                 flashcore_context context = nullptr;
+                 flashcore_error error = fresh_error();
+                 flashcore_status status = flashcore_context_create(&options, &context, &error);
+                 for (const char *kernel : {"", large_shared_kernel}) {
+                   const flashcore_attention_args args = small_args(kernel);
+                   if (status == FLASHCORE_OK) status = flashcore_attention_prepare(context, &args, &error);
+                 }
+                 flashcore_context_destroy(context);
+                 return status == FLASHCORE_OK ? std::string() : describe(status, error);
+               }).text;
+    return why_not_;
+  }
+
+ private:
+  std::string folder_, why_not_;
+  bool filled_ = false;
+};
+
+// For programs that start CUDA themselves: the modules are made before that.
+struct FilledSandbox {
+  FilledSandbox() { Sandbox::get().fill_cache(); }
+};
+
+// For every test that launches. A machine without a compiler has no modules; one whose compiler fails must not pass for
+// it.
+inline boost::test_tools::assertion_result modules_exist(boost::unit_test::test_unit_id) {
+  const std::string &why_not = Sandbox::get().fill_cache();
+  boost::test_tools::assertion_result result(!contains(why_not, "COMPILER_UNAVAILABLE"));
+  result.message() << why_not;
+  return result;
+}
+
+struct GpuContext {
+  flashcore_context handle = nullptr;
+  explicit GpuContext(int32_t jit_mode = FLASHCORE_JIT_FORBIDDEN) {
+    const flashcore_context_options options = gpu_options(jit_mode);
+    flashcore_error error = fresh_error();
+    const flashcore_status status = flashcore_context_create(&options, &handle, &error);
+    if (status != FLASHCORE_OK) throw std::runtime_error(describe(status, error));
+  }
+  GpuContext(const GpuContext &) = delete;
+  GpuContext &operator=(const GpuContext &) = delete;
+  ~GpuContext() { flashcore_context_destroy(handle); }
+};
+
+// Tensors of the small problem (or of `args`, when given).
+struct GpuProblem {
+  flashcore_context context;
+  flashcore_attention_args args;
+  uint64_t memory = 0;
+
+  explicit GpuProblem(flashcore_context context_handle, const flashcore_attention_args &shape = small_args())
+      : context(context_handle), args(shape) {
+    const int64_t rows = std::max(args.seqlen_q, args.seqlen_kv);
+    const int64_t tensor_bytes = (args.batch * rows * args.heads_q * args.head_dim * 2 + 255) / 256 * 256;
+    flashcore_error error = fresh_error();
+    if (flashcore_buffer_alloc(context, 4 * tensor_bytes, &memory, &error) != FLASHCORE_OK)
+      throw std::runtime_error(error.message);
+    args.query.data = memory;
+    args.key.data = memory + static_cast<uint64_t>(tensor_bytes);
+    args.value.data = memory + static_cast<uint64_t>(2 * tensor_bytes);
+    args.output.data = memory + static_cast<uint64_t>(3 * tensor_bytes);
+  }
+  GpuProblem(const GpuProblem &) = delete;
+  GpuProblem &operator=(const GpuProblem &) = delete;
+  ~GpuProblem() { flashcore_buffer_free(context, memory, nullptr); }
+
+  std::string forward(void *stream = nullptr) const {
+    flashcore_error error = fresh_error();
+    const flashcore_status status = flashcore_attention_fwd(context, &args, stream, &error);
+    return status == FLASHCORE_OK ? "OK" : describe(status, error);
+  }
+  std::string prepare() const {
+    flashcore_error error = fresh_error();
+    const flashcore_status status = flashcore_attention_prepare(context, &args, &error);
+    return status == FLASHCORE_OK ? "OK" : describe(status, error);
+  }
+};
+
+// A fresh stand-in, and closed books afterwards.
+struct Books {
+  Books() {
+    Sandbox::get();
+    fake().fake_reset();
+    fake().fake_set_current(nullptr);
+  }
+  ~Books() {
+    fake().fake_clear_failures();
+    BOOST_TEST(fake().open_resources() == "");
+    BOOST_TEST(fake().fake_misuses() == 0, fake().fake_last_misuse());
+    BOOST_TEST(fake().fake_get_current() == nullptr);
+  }
+};

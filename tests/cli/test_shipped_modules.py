@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every shipped module, without a GPU: is it all there, do the figures that fc-inspect reads from the cubin agree with what
+ptxas said when it was compiled, and do the kernels keep the limits that they were designed for?
+"""
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+
+import cli
+
+SPILL_FREE_ARCHS = ("sm_89",)  # the first-class target; others are told about, not held
+WMMA_SHARED_BYTES = range(90112, 94208 + 1)  # 88 to 92 KiB: "about 90 KB of dynamic shared memory"
+WMMA_LARGEST_REGISTERS = 128
+
+
+def inspect(*arguments):
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**cli.clean_environment(home), "FLASHCORE_MODULE_PATH": cli.MODULES, "FLASHCORE_CACHE": "off"}
+        return json.loads(subprocess.run([cli.FC_INSPECT, *arguments, "--json"], stdout=subprocess.PIPE, env=environment, check=True).stdout)
+
+
+def first_number(pattern, log, absent=0):
+    match = re.search(pattern, log)
+    return int(match.group(1)) if match else absent
+
+
+def figures_of_log(log):
+    """What `-Xptxas -v` said. Lines that mention nothing mean 0, but "Used N registers" must be there."""
+    used = re.search(r"Used (\d+) registers(.*)", log)
+    if not used:
+        raise ValueError(f"no line 'Used N registers' in: {log}")
+    return {"registers": int(used.group(1)), "barriers": first_number(r"used (\d+) barriers", used.group(2)),
+            "static_shared_bytes": first_number(r"(\d+) bytes smem", used.group(2)), "stack_bytes": first_number(r"(\d+) bytes stack frame", log),
+            "spill_store_bytes": first_number(r"(\d+) bytes spill stores", log), "spill_load_bytes": first_number(r"(\d+) bytes spill loads", log),
+            "constant_bytes": first_number(r"(\d+) bytes cmem\[0\]", used.group(2), absent=None)}
+
+
+class LogParser(unittest.TestCase):
+    """The parser itself, on logs as ptxas writes them: a parser that finds nothing would agree with anything."""
+
+    def test_plain(self):
+        log = ("ptxas info    : Function properties for k\nptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
+               "ptxas info    : Used 136 registers, used 1 barriers, 560 bytes cmem[0]\n")
+        self.assertEqual(figures_of_log(log), {"registers": 136, "barriers": 1, "static_shared_bytes": 0, "stack_bytes": 0, "spill_store_bytes": 0,
+                                               "spill_load_bytes": 0, "constant_bytes": 560})
+
+    def test_spills(self):
+        log = ("ptxas         .     288 bytes stack frame, 556 bytes spill stores, 564 bytes spill loads\n"
+               "ptxas info    : Used 128 registers, used 2 barriers, 288 bytes cumulative stack size, 8208 bytes smem\n")
+        self.assertEqual(figures_of_log(log), {"registers": 128, "barriers": 2, "static_shared_bytes": 8208, "stack_bytes": 288, "spill_store_bytes": 556,
+                                               "spill_load_bytes": 564, "constant_bytes": None})
+
+    def test_empty(self):
+        self.assertRaises(ValueError, figures_of_log, "")
+
+
+def read_stamp(path):
+    """{file below the module folder: (SHA-256, module)}"""
+    with open(path, encoding="utf-8") as file:
+        rows = [line.split() for line in file if not line.startswith("#")]
+    return {name: (digest, module) for digest, name, module in rows}
+
+
+def arch_of(stamp):
+    return os.path.basename(stamp)[:-len(".txt")]
+
+
+class Shipped:
+    """The tests of one architecture; mixed into one class for each stamp."""
+    stamp = arch = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.modules = inspect("list", "--all", "--arch", cls.arch)["modules"]
+        cls.records = {module["key"]: inspect("show", module["path"])["record"] for module in cls.modules}
+
+    def test_stamp_lists_the_folder(self):
+        listed = read_stamp(self.stamp)
+        there = {f"{self.arch}/{name}" for name in os.listdir(os.path.join(cli.MODULES, self.arch))}
+        self.assertEqual(there, set(listed))
+        for name, (digest, module) in listed.items():
+            with open(os.path.join(cli.MODULES, name), "rb") as file:
+                self.assertEqual(hashlib.sha256(file.read()).hexdigest(), digest, f"{module}: {name}")
+
+    def test_every_specialization_is_shipped(self):
+        number = int(re.sub(r"\D", "", self.arch))
+        expected = sum(kernel["specializations"] for kernel in inspect("doctor")["kernels"]
+                       if kernel["minimum_arch"] <= number and (kernel["maximum_arch"] == 0 or number <= kernel["maximum_arch"]))
+        self.assertEqual(len({module["module"] for module in self.modules}), expected)
+        self.assertEqual(len(self.modules), expected)
+
+    def test_all_are_good_and_current(self):
+        for module in self.modules:
+            self.assertEqual((module["status"], module["current"], module["origin"], module["arch"]), ("OK", True, "shipped", self.arch), module["path"])
+
+    def test_figures_agree_with_ptxas(self):
+        self.assertTrue(self.modules)
+        for module in self.modules:
+            with self.subTest(module=module["module"]):
+                said = figures_of_log(self.records[module["key"]]["ptxas_log"])
+                if said["constant_bytes"] is None:  # ptxas does not say it from sm_90 on
+                    del said["constant_bytes"]
+                self.assertEqual({key: module[key] for key in said}, said)
+
+    def test_shared_memory_fits_the_architecture(self):
+        for module in self.modules:
+            self.assertGreater(module["shared_limit_bytes"], 0)
+            self.assertLessEqual(module["static_shared_bytes"] + module["dynamic_shared_bytes"], module["shared_limit_bytes"], module["module"])
+
+    def test_threads_fit_the_registers(self):
+        for module in self.modules:
+            threads = module["max_threads_per_block"]
+            self.assertGreater(threads, 0, module["module"])
+            self.assertLessEqual(threads * -(-module["registers"] // 8) * 8, 65536, module["module"])
+
+    def test_wmma_64x64_keeps_its_design(self):
+        ladder = [module for module in self.modules if module["kernel"] == "fwd_wmma_64x64"]
+        self.assertTrue(ladder)
+        for module in ladder:
+            self.assertIn(module["dynamic_shared_bytes"], WMMA_SHARED_BYTES, module["module"])
+            self.assertLessEqual(module["registers"], WMMA_LARGEST_REGISTERS, module["module"])
+
+
+class SpillFree:
+    """For the architectures that are held to it."""
+
+    def test_no_spills(self):
+        spilling = [module["module"] for module in self.modules if module["spill_store_bytes"] or module["spill_load_bytes"]]
+        self.assertEqual(spilling, [])
+
+
+for path in cli.STAMPS:
+    bases = (Shipped, *([SpillFree] if arch_of(path) in SPILL_FREE_ARCHS else []), unittest.TestCase)
+    globals()[f"Shipped_{arch_of(path)}"] = type(f"Shipped_{arch_of(path)}", bases, {"stamp": path, "arch": arch_of(path)})
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

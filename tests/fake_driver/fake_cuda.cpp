@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The stand-in libcuda.so.1, first part: start, devices, contexts, modules and launches. Launches are recorded and
+// compute nothing.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "cubin_image.hpp"
+#include "fake_functions.hpp"
+
+using fake::code_of;
+using fake::Context;
+using fake::context_stack;
+using fake::enter;
+using fake::enter_in_context;
+using fake::enter_outside_capture;
+using fake::Function;
+using fake::known_stream;
+using fake::Lock;
+using fake::Module;
+using fake::option;
+using fake::refuse;
+using fake::state;
+
+namespace {
+
+CUdevice_v1 device_count() { return static_cast<CUdevice_v1>(option("devices")); }
+CUcontext handle(Context *context) { return reinterpret_cast<CUcontext>(context); }
+Context *context_of(CUcontext context) { return reinterpret_cast<Context *>(context); }
+
+}  // namespace
+
+namespace fake {
+
+CUresult enter(const char *name) {
+  const int32_t injected = state().plan.enter(name);
+  if (injected != 0) return code_of(injected);
+  if (option("stub") != 0) return CUDA_ERROR_STUB_LIBRARY;
+  return state().life == State::initialised ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
+}
+
+CUresult enter_in_context(const char *name) {
+  const CUresult result = enter(name);
+  if (result != CUDA_SUCCESS) return result;
+  if (!context_stack().empty() && context_stack().back() != nullptr) return CUDA_SUCCESS;
+  note_misuse(std::string(name) + " without a current context");
+  return CUDA_ERROR_INVALID_CONTEXT;
+}
+
+CUresult enter_outside_capture(const char *name) {
+  const CUresult result = enter_in_context(name);
+  if (result != CUDA_SUCCESS || !any_capture()) return result;
+  note_misuse(std::string(name) + " during a capture");
+  return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+
+}  // namespace fake
+
+CUresult fake_driver_get_version(int *version) {
+  const Lock lock(state().mutex);
+  const int32_t injected = state().plan.enter("cuDriverGetVersion");
+  if (injected != 0) return code_of(injected);
+  if (option("stub") != 0) return CUDA_ERROR_STUB_LIBRARY;
+  *version = static_cast<int>(option("version"));
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_get_proc_address(const char *symbol, void **function, int version, cuuint64_t,
+                               CUdriverProcAddressQueryResult *found) {
+  struct Row {
+    const char *name;
+    int version;
+    void *function;
+  };
+  static const Row rows[] = {
+#define X(member, name, symbol, type, version) {name, version, reinterpret_cast<void *>(&fake_##member)},
+#include "driver/cuda_functions.inc"
+#undef X
+  };
+  *function = nullptr;
+  for (const Row &row : rows) {
+    if (std::strcmp(row.name, symbol) != 0) continue;
+    if (version > option("version")) return CUDA_ERROR_INVALID_VALUE;
+    if (version != row.version) break;
+    *function = row.function;
+  }
+  if (found != nullptr)
+    *found = *function != nullptr ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+  return *function != nullptr ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}
+
+CUresult fake_init(unsigned int) {
+  const Lock lock(state().mutex);
+  const int32_t injected = state().plan.enter("cuInit");
+  if (injected != 0) return code_of(injected);
+  if (option("stub") != 0) return CUDA_ERROR_STUB_LIBRARY;
+  usleep(static_cast<useconds_t>(option("init_ms") * 1000));
+  if (option("init") != 0) return code_of(option("init"));
+  if (state().life == fake::State::inherited) return CUDA_ERROR_NOT_INITIALIZED;
+  if (device_count() == 0) return CUDA_ERROR_NO_DEVICE;
+  state().life = fake::State::initialised;
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_get_error_name(CUresult error, const char **name) {
+  const Lock lock(state().mutex);
+  const int32_t injected = state().plan.enter("cuGetErrorName");
+  if (injected != 0) return code_of(injected);
+  switch (static_cast<int>(error)) {
+    case 0:
+      *name = "CUDA_SUCCESS";
+      break;
+    case 1:
+      *name = "CUDA_ERROR_INVALID_VALUE";
+      break;
+    case 2:
+      *name = "CUDA_ERROR_OUT_OF_MEMORY";
+      break;
+    case 100:
+      *name = "CUDA_ERROR_NO_DEVICE";
+      break;
+    case 209:
+      *name = "CUDA_ERROR_NO_BINARY_FOR_GPU";
+      break;
+    case 700:
+      *name = "CUDA_ERROR_ILLEGAL_ADDRESS";
+      break;
+    case 802:
+      *name = "CUDA_ERROR_SYSTEM_NOT_READY";
+      break;
+    default:
+      *name = nullptr;
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+  return CUDA_SUCCESS;
+}
+
+// ---- devices
+
+CUresult fake_device_get_count(int *count) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuDeviceGetCount");
+  if (result == CUDA_SUCCESS) *count = device_count();
+  return result;
+}
+
+CUresult fake_device_get(CUdevice_v1 *device, int ordinal) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuDeviceGet");
+  if (result != CUDA_SUCCESS) return result;
+  if (ordinal < 0 || ordinal >= device_count()) return CUDA_ERROR_INVALID_DEVICE;
+  *device = ordinal;
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_device_get_name(char *name, int length, CUdevice_v1 device) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuDeviceGetName");
+  if (result == CUDA_SUCCESS) std::snprintf(name, static_cast<size_t>(length), "Stand-in GPU %d", device);
+  return result;
+}
+
+CUresult fake_device_total_memory(size_t *bytes, CUdevice_v1) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuDeviceTotalMem");
+  if (result == CUDA_SUCCESS) *bytes = static_cast<size_t>(option("memory"));
+  return result;
+}
+
+CUresult fake_device_get_attribute(int *value, CUdevice_attribute attribute, CUdevice_v1) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuDeviceGetAttribute");
+  if (result != CUDA_SUCCESS) return result;
+  switch (attribute) {
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
+      *value = static_cast<int>(option("arch") / 10);
+      break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
+      *value = static_cast<int>(option("arch") % 10);
+      break;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+      *value = static_cast<int>(option("sms"));
+      break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+      *value = static_cast<int>(option("optin"));
+      break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR:
+      *value = static_cast<int>(option("shared_sm"));
+      break;
+    default:
+      return refuse(CUDA_ERROR_INVALID_VALUE, "device attribute " + std::to_string(attribute));
+  }
+  return CUDA_SUCCESS;
+}
+
+// ---- contexts
+
+CUresult fake_primary_context_retain(CUcontext *context, CUdevice_v1 device) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuDevicePrimaryCtxRetain");
+  if (result != CUDA_SUCCESS) return result;
+  Context *&primary = state().primaries[device];
+  if (primary == nullptr) primary = new Context{device, true};
+  ++primary->retains;
+  *context = handle(primary);
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_primary_context_release(CUdevice_v1 device) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuDevicePrimaryCtxRelease");
+  const auto found = state().primaries.find(device);
+  if (found == state().primaries.end() || found->second->retains == 0)
+    return refuse(CUDA_ERROR_INVALID_CONTEXT, "primary context released more often than retained");
+  --found->second->retains;
+  return result;
+}
+
+CUresult fake_context_get_current(CUcontext *context) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuCtxGetCurrent");
+  if (result == CUDA_SUCCESS) *context = context_stack().empty() ? nullptr : handle(context_stack().back());
+  return result;
+}
+
+CUresult fake_context_get_device(CUdevice_v1 *device) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuCtxGetDevice");
+  if (result == CUDA_SUCCESS) *device = context_stack().back()->ordinal;
+  return result;
+}
+
+CUresult fake_context_push(CUcontext context) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuCtxPushCurrent");
+  if (result != CUDA_SUCCESS) return result;
+  if (context_of(context)->primary && context_of(context)->retains == 0)
+    return refuse(CUDA_ERROR_CONTEXT_IS_DESTROYED, "push of a released primary context");
+  context_stack().push_back(context_of(context));
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_context_pop(CUcontext *context) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuCtxPopCurrent");
+  if (context_stack().empty()) return refuse(CUDA_ERROR_INVALID_CONTEXT, "pop of an empty context stack");
+  *context = handle(context_stack().back());
+  context_stack().pop_back();
+  return result;
+}
+
+// ---- modules and functions
+
+CUresult fake_module_load_data(CUmodule *module, const void *image) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_outside_capture("cuModuleLoadData");
+  if (result != CUDA_SUCCESS) return result;
+  const fake::CubinImage cubin = fake::read_cubin_image(image);
+  if (!cubin.valid) return CUDA_ERROR_INVALID_IMAGE;
+  const int device_arch = static_cast<int>(option("arch"));
+  if (cubin.arch / 10 != device_arch / 10 || cubin.arch > device_arch) return CUDA_ERROR_NO_BINARY_FOR_GPU;
+  auto *loaded = new Module{context_stack().back(), cubin.arch, cubin.kernels};
+  state().modules.insert(loaded);
+  *module = reinterpret_cast<CUmodule>(loaded);
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_module_unload(CUmodule module) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuModuleUnload");
+  auto *loaded = reinterpret_cast<Module *>(module);
+  if (state().modules.erase(loaded) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "unload of an unknown module");
+  for (auto function = state().functions.begin(); function != state().functions.end();)
+    if (function->first->module == loaded) {
+      delete function->first;
+      function = state().functions.erase(function);
+    } else {
+      ++function;
+    }
+  delete loaded;
+  return result;
+}
+
+CUresult fake_module_get_function(CUfunction *function, CUmodule module, const char *name) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuModuleGetFunction");
+  if (result != CUDA_SUCCESS) return result;
+  auto *loaded = reinterpret_cast<Module *>(module);
+  if (state().modules.count(loaded) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "function of an unknown module");
+  if (loaded->kernels.count(name) == 0) return CUDA_ERROR_NOT_FOUND;
+  constexpr int default_shared_bytes = 48 * 1024;
+  auto *found = new Function{loaded, name, default_shared_bytes - static_cast<int>(option("static_shared"))};
+  state().functions[found] = 1;
+  *function = reinterpret_cast<CUfunction>(found);
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_function_get_attribute(int *value, CUfunction_attribute attribute, CUfunction function) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuFuncGetAttribute");
+  if (result != CUDA_SUCCESS) return result;
+  auto *known = reinterpret_cast<Function *>(function);
+  if (state().functions.count(known) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "attribute of an unknown function");
+  switch (attribute) {
+    case CU_FUNC_ATTRIBUTE_NUM_REGS:
+      *value = 64;
+      break;
+    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
+      *value = static_cast<int>(option("static_shared"));
+      break;
+    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
+      *value = 0;
+      break;
+    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+      *value = 1024;
+      break;
+    case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
+      *value = known->module->arch;
+      break;
+    default:
+      return refuse(CUDA_ERROR_INVALID_VALUE, "function attribute " + std::to_string(attribute));
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_function_set_attribute(CUfunction function, CUfunction_attribute attribute, int value) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuFuncSetAttribute");
+  if (result != CUDA_SUCCESS) return result;
+  auto *known = reinterpret_cast<Function *>(function);
+  if (state().functions.count(known) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "attribute of an unknown function");
+  fake::AttributeSet &set = state().attributes[{known->name, attribute}];
+  ++set.times;
+  set.value = value;
+  if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) return CUDA_SUCCESS;
+  if (value > option("optin") - option("static_shared"))
+    return refuse(CUDA_ERROR_INVALID_VALUE, "more shared memory than the device has");
+  known->max_dynamic_shared = value;
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_launch_kernel(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
+                            unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared_bytes,
+                            CUstream stream, void **params, void **) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuLaunchKernel");
+  if (result != CUDA_SUCCESS) return result;
+  auto *known = reinterpret_cast<Function *>(function);
+  if (state().functions.count(known) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "launch of an unknown function");
+  if (known->module->context != context_stack().back())
+    return refuse(CUDA_ERROR_INVALID_HANDLE, "launch in a foreign context");
+  if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "launch on an unknown stream");
+  const uint64_t threads = uint64_t{block_x} * block_y * block_z;
+  if (grid_x == 0 || grid_y == 0 || grid_z == 0 || grid_x > 0x7fffffffu || grid_y > 65535 || grid_z > 65535 ||
+      threads == 0 || threads > 1024)
+    return refuse(CUDA_ERROR_INVALID_VALUE, "grid or block out of range");
+  if (static_cast<int64_t>(shared_bytes) > known->max_dynamic_shared)
+    return refuse(CUDA_ERROR_INVALID_VALUE, "more dynamic shared memory than was asked for by attribute");
+  if (option("record") == 0) return CUDA_SUCCESS;
+  auto *launch = new fake_launch{};
+  std::snprintf(launch->kernel, sizeof(launch->kernel), "%s", known->name.c_str());
+  launch->grid[0] = grid_x, launch->grid[1] = grid_y, launch->grid[2] = grid_z;
+  launch->threads[0] = block_x, launch->threads[1] = block_y, launch->threads[2] = block_z;
+  launch->dynamic_shared_bytes = shared_bytes;
+  launch->stream = stream;
+  const auto capture = state().captures.find(stream);
+  launch->captured = capture != state().captures.end() && capture->second != 0;
+  launch->params_bytes = static_cast<int32_t>(std::min<int64_t>(option("params"), sizeof(launch->params)));
+  if (launch->params_bytes > 0) std::memcpy(launch->params, params[0], static_cast<size_t>(launch->params_bytes));
+  state().launches.push_back(launch);
+  return CUDA_SUCCESS;
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The stand-in libcuda.so.1, second part: memory, copies, streams and events. Device memory is host memory, copies
+// copy, and everything has happened when the call returns.
+#include <cstdlib>
+#include <cstring>
+
+#include "fake_functions.hpp"
+
+using fake::enter;
+using fake::enter_in_context;
+using fake::enter_outside_capture;
+using fake::find_range;
+using fake::known_stream;
+using fake::Lock;
+using fake::option;
+using fake::refuse;
+using fake::state;
+
+namespace {
+
+uint64_t number(const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); }
+void *memory(uint64_t address) { return reinterpret_cast<void *>(static_cast<uintptr_t>(address)); }
+
+}  // namespace
+
+CUresult fake_memory_alloc(CUdeviceptr_v2 *address, size_t bytes) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_outside_capture("cuMemAlloc");
+  if (result != CUDA_SUCCESS) return result;
+  if (bytes == 0) return refuse(CUDA_ERROR_INVALID_VALUE, "allocation of nothing");
+  size_t used = 0;
+  for (const auto &[begin, size] : state().device_memory) used += size;
+  void *block = used + bytes > static_cast<size_t>(option("memory"))
+                    ? nullptr
+                    : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (block == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
+  state().device_memory[number(block)] = bytes;
+  *address = number(block);
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_memory_free(CUdeviceptr_v2 address) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuMemFree");
+  if (state().device_memory.erase(address) == 0) return refuse(CUDA_ERROR_INVALID_VALUE, "free of an unknown address");
+  std::free(memory(address));
+  return result;
+}
+
+CUresult fake_host_alloc(void **block, size_t bytes, unsigned int) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_outside_capture("cuMemHostAlloc");
+  if (result != CUDA_SUCCESS) return result;
+  *block = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  if (*block == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
+  state().host_memory[number(*block)] = bytes;
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_host_free(void *block) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuMemFreeHost");
+  if (state().host_memory.erase(number(block)) == 0)
+    return refuse(CUDA_ERROR_INVALID_VALUE, "free of unknown host memory");
+  std::free(block);
+  return result;
+}
+
+namespace {
+
+// One check for all copies: the device side must lie inside one allocation, the stream must exist.
+CUresult check_copy(const char *name, uint64_t device_address, size_t bytes, CUstream stream) {
+  const CUresult result = enter_in_context(name);
+  if (result != CUDA_SUCCESS) return result;
+  if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, std::string(name) + " on an unknown stream");
+  if (find_range(state().device_memory, device_address, bytes) == state().device_memory.end())
+    return refuse(CUDA_ERROR_INVALID_VALUE, std::string(name) + " outside of an allocation");
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult fake_copy_to_device_async(CUdeviceptr_v2 destination, const void *source, size_t bytes, CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = check_copy("cuMemcpyHtoDAsync", destination, bytes, stream);
+  if (result == CUDA_SUCCESS) std::memcpy(memory(destination), source, bytes);
+  return result;
+}
+
+CUresult fake_copy_to_host_async(void *destination, CUdeviceptr_v2 source, size_t bytes, CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = check_copy("cuMemcpyDtoHAsync", source, bytes, stream);
+  if (result == CUDA_SUCCESS) std::memcpy(destination, memory(source), bytes);
+  return result;
+}
+
+CUresult fake_copy_on_device_async(CUdeviceptr_v2 destination, CUdeviceptr_v2 source, size_t bytes, CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = check_copy("cuMemcpyDtoDAsync", destination, bytes, stream);
+  if (result != CUDA_SUCCESS) return result;
+  if (find_range(state().device_memory, source, bytes) == state().device_memory.end())
+    return refuse(CUDA_ERROR_INVALID_VALUE, "cuMemcpyDtoDAsync from outside of an allocation");
+  std::memmove(memory(destination), memory(source), bytes);
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_memory_set_async(CUdeviceptr_v2 address, unsigned char value, size_t bytes, CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = check_copy("cuMemsetD8Async", address, bytes, stream);
+  if (result == CUDA_SUCCESS) std::memset(memory(address), value, bytes);
+  return result;
+}
+
+CUresult fake_pointer_get_attribute(void *value, CUpointer_attribute attribute, CUdeviceptr_v2 address) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuPointerGetAttribute");
+  if (result != CUDA_SUCCESS) return result;
+  const bool on_device = find_range(state().device_memory, address, 1) != state().device_memory.end();
+  const bool page_locked = find_range(state().host_memory, address, 1) != state().host_memory.end();
+  if (!on_device && !page_locked) return CUDA_ERROR_INVALID_VALUE;
+  if (attribute == CU_POINTER_ATTRIBUTE_MEMORY_TYPE)
+    *static_cast<CUmemorytype *>(value) = on_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+  else if (attribute == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL)
+    *static_cast<int *>(value) = 0;
+  else
+    return refuse(CUDA_ERROR_INVALID_VALUE, "pointer attribute " + std::to_string(attribute));
+  return CUDA_SUCCESS;
+}
+
+// ---- streams and events
+
+CUresult fake_stream_create(CUstream *stream, unsigned int) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuStreamCreate");
+  if (result != CUDA_SUCCESS) return result;
+  *stream = reinterpret_cast<CUstream>(new char);
+  state().streams.insert(*stream);
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_stream_destroy(CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuStreamDestroy");
+  if (state().streams.erase(stream) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "destruction of an unknown stream");
+  delete reinterpret_cast<char *>(stream);
+  return result;
+}
+
+CUresult fake_stream_synchronize(CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_outside_capture("cuStreamSynchronize");
+  if (result != CUDA_SUCCESS) return result;
+  return known_stream(stream) ? CUDA_SUCCESS
+                              : refuse(CUDA_ERROR_INVALID_HANDLE, "synchronisation of an unknown stream");
+}
+
+CUresult fake_stream_is_capturing(CUstream stream, CUstreamCaptureStatus *status) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuStreamIsCapturing");
+  if (result != CUDA_SUCCESS) return result;
+  const auto found = state().captures.find(stream);
+  *status = static_cast<CUstreamCaptureStatus>(found == state().captures.end() ? 0
+                                               : found->second == 1            ? CU_STREAM_CAPTURE_STATUS_ACTIVE
+                                                                               : found->second);
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_event_create(CUevent *event, unsigned int) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuEventCreate");
+  if (result != CUDA_SUCCESS) return result;
+  *event = reinterpret_cast<CUevent>(new char);
+  state().events[*event] = 0;
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_event_destroy(CUevent event) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuEventDestroy");
+  if (state().events.erase(event) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "destruction of an unknown event");
+  delete reinterpret_cast<char *>(event);
+  return result;
+}
+
+CUresult fake_event_record(CUevent event, CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuEventRecord");
+  if (result != CUDA_SUCCESS) return result;
+  if (state().events.count(event) == 0 || !known_stream(stream))
+    return refuse(CUDA_ERROR_INVALID_HANDLE, "record of an unknown event");
+  state().events[event] = ++state().tick;
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_event_synchronize(CUevent event) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_outside_capture("cuEventSynchronize");
+  if (result != CUDA_SUCCESS) return result;
+  return state().events.count(event) != 0 ? CUDA_SUCCESS
+                                          : refuse(CUDA_ERROR_INVALID_HANDLE, "synchronisation of an unknown event");
+}
+
+// Records are one quarter of a millisecond apart.
+CUresult fake_event_elapsed_time(float *milliseconds, CUevent start, CUevent end) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuEventElapsedTime");
+  if (result != CUDA_SUCCESS) return result;
+  const auto first = state().events.find(start), last = state().events.find(end);
+  if (first == state().events.end() || last == state().events.end() || first->second == 0 || last->second == 0)
+    return CUDA_ERROR_INVALID_HANDLE;
+  *milliseconds = 0.25f * static_cast<float>(last->second - first->second);
+  return CUDA_SUCCESS;
+}

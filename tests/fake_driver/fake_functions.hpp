@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The exported functions of the stand-in driver, declared from the library's own list and under the driver's symbol
+// names, so that a function added there without a stand-in does not build; and what all of them do first.
+#pragma once
+
+#include <cuda.h>
+#include <cudaTypedefs.h>
+
+#include <string>
+#include <type_traits>
+
+#include "fake_state.hpp"
+
+#define FAKE_EXPORT __attribute__((visibility("default")))
+
+#define X(member, name, symbol, type, version) \
+  extern "C" FAKE_EXPORT std::remove_pointer_t<type> fake_##member __asm__(symbol);
+#include "driver/cuda_functions.inc"
+#undef X
+extern "C" FAKE_EXPORT std::remove_pointer_t<PFN_cuDriverGetVersion_v2020> fake_driver_get_version __asm__(
+    "cuDriverGetVersion");
+extern "C" FAKE_EXPORT std::remove_pointer_t<PFN_cuGetProcAddress_v12000> fake_get_proc_address __asm__(
+    "cuGetProcAddress_v2");
+
+namespace fake {
+
+using Lock = std::lock_guard<std::mutex>;
+
+inline CUresult code_of(int64_t number) { return static_cast<CUresult>(number); }
+
+inline CUresult refuse(CUresult result, const std::string &why) {
+  note_misuse(why);
+  return result;
+}
+
+// Count the call; its injected failure, or the failures that every call has in common.
+CUresult enter(const char *name);
+CUresult enter_in_context(const char *name);
+CUresult enter_outside_capture(const char *name);  // for calls that break a capture
+
+inline bool known_stream(CUstream stream) { return stream == nullptr || state().streams.count(stream) != 0; }
+
+}  // namespace fake

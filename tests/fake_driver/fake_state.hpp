@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything the stand-in driver remembers: options, books of what is open, launches, captures.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "failure_plan.hpp"
+#include "fake_control.h"
+
+namespace fake {
+
+struct Context {
+  int ordinal;
+  bool primary;
+  int64_t retains = 0;
+};
+
+struct Module {
+  Context *context;
+  int arch;
+  std::set<std::string> kernels;
+};
+
+struct Function {
+  Module *module;
+  std::string name;
+  int max_dynamic_shared;
+};
+
+struct AttributeSet {
+  int64_t times = 0;
+  int value = 0;
+};
+
+struct State {
+  std::mutex mutex;
+  FailurePlan plan;
+  std::map<std::string, int64_t, std::less<>> options;
+  std::string report;
+  enum { fresh, initialised, inherited } life = fresh;  // inherited: in a child of the process that called cuInit
+  std::map<uint64_t, size_t> device_memory;
+  std::map<uint64_t, size_t> host_memory;
+  std::set<Module *> modules;
+  std::map<Function *, int> functions;  // value unused: live handles
+  std::set<void *> streams;
+  std::map<void *, int64_t> events;  // value: tick of the record, 0: never recorded
+  int64_t tick = 0;
+  std::map<int, Context *> primaries;
+  std::vector<Context *> user_contexts;
+  std::map<void *, int> captures;
+  std::vector<fake_launch *> launches;
+  std::map<std::pair<std::string, int>, AttributeSet> attributes;
+  int64_t misuses = 0;
+  std::string last_misuse;
+};
+
+State &state();
+void set_defaults(State &state);
+int64_t option(const char *name);
+std::vector<Context *> &context_stack();  // of this thread
+void note_misuse(const std::string &what);
+bool any_capture();
+
+// The allocation that holds all of [address, address + bytes), or the map's end.
+inline std::map<uint64_t, size_t>::const_iterator find_range(const std::map<uint64_t, size_t> &books, uint64_t address,
+                                                             size_t bytes) {
+  auto next = books.upper_bound(address);
+  if (next == books.begin()) return books.end();
+  --next;
+  return address + bytes <= next->first + next->second ? next : books.end();
+}
+
+}  // namespace fake

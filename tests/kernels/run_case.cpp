@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/run_case.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <random>
+
+#include "common/accuracy.hpp"
+
+namespace flashcore::tests {
+namespace {
+
+using tools::Float16Type;
+using tools::ReferenceCausal;
+
+constexpr int64_t guard_elements = 64;  // on both sides of every tensor
+constexpr uint8_t poison_byte = 0xff;   // 0xffff is a NaN in both 16-bit types, 0xffffffff in float32
+constexpr uint16_t poison16 = 0xffff;
+constexpr uint32_t poison32 = 0xffffffff;
+
+int64_t round_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+// `spare_rows` lie behind the tensor's rows in every sequence, where a kernel that rounds up would step.
+Placement place(Layout layout, int64_t batch, int64_t rows, int64_t heads, int64_t columns, bool is_input,
+                int64_t spare_rows) {
+  Placement place{{batch, rows, heads, columns}, {0, 0, 0, 1}, layout == Layout::contiguous, guard_elements, 0};
+  if (!is_input && (layout == Layout::shared_batch || layout == Layout::shared_head)) layout = Layout::bshd;
+  const int64_t all_rows = rows + (layout == Layout::contiguous ? 0 : spare_rows);
+  int64_t *stride = place.stride;
+  switch (layout) {
+    case Layout::contiguous:
+    case Layout::bshd:
+    case Layout::shared_batch:
+      stride[2] = columns, stride[1] = heads * columns, stride[0] = all_rows * stride[1];
+      break;
+    case Layout::bhsd:
+      stride[1] = columns, stride[2] = all_rows * columns, stride[0] = heads * stride[2];
+      break;
+    case Layout::padded:
+      stride[2] = round_up(columns, 8) + 8, stride[1] = heads * stride[2] + 16, stride[0] = all_rows * stride[1] + 32;
+      break;
+    case Layout::odd:
+      stride[2] = (columns + 2) | 1, stride[1] = (heads * stride[2] + 2) | 1,
+      stride[0] = (all_rows * stride[1] + 2) | 1;
+      place.base++;
+      break;
+    case Layout::shared_head:
+      stride[2] = 0, stride[1] = columns, stride[0] = all_rows * columns;
+      break;
+  }
+  if (layout == Layout::shared_batch) stride[0] = 0;
+  const int64_t last = place.index(std::max<int64_t>(batch, 1) - 1, std::max<int64_t>(all_rows, 1) - 1,
+                                   std::max<int64_t>(heads, 1) - 1, columns - 1);
+  place.total = last + 1 + guard_elements;
+  return place;
+}
+
+Placement place_lse(const AttentionCase &one) {
+  Placement place{
+      {one.batch, one.heads_q, one.seqlen_q, 1}, {0, 0, 0, 1}, one.lse != LseRequest::padded, guard_elements, 0};
+  // In the reference's order, batch, head, position; the library's stride order is batch, position, head.
+  const bool padded = one.lse == LseRequest::padded;
+  place.stride[2] = padded ? 2 : 1;
+  place.stride[1] = one.seqlen_q * place.stride[2] + (padded ? 3 : 0);
+  place.stride[0] = one.heads_q * place.stride[1] + (padded ? 5 : 0);
+  place.total = place.base + std::max<int64_t>(one.batch, 1) * place.stride[0] + guard_elements;
+  return place;
+}
+
+void describe_tensor(flashcore_tensor &tensor, const Placement &place, uint64_t buffer, int64_t element_bytes) {
+  tensor.data = buffer + static_cast<uint64_t>(place.base * element_bytes);
+  if (!place.given_as_zeros) std::copy(std::begin(place.stride), std::end(place.stride), tensor.stride);
+}
+
+// Is every element that belongs to the tensor / that does not, still poison?
+template <typename T>
+std::string poison_problem(const Placement &place, const std::vector<T> &buffer, bool elements_too, const char *name) {
+  std::vector<uint8_t> belongs(buffer.size(), 0);
+  if (!elements_too) place.for_each([&](int64_t index) { belongs[static_cast<size_t>(index)] = 1; });
+  const T poison = static_cast<T>(poison32);
+  for (size_t n = 0; n < buffer.size(); n++)
+    if (!belongs[n] && buffer[n] != poison)
+      return std::string(name) + ": element " + std::to_string(static_cast<int64_t>(n) - place.base) +
+             (elements_too ? " was written by a call that refused" : " was written, which is outside the tensor");
+  return "";
+}
+
+std::vector<uint32_t> as_bits(const std::vector<float> &values) {
+  std::vector<uint32_t> bits(values.size());
+  if (!bits.empty()) std::memcpy(bits.data(), values.data(), bits.size() * sizeof(uint32_t));
+  return bits;
+}
+
+}  // namespace
+
+// --- Preparation
+// ------------------------------------------------------------------------------------------------------
+
+struct CaseOnDevice::Input {
+  const char *name;
+  Placement place;
+  std::vector<uint16_t> bits;  // what was written to the device
+  std::unique_ptr<DeviceBuffer> buffer;
+
+  Input(const char *name, const Placement &place, const AttentionCase &one, std::mt19937 &generator)
+      : name(name), place(place), bits(static_cast<size_t>(place.total), poison16) {
+    std::normal_distribution<float> normal(0, one.input_std);
+    place.for_each(
+        [&](int64_t index) { bits[static_cast<size_t>(index)] = tools::to_16bit(one.dtype, normal(generator)); });
+  }
+  std::vector<float> values(Float16Type type) const {
+    std::vector<float> result;
+    place.for_each([&](int64_t index) {
+      result.push_back(static_cast<float>(tools::to_double(type, bits[static_cast<size_t>(index)])));
+    });
+    return result;
+  }
+};
+
+CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const std::string &kernel)
+    : device_(device), case_(one), args_(FLASHCORE_ATTENTION_ARGS_INIT) {
+  std::mt19937 generator(static_cast<uint32_t>(std::hash<std::string>()(one.describe())));
+  inputs_.emplace_back("query", place(one.layout, one.batch, one.seqlen_q, one.heads_q, one.head_dim, false, 3), one,
+                       generator);
+  inputs_.emplace_back("key", place(one.layout, one.batch, one.seqlen_kv, one.heads_kv, one.head_dim, true, 5), one,
+                       generator);
+  inputs_.emplace_back("value", place(one.layout, one.batch, one.seqlen_kv, one.heads_kv, one.head_dim_v, true, 5), one,
+                       generator);
+
+  reference_.batch = one.batch, reference_.seqlen_q = one.seqlen_q, reference_.seqlen_kv = one.seqlen_kv;
+  reference_.heads_q = one.heads_q, reference_.heads_kv = one.heads_kv;
+  reference_.head_dim = one.head_dim, reference_.head_dim_v = one.head_dim_v;
+  reference_.query = inputs_[0].values(one.dtype);
+  reference_.key = inputs_[1].values(one.dtype);
+  reference_.value = inputs_[2].values(one.dtype);
+  reference_.scale = one.softmax_scale();
+  reference_.causal = one.causal;
+  reference_.lse_base2 = one.lse == LseRequest::base2;
+  plant_garbage(inputs_[1], inputs_[2]);  // after the reference took its copy: it knows only what may be seen
+
+  args_.batch = one.batch, args_.seqlen_q = one.seqlen_q, args_.seqlen_kv = one.seqlen_kv;
+  args_.heads_q = one.heads_q, args_.heads_kv = one.heads_kv, args_.head_dim = one.head_dim,
+  args_.head_dim_v = one.head_dim_v;
+  args_.query.dtype = one.dtype == Float16Type::float16 ? FLASHCORE_DTYPE_FLOAT16 : FLASHCORE_DTYPE_BFLOAT16;
+  args_.causal = static_cast<int32_t>(one.causal);  // same numbers
+  if (one.scale) args_.flags |= FLASHCORE_FLAG_SOFTMAX_SCALE, args_.softmax_scale = *one.scale;
+  std::snprintf(args_.kernel, sizeof(args_.kernel), "%s", kernel.c_str());
+  flashcore_tensor *tensors[] = {&args_.query, &args_.key, &args_.value};
+  for (size_t n = 0; n < inputs_.size(); n++) {
+    Input &input = inputs_[n];
+    input.buffer = std::make_unique<DeviceBuffer>(device, input.place.total * static_cast<int64_t>(sizeof(uint16_t)));
+    input.buffer->write(input.bits.data());
+    describe_tensor(*tensors[n], input.place, input.buffer->address(), sizeof(uint16_t));
+  }
+  output_place_ = place(one.layout, one.batch, one.seqlen_q, one.heads_q, one.head_dim_v, false, 3);
+  output_ = std::make_unique<DeviceBuffer>(device, output_place_.total * static_cast<int64_t>(sizeof(uint16_t)));
+  describe_tensor(args_.output, output_place_, output_->address(), sizeof(uint16_t));
+  if (one.lse != LseRequest::none) {
+    lse_place_ = place_lse(one);
+    lse_ = std::make_unique<DeviceBuffer>(device, lse_place_.total * static_cast<int64_t>(sizeof(float)));
+    describe_tensor(args_.lse, lse_place_, lse_->address(), sizeof(float));
+    std::swap(args_.lse.stride[1], args_.lse.stride[2]);
+    args_.lse_base = one.lse == LseRequest::base2 ? FLASHCORE_LSE_BASE2 : FLASHCORE_LSE_NATURAL;
+  }
+  poison_outputs();
+}
+
+CaseOnDevice::~CaseOnDevice() = default;
+
+// The last third of the keys, less what the first half of the queries sees: something must be left to compare.
+int64_t CaseOnDevice::first_garbage_key() const {
+  int64_t first = case_.seqlen_kv - case_.seqlen_kv / 3;
+  while (first < case_.seqlen_kv && tools::key_is_visible(reference_, (case_.seqlen_q - 1) / 2, first)) first++;
+  return first;
+}
+
+// In every batch and head. Infinities as well as NaN: 0 times either is NaN.
+void CaseOnDevice::plant_garbage(Input &key, Input &value) {
+  if (case_.garbage == Garbage::none) return;
+  const uint16_t infinity = case_.dtype == Float16Type::float16 ? 0x7c00 : 0x7f80;
+  const uint16_t kinds[] = {poison16, infinity, static_cast<uint16_t>(infinity | 0x8000)};
+  Input &target = case_.garbage == Garbage::later_keys ? key : value;
+  const Placement &place = target.place;
+  for (int64_t b = 0; b < place.size[0]; b++)
+    for (int64_t row = first_garbage_key(); row < place.size[1]; row++)
+      for (int64_t head = 0; head < place.size[2]; head++)
+        for (int64_t column = 0; column < place.size[3]; column++)
+          target.bits[static_cast<size_t>(place.index(b, row, head, column))] = kinds[(row + column) % 3];
+}
+
+bool CaseOnDevice::row_sees_garbage(int64_t position) const {
+  if (case_.garbage == Garbage::none) return false;
+  const int64_t first = first_garbage_key();  // masks leave a prefix: who does not see the first sees none
+  return first < case_.seqlen_kv && tools::key_is_visible(reference_, position, first);
+}
+
+// --- Launch and look
+// --------------------------------------------------------------------------------------------------
+
+void CaseOnDevice::poison_outputs() {
+  output_->fill(poison_byte);
+  if (lse_) lse_->fill(poison_byte);
+}
+
+flashcore_status CaseOnDevice::launch(flashcore_error *error) {
+  return flashcore_attention_fwd(device_.context(), &args_, nullptr, error);
+}
+
+std::vector<uint16_t> CaseOnDevice::read_output() const {
+  std::vector<uint16_t> buffer(static_cast<size_t>(output_place_.total));
+  output_->read(buffer.data());
+  return buffer;
+}
+
+std::vector<float> CaseOnDevice::read_lse() const {
+  std::vector<float> buffer(lse_ ? static_cast<size_t>(lse_place_.total) : 0);
+  if (lse_) lse_->read(buffer.data());
+  return buffer;
+}
+
+std::vector<double> CaseOnDevice::output_values(const std::vector<uint16_t> &buffer) const {
+  std::vector<double> values;
+  output_place_.for_each(
+      [&](int64_t index) { values.push_back(tools::to_double(case_.dtype, buffer[static_cast<size_t>(index)])); });
+  return values;
+}
+
+std::vector<double> CaseOnDevice::lse_values(const std::vector<float> &buffer) const {
+  std::vector<double> values;
+  lse_place_.for_each([&](int64_t index) { values.push_back(buffer[static_cast<size_t>(index)]); });
+  return values;
+}
+
+std::vector<uint8_t> CaseOnDevice::output_mask() const {
+  std::vector<uint8_t> mask;
+  for (int64_t b = 0; b < case_.batch; b++)
+    for (int64_t position = 0; position < case_.seqlen_q; position++)
+      mask.insert(mask.end(), static_cast<size_t>(case_.heads_q) * static_cast<size_t>(case_.head_dim_v),
+                  !row_sees_garbage(position));
+  return mask;
+}
+
+std::vector<uint8_t> CaseOnDevice::lse_mask() const {
+  std::vector<uint8_t> mask;
+  for (int64_t head = 0; head < case_.batch * case_.heads_q; head++)
+    for (int64_t position = 0; position < case_.seqlen_q; position++) mask.push_back(!row_sees_garbage(position));
+  return mask;
+}
+
+std::string CaseOnDevice::guard_problem(const std::vector<uint16_t> &output, const std::vector<float> &lse) const {
+  const std::string problem = poison_problem(output_place_, output, false, "output");
+  return problem.empty() && lse_ ? poison_problem(lse_place_, as_bits(lse), false, "lse") : problem;
+}
+
+std::string CaseOnDevice::untouched_problem(const std::vector<uint16_t> &output, const std::vector<float> &lse) const {
+  const std::string problem = poison_problem(output_place_, output, true, "output");
+  return problem.empty() && lse_ ? poison_problem(lse_place_, as_bits(lse), true, "lse") : problem;
+}
+
+std::string CaseOnDevice::input_problem() const {
+  for (const Input &input : inputs_) {
+    std::vector<uint16_t> now(input.bits.size());
+    input.buffer->read(now.data());
+    if (now != input.bits) return std::string(input.name) + " was changed, an input";
+  }
+  return "";
+}
+
+// --- Verdict
+// ----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+CaseOutcome failed(const std::string &why) { return {Verdict::failed, why}; }
+
+CaseOutcome judge_refusal(const CaseOnDevice &run, const flashcore_error &error) {
+  if (error.field[0] == '\0' || error.message[0] == '\0') return failed("UNSUPPORTED without a field or a message");
+  const std::string problem = run.untouched_problem(run.read_output(), run.read_lse());
+  if (!problem.empty()) return failed(problem);
+  return {Verdict::refused, std::string(error.field) + ": " + error.message};
+}
+
+CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
+  const auto output = run.read_output();
+  const auto lse = run.read_lse();
+  for (const std::string &problem : {run.guard_problem(output, lse), run.input_problem()})
+    if (!problem.empty()) return failed(problem);
+
+  const int threads = tools::reference_threads();
+  const auto expected = tools::reference_attention(run.reference(), threads);
+  const auto plain = tools::plain_16bit_attention(run.reference(), one.dtype, threads);
+  const auto mask = run.output_mask();
+  const auto yardstick = tools::measure_error(plain.output, expected.output, mask);
+  const auto gate = tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
+  const auto error = tools::measure_error(run.output_values(output), expected.output, mask);
+  if (!expected.output.empty() && error.compared == 0) return failed("the case compares nothing");
+
+  CaseOutcome outcome{Verdict::passed, "", error.max_abs, error.mean_abs};
+  const auto share = [](double part, double whole) { return part == 0 ? 0 : part / whole; };
+  outcome.gate_share = std::max(share(error.max_abs, gate.max_abs), share(error.mean_abs, gate.mean_abs));
+  if (one.lse != LseRequest::none)
+    outcome.lse_share = tools::lse_gate_ratio(run.lse_values(lse), expected.lse, run.lse_mask());
+  if (!gate.passes(error)) {
+    outcome.verdict = Verdict::failed;
+    outcome.message = "output " + error.describe() + "; gate: " + gate.describe();
+  } else if (!(outcome.lse_share <= 1)) {
+    outcome.verdict = Verdict::failed;
+    outcome.message = "lse is " + std::to_string(outcome.lse_share) + " times as far off as its gate allows";
+  }
+  return outcome;
+}
+
+}  // namespace
+
+CaseOutcome run_case(const Device &device, const std::string &kernel, const AttentionCase &one) {
+  CaseOnDevice run(device, one, kernel);
+  flashcore_error error = FLASHCORE_ERROR_INIT;
+  const flashcore_status status = run.launch(&error);
+  if (status == FLASHCORE_UNSUPPORTED) return judge_refusal(run, error);
+  if (status != FLASHCORE_OK) return failed(std::string(flashcore_status_name(status)) + ": " + error.message);
+  flashcore_error late = FLASHCORE_ERROR_INIT;
+  const flashcore_status done = flashcore_stream_synchronize(device.context(), nullptr, &late);
+  if (done != FLASHCORE_OK) return failed(std::string("the launch failed later: ") + late.message);
+  return judge_result(run, one);
+}
+
+}  // namespace flashcore::tests

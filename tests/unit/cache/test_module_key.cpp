@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Equal inputs give equal keys in every process and release of this schema; any other input gives another key.
+#define BOOST_TEST_DYN_LINK 1
+#define BOOST_TEST_MODULE unit_cache
+#include "cache/module_key.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <functional>
+#include <set>
+
+namespace {
+
+using namespace flashcore;
+
+const std::vector<std::string> options{"--gpu-architecture=sm_89", "--std=c++20"};
+const ModuleKeyInput input{"k.cu", "source", "aa", "specialization", "sm_89", options, ""};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(module_key)
+
+// Pinned: a change here makes every shipped and cached module useless, and must be meant.
+BOOST_AUTO_TEST_CASE(value_of_this_schema) {
+  BOOST_TEST(logical_module_key(input) == "04e399000aa065ea54df0d7c4d9807f626bbc7394bb4a3a3856b730d6e729828");
+  BOOST_TEST(logical_module_key({}) == "2ae11cd6f1401fff453e357ce7ed1d024ef4f8d2c5d43c374a96a81292b5b91b");
+}
+
+BOOST_AUTO_TEST_CASE(every_input_counts_and_none_can_be_shifted_into_another) {
+  const std::vector<std::string> reversed{options[1], options[0]}, joined{options[0] + options[1]}, one{options[0]},
+      with_empty{options[0], options[1], ""};
+  const std::function<void(ModuleKeyInput &)> changes[] = {
+      [](ModuleKeyInput &) {},
+      [](ModuleKeyInput &key) { key.program_name = "l.cu"; },
+      [](ModuleKeyInput &key) { key.source = "sourc"; },
+      [](ModuleKeyInput &key) { key.source = "source ", key.headers_sha256 = "aa"; },
+      [](ModuleKeyInput &key) { key.source = "sourcea", key.headers_sha256 = "a"; },
+      [](ModuleKeyInput &key) { key.headers_sha256 = "ab"; },
+      [](ModuleKeyInput &key) { key.specialization = ""; },
+      [](ModuleKeyInput &key) { key.arch = "sm_90"; },
+      [](ModuleKeyInput &key) { key.arch = "sm_90a"; },
+      [&](ModuleKeyInput &key) { key.options = reversed; },
+      [&](ModuleKeyInput &key) { key.options = joined; },
+      [&](ModuleKeyInput &key) { key.options = one; },
+      [&](ModuleKeyInput &key) { key.options = with_empty; },
+      [](ModuleKeyInput &key) { key.nvrtc_append_flags = "-lineinfo"; },
+      [](ModuleKeyInput &key) { key.arch = "", key.nvrtc_append_flags = "sm_89"; },
+  };
+  std::set<std::string> keys;
+  for (const auto &change : changes) {
+    ModuleKeyInput changed = input;
+    change(changed);
+    const std::string key = logical_module_key(changed);
+    BOOST_TEST(is_lower_hex(key, 64));
+    keys.insert(key);
+  }
+  BOOST_TEST(keys.size() == std::size(changes));
+}
+
+BOOST_AUTO_TEST_CASE(file_names) {
+  const std::string key(64, 'a'), compiler = "0123456789abcdef0123456789abcdef";
+  const std::string name = module_file_name(key, compiler);
+  BOOST_TEST(name == key + ".0123456789abcdef.fcm");
+  const auto parts = parse_module_file_name(name);
+  BOOST_REQUIRE(parts.has_value());
+  BOOST_TEST(parts->key == key);
+  BOOST_TEST(parts->compiler16 == "0123456789abcdef");
+  const std::string wrong[] = {"",
+                               ".fcm",
+                               name + "x",
+                               "x" + name,
+                               key + ".fcm",
+                               key + ".0123456789abcdef.fcn",
+                               key + "-0123456789abcdef.fcm",
+                               key + ".0123456789abcdeF.fcm",
+                               std::string(64, 'g') + ".0123456789abcdef.fcm"};
+  for (const std::string &other : wrong) BOOST_TEST(!parse_module_file_name(other).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(architectures) {
+  for (const char *arch : {"sm_80", "sm_89", "sm_90a", "sm_120", "sm_120a"}) BOOST_TEST(is_module_arch(arch));
+  for (const char *arch : {"", "sm_", "sm_a", "sm_8", "sm_08", "sm_1200", "sm_89b", "sm_120f", "sm_90aa", "compute_80",
+                           "../sm_80", "sm_80/", "SM_80"})
+    BOOST_TEST(!is_module_arch(arch));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

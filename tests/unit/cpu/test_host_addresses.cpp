@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Addresses that are no memory of this process are named, not touched: an address as GPUs hand them out, and tensors
+// whose last byte lies on a page without access.
+#define BOOST_TEST_MODULE test_host_addresses
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+#include <functional>
+
+#include "cpu/cpu_attention.hpp"
+#include "host_problem.hpp"
+
+using namespace flashcore;
+using namespace flashcore::tests;
+
+namespace {
+
+// Two pages, the second without access.
+class GuardedPage {
+ public:
+  GuardedPage() : page_bytes_(static_cast<size_t>(sysconf(_SC_PAGESIZE))) {
+    memory_ =
+        static_cast<char *>(mmap(nullptr, 2 * page_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    BOOST_REQUIRE(memory_ != MAP_FAILED);
+    BOOST_REQUIRE(mprotect(memory_ + page_bytes_, page_bytes_, PROT_NONE) == 0);
+  }
+  ~GuardedPage() { munmap(memory_, 2 * page_bytes_); }
+  uint64_t end() const { return reinterpret_cast<uint64_t>(memory_) + page_bytes_; }
+
+ private:
+  size_t page_bytes_;
+  char *memory_ = nullptr;
+};
+
+boost::test_tools::assertion_result kernel_can_answer(boost::unit_test::test_unit_id) {
+  char from = 1, to = 0;
+  const iovec local = {&to, 1}, remote = {&from, 1};
+  boost::test_tools::assertion_result result(process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == 1);
+  result.message() << "process_vm_readv is not permitted here";
+  return result;
+}
+
+const HostShape small = {.seqlen_q = 4, .seqlen_kv = 6, .heads_q = 2, .heads_kv = 1, .head_dim = 8, .head_dim_v = 8};
+
+struct NamedTensor {
+  const char *field;
+  ProblemTensor AttentionProblem::*tensor;
+  int64_t bytes;  // from the first to the end of the last element
+};
+const NamedTensor named_tensors[] = {
+    {"query.data", &AttentionProblem::query, 4 * 2 * 8 * 2}, {"key.data", &AttentionProblem::key_tensor, 6 * 8 * 2},
+    {"value.data", &AttentionProblem::value, 6 * 8 * 2},     {"output.data", &AttentionProblem::output, 4 * 2 * 8 * 2},
+    {"lse.data", &AttentionProblem::lse, 4 * 2 * 4},
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(good_addresses_pass) {
+  HostProblem host(small);
+  BOOST_TEST(check_host_addresses(host.problem).ok());
+  host.problem.lse.data = 0;  // absent
+  BOOST_TEST(check_host_addresses(host.problem).ok());
+}
+
+BOOST_AUTO_TEST_CASE(empty_tensors_are_not_looked_at) {
+  HostShape shape = small;
+  shape.seqlen_kv = 0;
+  HostProblem host(shape);
+  host.problem.key_tensor.data = host.problem.value.data = 64;
+  BOOST_TEST(check_host_addresses(host.problem).ok());
+}
+
+BOOST_AUTO_TEST_CASE(foreign_addresses_are_named, *boost::unit_test::precondition(kernel_can_answer)) {
+  for (const NamedTensor &named : named_tensors) {
+    HostProblem host(small);
+    (host.problem.*named.tensor).data = 0x7fdead000000;  // where CUDA places its unified addresses
+    const Status status = check_host_addresses(host.problem);
+    BOOST_REQUIRE(!status.ok());
+    BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
+    BOOST_TEST(status.error().field == named.field);
+    BOOST_TEST(status.error().message.find("0x7fdead000000") != std::string::npos);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(last_byte_counts, *boost::unit_test::precondition(kernel_can_answer)) {
+  const GuardedPage page;
+  for (const NamedTensor &named : named_tensors) {
+    HostProblem host(small);
+    (host.problem.*named.tensor).data = page.end() - static_cast<uint64_t>(named.bytes);
+    BOOST_TEST(check_host_addresses(host.problem).ok(), named.field);
+    (host.problem.*named.tensor).data += 4;
+    const Status status = check_host_addresses(host.problem);
+    BOOST_REQUIRE_MESSAGE(!status.ok(), named.field);
+    BOOST_TEST(status.error().field == named.field);
+  }
+}

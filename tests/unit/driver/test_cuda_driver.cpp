@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The driver's wrappers against the stand-in: what they call, what they give back, and that a failure of any of them is
+// an error with the driver's number and leaves nothing behind.
+#define BOOST_TEST_MODULE cuda_driver
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <functional>
+
+#include "driver/cuda_driver.hpp"
+#include "fake_library.hpp"
+#include "tiny_cubin.hpp"
+
+using namespace flashcore;
+namespace data = boost::unit_test::data;
+
+namespace {
+
+FakeCuda &fake() {
+  static FakeCuda library(FAKE_LIBCUDA);
+  return library;
+}
+
+const CudaDriver &driver() {
+  static const CudaDriver *const loaded = [] {
+    auto result = CudaDriver::load(FAKE_LIBCUDA);
+    if (!result.ok()) throw std::runtime_error(result.error().message);
+    return result.value();
+  }();
+  return *loaded;
+}
+
+// A device's context is current, and nothing may be open or misused afterwards.
+struct Device {
+  Device() {
+    driver();
+    fake().fake_reset();
+    fake().fake_set_current(fake().fake_user_context(0));
+  }
+  ~Device() {
+    fake().fake_clear_failures();
+    fake().fake_set_current(nullptr);
+    BOOST_TEST(fake().open_resources() == "");
+    BOOST_TEST(fake().fake_misuses() == 0, fake().fake_last_misuse());
+  }
+};
+
+struct NoContext : Device {
+  NoContext() { fake().fake_set_current(nullptr); }
+};
+
+template <typename T>
+std::string text_of(const Result<T> &result) {
+  return result.ok() ? "" : result.error().message;
+}
+
+template <typename T>
+T value_of(Result<T> result) {
+  BOOST_REQUIRE_EQUAL(text_of(result), "");
+  return std::move(result).value();
+}
+
+void require_ok(const Status &status) { BOOST_REQUIRE_EQUAL(text_of(status), ""); }
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(devices, Device)
+
+BOOST_AUTO_TEST_CASE(the_loaded_library_is_the_one_asked_for) {
+  BOOST_TEST(driver().path() == FAKE_LIBCUDA);
+  BOOST_TEST(driver().version() == 13000);
+  BOOST_TEST(!CudaDriver::forked());
+  BOOST_TEST(value_of(CudaDriver::load("")) == &driver());
+}
+
+BOOST_AUTO_TEST_CASE(properties_are_what_the_driver_says) {
+  fake().fake_set_option("arch", 90);
+  fake().fake_set_option("sms", 132);
+  fake().fake_set_option("optin", 232448);
+  fake().fake_set_option("shared_sm", 233472);
+  const auto properties = value_of(driver().device_properties(0));
+  BOOST_TEST(properties.arch == 90);
+  BOOST_TEST(properties.multiprocessors == 132);
+  BOOST_TEST(properties.shared_bytes_per_block_optin == 232448);
+  BOOST_TEST(properties.shared_bytes_per_multiprocessor == 233472);
+  BOOST_TEST(properties.memory_bytes == 24LL << 30);
+  BOOST_TEST(properties.name == "Stand-in GPU 0");
+}
+
+BOOST_AUTO_TEST_CASE(an_unknown_ordinal_is_the_callers_mistake) {
+  fake().fake_set_option("devices", 2);
+  BOOST_TEST(value_of(driver().device_count()) == 2);
+  for (const int32_t ordinal : {-1, 2, 7}) {
+    const auto result = driver().device_properties(ordinal);
+    BOOST_REQUIRE(!result.ok());
+    BOOST_TEST(result.error().status == FLASHCORE_INVALID_ARGUMENT);
+    BOOST_TEST(result.error().field == "device_ordinal");
+    BOOST_TEST(result.error().message.find("device " + std::to_string(ordinal) + " does not exist") !=
+               std::string::npos);
+    BOOST_TEST(result.error().message.find("2 device(s)") != std::string::npos);
+    BOOST_TEST(driver().borrow_context(ordinal).error().status == FLASHCORE_INVALID_ARGUMENT);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_FIXTURE_TEST_SUITE(contexts, NoContext)
+
+BOOST_AUTO_TEST_CASE(with_no_context_the_primary_one_is_retained_and_released) {
+  const auto borrowed = value_of(driver().borrow_context(0));
+  BOOST_TEST(borrowed.primary_retained);
+  BOOST_TEST(borrowed.context != nullptr);
+  BOOST_TEST(fake().fake_open("primary_contexts") == 1);
+  BOOST_TEST(fake().fake_get_current() == nullptr);
+  driver().release_context(borrowed);
+}
+
+BOOST_AUTO_TEST_CASE(the_callers_context_of_the_device_is_borrowed) {
+  void *mine = fake().fake_user_context(0);
+  fake().fake_set_current(mine);
+  const auto borrowed = value_of(driver().borrow_context(0));
+  BOOST_TEST(!borrowed.primary_retained);
+  BOOST_TEST(static_cast<void *>(borrowed.context) == mine);
+  driver().release_context(borrowed);
+  BOOST_TEST(fake().fake_calls("cuDevicePrimaryCtxRetain") == 0);
+  BOOST_TEST(fake().fake_calls("cuDevicePrimaryCtxRelease") == 0);
+  fake().fake_set_current(nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(a_context_of_another_device_is_left_alone) {
+  fake().fake_set_option("devices", 2);
+  void *other = fake().fake_user_context(1);
+  fake().fake_set_current(other);
+  const auto borrowed = value_of(driver().borrow_context(0));
+  BOOST_TEST(borrowed.primary_retained);
+  BOOST_TEST(static_cast<void *>(borrowed.context) != other);
+  BOOST_TEST(fake().fake_get_current() == other);
+  driver().release_context(borrowed);
+  fake().fake_set_current(nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(push_does_nothing_when_current_and_pop_undoes_it_otherwise) {
+  const auto borrowed = value_of(driver().borrow_context(0));
+  void *other = fake().fake_user_context(0);
+  fake().fake_set_current(other);
+  BOOST_TEST(value_of(driver().push_context(borrowed.context)));
+  BOOST_TEST(fake().fake_get_current() == static_cast<void *>(borrowed.context));
+  fake().fake_reset_calls();
+  BOOST_TEST(!value_of(driver().push_context(borrowed.context)));
+  BOOST_TEST(fake().fake_calls("") == 1);  // cuCtxGetCurrent and nothing else
+  driver().pop_context();
+  BOOST_TEST(fake().fake_get_current() == other);
+  fake().fake_set_current(nullptr);
+  driver().release_context(borrowed);
+}
+
+BOOST_AUTO_TEST_CASE(a_push_that_fails_leaves_the_stack_as_it_was) {
+  const auto borrowed = value_of(driver().borrow_context(0));
+  for (const char *function : {"cuCtxGetCurrent", "cuCtxPushCurrent"}) {
+    fake().fake_fail_function(function, 1, 201, 0);
+    BOOST_TEST(!driver().push_context(borrowed.context).ok());
+    BOOST_TEST(fake().fake_open("pushed_contexts") == 0);
+    fake().fake_clear_failures();
+  }
+  driver().release_context(borrowed);
+}
+
+BOOST_AUTO_TEST_CASE(a_borrow_that_fails_retains_nothing) {
+  fake().fake_reset_calls();
+  driver().release_context(value_of(driver().borrow_context(0)));
+  const int64_t calls = fake().fake_calls("") - 1;  // without the release
+  for (int64_t nth = 1; nth <= calls; ++nth) {
+    fake().fake_fail_call(nth, 304, 0);
+    BOOST_TEST(!driver().borrow_context(0).ok());
+    BOOST_TEST(fake().fake_open("primary_contexts") == 0);
+    fake().fake_clear_failures();
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_FIXTURE_TEST_SUITE(memory, Device)
+
+BOOST_AUTO_TEST_CASE(allocations_are_aligned_and_nothing_costs_nothing) {
+  const uint64_t address = value_of(driver().memory_alloc(1));
+  BOOST_TEST(address != 0u);
+  BOOST_TEST(address % 256 == 0u);
+  require_ok(driver().memory_free(address));
+  fake().fake_reset_calls();
+  BOOST_TEST(value_of(driver().memory_alloc(0)) == 0u);
+  BOOST_TEST(value_of(driver().host_alloc(0)) == nullptr);
+  require_ok(driver().memory_free(0));
+  require_ok(driver().host_free(nullptr));
+  require_ok(driver().copy_to_device(0, nullptr, 0, nullptr));
+  require_ok(driver().copy_to_host(nullptr, 0, 0, nullptr));
+  require_ok(driver().copy_on_device(0, 0, 0, nullptr));
+  require_ok(driver().memory_fill(0, 1, 0, nullptr));
+  BOOST_TEST(fake().fake_calls("") == 0);
+}
+
+BOOST_AUTO_TEST_CASE(more_than_the_device_has_is_out_of_device_memory) {
+  fake().fake_set_option("memory", 1000);
+  const auto result = driver().memory_alloc(1001);
+  BOOST_REQUIRE(!result.ok());
+  BOOST_TEST(result.error().status == FLASHCORE_OUT_OF_DEVICE_MEMORY);
+  BOOST_TEST(result.error().driver_code == 2);
+}
+
+BOOST_AUTO_TEST_CASE(copies_of_pageable_memory_have_finished_on_return) {
+  const std::vector<unsigned char> source(1000, 7);
+  std::vector<unsigned char> destination(1000, 0);
+  const uint64_t first = value_of(driver().memory_alloc(1000)), second = value_of(driver().memory_alloc(1000));
+  CudaStream stream = value_of(driver().stream_create());
+  fake().fake_reset_calls();
+  require_ok(driver().copy_to_device(first, source.data(), 1000, stream));
+  BOOST_TEST(fake().fake_calls("cuStreamSynchronize") == 1);
+  require_ok(driver().copy_on_device(second, first, 1000, stream));
+  require_ok(driver().memory_fill(second + 500, 9, 500, stream));
+  BOOST_TEST(fake().fake_calls("cuStreamSynchronize") == 1);
+  require_ok(driver().copy_to_host(destination.data(), second, 1000, stream));
+  BOOST_TEST(fake().fake_calls("cuStreamSynchronize") == 2);
+  BOOST_TEST(destination[499] == 7);
+  BOOST_TEST(destination[500] == 9);
+  require_ok(driver().stream_destroy(stream));
+  require_ok(driver().memory_free(first));
+  require_ok(driver().memory_free(second));
+}
+
+BOOST_AUTO_TEST_CASE(copies_of_page_locked_memory_are_left_to_the_stream) {
+  const uint64_t address = value_of(driver().memory_alloc(64));
+  void *host = value_of(driver().host_alloc(128));
+  fake().fake_reset_calls();
+  require_ok(driver().copy_to_device(address, static_cast<char *>(host) + 64, 64, nullptr));
+  require_ok(driver().copy_to_host(host, address, 64, nullptr));
+  BOOST_TEST(fake().fake_calls("cuStreamSynchronize") == 0);
+  require_ok(driver().host_free(host));
+  require_ok(driver().memory_free(address));
+}
+
+BOOST_AUTO_TEST_CASE(addresses_are_told_apart) {
+  const uint64_t address = value_of(driver().memory_alloc(64));
+  const int local = 0;
+  BOOST_TEST(value_of(driver().pointer_device(address + 63)) == 0);
+  BOOST_TEST(value_of(driver().pointer_device(reinterpret_cast<uintptr_t>(&local))) == -1);
+  require_ok(driver().memory_free(address));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_FIXTURE_TEST_SUITE(modules, Device)
+
+BOOST_AUTO_TEST_CASE(a_kernel_is_loaded_and_launched_with_its_parameter) {
+  const auto cubin = tiny_cubin("fwd_scalar", 89);
+  CudaModule module = value_of(driver().module_load(cubin.data()));
+  CudaFunction function = value_of(driver().module_function(module, "fwd_scalar"));
+  const KernelAttributes attributes = value_of(driver().function_attributes(function));
+  BOOST_TEST(attributes.registers == 64);
+  BOOST_TEST(attributes.max_threads_per_block == 1024);
+  BOOST_TEST(attributes.binary_arch == 89);
+  require_ok(driver().set_max_dynamic_shared_bytes(function, 90000));
+  BOOST_TEST(fake().fake_attribute_sets("fwd_scalar", 8, nullptr) == 1);
+
+  struct Params {
+    uint64_t words[20];
+  } params{};
+  params.words[19] = 0x1234;
+  fake().fake_set_option("params", sizeof(params));
+  fake().fake_reset_calls();
+  require_ok(driver().launch(function, {{3, 2, 1}, 128, 90000}, nullptr, &params));
+  BOOST_TEST(fake().fake_calls("") == 1);
+  BOOST_TEST(fake().fake_calls("cuLaunchKernel") == 1);
+  BOOST_REQUIRE(fake().fake_launch_count() == 1);
+  const fake_launch *launch = fake().fake_get_launch(0);
+  BOOST_TEST(std::string(launch->kernel) == "fwd_scalar");
+  BOOST_TEST(launch->grid[0] == 3u);
+  BOOST_TEST(launch->grid[1] == 2u);
+  BOOST_TEST(launch->grid[2] == 1u);
+  BOOST_TEST(launch->threads[0] == 128u);
+  BOOST_TEST(launch->dynamic_shared_bytes == 90000u);
+  BOOST_TEST(std::memcmp(launch->params, &params, sizeof(params)) == 0);
+  driver().module_unload(module);
+}
+
+BOOST_AUTO_TEST_CASE(modules_that_do_not_fit_are_refused_by_name) {
+  const auto damaged = std::vector<uint8_t>(256, 'x');
+  const auto foreign = tiny_cubin("fwd_scalar", 90);
+  const auto newer = tiny_cubin("fwd_scalar", 89);
+  BOOST_TEST(driver().module_load(damaged.data()).error().driver_code == 200);
+  BOOST_TEST(driver().module_load(foreign.data()).error().driver_code == 209);
+  BOOST_TEST(driver().module_load(foreign.data()).error().message.find("another architecture") != std::string::npos);
+  fake().fake_set_option("arch", 86);
+  BOOST_TEST(driver().module_load(newer.data()).error().driver_code == 209);
+  fake().fake_set_option("arch", 89);
+  CudaModule module = value_of(driver().module_load(newer.data()));
+  BOOST_TEST(driver().module_function(module, "fwd_vector").error().driver_code == 500);
+  driver().module_unload(module);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_FIXTURE_TEST_SUITE(streams, Device)
+
+BOOST_AUTO_TEST_CASE(events_measure_microseconds) {
+  CudaEvent start = value_of(driver().event_create()), end = value_of(driver().event_create());
+  BOOST_TEST(!driver().event_elapsed_us(start, end).ok());  // not recorded
+  require_ok(driver().event_record(start, nullptr));
+  require_ok(driver().event_record(end, nullptr));
+  require_ok(driver().event_synchronize(end));
+  BOOST_TEST(value_of(driver().event_elapsed_us(start, end)) == 250.0);
+  require_ok(driver().event_destroy(start));
+  require_ok(driver().event_destroy(end));
+}
+
+BOOST_AUTO_TEST_CASE(a_capture_is_seen_in_every_state) {
+  CudaStream stream = value_of(driver().stream_create());
+  BOOST_TEST(!value_of(driver().stream_is_capturing(stream)));
+  fake().fake_set_capture(stream, 1);
+  BOOST_TEST(value_of(driver().stream_is_capturing(stream)));
+  BOOST_TEST(!value_of(driver().stream_is_capturing(nullptr)));
+  fake().fake_set_capture(stream, 2);
+  BOOST_TEST(value_of(driver().stream_is_capturing(stream)));
+  fake().fake_set_capture(stream, 0);
+  require_ok(driver().stream_destroy(stream));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+// ---- failures
+
+namespace {
+
+struct Expectation {
+  int32_t code;
+  flashcore_status opening, working;
+};
+std::ostream &operator<<(std::ostream &stream, const Expectation &expectation) { return stream << expectation.code; }
+
+const Expectation expectations[] = {
+    {1, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR},
+    {2, FLASHCORE_OUT_OF_DEVICE_MEMORY, FLASHCORE_OUT_OF_DEVICE_MEMORY},
+    {3, FLASHCORE_FORKED, FLASHCORE_CUDA_ERROR},
+    {34, FLASHCORE_NO_DRIVER, FLASHCORE_CUDA_ERROR},
+    {46, FLASHCORE_DEVICE_NOT_READY, FLASHCORE_CUDA_ERROR},
+    {100, FLASHCORE_NO_DEVICE, FLASHCORE_CUDA_ERROR},
+    {200, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR},
+    {209, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR},
+    {222, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR},
+    {304, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR},
+    {700, FLASHCORE_CONTEXT_LOST, FLASHCORE_CONTEXT_LOST},
+    {716, FLASHCORE_CONTEXT_LOST, FLASHCORE_CONTEXT_LOST},
+    {719, FLASHCORE_CONTEXT_LOST, FLASHCORE_CONTEXT_LOST},
+    {802, FLASHCORE_DEVICE_NOT_READY, FLASHCORE_CUDA_ERROR},
+    {803, FLASHCORE_DEVICE_NOT_READY, FLASHCORE_CUDA_ERROR},
+    {804, FLASHCORE_DRIVER_TOO_OLD, FLASHCORE_CUDA_ERROR},
+    {999, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR},
+    {31337, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR},  // a number that nobody knows yet
+};
+
+void check_error(const Error &error, const Expectation &expectation, flashcore_status status, const std::string &call) {
+  BOOST_TEST(error.status == status);
+  BOOST_TEST(error.driver_code == expectation.code);
+  BOOST_TEST(error.message.find(call + " failed with ") != std::string::npos, error.message);
+  BOOST_TEST(error.message.find("(" + std::to_string(expectation.code) + ")") != std::string::npos, error.message);
+  const bool known = expectation.code != 31337;
+  BOOST_TEST((error.message.back() == '.' && error.message.find("). ") != std::string::npos) == known, error.message);
+}
+
+}  // namespace
+
+BOOST_DATA_TEST_CASE_F(Device, every_code_has_its_status_in_each_stage, data::make(expectations), expectation) {
+  fake().fake_fail_function("cuDeviceGetCount", 1, expectation.code, 0);
+  const auto count = driver().device_count();
+  BOOST_REQUIRE(!count.ok());
+  check_error(count.error(), expectation, expectation.opening, "cuDeviceGetCount");
+  fake().fake_fail_function("cuStreamSynchronize", 1, expectation.code, 0);
+  const auto synchronised = driver().stream_synchronize(nullptr);
+  BOOST_REQUIRE(!synchronised.ok());
+  check_error(synchronised.error(), expectation, expectation.working, "cuStreamSynchronize");
+  require_ok(driver().stream_synchronize(nullptr));
+}
+
+BOOST_FIXTURE_TEST_CASE(the_driver_names_the_error_where_it_can, Device) {
+  fake().fake_fail_function("cuStreamSynchronize", 1, 700, 0);
+  BOOST_TEST(driver().stream_synchronize(nullptr).error().message.find("CUDA_ERROR_ILLEGAL_ADDRESS (700)") !=
+             std::string::npos);
+  fake().fake_fail_function("cuStreamSynchronize", 1, 700, 0);
+  fake().fake_fail_function("cuGetErrorName", 1, 1, 0);
+  BOOST_TEST(driver().stream_synchronize(nullptr).error().message.find("CUresult (700)") != std::string::npos);
+}
+
+// Every wrapper that can fail does so when any of its driver calls fails, with that call's number, and works again
+// after.
+BOOST_FIXTURE_TEST_CASE(every_call_of_every_wrapper_may_fail, Device) {
+  const auto cubin = tiny_cubin("fwd_scalar", 89);
+  CudaModule module = value_of(driver().module_load(cubin.data()));
+  CudaFunction function = value_of(driver().module_function(module, "fwd_scalar"));
+  const uint64_t buffer = value_of(driver().memory_alloc(64));
+  CudaEvent event = value_of(driver().event_create());
+  require_ok(driver().event_record(event, nullptr));
+  char host[64] = {};
+  const auto &d = driver();
+  // What a wrapper made, it hands to `keep`, so that the next line can give it back.
+  const auto code = [](const auto &result) { return result.ok() ? 0 : result.error().driver_code; };
+  const std::pair<const char *, std::function<int32_t()>> wrappers[] = {
+      {"device_count", [&] { return code(d.device_count()); }},
+      {"device_properties", [&] { return code(d.device_properties(0)); }},
+      {"borrow_context", [&] { return code(d.borrow_context(0)); }},
+      {"push_context", [&] { return code(d.push_context(static_cast<CudaContext>(fake().fake_get_current()))); }},
+      {"module_load",
+       [&] {
+         const auto result = d.module_load(cubin.data());
+         if (result.ok()) d.module_unload(result.value());
+         return code(result);
+       }},
+      {"module_function", [&] { return code(d.module_function(module, "fwd_scalar")); }},
+      {"function_attributes", [&] { return code(d.function_attributes(function)); }},
+      {"set_max_dynamic_shared_bytes", [&] { return code(d.set_max_dynamic_shared_bytes(function, 50000)); }},
+      {"launch",
+       [&] {
+         return code(d.launch(function, {{1, 1, 1}, 32, 0}, nullptr, host));
+       }},
+      {"stream_is_capturing", [&] { return code(d.stream_is_capturing(nullptr)); }},
+      {"memory_alloc+free",
+       [&] {
+         const auto result = d.memory_alloc(8);
+         return result.ok() ? code(d.memory_free(result.value())) : code(result);
+       }},
+      {"host_alloc+free",
+       [&] {
+         const auto result = d.host_alloc(8);
+         return result.ok() ? code(d.host_free(result.value())) : code(result);
+       }},
+      {"copy_to_device", [&] { return code(d.copy_to_device(buffer, host, 64, nullptr)); }},
+      {"copy_to_host", [&] { return code(d.copy_to_host(host, buffer, 64, nullptr)); }},
+      {"copy_on_device", [&] { return code(d.copy_on_device(buffer, buffer + 32, 32, nullptr)); }},
+      {"memory_fill", [&] { return code(d.memory_fill(buffer, 1, 64, nullptr)); }},
+      {"pointer_device", [&] { return code(d.pointer_device(buffer)); }},
+      {"stream_create+destroy",
+       [&] {
+         const auto result = d.stream_create();
+         return result.ok() ? code(d.stream_destroy(result.value())) : code(result);
+       }},
+      {"stream_synchronize", [&] { return code(d.stream_synchronize(nullptr)); }},
+      {"event_create+destroy",
+       [&] {
+         const auto result = d.event_create();
+         return result.ok() ? code(d.event_destroy(result.value())) : code(result);
+       }},
+      {"event_record", [&] { return code(d.event_record(event, nullptr)); }},
+      {"event_synchronize", [&] { return code(d.event_synchronize(event)); }},
+      {"event_elapsed_us", [&] { return code(d.event_elapsed_us(event, event)); }},
+  };
+  for (const auto &[name, call] : wrappers) {
+    fake().fake_reset_calls();
+    BOOST_TEST_INFO_SCOPE(name);
+    BOOST_TEST(call() == 0);
+    int64_t calls = fake().fake_calls("");
+    if (std::string(name) == "module_load") calls -= 1;  // the unload tells nobody
+    BOOST_TEST(calls >= 1);
+    for (int64_t nth = 1; nth <= calls; ++nth) {
+      BOOST_TEST_INFO_SCOPE("call " << nth);
+      fake().fake_fail_call(nth, 719, 0);
+      BOOST_TEST(call() == 719);
+      fake().fake_clear_failures();
+      BOOST_TEST(call() == 0);
+    }
+  }
+  require_ok(driver().event_destroy(event));
+  require_ok(driver().memory_free(buffer));
+  driver().module_unload(module);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Args that the validator accepts, to start from, and how the tests of this folder look at what it says about them.
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <initializer_list>
+#include <sstream>
+#include <string>
+
+#include "problem/attention_problem.hpp"
+
+namespace flashcore {
+
+using Args = flashcore_attention_args;
+
+// Every size is above 1 and differs from the others, strides are left to the library, all five tensors are there.
+inline Args contiguous_args() {
+  Args args = FLASHCORE_ATTENTION_ARGS_INIT;
+  args.batch = 3;
+  args.seqlen_q = 5;
+  args.seqlen_kv = 7;
+  args.heads_q = 4;
+  args.heads_kv = 2;
+  args.head_dim = 64;
+  args.head_dim_v = 32;
+  args.query.dtype = FLASHCORE_DTYPE_FLOAT16;
+  args.query.data = 0x100000000;
+  args.key.data = 0x200000000;
+  args.value.data = 0x300000000;
+  args.output.data = 0x400000000;
+  args.lse.data = 0x500000000;
+  return args;
+}
+
+inline void set_strides(flashcore_tensor &tensor, int64_t batch, int64_t row, int64_t head, int64_t column) {
+  const int64_t strides[] = {batch, row, head, column};
+  for (int i = 0; i < 4; ++i) tensor.stride[i] = strides[i];
+}
+
+// The same problem with every field that this build serves written out, and gaps between rows.
+inline Args explicit_args() {
+  Args args = contiguous_args();
+  for (flashcore_tensor *tensor : {&args.query, &args.key, &args.value, &args.output}) {
+    tensor->dtype = FLASHCORE_DTYPE_FLOAT16;
+    set_strides(*tensor, 8192, 1024, 128, 1);
+  }
+  args.lse.dtype = FLASHCORE_DTYPE_FLOAT32;
+  set_strides(args.lse, 1024, 2, 64, 0);
+  args.flags = FLASHCORE_FLAG_SOFTMAX_SCALE;
+  args.softmax_scale = 0.25f;
+  args.causal = FLASHCORE_CAUSAL_TOP_LEFT;
+  args.lse_base = FLASHCORE_LSE_BASE2;
+  args.workspace = 0x600000000;
+  args.workspace_bytes = 4096;
+  std::string(63, 'k').copy(args.kernel, 63);
+  return args;
+}
+
+inline AttentionProblem accepted(const Args &args, AddressRule rule = AddressRule::required) {
+  Result<AttentionProblem> result = validate_attention(&args, rule);
+  BOOST_REQUIRE_MESSAGE(result.ok(), (result.ok() ? std::string() : result.error().message));
+  return result.value();
+}
+
+// The error's message must hold each fragment.
+inline void check_refused(const Args &args, flashcore_status status, const std::string &field,
+                          std::initializer_list<const char *> fragments = {},
+                          AddressRule rule = AddressRule::required) {
+  BOOST_TEST_CONTEXT("field " << field) {
+    const Result<AttentionProblem> result = validate_attention(&args, rule);
+    BOOST_REQUIRE(!result.ok());
+    const Error &error = result.error();
+    BOOST_TEST(error.status == status, error.message);
+    BOOST_TEST(error.field == field, error.field << ": " << error.message);
+    BOOST_TEST(error.driver_code == 0);
+    BOOST_TEST(error.message.starts_with(field + " is "), error.message);
+    for (const char *fragment : fragments) BOOST_TEST(error.message.find(fragment) != std::string::npos, error.message);
+  }
+}
+
+inline void check_invalid(const Args &args, const std::string &field,
+                          std::initializer_list<const char *> fragments = {}) {
+  check_refused(args, FLASHCORE_INVALID_ARGUMENT, field, fragments);
+}
+
+inline void check_unsupported(const Args &args, const std::string &field,
+                              std::initializer_list<const char *> fragments = {}) {
+  check_refused(args, FLASHCORE_UNSUPPORTED, field, fragments);
+}
+
+// Everything that the validator says about args, as text: equal texts are equal outcomes.
+inline std::string outcome(const Args &args, AddressRule rule = AddressRule::required) {
+  const Result<AttentionProblem> result = validate_attention(&args, rule);
+  std::ostringstream text;
+  if (!result.ok()) {
+    text << result.error().status << ' ' << result.error().field << ' ' << result.error().message;
+    return text.str();
+  }
+  const AttentionProblem &problem = result.value();
+  const kernels::ProblemKey &key = problem.key;
+  for (int64_t number : {key.batch, key.seqlen_q, key.seqlen_kv}) text << number << ' ';
+  for (int32_t number : {key.heads_q, key.heads_kv, key.head_dim, key.head_dim_v, key.dtype, key.causal,
+                         key.alignment_bytes, key.kernel_index}) {
+    text << number << ' ';
+  }
+  for (const ProblemTensor *tensor :
+       {&problem.query, &problem.key_tensor, &problem.value, &problem.output, &problem.lse}) {
+    text << tensor->data << ' ' << tensor->stride_batch << ' ' << tensor->stride_row << ' ' << tensor->stride_head
+         << ' ';
+  }
+  text << std::hexfloat << problem.softmax_scale << ' ' << problem.lse_base2 << ' ' << problem.workspace << ' '
+       << problem.workspace_bytes << ' ' << problem.kernel;
+  return text.str();
+}
+
+}  // namespace flashcore

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Nothing in the public struct is ever ignored: each field that this build does not serve is refused by its own name,
+// and a walk over the struct shows that every byte of it is either read or refused.
+#define BOOST_TEST_DYN_LINK 1
+#include <boost/test/unit_test.hpp>
+#include <cstddef>
+#include <cstring>
+#include <functional>
+
+#include "problem_fixture.hpp"
+
+using namespace flashcore;
+
+namespace {
+
+struct SetField {
+  const char *name;
+  std::function<void(Args &)> set;
+  const char *value;
+};
+
+#define SET(field, number, text)                           \
+  SetField {                                               \
+#field, [](Args & args) { args.field = number; }, text \
+  }
+#define SET_TENSOR(tensor)                                                                                  \
+  SET(tensor.data, 0x7f00, "is 0x7f00;"), SET(tensor.dtype, 2, "is 2;"), SET(tensor.stride[0], 5, "is 5;"), \
+      SET(tensor.stride[1], -1, "is -1;"), SET(tensor.stride[2], 1, "is 1;"), SET(tensor.stride[3], 1, "is 1;")
+
+const std::vector<SetField> &not_built() {
+  static const std::vector<SetField> fields = {
+      SET(softcap, 30.5f, "is 30.5;"),
+      SET(softcap, -0.0f, "is -0;"),
+      SET(attention_chunk, 8192, "is 8192;"),
+      SET(alibi_slopes, 0x10, "is 0x10;"),
+      SET(alibi_batch_stride, 1, "is 1;"),
+      SET_TENSOR(bias),
+      SET_TENSOR(mask),
+      SET_TENSOR(sinks),
+      SET(index_dtype, FLASHCORE_DTYPE_INT64, "is 7;"),
+      SET(cu_seqlens_q, 16, "is 0x10;"),
+      SET(cu_seqlens_kv, 16, "is 0x10;"),
+      SET(seqused_q, 16, "is 0x10;"),
+      SET(seqused_kv, 16, "is 0x10;"),
+      SET(leftpad_kv, 16, "is 0x10;"),
+      SET(kv_batch_index, 16, "is 0x10;"),
+      SET(page_table, 16, "is 0x10;"),
+      SET(page_table_value, 16, "is 0x10;"),
+      SET(page_table_stride, 16, "is 16;"),
+      SET(page_count, 16, "is 16;"),
+      SET(page_size, 16, "is 16;"),
+      SET(rotary_dim, 64, "is 64;"),
+      SET(seqlen_new, 1, "is 1;"),
+      SET_TENSOR(new_key),
+      SET_TENSOR(new_value),
+      SET(rotary_cos, 16, "is 0x10;"),
+      SET(rotary_sin, 16, "is 0x10;"),
+      SET(rotary_positions, 16, "is 0x10;"),
+      SET(query_descale, 16, "is 0x10;"),
+      SET(key_descale, 16, "is 0x10;"),
+      SET(value_descale, 16, "is 0x10;"),
+      SET(descale_batch_stride, 16, "is 16;"),
+      SET(descale_head_stride, 16, "is 16;"),
+      SET(split_count, 2, "is 2;"),
+      SET(multiprocessor_limit, 2, "is 2;"),
+      SET(split_tokens, 256, "is 256;"),
+  };
+  return fields;
+}
+
+const std::vector<SetField> &reserved() {
+  static const std::vector<SetField> fields = {
+      SET(query.reserved, 1, "is 1;"),   SET(key.reserved, -1, "is -1;"),     SET(value.reserved, 1, "is 1;"),
+      SET(output.reserved, 1, "is 1;"),  SET(lse.reserved, 1, "is 1;"),       SET(bias.reserved, 1, "is 1;"),
+      SET(mask.reserved, 1, "is 1;"),    SET(sinks.reserved, 1, "is 1;"),     SET(reserved0, 1, "is 1;"),
+      SET(new_key.reserved, 1, "is 1;"), SET(new_value.reserved, 1, "is 1;"),
+  };
+  return fields;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(not_built_fields_suite)
+
+BOOST_AUTO_TEST_CASE(fields_that_are_not_built_are_unsupported) {
+  for (const SetField &field : not_built()) {
+    Args args = explicit_args();
+    field.set(args);
+    check_unsupported(args, field.name, {field.value, "allowed: 0, this build"});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(reserved_fields_are_invalid) {
+  for (const SetField &field : reserved()) {
+    Args args = explicit_args();
+    field.set(args);
+    check_invalid(args, field.name, {field.value, "reserved"});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(windows) {
+  Args args = contiguous_args();
+  args.window_left = 128;
+  check_invalid(args, "window_left", {"128", "FLASHCORE_FLAG_WINDOW_LEFT", "ignored"});
+  args.flags = FLASHCORE_FLAG_WINDOW_LEFT;
+  check_unsupported(args, "window_left", {"128", "sliding window"});
+  args.window_left = 0;
+  check_unsupported(args, "flags", {"0x2", "FLASHCORE_FLAG_WINDOW_LEFT", "sliding window"});
+  args = contiguous_args();
+  args.window_right = -1;
+  check_invalid(args, "window_right", {"-1", "FLASHCORE_FLAG_WINDOW_RIGHT", "ignored"});
+  args.flags = FLASHCORE_FLAG_WINDOW_RIGHT;
+  check_unsupported(args, "window_right", {"-1"});
+  args.window_right = 0;
+  check_unsupported(args, "flags", {"0x4", "FLASHCORE_FLAG_WINDOW_RIGHT"});
+}
+
+BOOST_AUTO_TEST_CASE(flags) {
+  Args args = contiguous_args();
+  args.flags = FLASHCORE_FLAG_BATCH_INVARIANT;
+  check_unsupported(args, "flags", {"0x8", "FLASHCORE_FLAG_BATCH_INVARIANT"});
+  args.flags = FLASHCORE_FLAG_ROTARY_INTERLEAVED;
+  check_unsupported(args, "flags", {"0x10", "FLASHCORE_FLAG_ROTARY_INTERLEAVED"});
+  for (int bit = 5; bit < 32; ++bit) {
+    args.flags = uint32_t{1} << bit;
+    check_unsupported(args, "flags", {"FLASHCORE_FLAG_*", "0x1f"});
+  }
+}
+
+// What a build does not have must not be judged by the rules of a build that has not got it.
+BOOST_AUTO_TEST_CASE(refused_fields_come_before_strides_and_sizes) {
+  Args args = contiguous_args();
+  args.cu_seqlens_q = 0x1000;
+  args.batch = -1;
+  args.query.stride[0] = -1;
+  check_unsupported(args, "cu_seqlens_q");
+}
+
+namespace {
+
+bool within(size_t byte, size_t offset, size_t size) { return byte >= offset && byte < offset + size; }
+
+// Every byte of the struct, changed in three ways. 2, and not 1, as the smallest: a dtype of 1 is what these args mean
+// by 0.
+void walk(const Args &base, size_t kernel_bytes_in_use) {
+  const std::string expected = outcome(base);
+  for (size_t byte = offsetof(Args, flags); byte < sizeof(Args); ++byte) {
+    if (within(byte, offsetof(Args, lse.stride[3]), sizeof(int64_t))) continue;  // flashcore.h: it is ignored
+    if (within(byte, offsetof(Args, kernel) + kernel_bytes_in_use, sizeof(Args))) continue;  // behind the terminator
+    for (unsigned char change : {0x02, 0x80, 0xff}) {
+      Args args = base;
+      reinterpret_cast<unsigned char *>(&args)[byte] ^= change;
+      BOOST_TEST(outcome(args) != expected, "byte " << byte << " changed by " << int{change} << " makes no difference");
+    }
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_byte_counts_where_all_is_written_out) { walk(explicit_args(), sizeof(Args::kernel)); }
+
+BOOST_AUTO_TEST_CASE(every_byte_counts_where_all_is_left_out) { walk(contiguous_args(), 1); }
+
+BOOST_AUTO_TEST_CASE(the_column_stride_of_the_lse_does_not_count) {
+  for (const Args &base : {explicit_args(), contiguous_args()}) {
+    for (int64_t stride : {1, -1, 77}) {
+      Args args = base;
+      args.lse.stride[3] = stride;
+      BOOST_TEST(outcome(args) == outcome(base));
+    }
+  }
+}
+
+// The walk would miss bytes that no field owns.
+static_assert(offsetof(Args, kernel) + sizeof(Args::kernel) == sizeof(Args));
+
+BOOST_AUTO_TEST_SUITE_END()
