@@ -83,7 +83,7 @@ constexpr double cost_us(const Specialization &s, const ProblemKey &key, const D
   const double by_registers = 65536.0 / (s.warps * 32 * 232);
   const double resident = by_shared < by_registers ? by_shared : by_registers;
   const double mean_steps = s.causal ? 0.5 * steps + 0.5 : steps;
-  const double step_latency_us = 0.25 + 0.35 * s.head_dim / 64.0 * (s.tile_kv / 64.0) * (s.tile_q / (16.0 * s.warps));
+  const double step_latency_us = 0.3 + 0.45 * s.head_dim / 64.0 * (s.tile_kv / 64.0) * (s.tile_q / (16.0 * s.warps));
   return tile_cost_us({4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, mean_steps, static_cast<double>(grid(s, key).x),
                        resident < 1 ? 1.0 : static_cast<double>(static_cast<int64_t>(resident)), tile->efficiency, step_latency_us},
                       device);

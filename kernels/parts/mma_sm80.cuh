@@ -20,8 +20,8 @@ __device__ __forceinline__ SharedAddress shared_address(const void *pointer) {
   return static_cast<SharedAddress>(__cvta_generic_to_shared(pointer));
 }
 
-// Threads that share tiles and meet at a barrier: the whole block, or one of several groups that go their own ways, numbered
-// from 0. `thread` counts within the group.
+// Threads that share tiles and meet at a barrier: the whole block, a warp, or one of several groups that go their own ways,
+// numbered from 1 (barrier 0 is the block's). `thread` counts within the group.
 template <int32_t threads, bool whole_block>
 struct Group {
   int32_t id, thread;
@@ -30,6 +30,8 @@ struct Group {
   __device__ __forceinline__ void barrier() const {
     if constexpr (whole_block)
       __syncthreads();
+    else if constexpr (threads == 32)
+      __syncwarp();
     else
       asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(threads) : "memory");
   }
@@ -37,6 +39,8 @@ struct Group {
   __device__ __forceinline__ bool barrier_or(bool yes) const {
     if constexpr (whole_block) {
       return __syncthreads_or(yes) != 0;
+    } else if constexpr (threads == 32) {
+      return __any_sync(0xffffffffu, yes) != 0;
     } else {
       int32_t any;
       asm volatile("{\n .reg .pred p, q;\n setp.ne.s32 p, %1, 0;\n bar.red.or.pred q, %2, %3, p;\n selp.s32 %0, 1, 0, q;\n}"

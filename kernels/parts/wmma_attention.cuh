@@ -131,7 +131,8 @@ struct WmmaAttention {
       value = exp2_approx(fmaf(value, scale_log2, -scaled_max));
       sum += value;
     }
-    sum = quad_sum(sum);  // also a point that all four threads pass after reading the old maximum and sum
+    sum = quad_sum(sum);
+    __syncwarp();  // all four threads have read the old maximum and sum
     if (part == 0) {
       floats(at.row_max)[row] = new_max;
       floats(at.row_sum)[row] = old_sum * rescale + sum;

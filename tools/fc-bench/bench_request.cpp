@@ -128,13 +128,13 @@ Step read_all_shapes(const Options &options, Request &request) {
   Words names = options.words("shapes");
   const Words lines = options.words("shape");
   if (names.empty() && lines.empty()) names = {default_shapes};
-  for (const std::string &name : names) {
-    TOOLS_TRY_ASSIGN(std::vector<Shape> shapes, read_shapes(name));
-    for (Shape &shape : shapes) add_shape(std::move(shape), request);
-  }
   for (const std::string &line : lines) {
     TOOLS_TRY_ASSIGN(Shape shape, parse_shape(line, "option --shape"));
     add_shape(std::move(shape), request);
+  }
+  for (const std::string &name : names) {
+    TOOLS_TRY_ASSIGN(std::vector<Shape> shapes, read_shapes(name));
+    for (Shape &shape : shapes) add_shape(std::move(shape), request);
   }
   return Done{};
 }
@@ -203,6 +203,8 @@ Step read_action(const Options &options, Request &request) {
   if (startup + host_cost + load > 1)
     return usage_failure("options --startup, --host-cost and --load exclude each other");
   if (load && !options.has("compare")) return usage_failure("option --load goes with --compare");
+  if (load && options.has("json"))
+    return usage_failure("option --json writes what was measured; with --load nothing is");
   if ((startup || host_cost) && options.has("compare"))
     return usage_failure("option --compare compares rows of shapes; it does not go with --startup or --host-cost");
   if (startup) request.action = Action::startup;

@@ -20,6 +20,7 @@ namespace {
 constexpr int64_t default_samples = 100, default_warmup = 20, fewest_samples = 5;
 constexpr double gpu_row_budget_us = 5e6,
                  cpu_row_budget_us = 2e6;  // a slow row takes fewer samples rather than minutes
+constexpr double slow_call_us = 1e6;       // no warm-up makes such a call faster
 constexpr double graph_replay_us = 600;    // calls of a graph are as many as take this long
 constexpr double host_cost_budget_us = 2e5;
 constexpr int64_t most_calls_per_graph = 128, most_host_samples = 200;
@@ -39,7 +40,8 @@ Counts counts_for(const Request &request, double budget_us, double sample_us) {
   const double affordable = budget_us / std::max(sample_us, 1.0);
   const int64_t samples = request.samples.value_or(
       std::clamp(static_cast<int64_t>(std::min(affordable, 1e6)), fewest_samples, default_samples));
-  const int64_t warmup = request.warmup.value_or(std::min(default_warmup, std::max<int64_t>(1, samples / 5)));
+  const int64_t worthwhile = sample_us > slow_call_us ? 0 : std::max<int64_t>(1, samples / 5);
+  const int64_t warmup = request.warmup.value_or(std::min(default_warmup, worthwhile));
   return {samples, warmup};
 }
 
@@ -55,8 +57,9 @@ class Measurement {
  private:
   std::vector<Mode> modes() const;
   void measure_kernel(const ShapeWork &work, const std::string &kernel);
-  Outcome<CheckResult> checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output);
-  Outcome<double> estimate_us(const std::vector<Args> &args);
+  Outcome<CheckResult> checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output,
+                                    double &wall_us);
+  Outcome<double> estimate_us(const std::vector<Args> &args, double wall_us);
   Outcome<Row> measure_mode(const ShapeWork &work, const Row &base, Mode mode, const std::vector<Args> &args,
                             const std::vector<uint16_t> &checked, double call_us);
   Step compare_bits(const ShapeWork &work, const std::vector<uint16_t> &checked, CheckResult &check) const;
@@ -93,15 +96,19 @@ void Measurement::add_unmeasured(Row row, RowStatus status, const std::string &r
 }
 
 // The result of the first set, with LSE, in memory that held NaN before.
-Outcome<CheckResult> Measurement::checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output) {
+Outcome<CheckResult> Measurement::checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output,
+                                               double &wall_us) {
   const Stream &stream = sampler_.stream();
   const TensorSet &set = work.workload.sets.front();
   Args with_lse = args;
   with_lse.lse.data = work.workload.lse.address();
   TOOLS_TRY(set.output.fill(0xff, stream.get()));
   TOOLS_TRY(work.workload.lse.fill(0xff, stream.get()));
+  TOOLS_TRY(stream.synchronize());
+  const double begin_us = clock_us();
   TOOLS_TRY(stream.attend(with_lse));
   TOOLS_TRY(stream.synchronize());
+  wall_us = clock_us() - begin_us;
   output.resize(static_cast<size_t>(work.workload.output_count()));
   std::vector<float> lse(static_cast<size_t>(work.workload.lse.bytes()) / sizeof(float));
   TOOLS_TRY(set.output.download(output.data()));
@@ -109,7 +116,9 @@ Outcome<CheckResult> Measurement::checked_call(const ShapeWork &work, const Args
   return check_output(work.shape, work.reference, output, lse);
 }
 
-Outcome<double> Measurement::estimate_us(const std::vector<Args> &args) {
+// Of one call, to choose how many to take. A slow one is not made again for that.
+Outcome<double> Measurement::estimate_us(const std::vector<Args> &args, double wall_us) {
+  if (wall_us > slow_call_us / 2) return wall_us;
   TOOLS_TRY_ASSIGN(const Samples samples, sampler_.calls(Mode::warm, {args.front()}, 0, device_.on_gpu() ? 3 : 1));
   return samples.us.empty() ? 1 : std::max(0.1, *std::min_element(samples.us.begin(), samples.us.end()));
 }
@@ -169,12 +178,12 @@ void Measurement::measure_kernel(const ShapeWork &work, const std::string &kerne
     set.use_in(args.back());
   }
   std::vector<uint16_t> checked;
-  double call_us = 0;
+  double call_us = 0, wall_us = 0;
   const Step begun = [&]() -> Step {
     show(work.shape, base.kernel, "prepare and check");
     TOOLS_TRY(device_.context.prepare(args.front()));
-    TOOLS_TRY_ASSIGN(base.check, checked_call(work, args.front(), checked));
-    TOOLS_TRY_ASSIGN(call_us, estimate_us(args));
+    TOOLS_TRY_ASSIGN(base.check, checked_call(work, args.front(), checked, wall_us));
+    TOOLS_TRY_ASSIGN(call_us, estimate_us(args, wall_us));
     if (!device_.on_gpu()) return Done{};
     const int64_t host_samples =
         std::clamp<int64_t>(static_cast<int64_t>(host_cost_budget_us / call_us), 20, most_host_samples);

@@ -7,6 +7,18 @@
 #include <sstream>
 
 namespace flashcore::tools {
+namespace {
+
+// The selector has a line for every kernel, "name: reason". Who asked for one kernel wants its line only; a refusal
+// that is not the selector's is a sentence of its own.
+std::string reason_of(const std::string &reasons, const std::string &kernel) {
+  std::istringstream lines(reasons);
+  for (std::string line; !kernel.empty() && std::getline(lines, line);)
+    if (line.starts_with(kernel + ": ")) return line.substr(kernel.size() + 2);
+  return reasons.substr(0, reasons.find_last_not_of('\n') + 1);
+}
+
+}  // namespace
 
 Outcome<OpenedDevice> open_device(const Request &request, Results &results) {
   TOOLS_TRY_ASSIGN(Context context, Context::open(request.context));
@@ -16,15 +28,6 @@ Outcome<OpenedDevice> open_device(const Request &request, Results &results) {
 }
 
 std::string kernel_word(const std::string &kernel) { return kernel.empty() ? "auto" : kernel; }
-
-// The selector has a line for every kernel, "name: reason". Who asked for one kernel wants its line only; a refusal
-// that is not the selector's is a sentence of its own.
-static std::string reason_of(const std::string &reasons, const std::string &kernel) {
-  std::istringstream lines(reasons);
-  for (std::string line; !kernel.empty() && std::getline(lines, line);)
-    if (line.starts_with(kernel + ": ")) return line.substr(kernel.size() + 2);
-  return reasons.substr(0, reasons.find_last_not_of('\n') + 1);
-}
 
 Explained explain_kernel(const Context &context, const Shape &shape, const std::string &kernel) {
   Explained explained;

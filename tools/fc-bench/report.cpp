@@ -15,7 +15,7 @@ namespace {
 std::string microseconds(double value) {
   return fmt::format("{:.{}f}", value, value < 100 ? 2 : value < 10000 ? 1 : 0);
 }
-std::string rate(double value) { return fmt::format("{:.{}f}", value, value < 10 ? 2 : value < 100 ? 1 : 0); }
+std::string rate(double value) { return value < 1000 ? fmt::format("{:.3g}", value) : fmt::format("{:.0f}", value); }
 std::string percent(double share) { return fmt::format("{:.1f}", share * 100); }
 
 std::string kernel_text(const std::string &asked, const std::string &kernel) {

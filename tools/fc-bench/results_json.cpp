@@ -56,7 +56,7 @@ Json peak_json(const Results &results) {
 }
 
 Json state_json(const GpuState &state) {
-  if (state.fields.empty()) return Json{{"unavailable", state.unavailable}};
+  if (state.fields.empty()) return state.unavailable.empty() ? Json() : Json{{"unavailable", state.unavailable}};
   Json json = Json::object();
   for (const auto &[name, value] : state.fields) json[name] = value;
   return json;

@@ -12,6 +12,7 @@
 #include <boost/test/tree/test_unit.hpp>
 #include <boost/test/unit_test.hpp>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
@@ -108,6 +109,7 @@ inline int64_t modified_seconds(const std::string &path) {
 // The body's value as an exit status (0-255), or minus the signal that ended it. The body must not use the test
 // framework: the child leaves by _exit.
 inline pid_t start_child(const std::function<int()> &body) {
+  std::fflush(nullptr);  // or the child may print what the parent has in its buffers
   const pid_t child = fork();
   BOOST_REQUIRE(child >= 0);
   if (child != 0) return child;
@@ -140,8 +142,18 @@ inline Reason skip_because(const std::string &reason) {
   return result;
 }
 
+// Root of a container may have no other users to give a file to, so this is tried rather than asked.
 inline Reason can_change_owner(boost::unit_test::test_unit_id) {
-  return geteuid() == 0 ? Reason(true) : skip_because("only root can give a file to another user");
+  const Folder folder;
+  const bool can = chown(folder.path().c_str(), nobody, nobody) == 0 &&
+                   chown(folder.path().c_str(), geteuid(), getegid()) == 0 &&
+                   run_child([] { return drop_privileges() ? 0 : 1; }) == 0;
+  return can && geteuid() == 0 ? Reason(true) : skip_because("only root can give a file to another user");
+}
+
+// For cases that must not have root's rights: they begin without, or can put them away.
+inline Reason can_be_unprivileged(boost::unit_test::test_unit_id id) {
+  return geteuid() != 0 || can_change_owner(id) ? Reason(true) : skip_because("root cannot become another user here");
 }
 
 }  // namespace scratch

@@ -221,7 +221,7 @@ BOOST_AUTO_TEST_CASE(foreign_file_is_refused, *precondition(scratch::can_change_
                 "belongs to user 65534");
 }
 
-BOOST_AUTO_TEST_CASE(unreadable_file_is_refused) {
+BOOST_AUTO_TEST_CASE(unreadable_file_is_refused, *precondition(scratch::can_be_unprivileged)) {
   const Folder folder;
   scratch::write_file(folder.path("file"), "x", 0200);
   scratch::give_to_child_user(folder.path());
@@ -312,7 +312,7 @@ BOOST_AUTO_TEST_CASE(file_size_limit_is_an_error_not_a_signal) {
   BOOST_TEST(scratch::files_below(folder.path()).size() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(folder_without_write_permission_is_an_error) {
+BOOST_AUTO_TEST_CASE(folder_without_write_permission_is_an_error, *precondition(scratch::can_be_unprivileged)) {
   const Folder folder;
   std::filesystem::create_directory(folder.path("locked"));
   BOOST_REQUIRE(chmod(folder.path("locked").c_str(), 0500) == 0);

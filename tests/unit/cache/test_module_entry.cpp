@@ -314,7 +314,7 @@ const Hostile hostile_entries[] = {
     {"no frame", "no zstd frame", [] { return with_frame([](Bytes &frame) { frame.clear(); }); }},
     {"raw cubin", "no zstd frame", [] { return with_frame([](Bytes &frame) { frame = make_module("m").cubin; }); }},
     {"frame cut off", "something between",
-     [] { return with_frame([](Bytes &frame) { frame.resize(frame.size() - 5); }); }},
+     [] { return with_frame([](Bytes &frame) { frame.erase(frame.end() - 5, frame.end()); }); }},
     {"frame and a byte", "something between", [] { return with_frame([](Bytes &frame) { frame.push_back(0); }); }},
     {"two frames", "something between",
      [] {

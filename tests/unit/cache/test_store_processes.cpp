@@ -233,15 +233,19 @@ int cannot_write(const std::string &root, const Module &present, const Module &f
   return store.counters().rejected == 0 ? 0 : 15;
 }
 
+bool write_line(const char *path, const std::string &line) {
+  const FileDescriptor file(open(path, O_WRONLY | O_CLOEXEC));
+  return write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
+
 // A file system of its own for this process alone: as root, or in a user namespace where those are allowed.
 bool mount_private(const std::string &path, const char *options) {
-  const uid_t user = getuid();
-  if (geteuid() != 0) {
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
-    const std::string map = std::to_string(user) + " " + std::to_string(user) + " 1";
-    const FileDescriptor file(open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC));
-    if (write(file.get(), map.data(), map.size()) != static_cast<ssize_t>(map.size())) return false;
-  } else if (unshare(CLONE_NEWNS) != 0) {
+  const std::string user = std::to_string(geteuid()), group = std::to_string(getegid());
+  if (user == "0") {
+    if (unshare(CLONE_NEWNS) != 0) return false;
+  } else if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || !write_line("/proc/self/setgroups", "deny") ||
+             !write_line("/proc/self/uid_map", user + " " + user + " 1") ||
+             !write_line("/proc/self/gid_map", group + " " + group + " 1")) {
     return false;
   }
   return mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
@@ -259,7 +263,7 @@ scratch::Reason can_mount(boost::unit_test::test_unit_id) {
 
 BOOST_FIXTURE_TEST_SUITE(store_cannot_write, Fixture)
 
-BOOST_AUTO_TEST_CASE(folder_without_write_permission) {
+BOOST_AUTO_TEST_CASE(folder_without_write_permission, *precondition(scratch::can_be_unprivileged)) {
   ModuleStore(user_options(root)).keep(module.record, module.encoded);
   scratch::give_to_child_user(folder.path());
   for (const std::string &path : {root + "/v1/sm_89", root + "/v1/tmp", root + "/v1", root}) chmod(path.c_str(), 0500);
@@ -271,7 +275,7 @@ BOOST_AUTO_TEST_CASE(folder_without_write_permission) {
 }
 
 // The folder of the cache cannot even be made: a home that is not there, or not ours.
-BOOST_AUTO_TEST_CASE(root_that_cannot_be_made) {
+BOOST_AUTO_TEST_CASE(root_that_cannot_be_made, *precondition(scratch::can_be_unprivileged)) {
   std::filesystem::create_directory(folder.path("home"));
   scratch::give_to_child_user(folder.path());
   chmod(folder.path("home").c_str(), 0500);

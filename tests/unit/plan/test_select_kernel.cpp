@@ -26,19 +26,29 @@ bool contains(const std::string &text, const char *part) { return text.find(part
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(the_mission_shape_gets_the_workhorse) {
+std::string chosen_kernel(const ProblemKey &key, const DeviceLimits &device) {
+  const auto chosen = select_kernel(key, device);
+  BOOST_REQUIRE(chosen.ok());
+  BOOST_TEST(chosen.value().cost_us > 0);
+  return kernel_table()[chosen.value().kernel_index].passport->name;
+}
+
+BOOST_AUTO_TEST_CASE(little_work_gets_the_latency_kernel_and_much_work_the_workhorse) {
+  ProblemKey large = mission(), wide = mission();
+  large.batch = 32, large.heads_q = large.heads_kv = 32;
+  wide.head_dim = wide.head_dim_v = 128;
+  BOOST_TEST(chosen_kernel(mission(), h200) == "sm80_fwd_small");
   for (const DeviceLimits &device : {l4, h200}) {
-    const auto chosen = select_kernel(mission(), device);
-    BOOST_REQUIRE(chosen.ok());
-    BOOST_TEST(kernel_table()[chosen.value().kernel_index].passport->name == "sm80_fwd_mma");
-    BOOST_TEST(chosen.value().cost_us > 0);
-    BOOST_TEST(chosen.value().grid.x >= 32);
+    BOOST_TEST(chosen_kernel(large, device) == "sm80_fwd_mma");
+    BOOST_TEST(chosen_kernel(wide, device) == "sm80_fwd_mma");
   }
 }
 
 BOOST_AUTO_TEST_CASE(the_cheapest_specialization_wins) {
   // Little work wants many small thread blocks, much work wants large tiles.
   ProblemKey small = mission(), large = mission();
+  BOOST_REQUIRE(pin_kernel(small, "sm80_fwd_mma").ok());
+  BOOST_REQUIRE(pin_kernel(large, "sm80_fwd_mma").ok());
   large.batch = 64, large.seqlen_q = large.seqlen_kv = 4096;
   const auto few = select_kernel(small, h200), many = select_kernel(large, h200);
   BOOST_REQUIRE(few.ok());
@@ -113,7 +123,7 @@ BOOST_AUTO_TEST_CASE(a_grid_beyond_the_hardware_is_refused) {
 
 BOOST_AUTO_TEST_CASE(the_explanation_has_a_line_for_every_kernel) {
   const std::string text = explain_selection(mission(), h200);
-  BOOST_TEST(contains(text, "sm80_fwd_mma: chosen"));
+  BOOST_TEST(contains(text, "sm80_fwd_small: chosen"));
   BOOST_TEST(contains(text, "fwd_scalar: only by name"));
   BOOST_TEST(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) == kernel_table().size());
 }

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// sm80_fwd_small: the latency kernel, for work that fills a fraction of the GPU. A thread block takes 32 queries, and each of
+// its eight warps runs sm80_fwd_mma's loop over every eighth tile of their keys, with no barrier but its own; then the eight
+// partial outputs are merged in shared memory: an eighth of the steps in a row, one launch, no second kernel.
+//
+// Tried on the H200 at B=1, H=8, D=64, float16 (S=512; the 64x64 tile of sm80_fwd_mma takes 8.3 us, cuDNN 9.1 us):
+//   kept  32 queries, eight warps of 32 rows, one stage, Q in registers                          5.6 us
+//   lost  64 queries, four groups of four warps of 16 rows: half the multiprocessors idle, and
+//         16-row warps read each key twice as often from shared memory                           8.0 us
+//   lost  two or three stages per warp (equal, for twice the shared memory)                      5.6 us
+#include "contract/cost.h"
+#include "contract/passport.h"
+
+// ---- Passport ------------------------------------------------------------------------------------------------------
+namespace flashcore::kernels::sm80_fwd_small {
+
+inline constexpr int32_t head_dim = 64, tile_q = 32, tile_kv = 32, warps = 8, groups = warps;
+
+constexpr bool specialization(int32_t index, Specialization *out) {
+  if (index < 0 || index >= 4) return false;
+  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, 16, tile_q, tile_kv, warps, 1, 1};
+  return true;
+}
+
+constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
+  return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
+}
+
+constexpr Refusal refuse(const ProblemKey &key) {
+  if (key.head_dim != head_dim) return {"head_dim", "64"};
+  if (key.head_dim_v != head_dim) return {"head_dim_v", "64"};
+  if (key.alignment_bytes < 16) return {"query", "16-byte aligned, in address and strides, as key, value and output"};
+  if (ceil_div(key.seqlen_q, tile_q) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+    return {"batch", "batch * heads_q * seqlen_q / 32 below 2^31"};
+  return no_refusal;
+}
+
+constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+  return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
+}
+
+constexpr int32_t tile_bytes = tile_kv * head_dim * 2;
+// A group's float32 partial output, padded so that neighbouring rows start eight banks apart, then its row maxima and sums.
+inline constexpr int32_t partial_pitch = head_dim + 8;
+constexpr int32_t partial_bytes = tile_q * partial_pitch * 4 + 2 * tile_q * 4;
+
+// Q, then a K and a V tile of each group; the partial outputs take their place at the end.
+constexpr int64_t dynamic_shared_bytes(const Specialization &) {
+  constexpr int32_t tiles = tile_q * head_dim * 2 + groups * 2 * tile_bytes, partials = groups * partial_bytes;
+  return tiles > partials ? tiles : partials;
+}
+
+// Fitted on the H200. A step is a tile of every group; the merge costs half a microsecond and the wider prologue as much.
+constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), groups));
+  const double resident = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
+  return 1.1 + tile_cost_us({4.0 * s.tile_q * s.tile_kv * groups * s.head_dim, steps, s.causal != 0 ? 0.5 * steps + 0.5 : steps,
+                             static_cast<double>(grid(s, key).x), resident < 1 ? 1 : resident, 0.36, 1.3},
+                            device);
+}
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    "sm80_fwd_small", "mma.sync with keys split over eight warps and merged in the block, for little work", 80, 0, false,
+    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+#endif
+}  // namespace flashcore::kernels::sm80_fwd_small
+
+// ---- Device --------------------------------------------------------------------------------------------------------
+#ifdef __CUDACC_RTC__
+#include "parts/mma_attention.cuh"
+#include "specialization.h"
+
+namespace flashcore::kernels::sm80_fwd_small {
+
+constexpr int32_t threads = warps * 32, group_threads = threads / groups, dtype = chosen.dtype;
+constexpr bool causal = chosen.causal != 0;
+using Attention = MmaAttention<MmaShape{dtype, head_dim, tile_kv, 2, group_threads, false, causal, true}>;
+using Rows = Attention::Rows;
+using Loader = DescendingLoader<tile_kv, group_threads, 16, Rows, groups>;
+static_assert(group_threads == 32 && tile_q == Attention::warp_rows);
+
+// What a group leaves for the merge.
+struct Partial {
+  float *output, *row_max, *row_sum;
+
+  __device__ __forceinline__ Partial(unsigned char *shared, int32_t group) {
+    output = reinterpret_cast<float *>(shared + group * partial_bytes);
+    row_max = output + tile_q * partial_pitch;
+    row_sum = row_max + tile_q;
+  }
+};
+
+__device__ __forceinline__ void leave_partial(const Partial &partial, const Attention::Output &output, const Attention::RowState &state,
+                                              int32_t lane) {
+#pragma unroll
+  for (int32_t i = 0; i < 2 * Attention::row_tiles; ++i) {
+    const int32_t row = i * 8 + lane / 4, row_tile = i / 2, half = i % 2;
+#pragma unroll
+    for (int32_t n = 0; n < Attention::value_columns; ++n)
+      *reinterpret_cast<float2 *>(partial.output + row * partial_pitch + n * 8 + lane % 4 * 2) =
+          make_float2(output[row_tile][n][half * 2], output[row_tile][n][half * 2 + 1]);
+    const float sum = quad_sum(state.row_sum[row_tile][half]);
+    if (lane % 4 == 0) {
+      partial.row_max[row] = state.row_max[row_tile][half];
+      partial.row_sum[row] = sum;
+    }
+  }
+}
+
+// Eight threads a row, eight columns each: O = sum of O_g * 2^(max_g - max), over the sum of sums weighted alike.
+__device__ __forceinline__ void merge_row(unsigned char *shared, const AttentionFwdParams &params, const BlockWork &work) {
+  const int32_t row = static_cast<int32_t>(threadIdx.x) / 8, column = static_cast<int32_t>(threadIdx.x) % 8 * 8;
+  const int32_t query = work.first_query + row;
+  if (query >= params.seqlen_q) return;
+  float row_max = -infinity;
+#pragma unroll
+  for (int32_t group = 0; group < groups; ++group) row_max = fmaxf(row_max, Partial(shared, group).row_max[row]);
+  const float finite_max = row_max == -infinity ? 0.0f : row_max;  // no group has seen a key: every weight is 2^-infinity = 0
+  float sum = 0.0f, output[8] = {};
+#pragma unroll
+  for (int32_t group = 0; group < groups; ++group) {
+    const Partial partial(shared, group);
+    const float weight = exp2_approx((partial.row_max[row] - finite_max) * params.scale_log2);
+    sum = fmaf(partial.row_sum[row], weight, sum);
+    const float4 *const columns = reinterpret_cast<const float4 *>(partial.output + row * partial_pitch + column);
+    const float4 low = columns[0], high = columns[1];
+    const float values[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+    for (int32_t i = 0; i < 8; ++i) output[i] = fmaf(values[i], weight, output[i]);
+  }
+  const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+  const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
+  *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + column) =
+      make_uint4(pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
+                 pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
+  if (column == 0) write_lse(params, work.batch, work.head_q, query, row_max, sum);
+}
+
+}  // namespace flashcore::kernels::sm80_fwd_small
+
+// Each warp on its own; warp g takes the tiles last - g, last - g - 8, ...
+//
+//   K(i), V(i) ....   K(i) arrived   S = Q.K(i)^T   K(i+1) ....   softmax   V(i) arrived   O += P.V(i)   V(i+1) ....
+//
+// and at the end: barrier of the block, partial outputs over the tiles, barrier, merge.
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small::threads)
+    sm80_fwd_small(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+  using namespace flashcore::kernels;
+  using namespace flashcore::kernels::sm80_fwd_small;
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const int32_t thread = static_cast<int32_t>(threadIdx.x), lane = thread % 32;
+  const Attention::TileGroup group(thread / group_threads + 1, thread % group_threads);  // barrier 0 is the block's
+  const int32_t group_index = group.id - 1;
+  const SharedAddress query_tile = shared_address(shared);
+  const SharedAddress key_tile = query_tile + tile_q * head_dim * 2 + group_index * 2 * tile_bytes, value_tile = key_tile + tile_bytes;
+
+  const BlockWork work = block_work<tile_q, causal>(params, blockIdx.x);
+  const KeyTiles tiles = key_tiles<tile_q, tile_kv, causal>(params, work.first_query);
+  const int32_t last = tiles.count - 1 - group_index;  // this group's first tile; below 0: none
+  Loader key_loader(head_rows(params.key, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
+  Loader value_loader(head_rows(params.value, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
+
+  Attention::Output output{};
+  Attention::RowState state;
+  load_tile<tile_q, threads, 16, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q), work.first_query,
+                                       params.seqlen_q, thread);
+  copy_async_commit();
+  // Every step commits the same number of groups of copies, empty or not, so that waits can count.
+  if (last >= 0) key_loader.load_last(key_tile);
+  copy_async_commit();
+  if (last >= 0) value_loader.load_last(value_tile);
+  copy_async_commit();
+  copy_async_wait<2>();
+  __syncthreads();
+  if (params.negate_query != 0) {
+    Attention::negate_tile<tile_q, threads>(query_tile);
+    __syncthreads();
+  }
+  Attention::QueryFragments query;
+  const SharedAddress query_lane = Attention::query_lane(query_tile, 0, lane);
+#pragma unroll
+  for (int32_t k = 0; k < Attention::depth_steps; ++k) Attention::load_query_step(query[k], query_lane, k);
+
+  const auto step = [&](int32_t tile, auto masked) {
+    const bool refill = tile - groups >= 0;
+    copy_async_wait<1>();
+    group.barrier();
+    Attention::Scores scores;
+    Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
+    if constexpr (masked.value) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query);
+    if (refill) {
+      group.barrier();
+      key_loader.load_next(key_tile);
+    }
+    copy_async_commit();
+    Attention::template raise_maximum<masked.value>(scores, output, state, params.scale_log2);
+    Attention::template exponentiate<masked.value>(scores, state, params.scale_log2);
+    Attention::Probabilities probabilities;
+    Attention::round_probabilities(probabilities, scores);
+    copy_async_wait<1>();
+    bool nonfinite = false;
+    if constexpr (masked.value)
+      nonfinite = group.barrier_or(clear_nonfinite<tile_kv, group_threads, dtype, Rows>(value_tile, group.thread));
+    else
+      group.barrier();
+    const SharedAddress value_lane = Attention::value_lane(value_tile, lane);
+    Attention::multiply_probability_value(output, probabilities, value_lane);
+    if constexpr (masked.value)
+      if (nonfinite)
+        Attention::add_nonfinite_values(output, probabilities, group, value_tile, value_lane,
+                                        head_rows(params.value, work.batch, work.head_kv), tile * tile_kv, params.seqlen_kv);
+    if (refill) {
+      group.barrier();
+      value_loader.load_next(value_tile);
+    }
+    copy_async_commit();
+  };
+  int32_t tile = last;
+  for (; tile >= 0 && tile >= tiles.unmasked; tile -= groups) step(tile, Constant<true>{});
+  for (; tile >= 0; tile -= groups) step(tile, Constant<false>{});
+
+  __syncthreads();  // every group is done with the tiles
+  leave_partial(Partial(shared, group_index), output, state, lane);
+  __syncthreads();
+  merge_row(shared, params, work);
+}
+#endif
