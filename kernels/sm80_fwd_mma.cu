@@ -7,8 +7,8 @@
 //   kept  lazy rescale, O moves only when a maximum grew by 2^8                                   +3 to +4 %
 //   kept  pointers that walk down, bounds only on the last tile (DescendingLoader)                +5 to +9 %
 //   kept  one exclusive or for three address bits, constants for the rest (Rows::advance): D=128 without spills   +8 to +10 %
-//   kept  Q fragments in registers at D=64                                                        0 to +3 %
-//   kept  D=128: 128x48 over 128x32 (+2 %), 64x64 (-20 %), 128x64 (equal, but spills), eight warps (-15 %)
+//   kept  Q fragments in registers at D=64 without a mask                                         0 to +3 %
+//   kept  D=128: 128x48, causal 128x32; lost 64x64 (-20 %), 128x64 (equal, but spills), eight warps (-15 %)
 //   lost  scores one step ahead of the softmax, two stages of K and V: D=64 128x32 -1 to -4 %, D=128 spills
 //   lost  D=64: 128x96 (-4 %, spills), 128x32 single stage (-20 %)
 #include "contract/cost.h"
@@ -19,37 +19,39 @@ namespace flashcore::kernels::sm80_fwd_mma {
 
 struct Tile {
   int32_t head_dim, tile_q, tile_kv, warps, q_in_registers;
+  bool plain, causal;  // compiled without, with the causal mask
   bool any_alignment;  // also compiled for rows that are not 16-byte aligned
   double efficiency;   // share of the mma.sync rate, for the cost model
 };
+// The large tiles use every register there is; the mask costs a few more, so with it they are one notch smaller.
 inline constexpr Tile tiles[] = {
-    {64, 64, 64, 4, 1, true, 0.45},
-    {64, 128, 64, 4, 1, false, 0.54},
-    {128, 64, 64, 4, 0, true, 0.46},
-    {128, 128, 48, 4, 0, false, 0.58},
+    {64, 64, 64, 4, 1, true, true, true, 0.45},
+    {64, 128, 64, 4, 1, true, false, false, 0.54},
+    {64, 128, 64, 4, 0, false, true, false, 0.53},
+    {128, 64, 64, 4, 0, true, true, true, 0.46},
+    {128, 128, 48, 4, 0, true, false, false, 0.58},
+    {128, 128, 32, 4, 0, false, true, false, 0.56},
 };
 
 constexpr const Tile *find_tile(const Specialization &s) {
   for (const Tile &tile : tiles)
-    if (tile.head_dim == s.head_dim && tile.tile_q == s.tile_q && tile.tile_kv == s.tile_kv && tile.warps == s.warps)
+    if (tile.head_dim == s.head_dim && tile.tile_q == s.tile_q && tile.tile_kv == s.tile_kv && tile.warps == s.warps &&
+        (s.causal != 0 ? tile.causal : tile.plain))
       return &tile;
   return nullptr;
 }
 
-// Every tile for both types, with and without the causal mask; the small tile of each head dimension also unaligned.
+// Every tile for both types, with the masks it is for; the small tile of each head dimension also unaligned.
 constexpr bool specialization(int32_t index, Specialization *out) {
-  if (index < 0) return false;
-  for (const Tile &tile : tiles) {
-    const int32_t variants = tile.any_alignment ? 8 : 4;
-    if (index >= variants) {
-      index -= variants;
-      continue;
+  for (const Tile &tile : tiles)
+    for (int32_t variant = 0; variant < 8; ++variant) {
+      const int32_t dtype = (variant & 1) != 0 ? dtype_bfloat16 : dtype_float16;
+      const bool causal = (variant & 2) != 0, unaligned = (variant & 4) != 0;
+      if (!(causal ? tile.causal : tile.plain) || (unaligned && !tile.any_alignment) || index-- != 0) continue;
+      *out = {dtype,        tile.head_dim, tile.head_dim, causal ? 1 : 0,     unaligned ? 2 : 16, tile.tile_q,
+              tile.tile_kv, tile.warps,    1,             tile.q_in_registers};
+      return true;
     }
-    const int32_t dtype = (index & 2) ? dtype_bfloat16 : dtype_float16, alignment_bytes = (index & 4) ? 2 : 16;
-    *out = {dtype,        tile.head_dim, tile.head_dim, index & 1,          alignment_bytes, tile.tile_q,
-            tile.tile_kv, tile.warps,    1,             tile.q_in_registers};
-    return true;
-  }
   return false;
 }
 

@@ -105,7 +105,8 @@ typedef struct flashcore_device_info {
  * reason to `error`. Calls cuInit. FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error);
 
-/* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; NO_DRIVER, NO_DEVICE, DRIVER_TOO_OLD. */
+/* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY,
+ * OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_info *info,
                                                                              flashcore_error *error);
 
@@ -143,7 +144,8 @@ typedef struct flashcore_context_options {
 
 /* Open a device. `options` may be NULL: all defaults. On a GPU the current CUDA context is borrowed if it belongs to
  * the device, else the device's primary context is retained; no context is ever created. *context is owned by the caller.
- * INVALID_ARGUMENT, NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY, OUT_OF_HOST_MEMORY, CUDA_ERROR, FORKED. */
+ * INVALID_ARGUMENT, UNSUPPORTED (a GPU before compute capability 8.0), NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY,
+ * OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_create(const flashcore_context_options *options,
                                                                             flashcore_context *context, flashcore_error *error);
 
@@ -223,7 +225,7 @@ typedef struct flashcore_attention_args {
   uint32_t struct_size;
   uint32_t flags; /* FLASHCORE_FLAG_* */
 
-  /* Sizes. batch, seqlen_q and seqlen_kv may be 0: an empty output, or rows that see no key (output 0, LSE -inf). */
+  /* Sizes, up to 2^31 - 1. batch, seqlen_q and seqlen_kv may be 0: an empty output, or rows that see no key (output 0, LSE -inf). */
   int64_t batch;
   int64_t seqlen_q;
   int64_t seqlen_kv;
@@ -292,7 +294,7 @@ typedef struct flashcore_attention_args {
   int32_t split_count;       /* pieces of the key sequence; 0: the library's choice */
   int32_t multiprocessor_limit; /* SMs that the call may occupy; 0: all */
   int64_t split_tokens;      /* keys per piece, for results that do not depend on the batch; 0: off */
-  uint64_t workspace;        /* device memory for the call; 0: the context's own */
+  uint64_t workspace;        /* device memory for the call, 16-byte aligned; 0: the context's own */
   int64_t workspace_bytes;
   char kernel[64];           /* this kernel and no other ("sm80_fwd_mma"); empty: the library's choice */
 } flashcore_attention_args;

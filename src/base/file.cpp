@@ -143,7 +143,7 @@ std::string temporary_name() {
   uint64_t random = 0;
   if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
     random = static_cast<uint64_t>(unix_time_ns()) ^ static_cast<uint64_t>(reinterpret_cast<uintptr_t>(&random)) << 20;
-  return ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(random);
+  return std::string(temporary_prefix) + std::to_string(getpid()) + "-" + std::to_string(random);
 }
 
 int write_and_sync(FileDescriptor &file, std::span<const uint8_t> bytes) {

@@ -68,7 +68,8 @@ Result<std::optional<FileContents>> read_file(const std::string &path, int64_t l
 enum class FileSharing { owner_only, readable_by_all };  // mode 0600, or 0644; both less the umask
 
 // Write to a new name in `temporary_directory` (same file system), fsync, rename to `name` in `directory`, fsync the
-// folder. On failure nothing is left behind.
+// folder. On failure nothing is left behind; a killed process may leave the new name, which begins with this.
+inline constexpr std::string_view temporary_prefix = ".tmp-";
 Status publish_file_at(const FileDescriptor &temporary_directory, const FileDescriptor &directory,
                        const std::string &name, std::span<const uint8_t> bytes, FileSharing sharing);
 

@@ -19,9 +19,9 @@ struct Candidate {
   std::string arch, name;
 };
 
-std::vector<std::string> names_in(const ModuleFolder &folder) {
+std::vector<std::string> names_in(const ModuleFolder &folder, std::string_view prefix = {}) {
   if (!folder.directory) return {};
-  Result<std::vector<std::string>> names = list_directory(folder.directory);
+  Result<std::vector<std::string>> names = list_directory(folder.directory, prefix);
   return names.ok() ? std::move(names).value() : std::vector<std::string>();
 }
 
@@ -51,12 +51,12 @@ std::vector<Candidate> collect(const ModuleFolder &layout) {
 
 }  // namespace
 
-void sweep_temporary_files(const ModuleFolder &temporary) {
+void sweep_temporary_files(const ModuleFolder &folder) {
   const int64_t now_ns = unix_time_ns();
-  for (const std::string &name : names_in(temporary)) {
-    const std::optional<FileStatus> status = file_status_at(temporary.directory, name);
+  for (const std::string &name : names_in(folder, temporary_prefix)) {
+    const std::optional<FileStatus> status = file_status_at(folder.directory, name);
     if (status && status->own_regular_file && now_ns - status->modified_unix_ns > temporary_age_limit_ns)
-      remove_file_at(temporary.directory, name);
+      remove_file_at(folder.directory, name);
   }
 }
 

@@ -11,8 +11,8 @@
 
 namespace flashcore {
 
-// Remove temporary files of this user that are older than an hour: no writer takes that long.
-void sweep_temporary_files(const ModuleFolder &temporary);
+// Remove temporary files of this user in `folder` that are older than an hour: no writer takes that long.
+void sweep_temporary_files(const ModuleFolder &folder);
 
 // When the entries below `layout` (<root>/v1) are more than limit_bytes together, remove the oldest until nine tenths
 // of it are left, so that the next write does not start over. `kept_name` stays. Does nothing while another process is

@@ -21,7 +21,7 @@ struct ModuleFolder {
   DirectoryTrust trust = DirectoryTrust::owned;
 };
 
-// Below `parent` of the path `parent_path`; the trust is handed down. IO_ERROR begins with the whole path.
+// A folder below `parent`, with its trust; messages begin with the whole path. `arch` is the last name.
 Result<ModuleFolder> open_subfolder(const ModuleFolder &parent, const std::string &name, IfMissing if_missing);
 Result<ModuleFolder> open_root_folder(const std::string &path, DirectoryTrust trust, IfMissing if_missing);
 

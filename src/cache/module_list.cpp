@@ -2,6 +2,7 @@
 //
 // Module files as a person or a build asks for them: all that there are, one by its path, and writing a pack folder.
 // The path of a running context is module_store's.
+#include "cache/cache_eviction.hpp"
 #include "cache/module_folder.hpp"
 #include "cache/module_key.hpp"
 #include "cache/module_record.hpp"
@@ -91,6 +92,7 @@ Status write_pack_entry(const std::string &root, const ModuleRecord &record, std
   FLASHCORE_TRY_ASSIGN(const ModuleFolder pack, open_subfolder(folder, record.arch, IfMissing::create_shared));
   if (const std::optional<ModuleFile> present = read_module_at(pack, name); present && present->entry.ok())
     return success();
+  sweep_temporary_files(pack);
   Status published = publish_file_at(pack.directory, pack.directory, name, encoded, FileSharing::readable_by_all);
   if (!published.ok()) return Error{FLASHCORE_IO_ERROR, pack.path + "/" + published.error().message};
   return success();

@@ -70,8 +70,7 @@ struct ModuleStore::State {
     if (!file->entry.ok()) {
       rejected.fetch_add(1, std::memory_order_relaxed);
       warn("a module file is not used: " + file->entry.error().message);
-      // Removed, so that its next reader pays nothing. What is no readable file of ours stays: it is not ours to
-      // remove.
+      // Removed, so that its next reader pays nothing. What could not be read stays: it may not be ours.
       if (writable && file->contents) remove_if_same(folder.directory, name, *file->contents);
       return std::nullopt;
     }

@@ -15,6 +15,22 @@ struct ModuleLoader::Slot {
   std::optional<Error> error;
 };
 
+namespace {
+
+// Nothing on disk could be loaded and nothing may be compiled.
+Error no_module(const ModuleRequest &request, const std::optional<Error> &refused) {
+  Error error{FLASHCORE_COMPILER_UNAVAILABLE, "no module folder and no cache holds " + request.module + " for " + request.arch};
+  if (refused) {
+    error.message = "the driver refused the module " + request.module + " (" + refused->message + ")";
+    error.driver_code = refused->driver_code;
+  }
+  error.message += ", and compiling is forbidden (jit_mode or FLASHCORE_JIT). Allow it, or ship the module: fc-inspect compile " +
+                   request.arch + " --output DIR, and set FLASHCORE_MODULE_PATH=DIR.";
+  return error;
+}
+
+}  // namespace
+
 ModuleLoader::ModuleLoader(const Settings &settings, const CudaDriver &driver, int32_t arch, int32_t shared_bytes_optin)
     : settings_(settings), driver_(driver), arch_(arch), shared_bytes_optin_(shared_bytes_optin), store_(settings.store) {}
 
@@ -75,17 +91,14 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) 
     requests.push_back(make_module_request(selection.kernel_index, selection.specialization, arch,
                                            settings_.environment.nvrtc_append_flags));
   bool found = false;
-  Result<Loaded> stored = load_from_store(requests, &found);
+  std::optional<Error> refused;
+  Result<Loaded> stored = load_from_store(requests, &found, &refused);
   if (found) return stored;
-  if (!settings_.jit_allowed)
-    return Error{FLASHCORE_COMPILER_UNAVAILABLE,
-                 "no module folder and no cache holds " + requests.front().module + " for " + requests.front().arch +
-                     ", and compiling is forbidden (jit_mode or FLASHCORE_JIT). Allow it, or ship the module: "
-                     "fc-inspect compile " + requests.front().arch + " --output DIR, and set FLASHCORE_MODULE_PATH=DIR."};
+  if (!settings_.jit_allowed) return no_module(requests.front(), refused);
   // One process compiles, the others find its entry; if the lock cannot be had everyone compiles, which is only slower.
   Result<Loaded> result = Error{};
   store_.with_key_lock(requests.front().key, [&] {
-    Result<Loaded> again = load_from_store({requests.front()}, &found);
+    Result<Loaded> again = load_from_store({requests.front()}, &found, &refused);
     result = found ? std::move(again) : compile_and_load(requests.front());
   });
   return result;
@@ -93,7 +106,8 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) 
 
 // *found: an entry was there and loaded. An entry that the driver refuses counts as a miss: it may be a stale or foreign
 // one, and a fresh compile settles it.
-Result<ModuleLoader::Loaded> ModuleLoader::load_from_store(const std::vector<ModuleRequest> &requests, bool *found) {
+Result<ModuleLoader::Loaded> ModuleLoader::load_from_store(const std::vector<ModuleRequest> &requests, bool *found,
+                                                          std::optional<Error> *refused) {
   const NvrtcLibrary *nvrtc = NvrtcLibrary::loaded();
   const std::string compiler_id = nvrtc == nullptr ? std::string() : nvrtc->compiler_id();
   *found = false;
@@ -107,6 +121,7 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_from_store(const std::vector<Mod
         return loaded;
       }
       counters_.refused_by_driver.fetch_add(1, std::memory_order_relaxed);
+      *refused = std::move(loaded.error());
       continue;
     }
     auto &counter = entry->origin == ModuleOrigin::shipped ? counters_.from_shipped : counters_.from_user_cache;

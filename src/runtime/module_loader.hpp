@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/error.hpp"
@@ -48,7 +49,8 @@ class ModuleLoader {
   };
   static SlotKey slot_key(const Selection &selection);
   Result<Loaded> load_now(const Selection &selection);
-  Result<Loaded> load_from_store(const std::vector<ModuleRequest> &requests, bool *found);
+  // *refused: what the driver said of an entry that was there but did not load.
+  Result<Loaded> load_from_store(const std::vector<ModuleRequest> &requests, bool *found, std::optional<Error> *refused);
   Result<Loaded> compile_and_load(const ModuleRequest &request);
   Result<Loaded> load_image(const ModuleRequest &request, const Bytes &cubin);
 

@@ -242,7 +242,7 @@ class Comparing(BenchTest):
         self.bench(*RUN, "--compare", self.path("base.json"), code=FAILED, out=[r"auto: cpu +warm +8 .* ok\n", r"SLOWER", r"only in the older", r"1 rows compared, 1 slower"])
 
     def test_damaged_files(self):
-        cases = [(b"", "it is not JSON"), (b"{", "it is not JSON"), (b"[]", "\"schema\" is not there"), (b"{\"schema\": 1}", "\"schema\" is not there or is not text"),
+        cases = [(b"", "holds nothing"), (b"{", "it is not JSON"), (b"[]", "\"schema\" is not there"), (b"{\"schema\": 1}", "\"schema\" is not there or is not text"),
                  (b"{\"schema\": \"other/1\"}", "its schema is \"other/1\"")]
         for field, value, complaint in (("action", "startup", "it holds no rows"), ("results", 3, "\"results\" is not there or is not a list"), ("device", None, "\"device\" is not there"),
                                         ("results", [{}], "\"shape\" is not there"), ("results", [3], "is not there")):

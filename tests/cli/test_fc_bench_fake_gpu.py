@@ -40,7 +40,7 @@ class FakeGpu(cli.ToolTest):
         done = self.fake(*RUN, "--mode", "all", code=FAILED, out=[
             r"device +Stand-in GPU 0 \(cuda:0, sm_89, \d+ SMs\)", r"vendor peak +not known for this device", r"two of them with nothing between are 250\.00 us apart",
             r"auto: \w+ +graph +5 .* FAILED\n", r"auto: \w+ +warm +5 .* FAILED\n", r"auto: \w+ +cold +5 .* FAILED\n",
-            r"\nfailed\n  small, auto: \w+ \(graph, warm, cold\) +check failed: error .*NaN"])
+            r"\nfailed\n  small, auto: \w+ \(graph, warm, cold\) +check failed: error [\s\S]*NaN"])
         self.assertEqual(done.stderr, "")
 
     def test_everything_is_given_back(self):

@@ -2,8 +2,10 @@
 #include "check.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "../common/reference_attention.hpp"
@@ -11,7 +13,7 @@
 namespace flashcore::tools {
 namespace {
 
-// Products that the reference may take, about half a second on one core with the yardstick's.
+// Products that the reference may take, half a second on one core with the yardstick's.
 constexpr double reference_products = 1e8;
 constexpr int64_t most_rows_per_head = 48;
 
@@ -98,18 +100,28 @@ std::vector<ReferenceRow> choose_reference_rows(const Shape &shape) {
 }
 
 ReferenceRows compute_reference(const Shape &shape, const HostTensors &host) {
-  const int threads = reference_threads();
   const std::vector<float> values = pattern_values(shape.dtype);
   ReferenceRows reference;
   reference.rows = choose_reference_rows(shape);
+  std::vector<ReferenceResult> exact(reference.rows.size()), rounded(reference.rows.size());
+  std::atomic<size_t> next_row = 0;
+  const auto work = [&] {
+    for (size_t i = next_row++; i < reference.rows.size(); i = next_row++) {
+      const ReferenceAttention problem = row_problem(shape, host, values, reference.rows[i]);
+      exact[i] = reference_attention(problem, 1);
+      rounded[i] = plain_16bit_attention(problem, shape.dtype, 1);
+    }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    for (int n = 1; n < reference_threads(); ++n) helpers.emplace_back(work);
+    work();
+  }
   std::vector<double> plain;
-  for (const ReferenceRow &row : reference.rows) {
-    const ReferenceAttention problem = row_problem(shape, host, values, row);
-    const ReferenceResult exact = reference_attention(problem, threads);
-    const ReferenceResult rounded = plain_16bit_attention(problem, shape.dtype, threads);
-    reference.truth.insert(reference.truth.end(), exact.output.begin(), exact.output.end());
-    reference.truth_lse.push_back(exact.lse.front());
-    plain.insert(plain.end(), rounded.output.begin(), rounded.output.end());
+  for (size_t i = 0; i < reference.rows.size(); ++i) {
+    reference.truth.insert(reference.truth.end(), exact[i].output.begin(), exact[i].output.end());
+    reference.truth_lse.push_back(exact[i].lse.front());
+    plain.insert(plain.end(), rounded[i].output.begin(), rounded[i].output.end());
   }
   reference.yardstick = measure_error(plain, reference.truth);
   return reference;

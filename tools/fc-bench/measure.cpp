@@ -185,6 +185,7 @@ void Measurement::measure_kernel(const ShapeWork &work, const std::string &kerne
     TOOLS_TRY_ASSIGN(base.check, checked_call(work, args.front(), checked, wall_us));
     TOOLS_TRY_ASSIGN(call_us, estimate_us(args, wall_us));
     if (!device_.on_gpu()) return Done{};
+    if (request_.warmup.value_or(1) > 0) TOOLS_TRY(sampler_.wake_device(args.front()));
     const int64_t host_samples =
         std::clamp<int64_t>(static_cast<int64_t>(host_cost_budget_us / call_us), 20, most_host_samples);
     TOOLS_TRY_ASSIGN(base.host_us, sampler_.host_cost(args, host_samples));

@@ -42,6 +42,9 @@ Json device_json(const Results &results) {
     json["cuda_driver_version"] = device.driver_version;
     json["memory_bytes"] = device.memory_bytes;
     json["nvrtc_version"] = results.context.nvrtc_version;
+    json["modules_shipped"] = results.context.modules_from_shipped;
+    json["modules_from_user_cache"] = results.context.modules_from_user_cache;
+    json["modules_compiled"] = results.context.modules_compiled;
   }
   json["multiprocessors"] = device.multiprocessors;
   return json;

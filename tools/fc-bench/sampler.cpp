@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t flush_size = 256 << 20;
 constexpr size_t replays_per_burst = 10;
 constexpr size_t calls_per_burst = 20;  // a stream's queue holds about a thousand
+constexpr double wake_us = 5e4;
+constexpr size_t most_wake_calls = 10000;
 
 }  // namespace
 
@@ -95,6 +97,15 @@ Outcome<Samples> Sampler::replays(const std::vector<Args> &args, int64_t calls, 
     }
   }
   return taken;
+}
+
+Step Sampler::wake_device(const Args &args) {
+  const double end_us = clock_us() + wake_us;
+  for (size_t done = 0; done < most_wake_calls && clock_us() < end_us && !interrupted(); done += calls_per_burst) {
+    for (size_t i = 0; i < calls_per_burst; ++i) TOOLS_TRY(stream_.attend(args));
+    TOOLS_TRY(stream_.synchronize());
+  }
+  return Done{};
 }
 
 Outcome<std::vector<double>> Sampler::host_cost(const std::vector<Args> &args, int64_t samples) {

@@ -34,6 +34,8 @@ class Sampler {
   Outcome<Samples> calls(Mode mode, const std::vector<Args> &args, int64_t warmup, int64_t samples);
   // One replay of a graph of `calls` calls per sample, divided by them.
   Outcome<Samples> replays(const std::vector<Args> &args, int64_t calls, int64_t warmup, int64_t samples);
+  // Calls without a clock, until the device has left the low clocks of its idle state.
+  Step wake_device(const Args &args);
   // Wall time of the call itself, in bursts that the queue holds without waiting.
   Outcome<std::vector<double>> host_cost(const std::vector<Args> &args, int64_t samples);
   // The time between two events with nothing between them.

@@ -84,15 +84,18 @@ Words child_words(const Request &request, const Case &startup, const Folders &fo
     case StartupCase::compile:  // the first run fills the folder that the next case reads
       add("--cache-dir", run == 0 ? folders.filled : folders.root.make_inside(fmt::format("compile-{}", run)));
       add("--module-path", folders.none);
+      add("--cache", "rw");
       add("--jit", "on");
       break;
     case StartupCase::user_cache:
       add("--cache-dir", folders.filled);
       add("--module-path", folders.none);
+      add("--cache", "ro");
       add("--jit", "off");
       break;
     case StartupCase::shipped:
       add("--cache-dir", folders.root.make_inside("empty"));
+      add("--cache", "rw");  // looked into, as users have it
       if (request.context.module_path[0] != '\0') add("--module-path", request.context.module_path);
       add("--jit", "off");
       break;

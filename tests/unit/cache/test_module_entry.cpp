@@ -97,6 +97,12 @@ Bytes with_frame(const std::function<void(Bytes &)> &change) {
   return joined(parts);
 }
 
+scratch::Reason zstd_is_installed(boost::unit_test::test_unit_id) {
+  return std::system("zstd --version > /dev/null 2>&1") == 0
+             ? scratch::Reason(true)
+             : scratch::skip_because("the zstd command is not installed");
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(module_entry)
@@ -155,11 +161,7 @@ BOOST_AUTO_TEST_CASE(record_holds_the_documented_fields_only) {
   BOOST_TEST(names == expected, boost::test_tools::per_element());
 }
 
-BOOST_AUTO_TEST_CASE(zstd_command_gives_the_cubin) {
-  if (std::system("zstd --version > /dev/null 2>&1") != 0) {
-    BOOST_TEST_MESSAGE("the zstd command is not installed");
-    return;
-  }
+BOOST_AUTO_TEST_CASE(zstd_command_gives_the_cubin, *boost::unit_test::precondition(zstd_is_installed)) {
   const scratch::Folder folder;
   const Module module = make_module("m", "sm_89", compiler_a, 5000);
   scratch::write_file(folder.path("entry.fcm"), module.encoded);

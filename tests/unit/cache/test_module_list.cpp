@@ -133,6 +133,17 @@ BOOST_AUTO_TEST_CASE(pack_is_readable_by_all_and_kept) {
   BOOST_TEST(find(store, module).has_value());
 }
 
+BOOST_AUTO_TEST_CASE(debris_of_a_killed_pack_build_is_swept) {
+  const Folder folder;
+  const Module first = make_module("first"), second = make_module("second");
+  BOOST_REQUIRE(write_pack_entry(folder.path("pack"), first.record, first.encoded).ok());
+  scratch::write_file(folder.path("pack/sm_89/.tmp-1-1"), "half");
+  for (const std::string &path : scratch::files_below(folder.path())) scratch::age(path, 4000);
+  BOOST_REQUIRE(write_pack_entry(folder.path("pack"), second.record, second.encoded).ok());
+  BOOST_TEST(!scratch::exists(folder.path("pack/sm_89/.tmp-1-1")));
+  BOOST_TEST(scratch::exists(folder.path("pack/") + first.pack_path()));
+}
+
 BOOST_AUTO_TEST_CASE(pack_that_cannot_be_written_is_an_error) {
   const Folder folder;
   const Module module = make_module("m");

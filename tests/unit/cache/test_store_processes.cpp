@@ -196,11 +196,13 @@ BOOST_AUTO_TEST_CASE(lock_that_is_held_too_long_is_not_waited_for) {
 
 BOOST_AUTO_TEST_CASE(threads_of_one_process_share_a_store) {
   ModuleStore store(user_options(root));
+  std::vector<Module> modules;  // made here: the test framework is for one thread
+  for (int t = 0; t < 4; ++t) modules.push_back(make_module("t" + std::to_string(t)));
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
-      const Module own = make_module("t" + std::to_string(t));
+      const Module &own = modules[static_cast<size_t>(t)];
       for (int i = 0; i < 5; ++i) {
         store.with_key_lock(module.record.key, [&] { store.keep(module.record, module.encoded); });
         store.keep(own.record, own.encoded);
