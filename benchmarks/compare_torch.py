@@ -173,7 +173,7 @@ def main():
     context = flashcore.Context("cuda:0")
     report = dict(**environment(context), rows=[])
     ours = ["flashcore" + (":" + kernel if kernel else "") for kernel in options.kernel]
-    print("dtype  B  Hq Hkv    Sq    Skv   D causal | " + "  ".join(f"{n:>17}" for n in ours + list(BACKENDS)) + " | best peer / ours")
+    print("dtype   B  Hq Hkv    Sq    Skv   D causal | " + "  ".join(f"{n:>17}" for n in ours + list(BACKENDS)) + " | best peer / ours")
     ratios = []
     for dtype in (torch.float16 if d == "fp16" else torch.bfloat16 for d in options.dtype):
         for shape in shapes(options.shapes):
@@ -185,9 +185,10 @@ def main():
             ratio = best / mine if mine and best else None
             if ratio:
                 ratios.append(ratio)
+            verdict = f"{ratio:5.2f}" if ratio else "-"
             print(f"{row['dtype'][:5]:5} {shape[0]:3} {shape[1]:3} {shape[2]:3} {shape[3]:6} {shape[4]:6} {shape[5]:3} "
                   f"{'yes' if shape[6] else 'no ':>6} | " + "  ".join(cell(entries[n]) for n in ours + list(BACKENDS))
-                  + f" | {ratio:5.2f}" if ratio else " | -", flush=True)
+                  + f" | {verdict}", flush=True)
             with open(options.out, "w", encoding="utf-8") as file:
                 json.dump(report, file, indent=1)
     report["geometric_mean_best_peer_over_ours"] = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None

@@ -71,7 +71,7 @@ def throughput(rows, caption, path):
 def ladder(rows, caption, path):
     """Microseconds of every rung at the mission shape, on a logarithmic scale."""
     row = next(r for r in rows if (r["batch"], r["heads_q"], r["seqlen_q"], r["head_dim"], r["causal"]) == (1, 8, 512, 64, False))
-    order = ["fwd_scalar", "fwd_wmma_32x32", "fwd_wmma_64x64", "fwd_wmma_64x64_async", "sm80_fwd_mma"]
+    order = ["fwd_scalar", "fwd_wmma_32x32", "fwd_wmma_64x64", "fwd_wmma_64x64_async", "sm80_fwd_mma", "sm80_fwd_small"]
     bars = [(name, row["candidates"]["flashcore:" + name]["us"], COLORS["flashcore"]) for name in order]
     bars += [(NAMES[name], row["candidates"][name]["us"], COLORS[name]) for name in ("flash2", "cudnn")]
     figure, axis = plt.subplots(figsize=(7.5, 2.8))

@@ -9,7 +9,7 @@ What a program printed says how many cases it held:
   TAP          "ok N - name", "not ok N - name", "ok N - name # SKIP reason", with a plan "1..N"
   unittest     "Ran N tests", "OK (skipped=N)", "FAILED (failures=N, errors=N, skipped=N)"
 A program that reports none of these is one case. Meson's verdict always counts: a program that crashed, timed out or
-failed without a failed case of its own adds one failure. Failed programs and the reasons of skipped cases are listed.
+failed without a failed case of its own adds one failure. The failed cases and the reasons of skipped ones are listed.
 """
 import collections
 import json
@@ -17,9 +17,12 @@ import re
 import sys
 
 BOOST_LINE = re.compile(r"^  (\d+) test cases? out of (\d+) (passed|failed|skipped)\b", re.MULTILINE)
-BOOST_SKIP = re.compile(r'^.*Test (?:case|suite) "(.*)" is skipped because (?:precondition failed: )?(.*)$', re.MULTILINE)
+BOOST_SKIP = re.compile(r'^.*Test (case|suite) ".*" is skipped because (?:precondition failed: )?(.*)$', re.MULTILINE)
 TAP_PLAN = re.compile(r"^1\.\.\d+", re.MULTILINE)
 TAP_LINE = re.compile(r"^(ok|not ok)\b[ \t]*\d*[ \t]*-?[ \t]*([^#\n]*)(?:#[ \t]*SKIP\S*[ \t]*(.*))?$", re.MULTILINE | re.IGNORECASE)
+# What a program says about a failed case: Boost.Test's errors, TAP's failures and diagnostics, unittest's headings.
+FAILURE_LINE = re.compile(r"^(?:.*: (?:fatal )?error: .*|not ok .*|# .*|(?:FAIL|ERROR): .*|Bail out!.*)$", re.MULTILINE)
+MOST_FAILURE_LINES = 20  # of one program; Meson's log has them all
 UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 UNITTEST_COUNT = re.compile(r"^(?:OK|FAILED) \((.*)\)$", re.MULTILINE)
 UNITTEST_SKIP = re.compile(r"\.\.\. skipped ['\"](.*)['\"]$", re.MULTILINE)
@@ -36,7 +39,12 @@ def boost_cases(text):
         counts[kind] += int(number)
     if not counts:
         return None
-    return Cases(counts["passed"], counts["failed"], counts["skipped"], [reason for _, reason in BOOST_SKIP.findall(text)])
+    skips = BOOST_SKIP.findall(text)
+    reasons = [reason for kind, reason in skips if kind == "case"]
+    # A skipped suite has one line for all its cases.
+    of_suites = " or ".join(dict.fromkeys(reason for kind, reason in skips if kind == "suite"))
+    reasons += [of_suites] * (counts["skipped"] - len(reasons) if of_suites else 0)
+    return Cases(counts["passed"], counts["failed"], counts["skipped"], reasons)
 
 
 def tap_cases(text):
@@ -90,16 +98,18 @@ def main(path):
             total.passed += cases.passed
             total.failed += cases.failed
             total.skipped += cases.skipped
-            # Reasons may be missing (then "no reason given") or longer than the count (nested suites).
             for i in range(cases.skipped):
                 reasons[cases.reasons[i] if i < len(cases.reasons) else "no reason given"] += 1
             if cases.failed:
-                failures.append(f"{entry['name']}: {cases.failed} failed ({entry['result']}, status {entry.get('returncode')})")
+                failures.append(f"failed: {entry['name']}: {cases.failed} failed ({entry['result']}, status {entry.get('returncode')})")
+                said = FAILURE_LINE.findall(entry.get("stdout", "") + "\n" + entry.get("stderr", ""))
+                failures += [f"  {line[:300]}" for line in said[:MOST_FAILURE_LINES]]
+                failures += [f"  and {len(said) - MOST_FAILURE_LINES} more lines"] if len(said) > MOST_FAILURE_LINES else []
     print()
     for reason, count in sorted(reasons.items()):
-        print(f"skipped {count}: {reason}")
+        print(f"skipped {count}: {reason[:160]}{'...' if len(reason) > 160 else ''}")
     for failure in failures:
-        print(f"failed: {failure}")
+        print(failure)
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed or not (total.passed or total.skipped) else 0
 

@@ -41,14 +41,25 @@ Status read_attribute(const CudaFunctionTable &functions, CUfunction function, C
   return check(functions, functions.function_get_attribute(&value, attribute, function), "cuFuncGetAttribute");
 }
 
-// Is this host memory page-locked? The driver knows nothing of pageable memory and says INVALID_VALUE.
+// What the driver knows of an address. The plural call is the one that does not fail for memory it has never seen: such
+// memory has no type.
+struct PointerOwner {
+  CUmemorytype type{};  // 0: unknown to the driver
+  int32_t ordinal = -1;
+};
+
+Result<PointerOwner> pointer_owner(const CudaFunctionTable &functions, CUdeviceptr address) {
+  PointerOwner owner;
+  CUpointer_attribute attributes[] = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL};
+  void *values[] = {&owner.type, &owner.ordinal};
+  FLASHCORE_TRY(check(functions, functions.pointer_get_attributes(2, attributes, values, address), "cuPointerGetAttributes"));
+  return owner;
+}
+
 Result<bool> is_page_locked(const CudaFunctionTable &functions, const void *memory) {
-  CUmemorytype type{};
-  const CUresult result = functions.pointer_get_attribute(
-      &type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, static_cast<CUdeviceptr>(reinterpret_cast<uintptr_t>(memory)));
-  if (result == CUDA_ERROR_INVALID_VALUE) return false;
-  FLASHCORE_TRY(check(functions, result, "cuPointerGetAttribute"));
-  return type == CU_MEMORYTYPE_HOST;
+  FLASHCORE_TRY_ASSIGN(const PointerOwner owner,
+                       pointer_owner(functions, static_cast<CUdeviceptr>(reinterpret_cast<uintptr_t>(memory))));
+  return owner.type == CU_MEMORYTYPE_HOST;
 }
 
 }  // namespace
@@ -235,12 +246,8 @@ Status CudaDriver::memory_fill(uint64_t address, uint8_t value, int64_t bytes, C
 }
 
 Result<int32_t> CudaDriver::pointer_device(uint64_t address) const {
-  int32_t ordinal = -1;
-  const CUresult result =
-      functions_->pointer_get_attribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, device_pointer(address));
-  if (result == CUDA_ERROR_INVALID_VALUE) return -1;
-  FLASHCORE_TRY(check(*functions_, result, "cuPointerGetAttribute"));
-  return ordinal;
+  FLASHCORE_TRY_ASSIGN(const PointerOwner owner, pointer_owner(*functions_, device_pointer(address)));
+  return owner.type == CUmemorytype{} ? -1 : owner.ordinal;
 }
 
 Result<CudaStream> CudaDriver::stream_create() const {

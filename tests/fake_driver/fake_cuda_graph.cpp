@@ -33,10 +33,13 @@ std::map<void *, size_t> &begun() {
   return *books;
 }
 
-// A handle of a kernel by its name: launches remember no handle, and any of the same kernel does the same nothing.
-CUfunction function_named(const char *name) {
+// A handle of the launch's kernel: launches remember none, and any of the same name that may have as much shared memory
+// does the same nothing.
+CUfunction function_of(const fake_launch &launch) {
   for (const auto &[function, unused] : state().functions)
-    if (function->name == name) return reinterpret_cast<CUfunction>(function);
+    if (function->name == launch.kernel &&
+        function->max_dynamic_shared >= static_cast<int64_t>(launch.dynamic_shared_bytes))
+      return reinterpret_cast<CUfunction>(function);
   return nullptr;
 }
 
@@ -162,7 +165,7 @@ CUresult fake_get_kernel_params(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS_v2 *pa
   if (result != CUDA_SUCCESS) return result;
   auto *known = reinterpret_cast<Node *>(node);
   *params = {};
-  params->func = function_named(known->launch->kernel);
+  params->func = function_of(*known->launch);
   params->gridDimX = known->launch->grid[0];
   params->gridDimY = known->launch->grid[1];
   params->gridDimZ = known->launch->grid[2];

@@ -112,19 +112,21 @@ CUresult fake_memory_set_async(CUdeviceptr_v2 address, unsigned char value, size
   return result;
 }
 
-CUresult fake_pointer_get_attribute(void *value, CUpointer_attribute attribute, CUdeviceptr_v2 address) {
+// Memory that the driver does not know gets zeros and success, as the real call documents.
+CUresult fake_pointer_get_attributes(unsigned int count, CUpointer_attribute *attributes, void **values, CUdeviceptr_v2 address) {
   const Lock lock(state().mutex);
-  const CUresult result = enter("cuPointerGetAttribute");
+  const CUresult result = enter("cuPointerGetAttributes");
   if (result != CUDA_SUCCESS) return result;
   const bool on_device = find_range(state().device_memory, address, 1) != state().device_memory.end();
   const bool page_locked = find_range(state().host_memory, address, 1) != state().host_memory.end();
-  if (!on_device && !page_locked) return CUDA_ERROR_INVALID_VALUE;
-  if (attribute == CU_POINTER_ATTRIBUTE_MEMORY_TYPE)
-    *static_cast<CUmemorytype *>(value) = on_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
-  else if (attribute == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL)
-    *static_cast<int *>(value) = 0;
-  else
-    return refuse(CUDA_ERROR_INVALID_VALUE, "pointer attribute " + std::to_string(attribute));
+  for (unsigned int i = 0; i < count; ++i) {
+    if (attributes[i] == CU_POINTER_ATTRIBUTE_MEMORY_TYPE)
+      *static_cast<CUmemorytype *>(values[i]) = on_device ? CU_MEMORYTYPE_DEVICE : page_locked ? CU_MEMORYTYPE_HOST : CUmemorytype{};
+    else if (attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL)
+      *static_cast<int *>(values[i]) = on_device || page_locked ? 0 : -2;
+    else
+      return refuse(CUDA_ERROR_INVALID_VALUE, "pointer attribute " + std::to_string(attributes[i]));
+  }
   return CUDA_SUCCESS;
 }
 

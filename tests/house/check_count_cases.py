@@ -27,10 +27,13 @@ UNITTEST = "test_a (x.A) ... skipped 'no GPU'\nRan 5 tests in 0.1s\n\nOK (skippe
 # name, result, stdout, stderr; expected last line, expected exit status, a line that must be there
 RUNS = [
     ("Boost", "OK", BOOST_LOG, BOOST.format(verdict="passed", passed=6, failed=0), "7 passed, 0 failed, 2 skipped", 0, "skipped 1: no GPU"),
-    ("Boost failing", "FAIL", "", BOOST.format(verdict="failed", passed=4, failed=2), "5 passed, 2 failed, 2 skipped", 1, "failed: t: 2 failed"),
+    ("Boost with a skipped suite", "OK", 'x.cpp(1): Test suite "s" is skipped because precondition failed: no NVRTC\n',
+     BOOST.format(verdict="passed", passed=6, failed=0), "7 passed, 0 failed, 2 skipped", 0, "skipped 2: no NVRTC"),
+    ("Boost failing", "FAIL", 'x.cpp(3): error: in "s/c": check 1 == 2 has failed\n', BOOST.format(verdict="failed", passed=4, failed=2),
+     "5 passed, 2 failed, 2 skipped", 1, 'failed: t: 2 failed (FAIL, status 0)\n  x.cpp(3): error: in "s/c"'),
     ("Boost crashing after its cases", "FAIL", "", BOOST.format(verdict="passed", passed=6, failed=0), "7 passed, 1 failed, 2 skipped", 1, ""),
     ("TAP", "OK", TAP.format(third="ok"), "", "2 passed, 0 failed, 1 skipped", 0, "skipped 1: no strace"),
-    ("TAP failing", "FAIL", TAP.format(third="not ok"), "", "1 passed, 1 failed, 1 skipped", 1, ""),
+    ("TAP failing", "FAIL", TAP.format(third="not ok"), "# why", "1 passed, 1 failed, 1 skipped", 1, "  not ok 3 - c\n  # why\n"),
     ("no plan, so no TAP", "OK", "ok 1\nok 2\n", "", "1 passed, 0 failed, 0 skipped", 0, ""),
     ("unittest", "OK", "", UNITTEST, "4 passed, 0 failed, 1 skipped", 0, "skipped 1: no GPU"),
     ("unittest failing", "FAIL", "", "Ran 5 tests in 1s\n\nFAILED (failures=1, errors=1)\n", "3 passed, 2 failed, 0 skipped", 1, ""),

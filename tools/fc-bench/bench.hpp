@@ -167,6 +167,7 @@ struct HostCostRow {
 struct Results {
   Action action = Action::measure;
   bool interrupted = false;
+  std::string stopped;  // why the run ended before its last row; empty: it did not
   std::string date_utc, commit = build_commit, host_cpu;
   uint32_t library_version = 0;
   flashcore_context_info context{};  // struct_size 0: no device was opened

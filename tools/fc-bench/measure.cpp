@@ -92,7 +92,11 @@ void Measurement::add_unmeasured(Row row, RowStatus status, const std::string &r
   row.reason = reason;
   results_.rows.push_back(std::move(row));
   // After some failures nothing on the device works any more, and every further row would repeat the same words.
-  if (status == RowStatus::failed && !sampler_.stream().synchronize().ok()) lost_ = true;
+  if (status != RowStatus::failed) return;
+  const Step alive = sampler_.stream().synchronize();
+  if (alive.ok()) return;
+  lost_ = true;
+  results_.stopped = fmt::format("the device stopped working: {}", alive.failure().message);
 }
 
 // The result of the first set, with LSE, in memory that held NaN before.

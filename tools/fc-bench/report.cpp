@@ -71,6 +71,7 @@ std::string header_text(const Results &results, const Console &console) {
                     *results.event_pair_us));
   else if (results.action == Action::measure)
     fields.add("clock", "host; wall time of the call");
+  if (!results.stopped.empty()) fields.add("stopped", results.stopped, Mark::bad);
   if (results.interrupted) fields.add("interrupted", "what follows is what was done until then", Mark::warning);
   return console.paint(Mark::heading, "fc-bench") + "\n" + fields.render(console);
 }

@@ -239,6 +239,7 @@ const char *status_word(RowStatus status) {
 std::string results_json(const Results &results) {
   const VendorPeak *peak = results.on_gpu() ? find_vendor_peak(results.context.device) : nullptr;
   Json json{{"schema", schema}, {"action", action_word(results.action)}, {"interrupted", results.interrupted}};
+  json["stopped"] = results.stopped.empty() ? Json() : Json(results.stopped);
   json["date_utc"] = results.date_utc;
   json["commit"] = results.commit;
   json["library_version"] = results.library_version;
