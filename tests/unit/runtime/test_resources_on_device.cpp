@@ -5,6 +5,7 @@
 #define BOOST_TEST_MODULE resources_on_device
 #include <boost/test/unit_test.hpp>
 #include <algorithm>
+#include <optional>
 
 #include "runtime/context.hpp"
 
@@ -30,8 +31,8 @@ BOOST_AUTO_TEST_CASE(the_driver_agrees_with_the_cubin_reader, *boost::unit_test:
   auto context = create_context(&options);
   BOOST_REQUIRE(context.ok());
   const GpuState &gpu = *context.value()->gpu;
-  const auto current = CurrentContext::enter(gpu);
-  BOOST_REQUIRE(current.ok());
+  std::optional<Result<CurrentContext>> current(CurrentContext::enter(gpu));
+  BOOST_REQUIRE(current->ok());
   const auto modules = list_modules(settings.value().store);
   BOOST_REQUIRE(modules.ok());
   const std::string arch = module_archs(gpu.properties.arch).front();
@@ -59,5 +60,6 @@ BOOST_AUTO_TEST_CASE(the_driver_agrees_with_the_cubin_reader, *boost::unit_test:
   }
   BOOST_TEST_MESSAGE(compared << " modules for " << arch << " compared with cuFuncGetAttribute");
   BOOST_TEST(compared > 0, "no shipped module for " << arch << ": build them, or set FLASHCORE_MODULE_PATH");
+  current.reset();  // before the context that it belongs to
   destroy_context(std::move(context).value());
 }
