@@ -39,8 +39,8 @@ def throughput(rows, caption, path):
     """TFLOP/s over sequence length, a panel per head dimension and mask, and microseconds for the small shapes."""
     large = [r for r in rows if r["dtype"] == "float16" and r["heads_q"] == r["heads_kv"] and r["seqlen_q"] == r["seqlen_kv"]
              and r["batch"] * r["seqlen_q"] == 16384 and "us" in r["candidates"].get("flashcore", {})]
-    small = [r for r in rows if r["dtype"] == "float16" and r["batch"] == 1 and r["heads_q"] == 8 and r["seqlen_q"] == r["seqlen_kv"]
-             and not r["causal"]]
+    small = [r for r in rows if r["dtype"] == "float16" and r["batch"] == 1 and r["heads_q"] == 8 and r["head_dim"] == 64
+             and r["seqlen_q"] == r["seqlen_kv"] and not r["causal"]]
     panels = sorted({(r["head_dim"], r["causal"]) for r in large})
     figure, axes = plt.subplots(1, len(panels) + 1, figsize=(3.1 * (len(panels) + 1), 2.9))
     for axis, (head_dim, causal) in zip(axes, panels):
@@ -81,6 +81,7 @@ def ladder(rows, caption, path):
         axis.text(us * 1.05, position, f"{us:.1f} us", va="center")
     axis.set_yticks(positions, [b[0] for b in bars])
     axis.set_xscale("log")
+    axis.set_xlim(left=1)
     axis.set_xlabel("microseconds, B=1 H=8 S=512 D=64 float16 (log scale)")
     figure.text(0.5, -0.08, caption, ha="center", fontsize=7, color="#555555")
     save(figure, path)
