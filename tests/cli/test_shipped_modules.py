@@ -13,9 +13,12 @@ import unittest
 
 import cli
 
-SPILL_FREE_ARCHS = ("sm_89",)  # the first-class target; others are told about, not held
-WMMA_SHARED_BYTES = range(90112, 94208 + 1)  # 88 to 92 KiB: "about 90 KB of dynamic shared memory"
-WMMA_LARGEST_REGISTERS = 128
+SPILL_FREE_ARCHS = ("sm_80", "sm_86", "sm_89", "sm_90a", "sm_120")
+# kernel: (allowed dynamic shared bytes, most registers)
+LADDER_DESIGN = {
+    "fwd_wmma_32x32": (range(0, 48 * 1024 + 1), 96),
+    "fwd_wmma_64x64": (range(88 * 1024, 92 * 1024 + 1), 110),  # "about 90 KB of dynamic shared memory"
+}
 
 
 def inspect(*arguments):
@@ -118,12 +121,13 @@ class Shipped:
             self.assertGreater(threads, 0, module["module"])
             self.assertLessEqual(threads * -(-module["registers"] // 8) * 8, 65536, module["module"])
 
-    def test_wmma_64x64_keeps_its_design(self):
-        ladder = [module for module in self.modules if module["kernel"] == "fwd_wmma_64x64"]
-        self.assertTrue(ladder)
-        for module in ladder:
-            self.assertIn(module["dynamic_shared_bytes"], WMMA_SHARED_BYTES, module["module"])
-            self.assertLessEqual(module["registers"], WMMA_LARGEST_REGISTERS, module["module"])
+    def test_the_ladder_keeps_its_design(self):
+        for kernel, (shared_bytes, registers) in LADDER_DESIGN.items():
+            ladder = [module for module in self.modules if module["kernel"] == kernel]
+            self.assertTrue(ladder, kernel)
+            for module in ladder:
+                self.assertIn(module["dynamic_shared_bytes"], shared_bytes, module["module"])
+                self.assertLessEqual(module["registers"], registers, module["module"])
 
 
 class SpillFree:

@@ -242,6 +242,7 @@ std::string AttentionCase::describe() const {
   text << " " << word(causal) << " " << word(layout) << " " << word(lse);
   if (input_std != 1) text << " std" << input_std;
   if (scale) text << " scale" << *scale;
+  if (seed != 0) text << " seed" << seed;
   if (garbage == Garbage::later_keys) text << " garbage-keys";
   if (garbage == Garbage::later_values) text << " garbage-values";
   return text.str();

@@ -43,6 +43,7 @@ struct AttentionCase {
   LseRequest lse = LseRequest::natural;
   Garbage garbage = Garbage::none;
   float input_std = 1;
+  uint32_t seed = 0;           // other inputs for the same case
   std::optional<float> scale;  // nullopt: the library's default
 
   std::string describe() const;  // "fp16 b1 h4/2 sq65 sk193 d64 causal-br odd lse std3 scale0.5 later-values"
