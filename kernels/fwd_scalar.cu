@@ -144,6 +144,6 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
     if (column < params.head_dim_v)
       rows.first[work.first_query * rows.stride + column] = static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
   }
-  if (thread == 0) write_lse(params, work.batch, work.head_q, work.first_query, row_max, row_sum);
+  if (thread == 0) write_lse(params, work.batch, work.head_q, work.first_query, row_max * params.scale_log2, row_sum);
 }
 #endif

@@ -16,7 +16,7 @@ inline constexpr WmmaTile tiles[] = {{64, 64, ladder::head_dim, 2}, {64, 32, lad
 constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
 constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 64); }
 constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  return ladder::cost_us(s, key, device, 0.17, s.tile_kv == 64 ? 1.8 : 1.2);
+  return ladder::cost_us(s, key, device, 0.17, s.tile_kv == 64 ? 1.8 : 1.1);
 }
 
 #ifndef __CUDACC_RTC__

@@ -105,122 +105,164 @@ inline constexpr Passport passport = {
 
 namespace flashcore::kernels::sm80_fwd_mma {
 
-constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = chosen.head_dim;
-constexpr int32_t threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes;
+constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = chosen.head_dim, head_dim_v = chosen.head_dim_v;
+constexpr int32_t threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes, stages = chosen.stages;
 constexpr bool causal = chosen.causal != 0;
 static_assert(tile_q % (16 * chosen.warps) == 0);
 
-using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, tile_kv, tile_q / (16 * chosen.warps), threads, true, causal,
-                                        chosen.q_in_registers != 0}>;
+using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps), threads, true,
+                                        causal, chosen.q_in_registers != 0}>;
 using Rows = Attention::Rows;
-using Loader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows>;
+using ValueRows = Attention::ValueRows;
+using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows>;
+using ValueLoader = DescendingLoader<tile_kv, threads, alignment_bytes, ValueRows>;
 constexpr int32_t warp_rows = Attention::warp_rows;
 
-// O / row sum to the Q tile's place (this warp's own rows, which nobody else reads), then to memory by 16 bytes; the
-// logarithm of the row sum from one lane of each quad.
+// O / row sum to memory; the logarithm of the row sum from one lane of each quad.
 __device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, Attention::Output &output,
-                                             const Attention::RowState &state, SharedAddress query_tile) {
-  const int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
-  const int32_t tile_row = warp * warp_rows;
-  __syncwarp();
+                                             const Attention::RowState &state) {
+  const int32_t thread = thread_anew(), warp = thread / 32, lane = thread % 32;
+  const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
 #pragma unroll
   for (int32_t i = 0; i < Attention::row_tiles; ++i)
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
       const float sum = quad_sum(state.row_sum[i][half]);
-      const float inverse = sum > 0.0f || sum != sum ? 1.0f / sum : 0.0f;  // no key seen: O = 0
-      const int32_t row = tile_row + i * 16 + half * 8 + lane / 4;
+      const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
+      const int32_t query = work.first_query + warp * warp_rows + i * 16 + half * 8 + lane / 4;
+      uint32_t words[Attention::value_columns];
 #pragma unroll
       for (int32_t n = 0; n < Attention::value_columns; ++n)
-        store_shared_4(query_tile + Rows::offset(row, n) + lane % 4 * 4,
-                       pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse));
-      const int32_t query = work.first_query + row;
+        words[n] = pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse);
+      store_row<alignment_bytes>(rows.first + query * rows.stride, words, lane % 4, query < params.seqlen_q, params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q)
-        write_lse(params, work.batch, work.head_q, query, state.row_max[i][half], sum);
+        write_lse(params, work.batch, work.head_q, query, state.reference[i][half], sum);
     }
-  __syncwarp();
-  store_tile<warp_rows, 32, alignment_bytes, Rows>(query_tile, head_rows(params.output, work.batch, work.head_q), lane,
-                                                       tile_row, work.first_query + tile_row, params.seqlen_q);
 }
 
 }  // namespace flashcore::kernels::sm80_fwd_mma
 
-// One step, K single-buffered and V single-buffered; time runs down, "...." is a copy under way:
+// One step with one stage of K and V; time runs down, "...." is a copy under way:
 //
 //   K(n) arrives      barrier
 //   V(n) ....         S = Q.K(n)^T
 //   V(n) arrives      barrier                     (every warp is done with K(n))
 //   K(n-1) ....       softmax(S) ; O += P.V(n)
 //
-// Keys are walked from the last tile to the first: the tiles that need masks come first, the steady loop has none.
+// With two stages a copy has a whole step's time and there is one barrier:
+//
+//   K(n), V(n) arrive           barrier           (every warp is done with step n+1)
+//   K(n-1), V(n-1) ....         S = Q.K(n)^T ; softmax(S) ; O += P.V(n)
+//
+// Keys are walked from the last tile to the first: the tiles that need masks come first, the steady loop has none. The
+// masked tiles set the softmax references the exact way, so there is always one; the steady loop is optimistic, and when
+// that failed all is done again with masked steps only.
 extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::threads)
     sm80_fwd_mma(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
   using namespace flashcore::kernels;
   using namespace flashcore::kernels::sm80_fwd_mma;
   extern __shared__ __align__(1024) unsigned char shared[];
-  const SharedAddress query_tile = shared_address(shared), key_tile = query_tile + tile_q * head_dim * 2;
-  const SharedAddress value_tile = key_tile + tile_kv * head_dim * 2;
+  constexpr uint32_t key_bytes = tile_kv * head_dim * 2, value_bytes = tile_kv * head_dim_v * 2;
+  const SharedAddress query_tile = shared_address(shared), key_tiles_at = query_tile + tile_q * head_dim * 2;
+  const SharedAddress value_tiles_at = key_tiles_at + stages * key_bytes;
 
-  const BlockWork work = block_work<tile_q, causal>(params, blockIdx.x);
-  const KeyTiles tiles = key_tiles<tile_q, tile_kv, causal>(params, work.first_query);
-  const HeadRows query_rows = head_rows(params.query, work.batch, work.head_q);
-  const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
-  const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
-  const int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
-  const Attention::TileGroup group(0, static_cast<int32_t>(threadIdx.x));
-  const SharedAddress query_lane = Attention::query_lane(query_tile, warp * warp_rows, lane);
-  const SharedAddress key_lane = Attention::key_lane(key_tile, lane), value_lane = Attention::value_lane(value_tile, lane);
+  {
+    const BlockWork work = block_work<tile_q, causal>(params, block_anew());
+    load_tile<tile_q, threads, alignment_bytes, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q), work.first_query,
+                                                      params.seqlen_q, thread_anew(), params.head_dim);
+  }
+  if (params.negate_query != 0) {
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    Attention::negate_tile<tile_q, threads>(query_tile);
+  }
 
-  Attention::Output output{};
+  Attention::Output output;
   Attention::RowState state;
-  Attention::QueryFragments query{};
-  Loader key_loader(key_rows, tiles.count - 1, params.seqlen_kv, group.thread);
-  Loader value_loader(value_rows, tiles.count - 1, params.seqlen_kv, group.thread);
-  const auto step = [&](int32_t tile, auto masked) {
-    copy_async_wait<0>();
-    group.barrier();
-    if (masked.value && tile == tiles.count - 1) value_loader.load_last(value_tile);
-    else value_loader.load_next(value_tile);
+  bool exact = false, again;
+#pragma unroll 1
+  do {
+    const BlockWork work = block_work<tile_q, causal>(params, block_anew());
+    const KeyTiles tiles = key_tiles<tile_q, tile_kv, causal>(params, work.first_query);
+    const Attention::TileGroup group(0, thread_anew());
+    const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
+    const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
+    KeyLoader key_loader(head_rows(params.key, work.batch, work.head_kv), tiles.count - 1, params.seqlen_kv, group.thread, params.head_dim);
+    ValueLoader value_loader(head_rows(params.value, work.batch, work.head_kv), tiles.count - 1, params.seqlen_kv, group.thread,
+                             params.head_dim_v);
+    if (tiles.count > 0) {
+      key_loader.load_last(key_tiles_at);
+      if (stages > 1) value_loader.load_last(value_tiles_at);
+    }
     copy_async_commit();
-    Attention::Scores scores;
-    Attention::multiply_query_key(scores, query, query_lane, key_lane);
-    if constexpr (masked.value) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query + warp * warp_rows);
-    copy_async_wait<0>();
-    bool nonfinite = false;
-    if constexpr (masked.value)
-      nonfinite = group.barrier_or(clear_nonfinite<tile_kv, threads, chosen.dtype, Rows>(value_tile, group.thread));
-    else
-      group.barrier();
-    if (tile > 0) key_loader.load_next(key_tile);
-    copy_async_commit();
-    Attention::template raise_maximum<masked.value>(scores, output, state, params.scale_log2);
-    Attention::template exponentiate<masked.value>(scores, state, params.scale_log2);
-    Attention::Probabilities probabilities;
-    Attention::round_probabilities(probabilities, scores);
-    Attention::multiply_probability_value(output, probabilities, value_lane);
-    if constexpr (masked.value)
-      if (nonfinite) Attention::add_nonfinite_values(output, probabilities, group, value_tile, value_lane, value_rows, tile * tile_kv, params.seqlen_kv);
-  };
-
-  if (tiles.count > 0) {
-    load_tile<tile_q, threads, alignment_bytes, Rows>(query_tile, query_rows, work.first_query, params.seqlen_q, group.thread);
-    key_loader.load_last(key_tile);
-    copy_async_commit();
-    if (params.negate_query != 0 || Attention::q_in_registers) {
+    Attention::clear(output);
+    state = Attention::RowState();
+    Attention::QueryFragments query;
+    if constexpr (Attention::q_in_registers) {
       copy_async_wait<0>();
       group.barrier();
-      if (params.negate_query != 0) {
-        Attention::negate_tile<tile_q, threads>(query_tile);
-        group.barrier();
-      }
-      if constexpr (Attention::q_in_registers)
 #pragma unroll
-        for (int32_t k = 0; k < Attention::depth_steps; ++k) Attention::load_query_step(query[k], query_lane, k);
+      for (int32_t k = 0; k < Attention::depth_steps; ++k) Attention::load_query_step(query[k], query_lane, k);
     }
+
+    uint32_t stage = 0;
+    const auto step = [&](int32_t tile, auto with_mask) {
+      constexpr bool masked = decltype(with_mask)::value;
+      const SharedAddress key_tile = key_tiles_at + stage * key_bytes, value_tile = value_tiles_at + stage * value_bytes;
+      bool nonfinite = false;
+      const auto value_arrives = [&] {
+        copy_async_wait<0>();
+        if constexpr (masked)
+          nonfinite = group.barrier_or(clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, group.thread));
+        else
+          group.barrier();
+      };
+      if constexpr (stages == 1) {
+        copy_async_wait<0>();
+        group.barrier();
+        if (masked && tile == tiles.count - 1) value_loader.load_last(value_tile);
+        else value_loader.load_next(value_tile);
+        copy_async_commit();
+      } else {
+        value_arrives();
+        stage ^= 1;
+        if (tile > 0) {
+          key_loader.load_next(key_tiles_at + stage * key_bytes);
+          value_loader.load_next(value_tiles_at + stage * value_bytes);
+        }
+        copy_async_commit();
+      }
+      Attention::Scores scores;
+      Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
+      if constexpr (masked) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query + warp_row);
+      if constexpr (stages == 1) {
+        value_arrives();
+        if (tile > 0) key_loader.load_next(key_tile);
+        copy_async_commit();
+      }
+      if constexpr (masked) Attention::raise_references(scores, output, state, params.scale_log2);
+      Attention::template exponentiate<!masked>(scores, state, params.scale_log2);
+      Attention::Probabilities probabilities;
+      Attention::round_probabilities(probabilities, scores);
+      const SharedAddress value_lane = Attention::value_lane(value_tile, lane);
+      Attention::multiply_probability_value(output, probabilities, value_lane);
+      if constexpr (masked) {
+        if (nonfinite)
+          Attention::add_nonfinite_values(output, probabilities, Attention::TileGroup(0, thread_anew()), value_tile, params,
+                                          block_work<tile_q, causal>(params, block_anew()), tile * tile_kv);
+      } else {
+        Attention::lower_large_sums(output, state);
+      }
+    };
+
+    const int32_t steady = exact ? 0 : tiles.steady;
     int32_t tile = tiles.count - 1;
-    for (; tile >= tiles.unmasked; --tile) step(tile, Constant<true>{});
+    for (; tile >= steady; --tile) step(tile, Constant<true>{});
     for (; tile >= 0; --tile) step(tile, Constant<false>{});
-  }
-  write_output(params, work, output, state, query_tile);
+    again = !exact && __syncthreads_or(Attention::is_lost(state)) != 0;
+    exact = true;
+  } while (again);
+  write_output(params, block_work<tile_q, causal>(params, block_anew()), output, state);
 }
 #endif

@@ -76,7 +76,7 @@ namespace flashcore::kernels::sm80_fwd_small {
 
 constexpr int32_t threads = warps * 32, group_threads = threads / groups, dtype = chosen.dtype;
 constexpr bool causal = chosen.causal != 0;
-using Attention = MmaAttention<MmaShape{dtype, head_dim, tile_kv, 2, group_threads, false, causal, true}>;
+using Attention = MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, causal, true}>;
 using Rows = Attention::Rows;
 using Loader = DescendingLoader<tile_kv, group_threads, 16, Rows, groups>;
 static_assert(group_threads == 32 && tile_q == Attention::warp_rows);
@@ -209,8 +209,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
     Attention::multiply_probability_value(output, probabilities, value_lane);
     if constexpr (masked.value)
       if (nonfinite)
-        Attention::add_nonfinite_values(output, probabilities, group, value_tile, value_lane,
-                                        head_rows(params.value, work.batch, work.head_kv), tile * tile_kv, params.seqlen_kv);
+        Attention::add_nonfinite_values(output, probabilities, group, value_tile, params, work, tile * tile_kv);
     if (refill) {
       group.barrier();
       value_loader.load_next(value_tile);

@@ -28,6 +28,7 @@ struct AttentionFwdParams {
   int32_t negate_query;   // 1: the softmax scale is negative; scale_log2 holds its absolute value
   float scale_log2;       // |softmax scale| times log2(e), above 0: scores go straight into exp2
   float lse_factor;       // ln(2) for natural logarithms, 1 for base 2
+  int32_t heads_per_group; // query heads whose keys and values fit into L2 together; causal kernels work group by group
 };
 
 }  // namespace flashcore::kernels

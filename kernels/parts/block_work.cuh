@@ -13,12 +13,21 @@ struct BlockWork {
   int32_t first_query;  // row of the tile's first query
 };
 
-// Query tiles of one head are neighbours, so that they find its keys in L2; with a causal mask the longest goes first.
+// Query tiles of one head are neighbours, so that they find its keys in L2. With a causal mask the heads are taken in groups
+// whose keys fit into L2, and within a group the longest tiles go first: the last blocks of a grid, which no others
+// follow, are then short ones (head by head instead: up to 8 % slower).
 template <int32_t tile_q, bool causal>
 constexpr BlockWork block_work(const AttentionFwdParams &params, uint32_t block) {
   const uint32_t tiles = static_cast<uint32_t>((params.seqlen_q + tile_q - 1) / tile_q);
-  const uint32_t tile = block % tiles, row_of_heads = block / tiles;
   const uint32_t heads = static_cast<uint32_t>(params.heads_q);
+  uint32_t tile = block % tiles, row_of_heads = block / tiles;
+  if constexpr (causal) {
+    const uint32_t group_heads = static_cast<uint32_t>(params.heads_per_group), all_heads = heads * static_cast<uint32_t>(params.batch);
+    const uint32_t first_head = row_of_heads / group_heads * group_heads, in_group = block - first_head * tiles;
+    const uint32_t heads_here = all_heads - first_head < group_heads ? all_heads - first_head : group_heads;
+    tile = in_group / heads_here;
+    row_of_heads = first_head + in_group % heads_here;
+  }
   const int32_t head_q = static_cast<int32_t>(row_of_heads % heads);
   return {static_cast<int32_t>(row_of_heads / heads), head_q, head_q / params.heads_per_kv,
           static_cast<int32_t>(causal ? tiles - 1 - tile : tile) * tile_q};
@@ -27,6 +36,7 @@ constexpr BlockWork block_work(const AttentionFwdParams &params, uint32_t block)
 struct KeyTiles {
   int32_t count;     // tiles 0 .. count-1 hold a key that some query of the block sees
   int32_t unmasked;  // tiles 0 .. unmasked-1 are seen whole by every query of the block
+  int32_t steady;    // the same, and every query sees a key in the tiles after steady-1
 };
 
 template <int32_t tile_q, int32_t tile_kv, bool causal>
@@ -38,7 +48,8 @@ constexpr KeyTiles key_tiles(const AttentionFwdParams &params, int32_t first_que
     seen_by_last = last < 0 ? 0 : last < params.seqlen_kv ? last : params.seqlen_kv;
     seen_by_first = first < 0 ? 0 : first < params.seqlen_kv ? first : params.seqlen_kv;
   }
-  return {static_cast<int32_t>((seen_by_last + tile_kv - 1) / tile_kv), static_cast<int32_t>(seen_by_first / tile_kv)};
+  return {static_cast<int32_t>((seen_by_last + tile_kv - 1) / tile_kv), static_cast<int32_t>(seen_by_first / tile_kv),
+          static_cast<int32_t>((seen_by_first > 0 ? seen_by_first - 1 : 0) / tile_kv)};
 }
 
 }  // namespace flashcore::kernels

@@ -14,7 +14,7 @@
 namespace flashcore::kernels {
 
 struct MmaShape {
-  int32_t dtype, head_dim, tile_kv;
+  int32_t dtype, head_dim, head_dim_v, tile_kv;
   int32_t row_tiles;  // mma tiles down: a warp has 16 * row_tiles query rows
   int32_t threads;    // of the group that loads and shares a key tile
   bool whole_block;   // the group is the block
@@ -23,34 +23,46 @@ struct MmaShape {
 
 template <MmaShape shape>
 struct MmaAttention {
-  static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, tile_kv = shape.tile_kv, threads = shape.threads;
+  static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, head_dim_v = shape.head_dim_v;
+  static constexpr int32_t tile_kv = shape.tile_kv, threads = shape.threads;
   static constexpr int32_t row_tiles = shape.row_tiles, warp_rows = 16 * row_tiles;
   static constexpr bool causal = shape.causal, q_in_registers = shape.q_in_registers;
   static constexpr int32_t key_columns = tile_kv / 8;     // mma tiles across the scores
-  static constexpr int32_t value_columns = head_dim / 8;  // mma tiles across the output
+  static constexpr int32_t value_columns = head_dim_v / 8;  // mma tiles across the output
   static constexpr int32_t depth_steps = head_dim / 16;   // mma steps of Q.K^T
   static constexpr int32_t key_steps = tile_kv / 16;      // mma steps of P.V
-  static_assert(tile_kv % 16 == 0 && head_dim % 64 == 0);
+  static_assert(tile_kv % 16 == 0 && head_dim % 32 == 0 && head_dim_v % 32 == 0);
 
-  using Rows = SwizzledRows<head_dim>;
+  using Rows = SwizzledRows<head_dim>;  // of Q and K
+  using ValueRows = SwizzledRows<head_dim_v>;
   using TileGroup = Group<threads, shape.whole_block>;
   using QueryFragments = uint32_t[q_in_registers ? depth_steps : 1][row_tiles][4];
   using Scores = float[row_tiles][key_columns][4];
   using Probabilities = uint32_t[key_steps][row_tiles][4];
   using Output = float[row_tiles][value_columns][4];
 
-  // Per thread: two rows of every row tile. row_max is in units of raw scores, row_sum this thread's share of the columns.
+  // Per thread: two rows of every row tile. A probability is exp2(score * scale_log2 - reference); row_sum is this thread's
+  // share of the columns.
   struct RowState {
-    float row_max[row_tiles][2];
+    float reference[row_tiles][2];
     float row_sum[row_tiles][2];
 
     __device__ __forceinline__ RowState() {
 #pragma unroll
       for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
-        for (int32_t half = 0; half < 2; ++half) row_max[i][half] = -infinity, row_sum[i][half] = 0.0f;
+        for (int32_t half = 0; half < 2; ++half) reference[i][half] = -infinity, row_sum[i][half] = 0.0f;
     }
   };
+
+  static __device__ __forceinline__ void clear(Output &output) {
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t n = 0; n < value_columns; ++n)
+#pragma unroll
+        for (int32_t c = 0; c < 4; ++c) output[i][n][c] = 0.0f;
+  }
 
   // A lane's row of each tile for ldmatrix, at the first chunk; Rows::advance goes on from there.
   static __device__ __forceinline__ SharedAddress query_lane(SharedAddress tile, int32_t first_row, int32_t lane) {
@@ -60,7 +72,7 @@ struct MmaAttention {
     return tile + Rows::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
   }
   static __device__ __forceinline__ SharedAddress value_lane(SharedAddress tile, int32_t lane) {
-    return tile + Rows::offset(lane % 16, lane / 16);
+    return tile + ValueRows::offset(lane % 16, lane / 16);
   }
 
   static __device__ __forceinline__ void load_query_step(uint32_t (&fragments)[row_tiles][4], SharedAddress query_lane, int32_t step) {
@@ -112,23 +124,44 @@ struct MmaAttention {
       for (int32_t half = 0; half < 2; ++half) {
         // Keys of this tile that the row sees: below 0 or above the tile it is none or all of them.
         const int32_t by_mask = of_first_row + i * 16 + half * 8 + lane / 4;
-        const int32_t visible = causal && by_mask < in_sequence ? by_mask : in_sequence;
+        // Less this lane's first column, so that columns are compared as constants.
+        const int32_t visible = (causal && by_mask < in_sequence ? by_mask : in_sequence) - lane % 4 * 2;
 #pragma unroll
         for (int32_t j = 0; j < key_columns; ++j)
 #pragma unroll
           for (int32_t c = 0; c < 2; ++c)
-            if (j * 8 + lane % 4 * 2 + c >= visible) scores[i][j][half * 2 + c] = -infinity;
+            if (j * 8 + c >= visible) scores[i][j][half * 2 + c] = -infinity;
       }
   }
 
-  // How far (in powers of two) a row's maximum may grow before O and the sums move to it. Until then probabilities exceed 1,
-  // up to 2^8, which costs no precision in a floating-point type, and most steps rescale nothing.
+  // ---- Softmax. Two ways to choose a row's reference, which scores are subtracted from so that no exponential overflows:
+  //
+  // Exact (raise_references): before the exponentials, from the maximum of the tile's scores.
+  // Optimistic (lower_large_rows): the reference of the tiles before is taken as it is, and looked after when the sums
+  // are there, which costs one comparison a step instead of a maximum over all scores and two shuffles. A tile with
+  // scores far above all before it overflows; its sum shows that, and the query tile is computed again the exact way.
+  //
+  // The reference lies `headroom_log2` above the maximum, so that a score may exceed all earlier ones by 2^20 = e^13.9 before
+  // a float16 probability overflows. Probabilities below 2^-9 of the largest become subnormal: an error of 2^-20 of it.
+  static constexpr float headroom_log2 = 5.0f;
+  // Exact: how far above the reference a maximum may be until O and the sums are moved to it.
   static constexpr float lazy_limit_log2 = 8.0f;
+  // Optimistic: a thread's row sums above which references are raised; and a sum above which one of its terms, added to
+  // less than that, may not have fitted into 16 bits.
+  static constexpr float large_sum = 1024.0f, overflow_sum = 32768.0f;
 
-  // Online softmax, first half: the rows' maxima, and O and the sums moved where a maximum grew too far.
-  template <bool masked>
-  static __device__ __forceinline__ void raise_maximum(const Scores &scores, Output &output, RowState &state, float scale_log2) {
-    float new_max[row_tiles][2];
+  // O and the sum of one row, to a reference that is higher by a factor of 1 / rescale.
+  static __device__ __forceinline__ void rescale_row(Output &output, RowState &state, int32_t i, int32_t half, float rescale) {
+    state.row_sum[i][half] *= rescale;
+#pragma unroll
+    for (int32_t n = 0; n < value_columns; ++n) {
+      output[i][n][half * 2] *= rescale;
+      output[i][n][half * 2 + 1] *= rescale;
+    }
+  }
+
+  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state, float scale_log2) {
+    float new_reference[row_tiles][2];
     bool grew = false;
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
@@ -138,8 +171,9 @@ struct MmaAttention {
 #pragma unroll
         for (int32_t j = 1; j < key_columns; ++j)
           tile_max = fmaxf(tile_max, fmaxf(scores[i][j][half * 2], scores[i][j][half * 2 + 1]));
-        new_max[i][half] = fmaxf(state.row_max[i][half], quad_max(tile_max));
-        grew |= (new_max[i][half] - state.row_max[i][half]) * scale_log2 > lazy_limit_log2;
+        const float wanted = quad_max(tile_max) * scale_log2 + headroom_log2;
+        grew |= wanted - state.reference[i][half] > lazy_limit_log2;
+        new_reference[i][half] = fmaxf(state.reference[i][half], wanted);
       }
     if (!__any_sync(0xffffffffu, grew)) return;
 #pragma unroll
@@ -147,36 +181,53 @@ struct MmaAttention {
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half) {
         // A row that has seen no key yet keeps -infinity; subtracting it would give NaN.
-        const float finite_max = masked && new_max[i][half] == -infinity ? 0.0f : new_max[i][half];
-        const float rescale = exp2_approx((state.row_max[i][half] - finite_max) * scale_log2);
-        state.row_max[i][half] = new_max[i][half];
-        state.row_sum[i][half] *= rescale;
-#pragma unroll
-        for (int32_t n = 0; n < value_columns; ++n) {
-          output[i][n][half * 2] *= rescale;
-          output[i][n][half * 2 + 1] *= rescale;
-        }
+        const float finite = new_reference[i][half] == -infinity ? 0.0f : new_reference[i][half];
+        rescale_row(output, state, i, half, exp2_approx(state.reference[i][half] - finite));
+        state.reference[i][half] = new_reference[i][half];
       }
   }
 
-  // Second half: scores become exp2((score - row max) * scale).
-  template <bool masked>
+  // Scores become probabilities. `references_finite`: no row waits for its first key.
+  template <bool references_finite>
   static __device__ __forceinline__ void exponentiate(Scores &scores, RowState &state, float scale_log2) {
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half) {
-        const float row_max = state.row_max[i][half];
-        const float scaled_max = masked && row_max == -infinity ? 0.0f : row_max * scale_log2;
+        const float reference = state.reference[i][half];
+        const float subtrahend = !references_finite && reference == -infinity ? 0.0f : reference;
 #pragma unroll
         for (int32_t j = 0; j < key_columns; ++j)
 #pragma unroll
           for (int32_t c = 0; c < 2; ++c) {
             float &score = scores[i][j][half * 2 + c];
-            score = exp2_approx(fmaf(score, scale_log2, -scaled_max));
+            score = exp2_approx(fmaf(score, scale_log2, -subtrahend));
             state.row_sum[i][half] += score;
           }
       }
+  }
+
+  // After a step with old references: raise those of rows with a large sum. Where a probability may have overflowed (or a
+  // score is NaN), O is lost, and the sum is NaN from then on.
+  static __device__ __forceinline__ void lower_large_sums(Output &output, RowState &state) {
+    if (__all_sync(0xffffffffu, all_sums(state) <= large_sum)) return;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        float &own = state.row_sum[i][half];
+        const float sum = quad_sum(own <= overflow_sum ? own : not_a_number);
+        if (sum <= 1.0f) continue;
+        rescale_row(output, state, i, half, reciprocal_approx(sum));
+        state.reference[i][half] += log2_approx(sum);
+      }
+  }
+  static __device__ __forceinline__ bool is_lost(const RowState &state) { return !(all_sums(state) <= infinity); }
+  static __device__ __forceinline__ float all_sums(const RowState &state) {
+    float all = 0.0f;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i) all += state.row_sum[i][0] + state.row_sum[i][1];
+    return all;
   }
 
   // P rounded, as A fragments: two neighbouring score tiles are one.
@@ -200,7 +251,7 @@ struct MmaAttention {
 #pragma unroll
       for (int32_t n = 0; n < value_columns; n += 2) {
         uint32_t v[4];
-        load_matrix_x4_transposed(v, Rows::advance(value_lane, n) + step * 16 * head_dim * 2);
+        load_matrix_x4_transposed(v, ValueRows::advance(value_lane, n) + step * 16 * head_dim_v * 2);
 #pragma unroll
         for (int32_t i = 0; i < row_tiles; ++i) {
           mma_m16n8k16<dtype>(output[i][n], p[step][i], v[0], v[1]);
@@ -214,12 +265,15 @@ struct MmaAttention {
   // them (probability above 0) get them. Rare, so it may be slow: for +inf, -inf and NaN in turn a tile of ones marks where
   // they stand in memory, and P times that tile says who sees one. Every thread of the group comes here or none.
   static __device__ __forceinline__ void add_nonfinite_values(Output &output, const Probabilities &p, const TileGroup &group,
-                                                                  SharedAddress value_tile, SharedAddress value_lane,
-                                                                  const HeadRows &value_rows, int32_t first_key, int32_t seqlen_kv) {
+                                                              SharedAddress value_tile, const AttentionFwdParams &params,
+                                                              const BlockWork &work, int32_t first_key) {
+    const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
+    const SharedAddress value_lane = MmaAttention::value_lane(value_tile, group.thread % 32);
 #pragma unroll 1
     for (int32_t kind = 0; kind < 3; ++kind) {
       group.barrier();
-      mark_tile<tile_kv, threads, dtype, Rows>(value_tile, value_rows, first_key, seqlen_kv, group.thread, kind);
+      mark_tile<tile_kv, threads, dtype, ValueRows>(value_tile, value_rows, first_key, params.seqlen_kv, group.thread, kind,
+                                                    params.head_dim_v);
       group.barrier();
       const float value = kind == 0 ? infinity : kind == 1 ? -infinity : not_a_number;
 #pragma unroll
@@ -230,7 +284,7 @@ struct MmaAttention {
 #pragma unroll
           for (int32_t step = 0; step < key_steps; ++step) {
             uint32_t marks[4];
-            load_matrix_x4_transposed(marks, Rows::advance(value_lane, n) + step * 16 * head_dim * 2);
+            load_matrix_x4_transposed(marks, ValueRows::advance(value_lane, n) + step * 16 * head_dim_v * 2);
             mma_m16n8k16<dtype>(seen[0], p[step][i], marks[0], marks[1]);
             mma_m16n8k16<dtype>(seen[1], p[step][i], marks[2], marks[3]);
           }

@@ -12,10 +12,31 @@ namespace flashcore::kernels {
 inline constexpr float infinity = __builtin_bit_cast(float, 0x7f800000u);
 inline constexpr float not_a_number = __builtin_bit_cast(float, 0x7fffffffu);
 
+// The thread's and the block's number, read anew at each call. What is derived from them outside of the steady loop is then
+// computed where it is needed and does not occupy registers through the loop, which has none to spare.
+__device__ __forceinline__ int32_t thread_anew() {
+  int32_t thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  __builtin_assume(thread >= 0 && thread < 1024);  // as the compiler knows of threadIdx; or every % 8 becomes five instructions
+  return thread;
+}
+__device__ __forceinline__ uint32_t block_anew() {
+  uint32_t block;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  return block;
+}
+
 // 2^x. One MUFU instruction: the .ftz form needs no guard around it (plain exp2f costs three more per element).
 __device__ __forceinline__ float exp2_approx(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// 1 / x to one unit in the last place, without the subroutine for subnormal numbers that a division calls.
+__device__ __forceinline__ float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 
@@ -69,11 +90,11 @@ __device__ __forceinline__ bool clear_nonfinite_chunk(uint4 &chunk) {
   return (bad.x | bad.y | bad.z | bad.w) != 0;
 }
 
-// The logarithm of a row's sum of exponentials; row_max in units of raw scores, sum relative to it. No key seen: -infinity.
-__device__ __forceinline__ void write_lse(const AttentionFwdParams &params, int32_t batch, int32_t head_q, int32_t query, float row_max, float sum) {
+// The logarithm of a row's sum of exponentials, which is sum * 2^reference. No key seen: -infinity.
+__device__ __forceinline__ void write_lse(const AttentionFwdParams &params, int32_t batch, int32_t head_q, int32_t query, float reference, float sum) {
   const TensorView &lse = params.lse;
   if (lse.data == 0) return;
-  const float log2_sum = sum == 0.0f ? -infinity : row_max * params.scale_log2 + log2_approx(sum);
+  const float log2_sum = sum == 0.0f ? -infinity : reference + log2_approx(sum);
   reinterpret_cast<float *>(lse.data)[batch * lse.stride_batch + head_q * lse.stride_head + query * lse.stride_row] =
       log2_sum * params.lse_factor;
 }

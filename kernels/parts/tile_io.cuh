@@ -30,25 +30,42 @@ __device__ __forceinline__ uint4 gather_8(const uint16_t *elements) {
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-// Rows first_row .. first_row + tile_rows - 1 into the tile at `tile`. With 16-byte alignment the copy runs in the
-// background (commit and wait are the caller's); otherwise it is done when the function returns.
+// Which chunks of a tile a thread moves: a group of neighbouring chunks of a row falls to neighbouring threads, and each
+// thread has the same place in every group of a row (`spans` of them) and in every `rows_per_pass`-th row. So all its
+// addresses are one base and constants.
+template <int32_t tile_rows, int32_t threads, typename Rows>
+struct TileShare {
+  static constexpr int32_t group = Rows::group_chunks, spans = Rows::columns / 8 / group;
+  static constexpr int32_t rows_per_pass = threads / group, passes = tile_rows / rows_per_pass;
+  static_assert(threads % group == 0 && tile_rows % rows_per_pass == 0, "every thread moves the same number of chunks");
+  static constexpr __device__ __forceinline__ int32_t row(int32_t thread, int32_t pass) { return pass * rows_per_pass + thread / group; }
+  static constexpr __device__ __forceinline__ int32_t chunk(int32_t thread, int32_t span) { return span * group + thread % group; }
+};
+
+// Eight elements to shared memory, or zeros where `valid` is false (nothing is read then). With 16-byte alignment the copy
+// runs in the background (commit and wait are the caller's); otherwise it is done when the function returns.
+template <int32_t alignment_bytes>
+__device__ __forceinline__ void copy_chunk(SharedAddress destination, const uint16_t *source, bool valid) {
+  if constexpr (alignment_bytes == 16)
+    copy_async_16(destination, source, valid);
+  else
+    store_shared_16(destination, valid ? gather_8(source) : make_uint4(0, 0, 0, 0));
+}
+
+// Rows first_row .. first_row + tile_rows - 1 into the tile at `tile`; columns from `column_end` on are zeros.
 template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows>
-__device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t thread) {
-  constexpr int32_t chunks = Rows::columns / 8, rows_per_pass = threads / chunks;
-  static_assert(threads % chunks == 0 && tile_rows % rows_per_pass == 0, "every thread moves the same number of chunks");
-  const int32_t chunk = thread % chunks, row_in_pass = thread / chunks;
+__device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t thread,
+                                          int32_t column_end = Rows::columns) {
+  using Share = TileShare<tile_rows, threads, Rows>;
 #pragma unroll
-  for (int32_t pass = 0; pass < tile_rows / rows_per_pass; ++pass) {
-    const int32_t row = pass * rows_per_pass + row_in_pass;
-    const bool valid = first_row + row < row_end;
-    // An invalid row points at the tensor's own first row: never read, but a legal address.
-    const uint16_t *source = rows.first + (valid ? (first_row + row) * rows.stride : 0) + chunk * 8;
-    const SharedAddress destination = tile + Rows::offset(row, chunk);
-    if constexpr (alignment_bytes == 16)
-      copy_async_16(destination, source, valid);
-    else
-      store_shared_16(destination, valid ? gather_8(source) : make_uint4(0, 0, 0, 0));
-  }
+  for (int32_t pass = 0; pass < Share::passes; ++pass)
+#pragma unroll
+    for (int32_t span = 0; span < Share::spans; ++span) {
+      const int32_t row = Share::row(thread, pass), chunk = Share::chunk(thread, span);
+      const bool valid = first_row + row < row_end && chunk * 8 < column_end;
+      // An invalid chunk points at the tensor's own first element: never read, but a legal address.
+      copy_chunk<alignment_bytes>(tile + Rows::offset(row, chunk), rows.first + (valid ? (first_row + row) * rows.stride + chunk * 8 : 0), valid);
+    }
 }
 
 // Loads the tiles of a sequence from the last to the first. Only the first one loaded can reach past the end of the
@@ -58,71 +75,71 @@ __device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &ro
 template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows, int32_t tiles_apart = 1>
 class DescendingLoader {
  public:
-  __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread)
-      : pass_stride_(rows.stride * rows_per_pass), rows_left_(row_end - last_tile * tile_rows - thread / chunks),
-        thread_(thread) {
-    source_ = rows.first + (int64_t{last_tile} * tile_rows + thread / chunks) * rows.stride + thread % chunks * 8;
+  __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread,
+                                              int32_t column_end = Rows::columns)
+      : pass_stride_(rows.stride * Share::rows_per_pass), rows_left_(row_end - last_tile * tile_rows - Share::row(thread, 0)),
+        columns_left_(column_end - Share::chunk(thread, 0) * 8), thread_(thread) {
+    source_ = rows.first + (int64_t{last_tile} * tile_rows + Share::row(thread, 0)) * rows.stride + Share::chunk(thread, 0) * 8;
   }
 
   __device__ __forceinline__ void load_last(SharedAddress tile) {
-#pragma unroll
-    for (int32_t pass = 0; pass < passes; ++pass) load_chunk(tile, pass, pass * rows_per_pass < rows_left_);
-    step_down();
+    load(tile, [&](int32_t pass) { return pass * Share::rows_per_pass < rows_left_; });
   }
   __device__ __forceinline__ void load_next(SharedAddress tile) {
-#pragma unroll
-    for (int32_t pass = 0; pass < passes; ++pass) load_chunk(tile, pass, true);
-    step_down();
+    load(tile, [](int32_t) { return true; });
   }
 
  private:
-  static constexpr int32_t chunks = Rows::columns / 8, rows_per_pass = threads / chunks, passes = tile_rows / rows_per_pass;
-  static_assert(threads % chunks == 0 && tile_rows % rows_per_pass == 0, "every thread moves the same number of chunks");
-  __device__ __forceinline__ void load_chunk(SharedAddress tile, int32_t pass, bool valid) {
-    const SharedAddress destination = tile + Rows::offset(pass * rows_per_pass + thread_ / chunks, thread_ % chunks);
-    const uint16_t *source = source_ + pass * pass_stride_;
-    if constexpr (alignment_bytes == 16)
-      copy_async_16(destination, source, valid);
-    else
-      store_shared_16(destination, valid ? gather_8(source) : make_uint4(0, 0, 0, 0));
+  using Share = TileShare<tile_rows, threads, Rows>;
+  template <typename RowValid>
+  __device__ __forceinline__ void load(SharedAddress tile, RowValid row_valid) {
+#pragma unroll
+    for (int32_t pass = 0; pass < Share::passes; ++pass)
+#pragma unroll
+      for (int32_t span = 0; span < Share::spans; ++span)
+        copy_chunk<alignment_bytes>(tile + Rows::offset(Share::row(thread_, pass), Share::chunk(thread_, span)),
+                                    source_ + pass * pass_stride_ + span * Share::group * 8,
+                                    row_valid(pass) && span * Share::group * 8 < columns_left_);
+    source_ -= tiles_apart * Share::passes * pass_stride_;
   }
-  __device__ __forceinline__ void step_down() { source_ -= tiles_apart * passes * pass_stride_; }
 
   const uint16_t *source_;
-  const int64_t pass_stride_;
-  const int32_t rows_left_;
-  const int32_t thread_;
+  int64_t pass_stride_;
+  int32_t rows_left_;
+  int32_t columns_left_;
+  int32_t thread_;
 };
 
 // Zero every infinity and NaN among the chunks that this thread itself loaded (so that no barrier is needed before), and
 // say whether there were any.
 template <int32_t tile_rows, int32_t threads, int32_t dtype, typename Rows>
 __device__ __forceinline__ bool clear_nonfinite(SharedAddress tile, int32_t thread) {
-  constexpr int32_t chunks = Rows::columns / 8, rows_per_pass = threads / chunks;
-  const int32_t chunk = thread % chunks, row_in_pass = thread / chunks;
+  using Share = TileShare<tile_rows, threads, Rows>;
   bool any = false;
 #pragma unroll
-  for (int32_t pass = 0; pass < tile_rows / rows_per_pass; ++pass) {
-    const SharedAddress address = tile + Rows::offset(pass * rows_per_pass + row_in_pass, chunk);
-    uint4 value = load_shared_16(address);
-    if (!clear_nonfinite_chunk<dtype>(value)) continue;
-    any = true;
-    store_shared_16(address, value);
-  }
+  for (int32_t pass = 0; pass < Share::passes; ++pass)
+#pragma unroll
+    for (int32_t span = 0; span < Share::spans; ++span) {
+      const SharedAddress address = tile + Rows::offset(Share::row(thread, pass), Share::chunk(thread, span));
+      uint4 value = load_shared_16(address);
+      if (!clear_nonfinite_chunk<dtype>(value)) continue;
+      any = true;
+      store_shared_16(address, value);
+    }
   return any;
 }
 
 // Overwrite the tile with 1 where memory holds a value of the kind (0: +infinity, 1: -infinity, 2: NaN), else 0.
 template <int32_t tile_rows, int32_t threads, int32_t dtype, typename Rows>
 __device__ __forceinline__ void mark_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t thread,
-                                          int32_t kind) {
+                                          int32_t kind, int32_t column_end = Rows::columns) {
   constexpr int32_t chunks = Rows::columns / 8;
   constexpr uint32_t sign2 = 0x80008000u;
 #pragma unroll 1
   for (int32_t i = thread; i < tile_rows * chunks; i += threads) {
     const int32_t row = i / chunks, chunk = i % chunks;
     uint4 value = make_uint4(0, 0, 0, 0);
-    if (first_row + row < row_end) value = gather_8(rows.first + (first_row + row) * rows.stride + chunk * 8);
+    if (first_row + row < row_end && chunk * 8 < column_end) value = gather_8(rows.first + (first_row + row) * rows.stride + chunk * 8);
     uint32_t words[4] = {value.x, value.y, value.z, value.w};
 #pragma unroll
     for (uint32_t &word : words) {
@@ -135,25 +152,34 @@ __device__ __forceinline__ void mark_tile(SharedAddress tile, const HeadRows &ro
   }
 }
 
-// The reverse, for a part of a tile that `threads` threads (numbered by `thread`) have to themselves.
-template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows>
-__device__ __forceinline__ void store_tile(SharedAddress tile, const HeadRows &rows, int32_t thread, int32_t first_tile_row,
-                                           int32_t first_row, int32_t row_end) {
-  constexpr int32_t chunks = Rows::columns / 8, rows_per_pass = threads / chunks;
-  static_assert(threads % chunks == 0 && tile_rows % rows_per_pass == 0, "every thread moves the same number of chunks");
-  const int32_t chunk = thread % chunks, row_in_pass = thread / chunks;
+// One row of a C fragment, rounded and packed, from registers to memory. words[n] of lane t holds columns 8n+2t and 8n+2t+1;
+// the four lanes of a quad exchange words so that each has whole chunks, and a quad writes 64 bytes in a row. Needs neither
+// shared memory nor a barrier (through shared memory it took as long).
+template <int32_t alignment_bytes, int32_t count>
+__device__ __forceinline__ void store_row(uint16_t *row, uint32_t (&words)[count], int32_t lane_in_quad, bool valid, int32_t column_end) {
+  static_assert(count % 4 == 0);
+  if constexpr (alignment_bytes == 16) {
+    const bool odd = (lane_in_quad & 1) != 0, upper = (lane_in_quad & 2) != 0;
 #pragma unroll
-  for (int32_t pass = 0; pass < tile_rows / rows_per_pass; ++pass) {
-    const int32_t row = pass * rows_per_pass + row_in_pass;
-    if (first_row + row >= row_end) continue;
-    const uint4 value = load_shared_16(tile + Rows::offset(first_tile_row + row, chunk));
-    uint16_t *destination = rows.first + (first_row + row) * rows.stride + chunk * 8;
-    if constexpr (alignment_bytes == 16) {
-      *reinterpret_cast<uint4 *>(destination) = value;
-    } else {
-      const uint32_t words[4] = {value.x, value.y, value.z, value.w};
+    for (int32_t n = 0; n < count; n += 4) {
+      uint32_t(&w)[4] = reinterpret_cast<uint32_t(&)[4]>(words[n]);
+      const auto exchange = [](uint32_t &low, uint32_t &high, bool have_high, int32_t distance) {
+        const uint32_t other = __shfl_xor_sync(0xffffffffu, have_high ? low : high, distance);
+        (have_high ? low : high) = other;
+      };
+      exchange(w[0], w[1], odd, 1);
+      exchange(w[2], w[3], odd, 1);
+      exchange(w[0], w[2], upper, 2);
+      exchange(w[1], w[3], upper, 2);
+      const int32_t column = (n + lane_in_quad) * 8;
+      if (valid && column < column_end) *reinterpret_cast<uint4 *>(row + column) = make_uint4(w[0], w[1], w[2], w[3]);
+    }
+  } else {
 #pragma unroll
-      for (int32_t i = 0; i < 8; ++i) destination[i] = static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16));
+    for (int32_t n = 0; n < count; ++n) {
+      if (!valid || n * 8 >= column_end) continue;
+      row[n * 8 + lane_in_quad * 2] = static_cast<uint16_t>(words[n]);
+      row[n * 8 + lane_in_quad * 2 + 1] = static_cast<uint16_t>(words[n] >> 16);
     }
   }
 }

@@ -185,7 +185,7 @@ struct WmmaAttention {
           make_uint4(pack2<dtype>(low.x * inverse, low.y * inverse), pack2<dtype>(low.z * inverse, low.w * inverse),
                      pack2<dtype>(high.x * inverse, high.y * inverse), pack2<dtype>(high.z * inverse, high.w * inverse));
     }
-    if (part == 0) write_lse(params, work.batch, work.head_q, query, floats(at.row_max)[row], sum);
+    if (part == 0) write_lse(params, work.batch, work.head_q, query, floats(at.row_max)[row] * params.scale_log2, sum);
   }
 
  private:
