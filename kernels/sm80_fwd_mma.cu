@@ -75,7 +75,7 @@ constexpr bool serves(const Specialization &s, const ProblemKey &key) {
 
 // One Q, one K and one V tile. O leaves through the Q tile's place.
 constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
-  return static_cast<int64_t>(s.tile_q * s.head_dim + s.tile_kv * (s.head_dim + s.head_dim_v)) * 2;
+  return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 + 32;
 }
 
 constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
@@ -140,6 +140,29 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
     }
 }
 
+// What the block computes, kept in shared memory: only the first and the masked steps and the end ask for it, and the steady
+// loop has no registers to spare.
+struct SharedWork {
+  SharedAddress at;
+
+  __device__ __forceinline__ void put(const BlockWork &work, const KeyTiles &tiles) const {
+    store_shared_16(at, make_uint4(work.batch, work.head_q, work.head_kv, work.first_query));
+    store_shared_16(at + 16, make_uint4(tiles.count, tiles.unmasked, tiles.steady, 0));
+  }
+  // Whether a masked tile held an infinite or NaN value, which was taken for 0.
+  __device__ __forceinline__ void note_nonfinite() const { store_shared_4(at + 28, 1); }
+  __device__ __forceinline__ bool nonfinite() const { return load_shared_16(at + 16).w != 0;
+  }
+  __device__ __forceinline__ BlockWork work() const {
+    const uint4 words = load_shared_16(at);
+    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z), static_cast<int32_t>(words.w)};
+  }
+  __device__ __forceinline__ KeyTiles tiles() const {
+    const uint4 words = load_shared_16(at + 16);
+    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z)};
+  }
+};
+
 }  // namespace flashcore::kernels::sm80_fwd_mma
 
 // One step with one stage of K and V; time runs down, "...." is a copy under way:
@@ -166,10 +189,12 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   const SharedAddress query_tile = shared_address(shared), key_tiles_at = query_tile + tile_q * head_dim * 2;
   const SharedAddress value_tiles_at = key_tiles_at + stages * key_bytes;
 
+  const SharedWork shared_work{value_tiles_at + stages * value_bytes};
   {
-    const BlockWork work = block_work<tile_q, causal>(params, block_anew());
+    const BlockWork work = block_work<tile_q, causal>(params, blockIdx.x);
     load_tile<tile_q, threads, alignment_bytes, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q), work.first_query,
                                                       params.seqlen_q, thread_anew(), params.head_dim);
+    if (threadIdx.x == 0) shared_work.put(work, key_tiles<tile_q, tile_kv, causal>(params, work.first_query));
   }
   if (params.negate_query != 0) {
     copy_async_commit();
@@ -177,23 +202,23 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     __syncthreads();
     Attention::negate_tile<tile_q, threads>(query_tile);
   }
+  __syncthreads();
 
   Attention::Output output;
   Attention::RowState state;
-  bool exact = false, again;
+  bool again = false;
 #pragma unroll 1
   do {
-    const BlockWork work = block_work<tile_q, causal>(params, block_anew());
-    const KeyTiles tiles = key_tiles<tile_q, tile_kv, causal>(params, work.first_query);
+    const BlockWork work = shared_work.work();
+    int32_t tile = shared_work.tiles().count - 1;
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
-    KeyLoader key_loader(head_rows(params.key, work.batch, work.head_kv), tiles.count - 1, params.seqlen_kv, group.thread, params.head_dim);
-    ValueLoader value_loader(head_rows(params.value, work.batch, work.head_kv), tiles.count - 1, params.seqlen_kv, group.thread,
-                             params.head_dim_v);
-    if (tiles.count > 0) {
-      key_loader.load_last(key_tiles_at);
-      if (stages > 1) value_loader.load_last(value_tiles_at);
+    KeyLoader key_loader(head_rows(params.key, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    ValueLoader value_loader(head_rows(params.value, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    if (tile >= 0) {
+      key_loader.load_last(key_tiles_at, params.head_dim);
+      if (stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     }
     copy_async_commit();
     Attention::clear(output);
@@ -207,38 +232,39 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     }
 
     uint32_t stage = 0;
-    const auto step = [&](int32_t tile, auto with_mask) {
+    const auto step = [&](auto with_mask) {
       constexpr bool masked = decltype(with_mask)::value;
+      const KeyTiles tiles = masked ? shared_work.tiles() : KeyTiles{};
       const SharedAddress key_tile = key_tiles_at + stage * key_bytes, value_tile = value_tiles_at + stage * value_bytes;
-      bool nonfinite = false;
       const auto value_arrives = [&] {
         copy_async_wait<0>();
-        if constexpr (masked)
-          nonfinite = group.barrier_or(clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, group.thread));
-        else
-          group.barrier();
+        if (masked && tile >= tiles.unmasked && clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, group.thread))
+          shared_work.note_nonfinite();
+        group.barrier();
       };
       if constexpr (stages == 1) {
         copy_async_wait<0>();
         group.barrier();
-        if (masked && tile == tiles.count - 1) value_loader.load_last(value_tile);
-        else value_loader.load_next(value_tile);
+        if (masked && tile == tiles.count - 1) value_loader.load_last(value_tile, params.head_dim_v);
+        else value_loader.load_next(value_tile, params.head_dim_v);
         copy_async_commit();
       } else {
         value_arrives();
         stage ^= 1;
         if (tile > 0) {
-          key_loader.load_next(key_tiles_at + stage * key_bytes);
-          value_loader.load_next(value_tiles_at + stage * value_bytes);
+          key_loader.load_next(key_tiles_at + stage * key_bytes, params.head_dim);
+          value_loader.load_next(value_tiles_at + stage * value_bytes, params.head_dim_v);
         }
         copy_async_commit();
       }
       Attention::Scores scores;
       Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
-      if constexpr (masked) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query + warp_row);
+      if (masked && tile >= tiles.unmasked)
+        Attention::mask_scores(scores, params, tile * tile_kv,
+                               shared_work.work().first_query + thread_anew() / 32 * warp_rows);
       if constexpr (stages == 1) {
         value_arrives();
-        if (tile > 0) key_loader.load_next(key_tile);
+        if (tile > 0) key_loader.load_next(key_tile, params.head_dim);
         copy_async_commit();
       }
       if constexpr (masked) Attention::raise_references(scores, output, state, params.scale_log2);
@@ -247,22 +273,19 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::round_probabilities(probabilities, scores);
       const SharedAddress value_lane = Attention::value_lane(value_tile, lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
-      if constexpr (masked) {
-        if (nonfinite)
-          Attention::add_nonfinite_values(output, probabilities, Attention::TileGroup(0, thread_anew()), value_tile, params,
-                                          block_work<tile_q, causal>(params, block_anew()), tile * tile_kv);
-      } else {
-        Attention::lower_large_sums(output, state);
-      }
+      if constexpr (!masked) Attention::lower_large_sums(output, state);
     };
 
-    const int32_t steady = exact ? 0 : tiles.steady;
-    int32_t tile = tiles.count - 1;
-    for (; tile >= steady; --tile) step(tile, Constant<true>{});
-    for (; tile >= 0; --tile) step(tile, Constant<false>{});
-    again = !exact && __syncthreads_or(Attention::is_lost(state)) != 0;
-    exact = true;
+    for (; tile >= 0 && (again || tile >= shared_work.tiles().steady); --tile) step(Constant<true>{});
+    for (; tile >= 0; --tile) step(Constant<false>{});
+    again = __syncthreads_or(Attention::is_lost(state)) != 0;
   } while (again);
-  write_output(params, block_work<tile_q, causal>(params, block_anew()), output, state);
+  if (shared_work.nonfinite()) {
+    const BlockWork work = shared_work.work();
+    const KeyTiles tiles = shared_work.tiles();
+    Attention::add_nonfinite_values(output, params, work, tiles.unmasked * tile_kv, tiles.count * tile_kv,
+                                    work.first_query + thread_anew() / 32 * warp_rows);
+  }
+  write_output(params, shared_work.work(), output, state);
 }
 #endif

@@ -83,12 +83,12 @@ static_assert(group_threads == 32 && tile_q == Attention::warp_rows);
 
 // What a group leaves for the merge.
 struct Partial {
-  float *output, *row_max, *row_sum;
+  float *output, *reference, *row_sum;
 
   __device__ __forceinline__ Partial(unsigned char *shared, int32_t group) {
     output = reinterpret_cast<float *>(shared + group * partial_bytes);
-    row_max = output + tile_q * partial_pitch;
-    row_sum = row_max + tile_q;
+    reference = output + tile_q * partial_pitch;
+    row_sum = reference + tile_q;
   }
 };
 
@@ -103,26 +103,26 @@ __device__ __forceinline__ void leave_partial(const Partial &partial, const Atte
           make_float2(output[row_tile][n][half * 2], output[row_tile][n][half * 2 + 1]);
     const float sum = quad_sum(state.row_sum[row_tile][half]);
     if (lane % 4 == 0) {
-      partial.row_max[row] = state.row_max[row_tile][half];
+      partial.reference[row] = state.reference[row_tile][half];
       partial.row_sum[row] = sum;
     }
   }
 }
 
-// Eight threads a row, eight columns each: O = sum of O_g * 2^(max_g - max), over the sum of sums weighted alike.
+// Eight threads a row, eight columns each: O = sum of O_g * 2^(reference_g - reference), over the sum of sums weighted alike.
 __device__ __forceinline__ void merge_row(unsigned char *shared, const AttentionFwdParams &params, const BlockWork &work) {
   const int32_t row = static_cast<int32_t>(threadIdx.x) / 8, column = static_cast<int32_t>(threadIdx.x) % 8 * 8;
   const int32_t query = work.first_query + row;
   if (query >= params.seqlen_q) return;
-  float row_max = -infinity;
+  float reference = -infinity;
 #pragma unroll
-  for (int32_t group = 0; group < groups; ++group) row_max = fmaxf(row_max, Partial(shared, group).row_max[row]);
-  const float finite_max = row_max == -infinity ? 0.0f : row_max;  // no group has seen a key: every weight is 2^-infinity = 0
+  for (int32_t group = 0; group < groups; ++group) reference = fmaxf(reference, Partial(shared, group).reference[row]);
+  const float finite = reference == -infinity ? 0.0f : reference;  // no group has seen a key: every weight is 2^-infinity = 0
   float sum = 0.0f, output[8] = {};
 #pragma unroll
   for (int32_t group = 0; group < groups; ++group) {
     const Partial partial(shared, group);
-    const float weight = exp2_approx((partial.row_max[row] - finite_max) * params.scale_log2);
+    const float weight = exp2_approx(partial.reference[row] - finite);
     sum = fmaf(partial.row_sum[row], weight, sum);
     const float4 *const columns = reinterpret_cast<const float4 *>(partial.output + row * partial_pitch + column);
     const float4 low = columns[0], high = columns[1];
@@ -130,12 +130,12 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
 #pragma unroll
     for (int32_t i = 0; i < 8; ++i) output[i] = fmaf(values[i], weight, output[i]);
   }
-  const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+  const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);
   const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
   *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + column) =
       make_uint4(pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
                  pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
-  if (column == 0) write_lse(params, work.batch, work.head_q, query, row_max, sum);
+  if (column == 0) write_lse(params, work.batch, work.head_q, query, reference, sum);
 }
 
 }  // namespace flashcore::kernels::sm80_fwd_small
@@ -183,33 +183,30 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
 #pragma unroll
   for (int32_t k = 0; k < Attention::depth_steps; ++k) Attention::load_query_step(query[k], query_lane, k);
 
-  const auto step = [&](int32_t tile, auto masked) {
+  bool nonfinite = false;
+  const auto step = [&](int32_t tile, auto with_mask) {
+    constexpr bool masked = decltype(with_mask)::value;
     const bool refill = tile - groups >= 0;
     copy_async_wait<1>();
     group.barrier();
     Attention::Scores scores;
     Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
-    if constexpr (masked.value) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query);
+    if constexpr (masked) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query);
     if (refill) {
       group.barrier();
       key_loader.load_next(key_tile);
     }
     copy_async_commit();
-    Attention::template raise_maximum<masked.value>(scores, output, state, params.scale_log2);
-    Attention::template exponentiate<masked.value>(scores, state, params.scale_log2);
+    Attention::raise_references(scores, output, state, params.scale_log2);
+    Attention::template exponentiate<!masked>(scores, state, params.scale_log2);
     Attention::Probabilities probabilities;
     Attention::round_probabilities(probabilities, scores);
     copy_async_wait<1>();
-    bool nonfinite = false;
-    if constexpr (masked.value)
-      nonfinite = group.barrier_or(clear_nonfinite<tile_kv, group_threads, dtype, Rows>(value_tile, group.thread));
-    else
-      group.barrier();
+    if constexpr (masked)
+      if (clear_nonfinite<tile_kv, group_threads, dtype, Rows>(value_tile, group.thread)) nonfinite = true;
+    group.barrier();
     const SharedAddress value_lane = Attention::value_lane(value_tile, lane);
     Attention::multiply_probability_value(output, probabilities, value_lane);
-    if constexpr (masked.value)
-      if (nonfinite)
-        Attention::add_nonfinite_values(output, probabilities, group, value_tile, params, work, tile * tile_kv);
     if (refill) {
       group.barrier();
       value_loader.load_next(value_tile);
@@ -219,6 +216,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   int32_t tile = last;
   for (; tile >= 0 && tile >= tiles.unmasked; tile -= groups) step(tile, Constant<true>{});
   for (; tile >= 0; tile -= groups) step(tile, Constant<false>{});
+  if (__any_sync(0xffffffffu, nonfinite))
+    for (tile = last; tile >= tiles.unmasked; tile -= groups)
+      Attention::add_nonfinite_values(output, params, work, tile * tile_kv, (tile + 1) * tile_kv, work.first_query);
 
   __syncthreads();  // every group is done with the tiles
   leave_partial(Partial(shared, group_index), output, state, lane);

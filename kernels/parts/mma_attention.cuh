@@ -208,7 +208,7 @@ struct MmaAttention {
   }
 
   // After a step with old references: raise those of rows with a large sum. Where a probability may have overflowed (or a
-  // score is NaN), O is lost, and the sum is NaN from then on.
+  // score is NaN), O is lost; the reference is NaN then, which the exact way never makes.
   static __device__ __forceinline__ void lower_large_sums(Output &output, RowState &state) {
     if (__all_sync(0xffffffffu, all_sums(state) <= large_sum)) return;
 #pragma unroll
@@ -222,7 +222,12 @@ struct MmaAttention {
         state.reference[i][half] += log2_approx(sum);
       }
   }
-  static __device__ __forceinline__ bool is_lost(const RowState &state) { return !(all_sums(state) <= infinity); }
+  static __device__ __forceinline__ bool is_lost(const RowState &state) {
+    bool lost = false;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i) lost |= state.reference[i][0] != state.reference[i][0] || state.reference[i][1] != state.reference[i][1];
+    return lost;
+  }
   static __device__ __forceinline__ float all_sums(const RowState &state) {
     float all = 0.0f;
 #pragma unroll
@@ -260,37 +265,36 @@ struct MmaAttention {
       }
   }
 
-  // Infinite and NaN values in a tile whose keys only some queries see. To a tensor core 0 * NaN is NaN, for those that
-  // do not see the key as well; so the value tile was cleared of them (clear_nonfinite), and here the queries that do see
-  // them (probability above 0) get them. Rare, so it may be slow: for +inf, -inf and NaN in turn a tile of ones marks where
-  // they stand in memory, and P times that tile says who sees one. Every thread of the group comes here or none.
-  static __device__ __forceinline__ void add_nonfinite_values(Output &output, const Probabilities &p, const TileGroup &group,
-                                                              SharedAddress value_tile, const AttentionFwdParams &params,
-                                                              const BlockWork &work, int32_t first_key) {
-    const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
-    const SharedAddress value_lane = MmaAttention::value_lane(value_tile, group.thread % 32);
+  // Infinite and NaN values of keys that only some queries see. To a tensor core 0 * NaN is NaN, for those that do not see
+  // the key as well; so the tiles with masks are cleared of them (clear_nonfinite), and here, from memory, the queries that do
+  // see them get them. Rare, so it may be slow; without tensor cores it needs no registers in the loop, nor a barrier.
+  static __device__ __forceinline__ void add_nonfinite_values(Output &output, const AttentionFwdParams &params, const BlockWork &work,
+                                                              int32_t first_key, int32_t key_end, int32_t first_row) {
+    const int32_t lane = thread_anew() % 32, first_column = lane % 4 * 2;
+    const HeadRows rows = head_rows(params.value, work.batch, work.head_kv);
+    int64_t visible[row_tiles][2];  // keys 0 .. visible-1
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half)
+        visible[i][half] = causal ? int64_t{first_row} + i * 16 + half * 8 + lane / 4 + params.causal_offset + 1 : params.seqlen_kv;
+    const int32_t end = key_end < params.seqlen_kv ? key_end : params.seqlen_kv;
 #pragma unroll 1
-    for (int32_t kind = 0; kind < 3; ++kind) {
-      group.barrier();
-      mark_tile<tile_kv, threads, dtype, ValueRows>(value_tile, value_rows, first_key, params.seqlen_kv, group.thread, kind,
-                                                    params.head_dim_v);
-      group.barrier();
-      const float value = kind == 0 ? infinity : kind == 1 ? -infinity : not_a_number;
+    for (int32_t key = first_key; key < end; ++key) {
 #pragma unroll
-      for (int32_t i = 0; i < row_tiles; ++i)
+      for (int32_t n = 0; n < value_columns; ++n)
 #pragma unroll
-        for (int32_t n = 0; n < value_columns; n += 2) {
-          float seen[2][4] = {};
+        for (int32_t c = 0; c < 2; ++c) {
+          const int32_t column = n * 8 + first_column + c;
+          if (column >= params.head_dim_v) continue;
+          const uint16_t bits = rows.first[key * rows.stride + column];
+          if (nonfinite_halves<dtype>(bits) == 0) continue;
+          const float value = to_float<dtype>(bits);
 #pragma unroll
-          for (int32_t step = 0; step < key_steps; ++step) {
-            uint32_t marks[4];
-            load_matrix_x4_transposed(marks, ValueRows::advance(value_lane, n) + step * 16 * head_dim_v * 2);
-            mma_m16n8k16<dtype>(seen[0], p[step][i], marks[0], marks[1]);
-            mma_m16n8k16<dtype>(seen[1], p[step][i], marks[2], marks[3]);
-          }
+          for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
-          for (int32_t c = 0; c < 8; ++c)
-            if (seen[c / 4][c % 4] > 0.0f) output[i][n + c / 4][c % 4] += value;
+            for (int32_t half = 0; half < 2; ++half)
+              if (key < visible[i][half]) output[i][n][half * 2 + c] += value;
         }
     }
   }

@@ -35,21 +35,6 @@ struct Group {
     else
       asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(threads) : "memory");
   }
-  // The barrier, and whether any thread of the group said yes.
-  __device__ __forceinline__ bool barrier_or(bool yes) const {
-    if constexpr (whole_block) {
-      return __syncthreads_or(yes) != 0;
-    } else if constexpr (threads == 32) {
-      return __any_sync(0xffffffffu, yes) != 0;
-    } else {
-      int32_t any;
-      asm volatile("{\n .reg .pred p, q;\n setp.ne.s32 p, %1, 0;\n bar.red.or.pred q, %2, %3, p;\n selp.s32 %0, 1, 0, q;\n}"
-                   : "=r"(any)
-                   : "r"(static_cast<int32_t>(yes)), "r"(id), "n"(threads)
-                   : "memory");
-      return any != 0;
-    }
-  }
 };
 
 // Four 8x8 matrices of 16-bit elements; lane l gives the row address of matrix l / 8.

@@ -12,18 +12,13 @@ namespace flashcore::kernels {
 inline constexpr float infinity = __builtin_bit_cast(float, 0x7f800000u);
 inline constexpr float not_a_number = __builtin_bit_cast(float, 0x7fffffffu);
 
-// The thread's and the block's number, read anew at each call. What is derived from them outside of the steady loop is then
-// computed where it is needed and does not occupy registers through the loop, which has none to spare.
+// The thread's number, read anew at each call. What is derived from it outside of a kernel's steady loop is then computed
+// where it is needed and does not occupy registers through the loop, which has none to spare.
 __device__ __forceinline__ int32_t thread_anew() {
   int32_t thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
   __builtin_assume(thread >= 0 && thread < 1024);  // as the compiler knows of threadIdx; or every % 8 becomes five instructions
   return thread;
-}
-__device__ __forceinline__ uint32_t block_anew() {
-  uint32_t block;
-  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
-  return block;
 }
 
 // 2^x. One MUFU instruction: the .ftz form needs no guard around it (plain exp2f costs three more per element).
@@ -71,10 +66,6 @@ __device__ __forceinline__ float to_float(uint16_t bits) {
 // Exponent bits of both halves of a register: all set means infinity or NaN.
 template <int32_t dtype>
 inline constexpr uint32_t exponent_mask2 = dtype == dtype_float16 ? 0x7c007c00u : 0x7f807f80u;
-// 1.0 in both halves.
-template <int32_t dtype>
-inline constexpr uint32_t one2 = dtype == dtype_float16 ? 0x3c003c00u : 0x3f803f80u;
-
 // 0xffff in each half that holds an infinity or a NaN.
 template <int32_t dtype>
 __device__ __forceinline__ uint32_t nonfinite_halves(uint32_t packed) {

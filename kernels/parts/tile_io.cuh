@@ -75,38 +75,37 @@ __device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &ro
 template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows, int32_t tiles_apart = 1>
 class DescendingLoader {
  public:
-  __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread,
-                                              int32_t column_end = Rows::columns)
+  __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread)
       : pass_stride_(rows.stride * Share::rows_per_pass), rows_left_(row_end - last_tile * tile_rows - Share::row(thread, 0)),
-        columns_left_(column_end - Share::chunk(thread, 0) * 8), thread_(thread) {
+        thread_(thread) {
     source_ = rows.first + (int64_t{last_tile} * tile_rows + Share::row(thread, 0)) * rows.stride + Share::chunk(thread, 0) * 8;
   }
 
-  __device__ __forceinline__ void load_last(SharedAddress tile) {
-    load(tile, [&](int32_t pass) { return pass * Share::rows_per_pass < rows_left_; });
+  // Columns from `column_end` on become zeros.
+  __device__ __forceinline__ void load_last(SharedAddress tile, int32_t column_end = Rows::columns) {
+    load(tile, column_end, [&](int32_t pass) { return pass * Share::rows_per_pass < rows_left_; });
   }
-  __device__ __forceinline__ void load_next(SharedAddress tile) {
-    load(tile, [](int32_t) { return true; });
+  __device__ __forceinline__ void load_next(SharedAddress tile, int32_t column_end = Rows::columns) {
+    load(tile, column_end, [](int32_t) { return true; });
   }
 
  private:
   using Share = TileShare<tile_rows, threads, Rows>;
   template <typename RowValid>
-  __device__ __forceinline__ void load(SharedAddress tile, RowValid row_valid) {
+  __device__ __forceinline__ void load(SharedAddress tile, int32_t column_end, RowValid row_valid) {
 #pragma unroll
     for (int32_t pass = 0; pass < Share::passes; ++pass)
 #pragma unroll
       for (int32_t span = 0; span < Share::spans; ++span)
         copy_chunk<alignment_bytes>(tile + Rows::offset(Share::row(thread_, pass), Share::chunk(thread_, span)),
                                     source_ + pass * pass_stride_ + span * Share::group * 8,
-                                    row_valid(pass) && span * Share::group * 8 < columns_left_);
+                                    row_valid(pass) && Share::chunk(thread_, span) * 8 < column_end);
     source_ -= tiles_apart * Share::passes * pass_stride_;
   }
 
   const uint16_t *source_;
   int64_t pass_stride_;
   int32_t rows_left_;
-  int32_t columns_left_;
   int32_t thread_;
 };
 
@@ -127,29 +126,6 @@ __device__ __forceinline__ bool clear_nonfinite(SharedAddress tile, int32_t thre
       store_shared_16(address, value);
     }
   return any;
-}
-
-// Overwrite the tile with 1 where memory holds a value of the kind (0: +infinity, 1: -infinity, 2: NaN), else 0.
-template <int32_t tile_rows, int32_t threads, int32_t dtype, typename Rows>
-__device__ __forceinline__ void mark_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t thread,
-                                          int32_t kind, int32_t column_end = Rows::columns) {
-  constexpr int32_t chunks = Rows::columns / 8;
-  constexpr uint32_t sign2 = 0x80008000u;
-#pragma unroll 1
-  for (int32_t i = thread; i < tile_rows * chunks; i += threads) {
-    const int32_t row = i / chunks, chunk = i % chunks;
-    uint4 value = make_uint4(0, 0, 0, 0);
-    if (first_row + row < row_end && chunk * 8 < column_end) value = gather_8(rows.first + (first_row + row) * rows.stride + chunk * 8);
-    uint32_t words[4] = {value.x, value.y, value.z, value.w};
-#pragma unroll
-    for (uint32_t &word : words) {
-      const uint32_t infinite = __vcmpeq2(word & ~sign2, exponent_mask2<dtype>);
-      const uint32_t negative = __vcmpeq2(word & sign2, sign2);
-      const uint32_t here = kind == 2 ? nonfinite_halves<dtype>(word) & ~infinite : infinite & (kind == 1 ? negative : ~negative);
-      word = here & one2<dtype>;
-    }
-    store_shared_16(tile + Rows::offset(row, chunk), make_uint4(words[0], words[1], words[2], words[3]));
-  }
 }
 
 // One row of a C fragment, rounded and packed, from registers to memory. words[n] of lane t holds columns 8n+2t and 8n+2t+1;
