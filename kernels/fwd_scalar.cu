@@ -17,6 +17,19 @@ constexpr bool specialization(int32_t index, Specialization *out) {
   return true;
 }
 
+constexpr Refusal allows(const Specialization &s) {
+  if (s.head_dim != largest_head_dim) return {"head_dim", "256"};
+  if (s.head_dim_v != largest_head_dim) return {"head_dim_v", "256"};
+  if (s.alignment_bytes != 2) return {"alignment_bytes", "2"};
+  if (s.tile_q != 1) return {"tile_q", "1"};
+  if (s.tile_kv != tile_kv) return {"tile_kv", "128"};
+  if (s.warps != warps) return {"warps", "4"};
+  if (s.stages != 1) return {"stages", "1"};
+  if (s.q_in_registers != 0) return {"q_in_registers", "0"};
+  if (s.launch_order != launch_by_head) return {"launch_order", "0"};
+  return no_refusal;
+}
+
 constexpr Grid grid(const Specialization &, const ProblemKey &key) { return {key.seqlen_q * key.heads_q * key.batch, 1, 1}; }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -45,7 +58,7 @@ constexpr double cost_us(const Specialization &s, const ProblemKey &key, const D
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "fwd_scalar", "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)", 80, 0, true,
-    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost_us};
 #endif
 }  // namespace flashcore::kernels::fwd_scalar
 

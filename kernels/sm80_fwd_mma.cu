@@ -55,6 +55,21 @@ constexpr bool specialization(int32_t index, Specialization *out) {
   return false;
 }
 
+// What the body can be compiled for. Every thread moves the same number of 16-byte chunks of a tile: rows by whole passes.
+constexpr Refusal allows(const Specialization &s) {
+  if (s.head_dim != 64 && s.head_dim != 128) return {"head_dim", "64 or 128"};
+  if (s.head_dim_v != s.head_dim) return {"head_dim_v", "equal to head_dim"};
+  if (s.warps < 1 || s.warps > 16) return {"warps", "1 to 16"};
+  if (s.tile_q % (16 * s.warps) != 0 || s.tile_q > 64 * s.warps) return {"tile_q", "16, 32, 48 or 64 rows for each warp"};
+  const int32_t rows_per_pass = 256 * s.warps / s.head_dim;
+  if (s.tile_q % rows_per_pass != 0) return {"tile_q", "a multiple of 256 * warps / head_dim"};
+  if (s.tile_kv % 16 != 0 || s.tile_kv > 256) return {"tile_kv", "16 to 256, by 16"};
+  if (s.tile_kv % rows_per_pass != 0) return {"tile_kv", "a multiple of 256 * warps / head_dim"};
+  if (s.stages != 1) return {"stages", "1"};
+  if (s.launch_order != launch_by_head) return {"launch_order", "0"};
+  return no_refusal;
+}
+
 constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
   return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
 }
@@ -87,14 +102,15 @@ constexpr double cost_us(const Specialization &s, const ProblemKey &key, const D
   const double mean_steps = s.causal ? 0.5 * steps + 0.5 : steps;
   const double step_latency_us = 0.3 + 0.45 * s.head_dim / 64.0 * (s.tile_kv / 64.0) * (s.tile_q / (16.0 * s.warps));
   return tile_cost_us({4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, mean_steps, static_cast<double>(grid(s, key).x),
-                       resident < 1 ? 1.0 : static_cast<double>(static_cast<int64_t>(resident)), tile->efficiency, step_latency_us},
+                       resident < 1 ? 1.0 : static_cast<double>(static_cast<int64_t>(resident)),
+                       tile != nullptr ? tile->efficiency : 0.4, step_latency_us},
                       device);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "sm80_fwd_mma", "mma.sync tensor cores, softmax and probabilities in registers, cp.async", 80, 0, false,
-    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost_us};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_mma
 

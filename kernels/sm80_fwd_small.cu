@@ -23,6 +23,19 @@ constexpr bool specialization(int32_t index, Specialization *out) {
   return true;
 }
 
+constexpr Refusal allows(const Specialization &s) {
+  if (s.head_dim != head_dim) return {"head_dim", "64"};
+  if (s.head_dim_v != head_dim) return {"head_dim_v", "64"};
+  if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
+  if (s.tile_q != tile_q) return {"tile_q", "32"};
+  if (s.tile_kv != tile_kv) return {"tile_kv", "32"};
+  if (s.warps != warps) return {"warps", "8"};
+  if (s.stages != 1) return {"stages", "1"};
+  if (s.q_in_registers != 1) return {"q_in_registers", "1"};
+  if (s.launch_order != launch_by_head) return {"launch_order", "0"};
+  return no_refusal;
+}
+
 constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
   return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
 }
@@ -63,7 +76,7 @@ constexpr double cost_us(const Specialization &s, const ProblemKey &key, const D
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "sm80_fwd_small", "mma.sync with keys split over eight warps and merged in the block, for little work", 80, 0, false,
-    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost_us};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small
 

@@ -28,6 +28,10 @@ FLASHCORE_API int32_t flashcore_kernel_count(void);
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info *info,
                                                                              flashcore_error *error);
 
+/* Is this what flashcore_attention_args.kernel takes: a kernel's name, or that of a module as its kernel can be compiled,
+ * shipped or not? INVALID_ARGUMENT (kernel) says which part is wrong and what may stand there. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *error);
+
 /* Resource usage of one kernel, read from the cubin's own ELF records. */
 typedef struct flashcore_kernel_resources {
   char name[64];
@@ -55,7 +59,7 @@ typedef struct flashcore_module_info {
   uint32_t struct_size; /* set by the caller */
   int32_t origin;       /* FLASHCORE_ORIGIN_* */
   flashcore_status status; /* OK, or why the file is not usable; then only path, origin, file_bytes and problem are set */
-  int32_t current;      /* 1: its key is one that this library asks for; 0: left by another version */
+  int32_t current;      /* 1: its key is one that this library can ask for; 0: left by another version */
   char path[4096];
   char problem[512];    /* the check that failed */
   char module[128];     /* "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */

@@ -6,11 +6,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <set>
 
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
 #include "plan/kernel_table.hpp"
+#include "plan/select_kernel.hpp"
+#include "plan/specialization_text.hpp"
 #include "runtime/environment_report.hpp"
 #include "runtime/module_builder.hpp"
 
@@ -18,7 +19,7 @@ using namespace flashcore;
 
 struct flashcore_module_list_s {
   std::vector<ListedModule> modules;
-  std::set<std::string> current_keys;
+  std::string nvrtc_append_flags;
 };
 
 namespace {
@@ -91,14 +92,13 @@ flashcore_module_info module_info(const ListedModule &listed, bool current) {
   return info;
 }
 
-// The keys that this library would ask for, over the architectures that the modules name.
-std::set<std::string> current_keys(const std::vector<ListedModule> &modules, const std::string &nvrtc_append_flags) {
-  std::set<std::string> archs, keys;
-  for (const ListedModule &listed : modules)
-    if (listed.entry.ok()) archs.insert(listed.entry.value().record.arch);
-  for (const std::string &arch : archs)
-    for (const ModuleRequest &request : all_requests(arch, nvrtc_append_flags)) keys.insert(request.key);
-  return keys;
+// Could this library ask for the module: shipped, tuned or by name?
+bool is_current(const ModuleRecord &record, const std::string &nvrtc_append_flags) {
+  const Result<ModuleName> name = parse_module_name(record.module);
+  const int32_t index = name.ok() ? find_kernel(name.value().kernel) : -1;
+  if (index < 0 || !check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, name.value().specialization).ok())
+    return false;
+  return make_module_request(index, name.value().specialization, record.arch, nvrtc_append_flags).key == record.key;
 }
 
 bool sorts_before(const ListedModule &a, const ListedModule &b) {
@@ -151,6 +151,18 @@ flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info 
   });
 }
 
+flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (name == nullptr) return null_argument("name");
+    constexpr size_t capacity = sizeof(flashcore_attention_args::kernel);
+    if (const size_t length = std::strlen(name); length == 0 || length >= capacity)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "kernel has " + std::to_string(length) + " characters; allowed: 1 to " +
+                                                   std::to_string(capacity - 1), "kernel"};
+    kernels::ProblemKey key{};
+    return pin_kernel(key, name);
+  });
+}
+
 flashcore_status flashcore_module_list_create(const flashcore_context_options *options, flashcore_module_list *list,
                                               flashcore_error *error) {
   return guarded(error, [&]() -> Status {
@@ -160,7 +172,7 @@ flashcore_status flashcore_module_list_create(const flashcore_context_options *o
     auto created = std::make_unique<flashcore_module_list_s>();
     FLASHCORE_TRY_ASSIGN(created->modules, list_modules(settings.store));
     std::sort(created->modules.begin(), created->modules.end(), sorts_before);
-    created->current_keys = current_keys(created->modules, settings.environment.nvrtc_append_flags);
+    created->nvrtc_append_flags = settings.environment.nvrtc_append_flags;
     *list = created.release();
     return success();
   });
@@ -179,7 +191,7 @@ flashcore_status flashcore_module_list_get(flashcore_module_list list, int64_t i
     if (index < 0 || index >= count)
       return Error{FLASHCORE_INVALID_ARGUMENT, "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(count - 1), "index"};
     const ListedModule &listed = list->modules[static_cast<size_t>(index)];
-    const bool current = listed.entry.ok() && list->current_keys.contains(listed.entry.value().record.key);
+    const bool current = listed.entry.ok() && is_current(listed.entry.value().record, list->nvrtc_append_flags);
     return write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info));
   });
 }
@@ -194,9 +206,7 @@ flashcore_status flashcore_module_read(const char *path, flashcore_module_info *
     FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
     if (!listed.entry.ok()) return listed.entry.error();
     const ModuleEntry &entry = listed.entry.value();
-    bool current = false;
-    for (const ModuleRequest &request : all_requests(entry.record.arch, read_environment().nvrtc_append_flags))
-      current = current || request.key == entry.record.key;
+    const bool current = is_current(entry.record, read_environment().nvrtc_append_flags);
     FLASHCORE_TRY(write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info)));
     if (cubin != nullptr) *cubin = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
     if (record != nullptr) *record = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/select_kernel.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "plan/kernel_table.hpp"
@@ -26,17 +27,22 @@ struct KernelChoice {
 KernelChoice best_specialization(int32_t kernel_index, const Passport &passport, const ProblemKey &key,
                                  const DeviceLimits &device) {
   KernelChoice choice;
-  Specialization candidate;
-  for (int32_t i = 0; passport.specialization(i, &candidate); ++i) {
-    if (!passport.serves(candidate, key)) continue;
+  const auto consider_one = [&](const Specialization &candidate) {
+    if (!passport.serves(candidate, key)) return;
     const int64_t shared_bytes = passport.dynamic_shared_bytes(candidate);
     if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
       choice.smallest_shared_bytes = shared_bytes;
-    if (shared_bytes > device.shared_bytes_per_block) continue;
+    if (shared_bytes > device.shared_bytes_per_block) return;
     const double cost_us = passport.cost_us(candidate, key, device);
-    if (choice.best.kernel_index >= 0 && cost_us >= choice.best.cost_us) continue;
+    if (choice.best.kernel_index >= 0 && cost_us >= choice.best.cost_us) return;
     choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost_us};
+  };
+  if (key.one_module != 0) {
+    consider_one(key.module);
+    return choice;
   }
+  Specialization candidate;
+  for (int32_t i = 0; passport.specialization(i, &candidate); ++i) consider_one(candidate);
   return choice;
 }
 
@@ -49,6 +55,22 @@ struct Exclusion {
   std::string reason;  // "head_dim must be 64 or 128"
 };
 
+// Why the one module that was asked for does not serve a problem that its kernel could do.
+Exclusion module_exclusion(const Specialization &s, const ProblemKey &key) {
+  const auto other = [](const char *field, const std::string &module_is_for, const std::string &given) {
+    return Exclusion{field, "the module is for " + std::string(field) + " " + module_is_for + ", the call's is " + given};
+  };
+  const auto dtype_word = [](int32_t dtype) { return std::string(dtype == kernels::dtype_bfloat16 ? "bfloat16" : "float16"); };
+  if (s.dtype != key.dtype) return other("query.dtype", dtype_word(s.dtype), dtype_word(key.dtype));
+  if ((s.causal != 0) != (key.causal != kernels::causal_none))
+    return {"causal", s.causal != 0 ? "the module applies a causal mask, the call has none"
+                                    : "the module applies no mask, the call has a causal one"};
+  if (s.head_dim != key.head_dim) return other("head_dim", std::to_string(s.head_dim), std::to_string(key.head_dim));
+  if (s.head_dim_v != key.head_dim_v) return other("head_dim_v", std::to_string(s.head_dim_v), std::to_string(key.head_dim_v));
+  return {"kernel", s.alignment_bytes > key.alignment_bytes ? "the module moves rows by 16 bytes, the call's are not aligned to that"
+                                                            : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};
+}
+
 Exclusion exclusion(const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
                     const KernelChoice &choice) {
   if (!arch_fits(passport, device.arch))
@@ -57,6 +79,7 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
                     ", the device has " + arch_text(device.arch)};
   if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
     return {refusal.field, std::string(refusal.field) + " must be " + refusal.reason};
+  if (key.one_module != 0 && !passport.serves(key.module, key)) return module_exclusion(key.module, key);
   if (choice.smallest_shared_bytes > device.shared_bytes_per_block)
     return {"", "needs " + std::to_string(choice.smallest_shared_bytes) +
                     " bytes of shared memory per block, the device allows " + std::to_string(device.shared_bytes_per_block)};
@@ -130,13 +153,23 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device)
 }
 
 Status pin_kernel(ProblemKey &key, std::string_view name) {
-  key.kernel_index = -1;
+  key.kernel_index = -1, key.one_module = 0, key.module = {};
   if (name.empty()) return success();
-  key.kernel_index = find_kernel(name);
-  if (key.kernel_index >= 0) return success();
-  std::string known;
-  for (const KernelRow &row : kernel_table()) known += (known.empty() ? "" : ", ") + std::string(row.passport->name);
-  return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(name) + "\"; allowed: empty, " + known, "kernel"};
+  const size_t dash = std::min(name.find('-'), name.size());
+  const int32_t index = find_kernel(name.substr(0, dash));
+  if (index < 0) {
+    std::string known;
+    for (const KernelRow &row : kernel_table()) known += (known.empty() ? "" : ", ") + std::string(row.passport->name);
+    return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(name) + "\"; allowed: empty, " + known +
+                                                 ", or the name of a module of one of them", "kernel"};
+  }
+  if (dash < name.size()) {
+    FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));
+    FLASHCORE_TRY(check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, module.specialization));
+    key.one_module = 1, key.module = module.specialization;
+  }
+  key.kernel_index = index;
+  return success();
 }
 
 int32_t find_kernel(std::string_view name) {

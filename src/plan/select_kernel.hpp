@@ -21,14 +21,16 @@ struct Selection {
 };
 
 // The cheapest specialization for the problem on the device, or UNSUPPORTED: the first field that a kernel refuses, and each
-// kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other.
+// kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other, key.one_module for that module.
 // Allocates only to describe a failure.
 Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device);
 
 // One line per kernel: chosen, dearer, or why it cannot.
 std::string explain_selection(const kernels::ProblemKey &key, const kernels::DeviceLimits &device);
 
-// Fill key.kernel_index from a name; empty: any kernel. INVALID_ARGUMENT lists the kernels that there are.
+// Fill what the key asks for from the name of a kernel or of a module; empty: any kernel. A module need not be shipped, its
+// kernel must allow it. INVALID_ARGUMENT lists the kernels that there are, or says which part of a module's name is wrong.
+// Allocates only to describe a failure.
 Status pin_kernel(kernels::ProblemKey &key, std::string_view name);
 
 }  // namespace flashcore

@@ -17,11 +17,10 @@ constexpr std::string_view cpu_kernel_name = "cpu";
 Status check_cpu_kernel(const AttentionProblem &problem) {
   const std::string_view name = problem.kernel;
   if (name.empty() || name == cpu_kernel_name) return success();
-  if (find_kernel(name) >= 0)
-    return Error{FLASHCORE_UNSUPPORTED, "kernel is \"" + std::string(name) + "\", which runs on a GPU; this context is the CPU "
-                                        "device, whose only kernel is \"cpu\"", "kernel"};
   kernels::ProblemKey key = problem.key;
-  return pin_kernel(key, name);
+  FLASHCORE_TRY(pin_kernel(key, name));
+  return Error{FLASHCORE_UNSUPPORTED, "kernel is \"" + std::string(name) + "\", which runs on a GPU; this context is the CPU "
+                                      "device, whose only kernel is \"cpu\"", "kernel"};
 }
 
 LaunchPlan make_plan(const Selection &selection, CudaFunction function) {

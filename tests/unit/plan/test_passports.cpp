@@ -4,6 +4,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
 
 using namespace flashcore;
 using namespace flashcore::kernels;
@@ -32,6 +33,38 @@ BOOST_AUTO_TEST_CASE(each_specialization_serves_its_own_problem) {
     const ProblemKey key = problem_for(s, 512);
     BOOST_TEST(passport.refuse(key).field == nullptr);
     BOOST_TEST(passport.serves(s, key));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(what_is_shipped_is_allowed) {
+  for_every_specialization([](const Passport &passport, const Specialization &s) {
+    const Status status = check_specialization(passport, s);
+    BOOST_TEST(status.ok(), (status.ok() ? "" : status.error().message));
+  });
+}
+
+// A passport that says nothing about a field would compile anything: of a shipped specialization with one field out of
+// reach, none is allowed, and the error names the field.
+BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
+  const struct {
+    int32_t Specialization::*member;
+    int32_t value;
+    const char *field;
+  } changes[] = {{&Specialization::head_dim, 1016, "head_dim"}, {&Specialization::head_dim_v, 1016, "head_dim_v"},
+                 {&Specialization::tile_q, 1000, "tile_q"},     {&Specialization::tile_kv, 1000, "tile_kv"},
+                 {&Specialization::warps, 31, ""},              {&Specialization::stages, 7, ""},
+                 {&Specialization::dtype, 3, "dtype"},          {&Specialization::launch_order, 2, "launch_order"}};
+  for_every_specialization([&](const Passport &passport, const Specialization &shipped) {
+    for (const auto &change : changes) {
+      Specialization s = shipped;
+      s.*change.member = change.value;
+      const Status status = check_specialization(passport, s);
+      BOOST_REQUIRE(!status.ok());
+      BOOST_TEST(status.error().field == "kernel");
+      const bool named = status.error().message.find(std::string("whose ") + change.field) != std::string::npos;
+      // A rung allows whole tiles, and says so of tile_q.
+      BOOST_TEST((named || passport.by_name_only), status.error().message);
+    }
   });
 }
 

@@ -6,6 +6,7 @@
 
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
+#include "plan/specialization_text.hpp"
 
 using namespace flashcore;
 using kernels::DeviceLimits;
@@ -66,6 +67,80 @@ BOOST_AUTO_TEST_CASE(a_kernel_can_be_asked_for_by_name) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_module_can_be_asked_for_by_name) {
+  for (const KernelRow &row : kernel_table()) {
+    kernels::Specialization s;
+    for (int32_t i = 0; row.passport->specialization(i, &s); ++i) {
+      ProblemKey key = mission();
+      key.head_dim = s.head_dim, key.head_dim_v = s.head_dim_v, key.dtype = s.dtype, key.alignment_bytes = s.alignment_bytes;
+      key.causal = s.causal != 0 ? kernels::causal_top_left : kernels::causal_none;
+      const std::string name = module_name(row.passport->name, s);
+      BOOST_REQUIRE(pin_kernel(key, name).ok());
+      const auto chosen = select_kernel(key, h200);
+      BOOST_REQUIRE(chosen.ok());
+      BOOST_TEST(module_name(kernel_table()[chosen.value().kernel_index].passport->name, chosen.value().specialization) == name);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_module_that_is_not_shipped_can_be_asked_for) {
+  constexpr const char *name = "sm80_fwd_mma-fp16-d64-32x80-w2-qreg";
+  const int32_t index = find_kernel("sm80_fwd_mma");
+  kernels::Specialization s;
+  for (int32_t i = 0; kernel_table()[index].passport->specialization(i, &s); ++i) BOOST_TEST(module_name("sm80_fwd_mma", s) != name);
+  ProblemKey key = mission();
+  BOOST_REQUIRE(pin_kernel(key, name).ok());
+  const auto chosen = select_kernel(key, h200);
+  BOOST_REQUIRE(chosen.ok());
+  BOOST_TEST(chosen.value().kernel_index == index);
+  BOOST_TEST(chosen.value().specialization.tile_kv == 80);
+  BOOST_TEST(chosen.value().grid.x == 16 * 8);
+  BOOST_TEST(chosen.value().cost_us > 0);
+  BOOST_TEST(contains(explain_selection(key, h200), "sm80_fwd_mma: chosen, sm80_fwd_mma-fp16-d64-32x80-w2-qreg"));
+  // And the next call is free again.
+  BOOST_REQUIRE(pin_kernel(key, "").ok());
+  BOOST_TEST(key.one_module == 0);
+  BOOST_TEST(chosen_kernel(key, h200) == "sm80_fwd_small");
+}
+
+BOOST_AUTO_TEST_CASE(a_module_that_its_kernel_does_not_allow_is_refused) {
+  ProblemKey key = mission();
+  const Status status = pin_kernel(key, "sm80_fwd_mma-fp16-d64-64x72-w4");
+  BOOST_REQUIRE(!status.ok());
+  BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
+  BOOST_TEST(status.error().field == "kernel");
+  BOOST_TEST(contains(status.error().message, "\"sm80_fwd_mma-fp16-d64-64x72-w4\", whose tile_kv is 72; sm80_fwd_mma allows: "));
+  BOOST_TEST(key.kernel_index == -1);
+}
+
+BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
+  const struct {
+    const char *module;
+    void (*change)(ProblemKey &);
+    const char *field, *reason;
+  } cases[] = {
+      {"sm80_fwd_mma-bf16-d64-64x64-w4", [](ProblemKey &) {}, "query.dtype", "for query.dtype bfloat16, the call's is float16"},
+      {"sm80_fwd_mma-fp16-d64-causal-64x64-w4", [](ProblemKey &) {}, "causal", "applies a causal mask, the call has none"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.causal = kernels::causal_top_left; }, "causal", "applies no mask"},
+      {"sm80_fwd_mma-fp16-d128-64x64-w4", [](ProblemKey &) {}, "head_dim", "for head_dim 128, the call's is 64"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.alignment_bytes = 2; }, "kernel", "moves rows by 16 bytes"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-unaligned", [](ProblemKey &) {}, "kernel", "rows of any alignment"},
+      {"sm80_fwd_mma-fp16-d128-128x256-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "",
+       "needs 163840 bytes of shared memory per block, the device allows 101376"},
+  };
+  for (const auto &one : cases) {
+    ProblemKey key = mission();
+    one.change(key);
+    BOOST_REQUIRE(pin_kernel(key, one.module).ok());
+    const auto chosen = select_kernel(key, l4);
+    BOOST_REQUIRE_MESSAGE(!chosen.ok(), one.module);
+    BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
+    BOOST_TEST(chosen.error().field == one.field);
+    BOOST_TEST(contains(chosen.error().message, one.reason), chosen.error().message);
+    BOOST_TEST(contains(explain_selection(key, l4), one.reason));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_unknown_name_lists_the_kernels) {
   ProblemKey key = mission();
   const Status status = pin_kernel(key, "fwd_magic");
@@ -73,6 +148,9 @@ BOOST_AUTO_TEST_CASE(an_unknown_name_lists_the_kernels) {
   BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
   BOOST_TEST(status.error().field == "kernel");
   for (const KernelRow &row : kernel_table()) BOOST_TEST(contains(status.error().message, row.passport->name));
+  const Status of_module = pin_kernel(key, "fwd_magic-fp16-d64-64x64-w4");
+  BOOST_REQUIRE(!of_module.ok());
+  BOOST_TEST(contains(of_module.error().message, "kernel is \"fwd_magic-fp16-d64-64x64-w4\"; allowed: empty, sm80_fwd_mma"));
 }
 
 BOOST_AUTO_TEST_CASE(a_refusal_names_the_field_and_every_kernel) {
