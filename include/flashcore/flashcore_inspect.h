@@ -98,6 +98,35 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_read(const c
                                                                          flashcore_error *error);
 FLASHCORE_API void flashcore_inspect_free(void *memory);
 
+/* What one pass of a tensor-core kernel's steady loop (without masks) is made of, counted in the machine code. */
+typedef struct flashcore_loop_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t score_tiles;  /* scores that a warp computes per pass, in mma tiles of 16 queries x 8 keys */
+  int32_t hmma;         /* mma.sync */
+  int32_t ldsm;         /* ldmatrix */
+  int32_t mufu;         /* exp2 and its kind */
+  int32_t ffma;         /* fused multiply-adds */
+  int32_t fmnmx;        /* maxima */
+  int32_t other;
+  int32_t skipped;      /* jumped over in most passes, in no class above: the lazy rescale */
+  int32_t reserved;     /* 0 */
+  int64_t first_byte;   /* where the loop begins in the kernel's code, and its size */
+  int64_t bytes;
+} flashcore_loop_info;
+
+/* IO_ERROR and MODULE_CORRUPT as flashcore_module_read; UNSUPPORTED: the kernel has no loop with mma.sync instructions. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *info,
+                                                                         flashcore_error *error);
+
+/* The module of this name ("sm80_fwd_mma-fp16-d64-128x64-w4", shipped or not) for one architecture ("sm_89"): from the
+ * folders or the user cache that a context with these options has, else compiled now and kept in the user cache. `path` of
+ * the info is empty where the module is in no file. `cubin` and `record` as flashcore_module_read. INVALID_ARGUMENT (kernel,
+ * arch), COMPILER_UNAVAILABLE, COMPILE_FAILED. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_obtain(const flashcore_context_options *options,
+                                                                           const char *module, const char *arch,
+                                                                           flashcore_module_info *info, void **cubin,
+                                                                           char **record, flashcore_error *error);
+
 /* Called after each module; `done` of `total`. Return 0 to go on, anything else to stop. */
 typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total, const char *module, int64_t compile_us);
 

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
+#include "cubin/steady_loop.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
@@ -128,6 +130,61 @@ char *malloc_copy(const void *bytes, size_t size, size_t extra) {
   return copy;
 }
 
+// The specialization of a module file's record.
+Result<kernels::Specialization> recorded_specialization(const ModuleRecord &record) {
+  Result<ModuleName> name = parse_module_name(record.module);
+  if (!name.ok()) return Error{FLASHCORE_UNSUPPORTED, record.module + " is no module's name that this version knows"};
+  return name.value().specialization;
+}
+
+Result<flashcore_loop_info> steady_loop_of(const ModuleEntry &entry) {
+  FLASHCORE_TRY_ASSIGN(const kernels::Specialization specialization, recorded_specialization(entry.record));
+  FLASHCORE_TRY_ASSIGN(const std::span<const uint8_t> code, kernel_code(entry.cubin, entry.record.kernel));
+  const std::optional<SteadyLoop> loop = find_steady_loop(code, entry.cubin_info.arch);
+  if (!loop)
+    return Error{FLASHCORE_UNSUPPORTED, entry.record.module + " for " + entry.record.arch + " has no loop with mma.sync instructions"};
+  flashcore_loop_info info{};
+  // An mma takes 16 of head_dim for a tile of scores; a tile of probabilities is half of what an mma takes for 8 of head_dim_v.
+  info.score_tiles = loop->hmma * 16 / (specialization.head_dim + specialization.head_dim_v);
+  info.hmma = loop->hmma, info.ldsm = loop->ldsm, info.mufu = loop->mufu, info.ffma = loop->ffma, info.fmnmx = loop->fmnmx;
+  info.other = loop->other, info.skipped = loop->skipped;
+  info.first_byte = loop->first_byte, info.bytes = loop->bytes;
+  return info;
+}
+
+// From the store, else compiled and kept. The sizes and times of the file are not looked up.
+Result<ListedModule> obtain_module(const Settings &settings, const ModuleRequest &request) {
+  ModuleStore store(settings.store);
+  const auto find = [&](const std::string &compiler_id) -> std::optional<ListedModule> {
+    std::optional<FoundModule> found = store.find(request.arch, request.key, compiler_id);
+    if (!found) return std::nullopt;
+    return ListedModule{std::move(found->path), found->origin, 0, 0, std::move(found->entry)};
+  };
+  if (std::optional<ListedModule> stored = find("")) return *std::move(stored);
+  if (!settings.jit_allowed)
+    return Error{FLASHCORE_COMPILER_UNAVAILABLE, "no module folder and no cache holds " + request.module + " for " + request.arch +
+                                                     ", and compiling is forbidden (jit_mode or FLASHCORE_JIT)"};
+  FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc, NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory));
+  const auto compile = [&]() -> Result<ListedModule> {
+    if (std::optional<ListedModule> stored = find(nvrtc->compiler_id())) return *std::move(stored);
+    FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, *nvrtc));
+    store.keep(built.record, built.encoded);
+    return ListedModule{"", ModuleOrigin::user_cache, 0, 0, decode_module_entry(built.encoded)};
+  };
+  Result<ListedModule> result = Error{};
+  store.with_key_lock(request.key, [&] { result = compile(); });
+  return result;
+}
+
+Status copy_module(const ListedModule &listed, bool current, flashcore_module_info *info, void **cubin, char **record) {
+  if (!listed.entry.ok()) return listed.entry.error();
+  const ModuleEntry &entry = listed.entry.value();
+  FLASHCORE_TRY(write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info)));
+  if (cubin != nullptr) *cubin = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
+  if (record != nullptr) *record = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);
+  return success();
+}
+
 }  // namespace
 
 extern "C" {
@@ -205,12 +262,36 @@ flashcore_status flashcore_module_read(const char *path, flashcore_module_info *
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
     if (!listed.entry.ok()) return listed.entry.error();
-    const ModuleEntry &entry = listed.entry.value();
-    const bool current = is_current(entry.record, read_environment().nvrtc_append_flags);
-    FLASHCORE_TRY(write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info)));
-    if (cubin != nullptr) *cubin = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
-    if (record != nullptr) *record = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);
-    return success();
+    return copy_module(listed, is_current(listed.entry.value().record, read_environment().nvrtc_append_flags), info, cubin, record);
+  });
+}
+
+flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *info, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (path == nullptr) return null_argument("path");
+    if (info == nullptr) return null_argument("info");
+    FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
+    if (!listed.entry.ok()) return listed.entry.error();
+    FLASHCORE_TRY_ASSIGN(const flashcore_loop_info content, steady_loop_of(listed.entry.value()));
+    return write_sized_struct(info, content, "info", sizeof(flashcore_loop_info));
+  });
+}
+
+flashcore_status flashcore_module_obtain(const flashcore_context_options *options, const char *module, const char *arch,
+                                         flashcore_module_info *info, void **cubin, char **record, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (module == nullptr) return null_argument("module");
+    if (arch == nullptr) return null_argument("arch");
+    if (info == nullptr) return null_argument("info");
+    FLASHCORE_TRY(check_arch_name(arch));
+    kernels::ProblemKey key{};
+    FLASHCORE_TRY(pin_kernel(key, module));
+    if (key.one_module == 0)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(module) + "\"; allowed: the whole name of a module", "kernel"};
+    FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
+    FLASHCORE_TRY_ASSIGN(const ListedModule obtained, obtain_module(settings, make_module_request(key.kernel_index, key.module, arch,
+                                                                                                  settings.environment.nvrtc_append_flags)));
+    return copy_module(obtained, true, info, cubin, record);
   });
 }
 

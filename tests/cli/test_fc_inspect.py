@@ -145,6 +145,17 @@ class Modules(cli.ToolTest):
                         out=[rf"^{row['module']} for sm_89", rf"registers +{row['registers']} per thread", r"spills +0 bytes stored", r"options +\S*sm_89",
                              r"log of ptxas\n(.*\n)*.*Used \d+ registers", r"specialization\.h\n(.*\n)*.*head_dim", r"current +yes"])
 
+    def test_sass_classes(self):
+        row = self.some_module()
+        self.fc_inspect("show", row["key"], "--sass-classes", out=[r"instructions of the steady loop.*\nclass +a pass +per 16x8 scores\nHMMA +\d+ +(8|16)\.00\n",
+                                                                  r"\nMUFU +\d+ +4\.00\n", r"\d+ tiles of scores a pass"])
+        loop = self.json_of(self.fc_inspect("show", row["key"], "--json"), "flashcore.inspect.show/1")["steady_loop"]
+        counted = sum(loop[name] for name in ("hmma", "ldsm", "mufu", "ffma", "fmnmx", "other", "skipped"))
+        self.assertEqual(loop["bytes"], counted * 16)
+        scalar = self.modules("--arch", self.arch, "--kernel", "fwd_scalar")[0]["key"]
+        self.fc_inspect("show", scalar, "--sass-classes", out=[r"this kernel has no loop with mma\.sync instructions"])
+        self.assertIsNone(self.json_of(self.fc_inspect("show", scalar, "--json"), "flashcore.inspect.show/1")["steady_loop"])
+
     def test_cubin_export(self):
         row = self.some_module()
         self.fc_inspect("show", row["key"], "--cubin", self.path("k.cubin"), err=[r"bytes of cubin written to"])

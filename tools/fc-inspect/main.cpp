@@ -32,6 +32,7 @@ void declare_list(po::options_description &group) {
 void declare_show(po::options_description &group) {
   add_value(group, "arch", "ARCH", "the module of this architecture, such as sm_89");
   add_flag(group, "ptxas", "also print what ptxas said when the module was compiled");
+  add_flag(group, "sass-classes", "also count the instructions of the steady loop by class");
   add_flag(group, "specialization", "also print the header of compile-time choices");
   add_value(group, "cubin", "FILE", "write the cubin to FILE (for nvdisasm and cuobjdump)");
 }
