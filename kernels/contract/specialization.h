@@ -7,12 +7,6 @@
 
 namespace flashcore::kernels {
 
-// In which order the thread blocks of a grid take their work.
-enum LaunchOrder : int32_t {
-  launch_by_head = 0,       // query tiles of one head are neighbours, so that they find its keys in L2
-  launch_longest_first = 1  // with a causal mask the longest tiles of all heads go first, so that the last wave is short
-};
-
 // Handed to NVRTC as the generated header "specialization.h" (flashcore::kernels::chosen). One struct for all kernels: a
 // field that means nothing to a kernel is 0. No padding: it is part of keys that are compared as bytes.
 struct Specialization {
@@ -24,9 +18,9 @@ struct Specialization {
   int32_t tile_q;           // query rows per thread block
   int32_t tile_kv;          // keys per step
   int32_t warps;
-  int32_t stages;            // K/V tiles in flight
-  int32_t q_in_registers;    // 1: Q fragments stay in registers, 0: they are read again from shared memory each step
-  int32_t launch_order = 0;  // LaunchOrder
+  int32_t stages;               // K/V tiles in flight
+  int32_t q_in_registers;       // 1: Q fragments stay in registers, 0: they are read again from shared memory each step
+  int32_t tiles_per_block = 1;  // query tiles that a thread block computes one after the other
 };
 
 }  // namespace flashcore::kernels

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "contract/kernel_params.h"
-#include "contract/specialization.h"
 
 namespace flashcore::kernels {
 
@@ -14,14 +13,12 @@ struct BlockWork {
   int32_t first_query;  // row of the tile's first query
 };
 
-// By head: query tiles of one head are neighbours, and with a causal mask the longest of them goes first. Longest first: the
-// same tile of all heads and batch entries are neighbours.
-template <int32_t tile_q, bool causal, int32_t launch_order = launch_by_head>
+// Query tiles of one head are neighbours, so that they find its keys in L2; with a causal mask the longest goes first.
+template <int32_t tile_q, bool causal>
 constexpr BlockWork block_work(const AttentionFwdParams &params, uint32_t block) {
   const uint32_t tiles = static_cast<uint32_t>((params.seqlen_q + tile_q - 1) / tile_q);
-  const uint32_t heads = static_cast<uint32_t>(params.heads_q), rows_of_heads = heads * static_cast<uint32_t>(params.batch);
-  const uint32_t tile = launch_order == launch_longest_first ? block / rows_of_heads : block % tiles;
-  const uint32_t row_of_heads = launch_order == launch_longest_first ? block % rows_of_heads : block / tiles;
+  const uint32_t tile = block % tiles, row_of_heads = block / tiles;
+  const uint32_t heads = static_cast<uint32_t>(params.heads_q);
   const int32_t head_q = static_cast<int32_t>(row_of_heads % heads);
   return {static_cast<int32_t>(row_of_heads / heads), head_q, head_q / params.heads_per_kv,
           static_cast<int32_t>(causal ? tiles - 1 - tile : tile) * tile_q};
