@@ -21,25 +21,16 @@ struct Tile {
   int32_t head_dim, tile_q, tile_kv, warps, q_in_registers;
   bool plain, causal;  // compiled without, with the causal mask
   bool any_alignment;  // also compiled for rows that are not 16-byte aligned
-  double efficiency;   // share of the mma.sync rate, for the cost model
 };
 // The large tiles use every register there is; the mask costs a few more, so with it they are one notch smaller.
 inline constexpr Tile tiles[] = {
-    {64, 64, 64, 4, 1, true, true, true, 0.45},
-    {64, 128, 64, 4, 1, true, false, false, 0.54},
-    {64, 128, 64, 4, 0, false, true, false, 0.53},
-    {128, 64, 64, 4, 0, true, true, true, 0.46},
-    {128, 128, 48, 4, 0, true, false, false, 0.58},
-    {128, 128, 32, 4, 0, false, true, false, 0.56},
+    {64, 64, 64, 4, 1, true, true, true},
+    {64, 128, 64, 4, 1, true, false, false},
+    {64, 128, 64, 4, 0, false, true, false},
+    {128, 64, 64, 4, 0, true, true, true},
+    {128, 128, 48, 4, 0, true, false, false},
+    {128, 128, 32, 4, 0, false, true, false},
 };
-
-constexpr const Tile *find_tile(const Specialization &s) {
-  for (const Tile &tile : tiles)
-    if (tile.head_dim == s.head_dim && tile.tile_q == s.tile_q && tile.tile_kv == s.tile_kv && tile.warps == s.warps &&
-        (s.causal != 0 ? tile.causal : tile.plain))
-      return &tile;
-  return nullptr;
-}
 
 // Every tile for both types, with the masks it is for; the small tile of each head dimension also unaligned.
 constexpr bool specialization(int32_t index, Specialization *out) {
@@ -93,24 +84,18 @@ constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
   return static_cast<int64_t>(s.tile_q * s.head_dim + s.tile_kv * (s.head_dim + s.head_dim_v)) * 2;
 }
 
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  const Tile *tile = find_tile(s);
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
-  const double by_shared = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
-  const double by_registers = 65536.0 / (s.warps * 32 * 232);
-  const double resident = by_shared < by_registers ? by_shared : by_registers;
-  const double mean_steps = s.causal ? 0.5 * steps + 0.5 : steps;
-  const double step_latency_us = 0.3 + 0.45 * s.head_dim / 64.0 * (s.tile_kv / 64.0) * (s.tile_q / (16.0 * s.warps));
-  return tile_cost_us({4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, mean_steps, static_cast<double>(grid(s, key).x),
-                       resident < 1 ? 1.0 : static_cast<double>(static_cast<int64_t>(resident)),
-                       tile != nullptr ? tile->efficiency : 0.4, step_latency_us},
-                      device);
+  return mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps), s.q_in_registers != 0,
+                   dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x), steps,
+                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), 0},
+                  device);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "sm80_fwd_mma", "mma.sync tensor cores, softmax and probabilities in registers, cp.async", 80, 0, false,
-    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_mma
 

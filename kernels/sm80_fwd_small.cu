@@ -64,19 +64,18 @@ constexpr int64_t dynamic_shared_bytes(const Specialization &) {
   return tiles > partials ? tiles : partials;
 }
 
-// Fitted on the H200. A step is a tile of every group; the merge costs half a microsecond and the wider prologue as much.
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), groups));
-  const double resident = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
-  return 1.1 + tile_cost_us({4.0 * s.tile_q * s.tile_kv * groups * s.head_dim, steps, s.causal != 0 ? 0.5 * steps + 0.5 : steps,
-                             static_cast<double>(grid(s, key).x), resident < 1 ? 1 : resident, 0.36, 1.3},
-                            device);
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), s.warps));
+  return mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
+                   dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x), steps,
+                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
+                  device);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "sm80_fwd_small", "mma.sync with keys split over eight warps and merged in the block, for little work", 80, 0, false,
-    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small
 

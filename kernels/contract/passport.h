@@ -29,6 +29,18 @@ struct DeviceLimits {
   int32_t shared_bytes_per_multiprocessor;
 };
 
+// What a call costs by the model, in microseconds, and the bounds that it follows from (cost.h): the busiest multiprocessor's
+// time if only that unit were slow. A kernel leaves the units at 0 that it has no figures for.
+struct Cost {
+  double launch_us;
+  double tensor_us, mufu_us, issue_us, shared_us, l2_us;
+  double throughput_us;  // all units together, with what they cost each other
+  double latency_us;     // the steps one after the other
+  double total_us;       // launch and the larger of the two
+  double waves;          // of thread blocks
+  double blocks_per_multiprocessor;  // resident at once
+};
+
 // Why a kernel cannot serve a problem (the field in the words of flashcore.h) or cannot be compiled in a specialization (the
 // field in the words of Specialization), and what that field may be. field == nullptr: it can.
 struct Refusal {
@@ -54,7 +66,7 @@ struct Passport {
   bool (*serves)(const Specialization &, const ProblemKey &);
   int64_t (*dynamic_shared_bytes)(const Specialization &);
   Grid (*grid)(const Specialization &, const ProblemKey &);
-  double (*cost_us)(const Specialization &, const ProblemKey &, const DeviceLimits &);
+  Cost (*cost)(const Specialization &, const ProblemKey &, const DeviceLimits &);
 };
 #endif
 

@@ -33,9 +33,9 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
     if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
       choice.smallest_shared_bytes = shared_bytes;
     if (shared_bytes > device.shared_bytes_per_block) return;
-    const double cost_us = passport.cost_us(candidate, key, device);
-    if (choice.best.kernel_index >= 0 && cost_us >= choice.best.cost_us) return;
-    choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost_us};
+    const kernels::Cost cost = passport.cost(candidate, key, device);
+    if (choice.best.kernel_index >= 0 && cost.total_us >= choice.best.cost.total_us) return;
+    choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost};
   };
   if (key.one_module != 0) {
     consider_one(key.module);
@@ -121,7 +121,7 @@ Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &devic
     if (left_to_name(passport, key)) continue;
     const Selection candidate = consider(index, passport, key, device).best;
     if (candidate.kernel_index < 0) continue;
-    if (best.kernel_index < 0 || candidate.cost_us < best.cost_us) best = candidate;
+    if (best.kernel_index < 0 || candidate.cost.total_us < best.cost.total_us) best = candidate;
   }
   if (best.kernel_index < 0) return unsupported(key, device);
   return best;
@@ -144,7 +144,7 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device)
       continue;
     }
     char cost[48];
-    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost_us);
+    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost.total_us);
     const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
     const char *verdict = is_chosen ? "chosen, " : left_to_name(passport, key) ? "only by name, " : "dearer, ";
     text += verdict + module_name(passport.name, choice.best.specialization) + ", " + cost + "\n";

@@ -17,7 +17,7 @@ struct Selection {
   kernels::Specialization specialization{};
   kernels::Grid grid{};
   int64_t dynamic_shared_bytes = 0;
-  double cost_us = 0;
+  kernels::Cost cost{};
 };
 
 // The cheapest specialization for the problem on the device, or UNSUPPORTED: the first field that a kernel refuses, and each

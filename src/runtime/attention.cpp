@@ -147,7 +147,7 @@ Status attention_explain(Context &context, const AttentionProblem &problem, flas
   explanation->grid[2] = static_cast<int32_t>(selection.grid.z);
   explanation->threads_per_block = selection.specialization.warps * 32;
   explanation->dynamic_shared_bytes = selection.dynamic_shared_bytes;
-  explanation->cost_us = selection.cost_us;
+  explanation->cost_us = selection.cost.total_us;
   return success();
 }
 
