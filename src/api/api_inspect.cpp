@@ -33,7 +33,7 @@ int32_t specialization_count(const kernels::Passport &passport) {
   return count;
 }
 
-// Every module of the kernel table for one architecture.
+// Every module to ship for one architecture: the passports' lists, and what the tuned rows name beside them.
 std::vector<ModuleRequest> all_requests(const std::string &arch, const std::string &nvrtc_append_flags) {
   std::vector<ModuleRequest> requests;
   const int32_t arch_number = std::atoi(arch.c_str() + 3);
@@ -44,6 +44,12 @@ std::vector<ModuleRequest> all_requests(const std::string &arch, const std::stri
     kernels::Specialization specialization;
     for (int32_t i = 0; passport.specialization(i, &specialization); ++i)
       requests.push_back(make_module_request(index, specialization, arch, nvrtc_append_flags));
+  }
+  for (const TunedRow &row : tuned_rows()) {
+    if (row.arch != arch_number) continue;
+    ModuleRequest request = make_module_request(row.kernel_index, row.module, arch, nvrtc_append_flags);
+    const bool listed = std::any_of(requests.begin(), requests.end(), [&](const ModuleRequest &other) { return other.key == request.key; });
+    if (!listed) requests.push_back(std::move(request));
   }
   return requests;
 }

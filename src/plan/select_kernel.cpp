@@ -25,7 +25,7 @@ struct KernelChoice {
 };
 
 KernelChoice best_specialization(int32_t kernel_index, const Passport &passport, const ProblemKey &key,
-                                 const DeviceLimits &device) {
+                                 const DeviceLimits &device, const TunedRow *tuned) {
   KernelChoice choice;
   const auto consider_one = [&](const Specialization &candidate) {
     if (!passport.serves(candidate, key)) return;
@@ -40,6 +40,11 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
   if (key.one_module != 0) {
     consider_one(key.module);
     return choice;
+  }
+  if (tuned != nullptr && tuned->kernel_index == kernel_index) {
+    consider_one(tuned->module);
+    choice.best.tuned = choice.best.kernel_index >= 0 ? tuned : nullptr;
+    if (choice.best.tuned != nullptr) return choice;
   }
   Specialization candidate;
   for (int32_t i = 0; passport.specialization(i, &candidate); ++i) consider_one(candidate);
@@ -89,9 +94,17 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
 bool left_to_name(const Passport &passport, const ProblemKey &key) { return passport.by_name_only && key.kernel_index < 0; }
 
 // The choice of one kernel, or none where its passport keeps it out.
-KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device) {
+KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device, const TunedRow *tuned) {
   if (!arch_fits(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
-  return best_specialization(index, passport, key, device);
+  return best_specialization(index, passport, key, device, tuned);
+}
+
+// Rows are about 16-byte aligned problems, and leave alone who asks for a module.
+const TunedRow *find_tuned(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> rows) {
+  if (key.one_module != 0 || key.alignment_bytes < 16) return nullptr;
+  for (const TunedRow &row : rows)
+    if (row.arch == device.arch && row.holds(key)) return &row;
+  return nullptr;
 }
 
 Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
@@ -100,7 +113,7 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (key.kernel_index >= 0 && key.kernel_index != index) continue;
     const Passport &passport = *table[index].passport;
-    const KernelChoice choice = consider(index, passport, key, device);
+    const KernelChoice choice = consider(index, passport, key, device, nullptr);
     const bool by_name = left_to_name(passport, key) && choice.best.kernel_index >= 0;
     const Exclusion why = by_name ? Exclusion{"", "could, but is only used when asked for by name"} : exclusion(passport, key, device, choice);
     error.message += std::string(" ") + passport.name + ": " + why.reason + ";";
@@ -112,23 +125,26 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
 
 }  // namespace
 
-Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device) {
+Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> tuned_rows) {
   Selection best;
+  const TunedRow *tuned = find_tuned(key, device, tuned_rows);
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (key.kernel_index >= 0 && key.kernel_index != index) continue;
     const Passport &passport = *table[index].passport;
     if (left_to_name(passport, key)) continue;
-    const Selection candidate = consider(index, passport, key, device).best;
+    const Selection candidate = consider(index, passport, key, device, tuned).best;
     if (candidate.kernel_index < 0) continue;
+    if (candidate.tuned != nullptr) return candidate;
     if (best.kernel_index < 0 || candidate.cost.total_us < best.cost.total_us) best = candidate;
   }
   if (best.kernel_index < 0) return unsupported(key, device);
   return best;
 }
 
-std::string explain_selection(const ProblemKey &key, const DeviceLimits &device) {
-  const Result<Selection> chosen = select_kernel(key, device);
+std::string explain_selection(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> tuned_rows) {
+  const Result<Selection> chosen = select_kernel(key, device, tuned_rows);
+  const TunedRow *tuned = find_tuned(key, device, tuned_rows);
   std::string text;
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
@@ -138,15 +154,23 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device)
       text += "not asked for\n";
       continue;
     }
-    const KernelChoice choice = consider(index, passport, key, device);
+    const KernelChoice choice = consider(index, passport, key, device, tuned);
     if (choice.best.kernel_index < 0) {
       text += exclusion(passport, key, device, choice).reason + "\n";
       continue;
     }
-    char cost[48];
+    char cost[160];
     std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost.total_us);
     const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
-    const char *verdict = is_chosen ? "chosen, " : left_to_name(passport, key) ? "only by name, " : "dearer, ";
+    const bool by_row = is_chosen && chosen.value().tuned != nullptr;
+    if (by_row)
+      std::snprintf(cost, sizeof(cost), "by the tuned row %s (%.1f us measured, %.1f us without it), %.1f us by the model", tuned->origin,
+                    tuned->measured_us, tuned->default_us, choice.best.cost.total_us);
+    const bool passed_over = chosen.ok() && chosen.value().tuned != nullptr && choice.best.cost.total_us < chosen.value().cost.total_us;
+    const char *verdict = is_chosen                    ? "chosen, "
+                          : left_to_name(passport, key) ? "only by name, "
+                          : passed_over                 ? "cheaper by the model, slower by the tuned row, "
+                                                        : "dearer, ";
     text += verdict + module_name(passport.name, choice.best.specialization) + ", " + cost + "\n";
   }
   return text;

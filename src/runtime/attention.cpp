@@ -52,7 +52,7 @@ Status check_device_addresses(const GpuState &gpu, const AttentionProblem &probl
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, const kernels::ProblemKey &key,
                              const CudaStream *stream) {
-  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, gpu.limits));
+  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, gpu.limits, gpu.tuned_rows));
   CudaFunction function = gpu.loader.find(selection);
   if (function == nullptr) {
     if (stream != nullptr) {
@@ -115,7 +115,7 @@ Result<int64_t> attention_workspace_bytes(Context &context, const AttentionProbl
   }
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));
-  FLASHCORE_TRY(select_kernel(key, context.gpu->limits));
+  FLASHCORE_TRY(select_kernel(key, context.gpu->limits, context.gpu->tuned_rows));
   return int64_t{0};  // no kernel of the table needs any
 }
 
@@ -130,8 +130,8 @@ Status attention_explain(Context &context, const AttentionProblem &problem, flas
   }
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));
-  copy_text(explanation->reasons, explain_selection(key, context.gpu->limits));
-  const Result<Selection> chosen = select_kernel(key, context.gpu->limits);
+  copy_text(explanation->reasons, explain_selection(key, context.gpu->limits, context.gpu->tuned_rows));
+  const Result<Selection> chosen = select_kernel(key, context.gpu->limits, context.gpu->tuned_rows);
   if (!chosen.ok()) return success();
   const Selection &selection = chosen.value();
   const char *name = kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name;
