@@ -21,6 +21,8 @@ typedef struct flashcore_kernel_info {
   int32_t specializations; /* how many modules the kernel has per architecture */
   char name[64];
   char summary[256];
+  int32_t by_name_only;    /* 1: kept to learn from, never the library's own choice */
+  int32_t reserved;        /* 0 */
 } flashcore_kernel_info;
 
 /* Number of kernels in the table. Cannot fail. */
@@ -126,6 +128,31 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_obtain(const
                                                                            const char *module, const char *arch,
                                                                            flashcore_module_info *info, void **cubin,
                                                                            char **record, flashcore_error *error);
+
+/* What the cost model says of a call: the busiest multiprocessor's time if only one unit were slow, and what follows. It was
+ * fitted on an H200 and is a prediction everywhere else. Units that a kernel's model does not know are 0. */
+typedef struct flashcore_model_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t blocks_per_multiprocessor; /* thread blocks that are resident at once */
+  char module[128];     /* what is chosen, or what args.kernel names */
+  double waves;         /* of thread blocks */
+  double launch_us;
+  double tensor_us;     /* tensor cores */
+  double mufu_us;       /* exponentials */
+  double issue_us;      /* issue slots */
+  double shared_us;     /* shared memory */
+  double l2_us;         /* L2 bytes */
+  double throughput_us; /* all units together, with what they cost each other */
+  double latency_us;    /* the steps of a block one after the other */
+  double total_us;      /* launch and the larger of the two */
+} flashcore_model_info;
+
+/* The model's figures for these arguments on a device that need not be there: arch, multiprocessors and
+ * shared_memory_per_block_optin_bytes of `device` count. The choice is the model's, without tuned rows.
+ * INVALID_ARGUMENT and UNSUPPORTED as flashcore_attention_fwd; INVALID_ARGUMENT (device). */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_model(const flashcore_attention_args *args,
+                                                                          const flashcore_device_info *device,
+                                                                          flashcore_model_info *info, flashcore_error *error);
 
 /* Called after each module; `done` of `total`. Return 0 to go on, anything else to stop. */
 typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total, const char *module, int64_t compile_us);

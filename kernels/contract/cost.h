@@ -23,7 +23,7 @@ struct Rates {
 constexpr Rates rates_of(int32_t arch) {
   if (arch == 80) return {1410, 2048, 16, 4, 128, 33};                // A100: 312 TFLOP/s on 108 multiprocessors
   if (arch == 86) return {1695, 1024, 16, 4, 128, 16};                // A10: 125 TFLOP/s on 72
-  if (arch >= 90 && arch < 120) return {1755, 2560, 16, 4, 128, 24};  // mma.sync reaches about 62 % of the wgmma rate
+  if (arch >= 90 && arch < 120) return {1755, 2560, 16, 4, 128, 40};  // mma.sync reaches about 62 % of the wgmma rate
   return {2040, 1024, 16, 4, 128, 16};                                // Ada and its neighbours: L4 121 TFLOP/s on 58
 }
 

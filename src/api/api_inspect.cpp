@@ -6,16 +6,16 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
-#include "cubin/steady_loop.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
+#include "problem/attention_problem.hpp"
 #include "runtime/environment_report.hpp"
 #include "runtime/module_builder.hpp"
+#include "runtime/module_inspection.hpp"
 
 using namespace flashcore;
 
@@ -136,50 +136,14 @@ char *malloc_copy(const void *bytes, size_t size, size_t extra) {
   return copy;
 }
 
-// The specialization of a module file's record.
-Result<kernels::Specialization> recorded_specialization(const ModuleRecord &record) {
-  Result<ModuleName> name = parse_module_name(record.module);
-  if (!name.ok()) return Error{FLASHCORE_UNSUPPORTED, record.module + " is no module's name that this version knows"};
-  return name.value().specialization;
-}
-
-Result<flashcore_loop_info> steady_loop_of(const ModuleEntry &entry) {
-  FLASHCORE_TRY_ASSIGN(const kernels::Specialization specialization, recorded_specialization(entry.record));
-  FLASHCORE_TRY_ASSIGN(const std::span<const uint8_t> code, kernel_code(entry.cubin, entry.record.kernel));
-  const std::optional<SteadyLoop> loop = find_steady_loop(code, entry.cubin_info.arch);
-  if (!loop)
-    return Error{FLASHCORE_UNSUPPORTED, entry.record.module + " for " + entry.record.arch + " has no loop with mma.sync instructions"};
+Result<flashcore_loop_info> loop_info(const ModuleEntry &entry) {
+  FLASHCORE_TRY_ASSIGN(const ModuleLoop loop, steady_loop_of(entry));
   flashcore_loop_info info{};
-  // An mma takes 16 of head_dim for a tile of scores; a tile of probabilities is half of what an mma takes for 8 of head_dim_v.
-  info.score_tiles = loop->hmma * 16 / (specialization.head_dim + specialization.head_dim_v);
-  info.hmma = loop->hmma, info.ldsm = loop->ldsm, info.mufu = loop->mufu, info.ffma = loop->ffma, info.fmnmx = loop->fmnmx;
-  info.other = loop->other, info.skipped = loop->skipped;
-  info.first_byte = loop->first_byte, info.bytes = loop->bytes;
+  info.score_tiles = loop.score_tiles;
+  info.hmma = loop.counts.hmma, info.ldsm = loop.counts.ldsm, info.mufu = loop.counts.mufu, info.ffma = loop.counts.ffma;
+  info.fmnmx = loop.counts.fmnmx, info.other = loop.counts.other, info.skipped = loop.counts.skipped;
+  info.first_byte = loop.counts.first_byte, info.bytes = loop.counts.bytes;
   return info;
-}
-
-// From the store, else compiled and kept. The sizes and times of the file are not looked up.
-Result<ListedModule> obtain_module(const Settings &settings, const ModuleRequest &request) {
-  ModuleStore store(settings.store);
-  const auto find = [&](const std::string &compiler_id) -> std::optional<ListedModule> {
-    std::optional<FoundModule> found = store.find(request.arch, request.key, compiler_id);
-    if (!found) return std::nullopt;
-    return ListedModule{std::move(found->path), found->origin, 0, 0, std::move(found->entry)};
-  };
-  if (std::optional<ListedModule> stored = find("")) return *std::move(stored);
-  if (!settings.jit_allowed)
-    return Error{FLASHCORE_COMPILER_UNAVAILABLE, "no module folder and no cache holds " + request.module + " for " + request.arch +
-                                                     ", and compiling is forbidden (jit_mode or FLASHCORE_JIT)"};
-  FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc, NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory));
-  const auto compile = [&]() -> Result<ListedModule> {
-    if (std::optional<ListedModule> stored = find(nvrtc->compiler_id())) return *std::move(stored);
-    FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, *nvrtc));
-    store.keep(built.record, built.encoded);
-    return ListedModule{"", ModuleOrigin::user_cache, 0, 0, decode_module_entry(built.encoded)};
-  };
-  Result<ListedModule> result = Error{};
-  store.with_key_lock(request.key, [&] { result = compile(); });
-  return result;
 }
 
 Status copy_module(const ListedModule &listed, bool current, flashcore_module_info *info, void **cubin, char **record) {
@@ -208,9 +172,38 @@ flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info 
     content.minimum_arch = passport.minimum_arch;
     content.maximum_arch = passport.maximum_arch;
     content.specializations = specialization_count(passport);
+    content.by_name_only = passport.by_name_only ? 1 : 0;
     copy_text(content.name, passport.name);
     copy_text(content.summary, passport.summary);
     return write_sized_struct(info, content, "info", sizeof(flashcore_kernel_info));
+  });
+}
+
+flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, const flashcore_device_info *device,
+                                        flashcore_model_info *info, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (device == nullptr) return null_argument("device");
+    if (info == nullptr) return null_argument("info");
+    if (device->arch < 1 || device->multiprocessors < 1 || device->shared_memory_per_block_optin_bytes < 1)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "device has arch " + std::to_string(device->arch) + ", " + std::to_string(device->multiprocessors) +
+                                                   " multiprocessors and " + std::to_string(device->shared_memory_per_block_optin_bytes) +
+                                                   " bytes of shared memory per block; allowed: 1 or more of each", "device"};
+    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
+    kernels::ProblemKey key = problem.key;
+    FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+    // On every architecture a multiprocessor has a kilobyte more than a block may use.
+    const kernels::DeviceLimits limits = {device->arch, device->multiprocessors, device->shared_memory_per_block_optin_bytes,
+                                          device->shared_memory_per_block_optin_bytes + 1024};
+    FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
+    const kernels::Cost &cost = selection.cost;
+    flashcore_model_info content{};
+    content.blocks_per_multiprocessor = static_cast<int32_t>(cost.blocks_per_multiprocessor);
+    copy_text(content.module, module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name, selection.specialization));
+    content.waves = cost.waves, content.launch_us = cost.launch_us;
+    content.tensor_us = cost.tensor_us, content.mufu_us = cost.mufu_us, content.issue_us = cost.issue_us;
+    content.shared_us = cost.shared_us, content.l2_us = cost.l2_us;
+    content.throughput_us = cost.throughput_us, content.latency_us = cost.latency_us, content.total_us = cost.total_us;
+    return write_sized_struct(info, content, "info", sizeof(flashcore_model_info));
   });
 }
 
@@ -278,7 +271,7 @@ flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *in
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
     if (!listed.entry.ok()) return listed.entry.error();
-    FLASHCORE_TRY_ASSIGN(const flashcore_loop_info content, steady_loop_of(listed.entry.value()));
+    FLASHCORE_TRY_ASSIGN(const flashcore_loop_info content, loop_info(listed.entry.value()));
     return write_sized_struct(info, content, "info", sizeof(flashcore_loop_info));
   });
 }

@@ -240,18 +240,6 @@ Step read_startup(const Options &options, Request &request) {
 
 }  // namespace
 
-const char *mode_word(Mode mode) {
-  switch (mode) {
-    case Mode::graph:
-      return "graph";
-    case Mode::warm:
-      return "warm";
-    case Mode::cold:
-      return "cold";
-  }
-  return "";
-}
-
 std::vector<po::options_description> shown_option_groups() {
   return {what_group(), how_group(), compare_group(), library_options(), bench_output_options()};
 }

@@ -9,10 +9,11 @@
 #include <new>
 
 #include "../common/output_file.hpp"
-#include "check.hpp"
-#include "inputs.hpp"
+#include "../common/check.hpp"
+#include "../common/inputs.hpp"
+#include "../common/model.hpp"
 #include "opened_device.hpp"
-#include "sampler.hpp"
+#include "../common/sampler.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -175,6 +176,11 @@ void Measurement::measure_kernel(const ShapeWork &work, const std::string &kerne
   base.kernel = explained.kernel;
   base.module = explained.module;
   if (!explained.supported) return add_unmeasured(base, RowStatus::refused, explained.reason);
+  if (device_.on_gpu()) {
+    const Outcome<flashcore_model_info> model = model_of(work.shape, explained.module, device_.info.device);
+    if (!model.ok()) return add_unmeasured(base, RowStatus::failed, model.failure().message);
+    base.model_us = model.value().total_us;
+  }
 
   std::vector<Args> args;
   for (const TensorSet &set : work.workload.sets) {

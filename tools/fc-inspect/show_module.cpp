@@ -247,6 +247,8 @@ void print_section(const Console &console, const char *title, const std::string 
 }  // namespace
 
 Outcome<int> show_module(const InspectCall &call) {
+  if (call.options.has("model")) return show_model(call);
+  if (call.options.has("shape")) return usage_failure("option --shape goes with --model");
   Words names = call.options.words("argument");
   if (names.size() != 1)
     return usage_failure(

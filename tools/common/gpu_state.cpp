@@ -5,7 +5,7 @@
 
 #include <sstream>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 #include "child_process.hpp"
 
 namespace flashcore::tools {

@@ -3,7 +3,7 @@
 // The host's clock, one for all processes of a run: the parent of a start and its child measure on the same axis.
 #include <time.h>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 

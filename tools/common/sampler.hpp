@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 #include "cuda_graph.hpp"
 #include "device.hpp"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../common/outcome.hpp"
+#include "outcome.hpp"
 
 namespace flashcore::tools {
 

@@ -10,7 +10,7 @@
 #include <limits>
 #include <sstream>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -73,12 +73,13 @@ Step check_sizes(const std::string &where, const Shape &shape) {
   return Done{};
 }
 
-// Where shapes lie: beside the tool in a build, under share/ once installed.
+// Where shapes lie: beside fc-bench in a build, under share/ once installed.
 std::vector<std::filesystem::path> shape_folders() {
   std::error_code code;
   const std::filesystem::path tool = std::filesystem::read_symlink("/proc/self/exe", code);
   std::vector<std::filesystem::path> folders;
-  if (!code) folders = {tool.parent_path() / "shapes", tool.parent_path().parent_path() / "share/flashcore/shapes"};
+  const std::filesystem::path above = tool.parent_path().parent_path();
+  if (!code) folders = {tool.parent_path() / "shapes", above / "fc-bench/shapes", above / "share/flashcore/shapes"};
   folders.emplace_back(INSTALLED_SHAPES);
   return folders;
 }

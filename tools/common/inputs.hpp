@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 #include "device.hpp"
 
 namespace flashcore::tools {

@@ -7,6 +7,11 @@
 #include <utility>
 
 namespace flashcore::tools {
+namespace {
+
+constexpr size_t fewest_samples = 5;  // with fewer, no order of ranks is improbable enough
+
+}  // namespace
 
 double quantile(const std::vector<double> &sorted, double q) {
   const double position = q * static_cast<double>(sorted.size() - 1);
@@ -46,6 +51,16 @@ double rank_test(const std::vector<double> &smaller, const std::vector<double> &
   if (variance <= 0) return 1;  // all values are equal
   const double z = (u - n1 * n2 / 2 - 0.5) / std::sqrt(variance);
   return std::erfc(z / std::sqrt(2.0)) / 2;
+}
+
+Verdict judge(const std::vector<double> &older, const std::vector<double> &newer, double threshold) {
+  const double ratio = median(newer) / median(older);
+  const bool large = ratio > 1 + threshold || ratio < 1 / (1 + threshold);
+  if (!large) return Verdict::same;
+  if (older.size() < fewest_samples || newer.size() < fewest_samples) return Verdict::unclear;
+  const double chance = ratio > 1 ? rank_test(older, newer) : rank_test(newer, older);
+  if (chance >= significance) return Verdict::same;
+  return ratio > 1 ? Verdict::slower : Verdict::faster;
 }
 
 }  // namespace flashcore::tools

@@ -20,4 +20,10 @@ double median(std::vector<double> samples);
 // these do? One-sided, normal approximation with ties; sound from about five samples each. 1 where either is empty.
 double rank_test(const std::vector<double> &smaller, const std::vector<double> &larger);
 
+// Are the newer samples slower or faster than the older ones? Their medians must differ by more than the threshold (a share),
+// and the rank test must say that this is no chance; either alone is noise.
+enum class Verdict { same, faster, slower, unclear };
+Verdict judge(const std::vector<double> &older, const std::vector<double> &newer, double threshold);
+inline constexpr double significance = 0.01;  // of the rank test
+
 }  // namespace flashcore::tools

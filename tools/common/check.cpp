@@ -8,7 +8,7 @@
 #include <thread>
 #include <utility>
 
-#include "../common/reference_attention.hpp"
+#include "reference_attention.hpp"
 
 namespace flashcore::tools {
 namespace {

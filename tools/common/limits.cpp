@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 namespace {

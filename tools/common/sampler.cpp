@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "../common/output_file.hpp"
+#include "output_file.hpp"
 #include "statistics.hpp"
 
 namespace flashcore::tools {
@@ -19,6 +19,18 @@ constexpr double wake_us = 5e4;
 constexpr size_t most_wake_calls = 10000;
 
 }  // namespace
+
+const char *mode_word(Mode mode) {
+  switch (mode) {
+    case Mode::graph:
+      return "graph";
+    case Mode::warm:
+      return "warm";
+    case Mode::cold:
+      return "cold";
+  }
+  return "";
+}
 
 Outcome<Sampler> Sampler::make(const Context &context, bool on_gpu) {
   TOOLS_TRY_ASSIGN(Stream stream, Stream::make(context, replays_per_burst + 1));

@@ -13,7 +13,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 
 extern char **environ;
 

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 #include "driver_abi.hpp"
 
 namespace flashcore::tools {

@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "../common/outcome.hpp"
+#include "outcome.hpp"
 
 namespace flashcore::tools {
 

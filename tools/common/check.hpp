@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "bench.hpp"
+#include "measuring.hpp"
 #include "inputs.hpp"
 
 namespace flashcore::tools {

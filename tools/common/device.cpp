@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "../common/console.hpp"
+#include "console.hpp"
 
 namespace flashcore::tools {
 

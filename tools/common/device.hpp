@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "../common/outcome.hpp"
+#include "outcome.hpp"
 
 namespace flashcore::tools {
 
