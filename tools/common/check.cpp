@@ -149,4 +149,25 @@ CheckResult check_output(const Shape &shape, const ReferenceRows &reference, con
   return check;
 }
 
+Outcome<CheckedCall> checked_call(const Stream &stream, const Shape &shape, const Workload &workload, const ReferenceRows &reference,
+                                  const Args &args) {
+  const TensorSet &set = workload.sets.front();
+  Args with_lse = args;
+  with_lse.lse.data = workload.lse.address();
+  TOOLS_TRY(set.output.fill(0xff, stream.get()));
+  TOOLS_TRY(workload.lse.fill(0xff, stream.get()));
+  TOOLS_TRY(stream.synchronize());
+  CheckedCall call;
+  const double begin_us = clock_us();
+  TOOLS_TRY(stream.attend(with_lse));
+  TOOLS_TRY(stream.synchronize());
+  call.wall_us = clock_us() - begin_us;
+  call.output.resize(static_cast<size_t>(workload.output_count()));
+  std::vector<float> lse(static_cast<size_t>(workload.lse.bytes()) / sizeof(float));
+  TOOLS_TRY(set.output.download(call.output.data()));
+  TOOLS_TRY(workload.lse.download(lse.data()));
+  call.check = check_output(shape, reference, call.output, lse);
+  return call;
+}
+
 }  // namespace flashcore::tools

@@ -29,4 +29,13 @@ ReferenceRows compute_reference(const Shape &shape, const HostTensors &host);
 CheckResult check_output(const Shape &shape, const ReferenceRows &reference, const std::vector<uint16_t> &output,
                          const std::vector<float> &lse);
 
+// One call on the first set, with LSE, into memory that held NaN before.
+struct CheckedCall {
+  CheckResult check;
+  std::vector<uint16_t> output;  // to hold later calls against, bit by bit
+  double wall_us = 0;
+};
+Outcome<CheckedCall> checked_call(const Stream &stream, const Shape &shape, const Workload &workload, const ReferenceRows &reference,
+                                  const Args &args);
+
 }  // namespace flashcore::tools

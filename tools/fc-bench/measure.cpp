@@ -58,8 +58,6 @@ class Measurement {
  private:
   std::vector<Mode> modes() const;
   void measure_kernel(const ShapeWork &work, const std::string &kernel);
-  Outcome<CheckResult> checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output,
-                                    double &wall_us);
   Outcome<double> estimate_us(const std::vector<Args> &args, double wall_us);
   Outcome<Row> measure_mode(const ShapeWork &work, const Row &base, Mode mode, const std::vector<Args> &args,
                             const std::vector<uint16_t> &checked, double call_us);
@@ -98,27 +96,6 @@ void Measurement::add_unmeasured(Row row, RowStatus status, const std::string &r
   if (alive.ok()) return;
   lost_ = true;
   results_.stopped = fmt::format("the device stopped working: {}", alive.failure().message);
-}
-
-// The result of the first set, with LSE, in memory that held NaN before.
-Outcome<CheckResult> Measurement::checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output,
-                                               double &wall_us) {
-  const Stream &stream = sampler_.stream();
-  const TensorSet &set = work.workload.sets.front();
-  Args with_lse = args;
-  with_lse.lse.data = work.workload.lse.address();
-  TOOLS_TRY(set.output.fill(0xff, stream.get()));
-  TOOLS_TRY(work.workload.lse.fill(0xff, stream.get()));
-  TOOLS_TRY(stream.synchronize());
-  const double begin_us = clock_us();
-  TOOLS_TRY(stream.attend(with_lse));
-  TOOLS_TRY(stream.synchronize());
-  wall_us = clock_us() - begin_us;
-  output.resize(static_cast<size_t>(work.workload.output_count()));
-  std::vector<float> lse(static_cast<size_t>(work.workload.lse.bytes()) / sizeof(float));
-  TOOLS_TRY(set.output.download(output.data()));
-  TOOLS_TRY(work.workload.lse.download(lse.data()));
-  return check_output(work.shape, work.reference, output, lse);
 }
 
 // Of one call, to choose how many to take. A slow one is not made again for that.
@@ -192,7 +169,10 @@ void Measurement::measure_kernel(const ShapeWork &work, const std::string &kerne
   const Step begun = [&]() -> Step {
     show(work.shape, base.kernel, "prepare and check");
     TOOLS_TRY(device_.context.prepare(args.front()));
-    TOOLS_TRY_ASSIGN(base.check, checked_call(work, args.front(), checked, wall_us));
+    TOOLS_TRY_ASSIGN(CheckedCall call, checked_call(sampler_.stream(), work.shape, work.workload, work.reference, args.front()));
+    base.check = std::move(call.check);
+    checked = std::move(call.output);
+    wall_us = call.wall_us;
     TOOLS_TRY_ASSIGN(call_us, estimate_us(args, wall_us));
     if (!device_.on_gpu()) return Done{};
     if (request_.warmup.value_or(1) > 0) TOOLS_TRY(sampler_.wake_device(args.front()));
