@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <sstream>
 
@@ -210,6 +212,15 @@ std::vector<Row> merged(std::vector<Row> older, const std::vector<Row> &newer, c
            std::tie(b.dtype, b.head_dim, b.head_dim_v, b.causal, b.seqlen_q.first, b.seqlen_kv.first, b.batch_heads.first);
   });
   return older;
+}
+
+Outcome<std::vector<Row>> read_table(const std::string &path) {
+  std::error_code code;
+  if (!std::filesystem::exists(path, code)) return std::vector<Row>{};
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf())) return input_failure(fmt::format("{} cannot be read, or holds nothing", path));
+  return parse_table(content.str(), path);
 }
 
 }  // namespace flashcore::tools

@@ -133,4 +133,25 @@ Step write_state(const State &state, const std::string &path) {
   return file.commit();
 }
 
+std::string state_file(const Request &request, const std::string &arch, const char *kind) {
+  if (request.state == "none") return {};
+  return request.state.empty() ? fmt::format("tune-{}{}.json", kind, arch) : request.state;
+}
+
+void remember_state(const ShapeState &known, const flashcore_context_options &context, const std::string &arch, Search &search) {
+  std::map<std::string, bool> kernel_is_current;
+  for (const auto &[module, evaluation] : known.evaluations) {
+    const std::string kernel = module.substr(0, module.find('-'));
+    const auto key = known.keys.find(module);
+    if (key == known.keys.end() || key->second.empty()) continue;
+    if (kernel_is_current.count(kernel) == 0) {
+      flashcore_module_info info{};
+      info.struct_size = sizeof(info);
+      const bool there = flashcore_module_obtain(&context, module.c_str(), arch.c_str(), &info, nullptr, nullptr, nullptr) == FLASHCORE_OK;
+      kernel_is_current[kernel] = there && key->second == info.key;
+    }
+    if (kernel_is_current[kernel]) search.remember(module, evaluation);
+  }
+}
+
 }  // namespace flashcore::tools

@@ -64,6 +64,7 @@ int32_t blocks_per_multiprocessor(int32_t registers, int32_t threads, int64_t sh
 
 std::string prune_reason(const flashcore_kernel_resources &resources, int32_t threads, const flashcore_device_info &device) {
   const int64_t shared_bytes = resources.static_shared_bytes + resources.dynamic_shared_bytes;
+  if (resources.spill_store_bytes < 0) return "has a stack frame, and the compiler does not say whether it spills";
   if (resources.spill_store_bytes != 0 || resources.spill_load_bytes != 0)
     return fmt::format("spills {} bytes and loads {} again", resources.spill_store_bytes, resources.spill_load_bytes);
   if (shared_bytes > device.shared_memory_per_block_optin_bytes)

@@ -153,7 +153,7 @@ std::string state_json(const State &state);
 Outcome<State> parse_state(const std::string &json, const std::string &path);
 // An empty state where there is no such file. A failure where it is of another device, architecture or kind of search.
 Outcome<State> read_state(const std::string &path, const State &expected);
-Step write_state(const State &state, const std::string &path);
+Step write_state(const State &state, const std::string &path);  // no path: nothing is written
 
 // --- rows.cpp
 // -----------------------------------------------------------------------------------------------------------------
@@ -177,6 +177,7 @@ bool overlap(const Row &a, const Row &b);
 // The problem in the middle of a row's ranges.
 Shape shape_of(const Row &row, const std::string &name);
 std::string table_text(const std::vector<Row> &rows);
+Outcome<std::vector<Row>> read_table(const std::string &path);  // no rows where there is no such file
 Outcome<std::vector<Row>> parse_table(const std::string &text, const std::string &path);
 // The older rows, without those that speak of problems of a shape that was tuned now, and the new ones.
 std::vector<Row> merged(std::vector<Row> older, const std::vector<Row> &newer, const std::vector<Shape> &tuned_now);
@@ -206,7 +207,13 @@ Outcome<Request> make_request(const Options &options);
 // "90s", "10m", "1h", "500ms"; microseconds.
 Outcome<double> parse_duration_us(const std::string &option, const std::string &text);
 
-// --- run_search.cpp, verify.cpp: the actions. Each returns the exit code.
+// The file of a request: what --state says, or a name of its own for each architecture and kind of search ("static-").
+std::string state_file(const Request &request, const std::string &arch, const char *kind);
+// What of an earlier run still holds: a module's key covers its source, its headers and its options, and all modules of a kernel
+// share those, so that one of each kernel tells.
+void remember_state(const ShapeState &known, const flashcore_context_options &context, const std::string &arch, Search &search);
+
+// --- run_search.cpp, run_static_search.cpp, verify.cpp: the actions. Each returns the exit code.
 // ------------------------------------------------------------------
 
 Outcome<int> run_search(const Request &request, const Console &console);

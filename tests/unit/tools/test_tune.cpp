@@ -150,7 +150,7 @@ BOOST_AUTO_TEST_CASE(pruning_by_the_cubin) {
     const char *reason;
   } cases[] = {
       {[](flashcore_kernel_resources &r) { r.spill_store_bytes = 8; }, 128, "spills 8 bytes"},
-      {[](flashcore_kernel_resources &r) { r.spill_store_bytes = r.spill_load_bytes = -1; }, 128, "spills"},
+      {[](flashcore_kernel_resources &r) { r.spill_store_bytes = r.spill_load_bytes = -1; }, 128, "does not say whether it spills"},
       {[](flashcore_kernel_resources &r) { r.dynamic_shared_bytes = 101377; }, 128, "the device allows 101376"},
       {[](flashcore_kernel_resources &r) { r.registers = 255; }, 512, "255 registers in 512 threads"},
       {[](flashcore_kernel_resources &r) { r.dynamic_shared_bytes = 60000; }, 64, "1 blocks of 2 warps leave schedulers"},
