@@ -76,7 +76,7 @@ class Search(cli.ToolTest):
         return [dict(zip(HEADER.split("\t"), line.split("\t"))) for line in lines[2:]]
 
     def test_by_the_model_alone(self):
-        done = self.run_tool(FC_TUNE, "--arch", "sm_89", "--population", 3, "--budget", "2s", "--state", self.path("s.json"),
+        done = self.run_tool(FC_TUNE, "--arch", "sm_89", "--shapes", "mission", "--population", 3, "--budget", "2s", "--state", self.path("s.json"),
                              out=[r"by the model alone, for NVIDIA L4 \(sm_89\)", r"mission +\d+ +\d+ +\d+\.\d+ +\d+\.\d+ +sm80_fwd_\w+-fp16-d64-"],
                              err=[r"no GPU is used: .*a prediction there; nothing is measured and no row is written"])
         self.assertNotIn("FAILED", done.stdout)

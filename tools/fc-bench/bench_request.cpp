@@ -26,7 +26,7 @@ void add_words(po::options_description &group, const char *name, const char *pla
 po::options_description what_group() {
   po::options_description group("What to measure", help_columns);
   add_words(group, "shapes", "NAME|FILE",
-            "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode; repeatable");
+            "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode, tune; repeatable");
   add_words(group, "shape", "LINE", "one shape, as a line of such a file: \"1 8 8 512 512 64 fp16 none\"; repeatable");
   add_words(group, "kernel", "NAME",
             "this kernel or module too, beside the library's own choice (auto); repeatable; all: every kernel");

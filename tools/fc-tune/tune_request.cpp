@@ -15,7 +15,7 @@ namespace flashcore::tools {
 namespace po = boost::program_options;
 namespace {
 
-constexpr const char *default_shapes = "mission";
+constexpr const char *default_shapes = "tune";
 constexpr int64_t most_jobs = 256;
 
 void add_words(po::options_description &group, const char *name, const char *placeholder, const char *help) {
@@ -24,7 +24,7 @@ void add_words(po::options_description &group, const char *name, const char *pla
 
 po::options_description what_group() {
   po::options_description group("What to tune", help_columns);
-  add_words(group, "shapes", "NAME|FILE", "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode; repeatable");
+  add_words(group, "shapes", "NAME|FILE", "shapes of a file, or of one that comes along: tune (default), mission, short, long, sweep, decode; repeatable");
   add_words(group, "shape", "LINE", "one shape, as a line of such a file: \"1 8 8 512 512 64 fp16 none\"; repeatable");
   add_flag(group, "verify", "instead: time the rows of --output against what the library chooses without them; exit 1 where one is slower");
   add_value(group, "arch", "ARCH", "instead: search by the cost model alone, without a GPU, for the GPU that stands for ARCH; writes no rows");

@@ -183,6 +183,23 @@ BOOST_AUTO_TEST_CASE(too_little_shared_memory_names_the_need_and_the_limit) {
   BOOST_TEST(contains(chosen.error().message, "needs 90624 bytes of shared memory per block, the device allows 65536"));
 }
 
+BOOST_AUTO_TEST_CASE(a_device_too_small_for_every_configuration_is_told_each_kernels_smallest_need) {
+  DeviceLimits tiny = l4;
+  tiny.shared_bytes_per_block = 1024;
+  const auto chosen = select_kernel(mission(), tiny, {});
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
+  for (const KernelRow &row : kernel_table()) {
+    const kernels::Passport &passport = *row.passport;
+    int64_t smallest = -1;
+    kernels::Specialization s;
+    for (int32_t i = 0; passport.specialization(i, &s); ++i)
+      if (passport.serves(s, mission()) && (smallest < 0 || passport.dynamic_shared_bytes(s) < smallest)) smallest = passport.dynamic_shared_bytes(s);
+    const std::string need = std::string(passport.name) + ": needs " + std::to_string(smallest) + " bytes of shared memory per block, the device allows 1024";
+    BOOST_TEST(contains(chosen.error().message, need.c_str()), chosen.error().message);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_old_device_is_told_what_is_needed) {
   DeviceLimits turing = l4;
   turing.arch = 75;
