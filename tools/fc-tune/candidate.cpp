@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Candidates: names of modules as genes and back, how genes move, and whether a passport allows what comes out.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The rows of ptx_cache/tuned: ranges around tuned shapes that never overlap, as text and back, merged with older ones.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The evolution: who becomes a parent, which children are looked at next, when a search has converged.
 #include <algorithm>
 #include <set>
 

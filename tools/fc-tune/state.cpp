@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The state file: everything that was found out about each shape, as JSON and back.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// What a cubin says before anything is timed: compiled in other processes, judged by registers, spills and occupancy.
 #include <fmt/format.h>
 
 #include <algorithm>

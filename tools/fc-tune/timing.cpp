@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Modules of one shape on the device: checked, timed, and two of them in turns.
 #include "timing.hpp"
 
 #include <fmt/format.h>
