@@ -17,6 +17,18 @@ constexpr bool specialization(int32_t index, Specialization *out) {
   return true;
 }
 
+constexpr Refusal allows(const Specialization &s) {
+  if (s.head_dim != largest_head_dim) return {"head_dim", "256"};
+  if (s.head_dim_v != largest_head_dim) return {"head_dim_v", "256"};
+  if (s.alignment_bytes != 2) return {"alignment_bytes", "2"};
+  if (s.tile_q != 1) return {"tile_q", "1"};
+  if (s.tile_kv != tile_kv) return {"tile_kv", "128"};
+  if (s.warps != warps) return {"warps", "4"};
+  if (s.stages != 1) return {"stages", "1"};
+  if (s.q_in_registers != 0) return {"q_in_registers", "0"};
+  return no_refusal;
+}
+
 constexpr Grid grid(const Specialization &, const ProblemKey &key) { return {key.seqlen_q * key.heads_q * key.batch, 1, 1}; }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -35,17 +47,22 @@ constexpr bool serves(const Specialization &s, const ProblemKey &key) {
 constexpr int64_t dynamic_shared_bytes(const Specialization &) { return (largest_head_dim + tile_kv + 2 * warps) * 4; }
 
 // Two loads and two multiply-adds per key and column; what a multiprocessor fetches from L2 in a microsecond bounds it.
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const double rows = static_cast<double>(key.seqlen_q * key.heads_q * key.batch);
   const double keys = static_cast<double>(key.seqlen_kv) * (s.causal ? 0.5 : 1.0);
   constexpr double bytes_per_us = 40000.0;
-  return 2.0 + ceil_div(static_cast<int64_t>(rows), device.multiprocessors) * keys * 2.0 * (key.head_dim + key.head_dim_v) / bytes_per_us;
+  Cost cost{};
+  cost.launch_us = launch_us;
+  cost.l2_us = ceil_div(static_cast<int64_t>(rows), device.multiprocessors) * keys * 2.0 * (key.head_dim + key.head_dim_v) / bytes_per_us;
+  cost.throughput_us = cost.l2_us;
+  cost.total_us = cost.launch_us + cost.throughput_us;
+  return cost;
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "fwd_scalar", "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)", 80, 0, true,
-    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
 #endif
 }  // namespace flashcore::kernels::fwd_scalar
 

@@ -10,15 +10,16 @@ namespace flashcore::kernels::fwd_wmma_32x32 {
 inline constexpr WmmaTile tiles[] = {{32, 32, ladder::head_dim, 1}};
 
 constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
+constexpr Refusal allows(const Specialization &s) { return ladder::allows(tiles, s); }
 constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 32); }
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  return ladder::cost_us(s, key, device, 0.06, 1.6);
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return ladder::cost(s, key, device, 0.06, 1.6);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "fwd_wmma_32x32", "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)", 80, 0, true,
-    specialization, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost_us};
+    specialization, allows, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_32x32
 

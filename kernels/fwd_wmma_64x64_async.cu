@@ -14,15 +14,16 @@ namespace flashcore::kernels::fwd_wmma_64x64_async {
 inline constexpr WmmaTile tiles[] = {{64, 64, ladder::head_dim, 2}, {64, 32, ladder::head_dim, 2}};
 
 constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
+constexpr Refusal allows(const Specialization &s) { return ladder::allows(tiles, s); }
 constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 64); }
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  return ladder::cost_us(s, key, device, 0.17, s.tile_kv == 64 ? 1.8 : 1.1);
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return ladder::cost(s, key, device, 0.17, s.tile_kv == 64 ? 1.8 : 1.1);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "fwd_wmma_64x64_async", "WMMA 16x16x16, 64x64 and 64x32 tiles, two-stage cp.async pipeline (ladder)", 80, 0, true,
-    specialization, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost_us};
+    specialization, allows, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_64x64_async
 

@@ -3,56 +3,92 @@
 // sm80_fwd_mma: the workhorse on every GPU since Ampere. mma.sync m16n8k16, ldmatrix, cp.async and swizzled shared memory;
 // scores, softmax and probabilities never leave the registers (FlashAttention-2, arXiv 2307.08691, is the algorithm).
 //
-// Tried on the H200 (16k tokens, times relative to the version before; FlashAttention-2 is the same class of kernel there):
+// Tried on the H200 (16k tokens; the gain is over the version before; FlashAttention-2 is the same class of kernel there):
 //   kept  lazy rescale, O moves only when a maximum grew by 2^8                                   +3 to +4 %
 //   kept  pointers that walk down, bounds only on the last tile (DescendingLoader)                +5 to +9 %
 //   kept  one exclusive or for three address bits, constants for the rest (Rows::advance): D=128 without spills   +8 to +10 %
-//   kept  Q fragments in registers at D=64 without a mask                                         0 to +3 %
-//   kept  D=128: 128x48, causal 128x32; lost 64x64 (-20 %), 128x64 (equal, but spills), eight warps (-15 %)
-//   lost  scores one step ahead of the softmax, two stages of K and V: D=64 128x32 -1 to -4 %, D=128 spills
-//   lost  D=64: 128x96 (-4 %, spills), 128x32 single stage (-20 %)
+//   kept  Q fragments in registers at D=64                                                        0 to +3 %
+//   kept  two stages of K and V where registers allow: memory is late at short sequences          +14 % at S=512, 0 at 16384
+//   kept  causal blocks longest first, in groups of heads whose keys fit into L2                  +4 to +10 %
+//   kept  no maximum in the steady loop (optimistic references): no branch between the exponentials and P.V, so that
+//         they overlap within a warp                                                              +5 to +8 %
+//   kept  the mask compares constants, thread and block are read anew outside the steady loop, values that are not finite
+//         are treated after it: 30 registers fewer, no spills                                     +5 to +8 %
+//   kept  eight threads to a row of every width in copies (16 at D=128: one more address each)    +2 %
+//   kept  O from registers to memory by shuffles; through shared memory                           -2 to -5 % at S=512
+//   lost  scores one step ahead of the softmax: D=64 -1 to -4 %, D=128 spills
+//   lost  maximum of the tile before, checked by each step's sum in a branch: half of what optimistic references gain
+//   lost  masked products skipped by 16 keys: the branches cost more than the products (-5 % at S=512)
+//   lost  several query tiles a block, the next one's copies under the last step's: 0 to +4 %, spills; two stages do more
+//   lost  prefetch of the tiles after the next into L2: +5 % at S=512, -2 % at 16384; two stages do more
+//   lost  three blocks a multiprocessor (D=64, 128x32, 168 registers) -10 %; eight warps -3 to -15 %
+//   lost  D=64: 128x80 -3 %, 128x96 -5 %; D=128: 64x64 -20 %, 128x64 equal but spills; D=256: 128x64 with eight warps -4 %
 #include "contract/cost.h"
 #include "contract/passport.h"
 
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::sm80_fwd_mma {
 
+enum Rows16 : int32_t { aligned = 1, unaligned = 2 };  // rows that are 16-byte aligned; rows that are not
+
 struct Tile {
-  int32_t head_dim, tile_q, tile_kv, warps, q_in_registers;
-  bool plain, causal;  // compiled without, with the causal mask
-  bool any_alignment;  // also compiled for rows that are not 16-byte aligned
-  double efficiency;   // share of the mma.sync rate, for the cost model
+  int32_t head_dim, head_dim_v, tile_q, tile_kv, warps, stages, q_in_registers;
+  int32_t rows;
 };
-// The large tiles use every register there is; the mask costs a few more, so with it they are one notch smaller.
+// A head dimension is served by the next tile that holds it. The tall tiles are the fast ones, the low ones for little work.
+// Two blocks fit onto a multiprocessor of Ada (100 KB) up to head_dim 128.
 inline constexpr Tile tiles[] = {
-    {64, 64, 64, 4, 1, true, true, true, 0.45},
-    {64, 128, 64, 4, 1, true, false, false, 0.54},
-    {64, 128, 64, 4, 0, false, true, false, 0.53},
-    {128, 64, 64, 4, 0, true, true, true, 0.46},
-    {128, 128, 48, 4, 0, true, false, false, 0.58},
-    {128, 128, 32, 4, 0, false, true, false, 0.56},
+    {32, 32, 64, 64, 4, 2, 1, aligned | unaligned},
+    {64, 64, 64, 64, 4, 2, 1, aligned | unaligned},
+    {64, 64, 128, 64, 4, 2, 1, aligned},
+    {96, 96, 64, 64, 4, 1, 0, aligned | unaligned},
+    {96, 96, 128, 64, 4, 1, 0, aligned},
+    {128, 128, 64, 64, 4, 1, 0, aligned | unaligned},
+    {128, 128, 128, 32, 4, 1, 0, aligned},
+    {192, 128, 64, 64, 4, 1, 0, aligned},
+    {192, 192, 64, 64, 4, 1, 0, aligned},
+    {192, 192, 64, 32, 4, 1, 0, aligned | unaligned},
+    {256, 256, 64, 64, 4, 1, 0, aligned},
+    {256, 256, 64, 32, 4, 1, 0, aligned | unaligned},
 };
+inline constexpr int32_t largest_head_dim = 256;
 
-constexpr const Tile *find_tile(const Specialization &s) {
-  for (const Tile &tile : tiles)
-    if (tile.head_dim == s.head_dim && tile.tile_q == s.tile_q && tile.tile_kv == s.tile_kv && tile.warps == s.warps &&
-        (s.causal != 0 ? tile.causal : tile.plain))
-      return &tile;
-  return nullptr;
-}
-
-// Every tile for both types, with the masks it is for; the small tile of each head dimension also unaligned.
+// Every tile for both types, with and without the causal mask.
 constexpr bool specialization(int32_t index, Specialization *out) {
   for (const Tile &tile : tiles)
     for (int32_t variant = 0; variant < 8; ++variant) {
-      const int32_t dtype = (variant & 1) != 0 ? dtype_bfloat16 : dtype_float16;
-      const bool causal = (variant & 2) != 0, unaligned = (variant & 4) != 0;
-      if (!(causal ? tile.causal : tile.plain) || (unaligned && !tile.any_alignment) || index-- != 0) continue;
-      *out = {dtype,        tile.head_dim, tile.head_dim, causal ? 1 : 0,     unaligned ? 2 : 16, tile.tile_q,
-              tile.tile_kv, tile.warps,    1,             tile.q_in_registers};
+      const bool loose = (variant & 4) != 0;
+      if ((tile.rows & (loose ? unaligned : aligned)) == 0 || index-- != 0) continue;
+      *out = {(variant & 1) != 0 ? dtype_bfloat16 : dtype_float16,
+              tile.head_dim,
+              tile.head_dim_v,
+              (variant & 2) != 0 ? 1 : 0,
+              loose ? 2 : 16,
+              tile.tile_q,
+              tile.tile_kv,
+              tile.warps,
+              tile.stages,
+              tile.q_in_registers};
       return true;
     }
   return false;
+}
+
+// Rows of a tile of this width that `warps` warps copy at once; every thread moves the same number of 16-byte chunks.
+constexpr int32_t rows_per_pass(int32_t columns, int32_t warps) { return columns % 64 == 0 ? 4 * warps : 8 * warps; }
+
+// What the body can be compiled for.
+constexpr Refusal allows(const Specialization &s) {
+  if (s.head_dim % 32 != 0 || s.head_dim < 32 || s.head_dim > largest_head_dim) return {"head_dim", "32 to 256, by 32"};
+  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim) return {"head_dim_v", "32 to 256, by 32"};
+  if (s.warps < 1 || s.warps > 16) return {"warps", "1 to 16"};
+  if (s.tile_q % (16 * s.warps) != 0 || s.tile_q > 64 * s.warps) return {"tile_q", "16, 32, 48 or 64 rows for each warp"};
+  if (s.tile_q % rows_per_pass(s.head_dim, s.warps) != 0) return {"tile_q", "a multiple of the rows that are copied at once"};
+  if (s.tile_kv % 16 != 0 || s.tile_kv < 16 || s.tile_kv > 256) return {"tile_kv", "16 to 256, by 16"};
+  if (s.tile_kv % rows_per_pass(s.head_dim, s.warps) != 0 || s.tile_kv % rows_per_pass(s.head_dim_v, s.warps) != 0)
+    return {"tile_kv", "a multiple of the rows that are copied at once"};
+  if (s.stages != 1 && s.stages != 2) return {"stages", "1 or 2"};
+  return no_refusal;
 }
 
 constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
@@ -60,8 +96,8 @@ constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
-  if (key.head_dim != 64 && key.head_dim != 128) return {"head_dim", "64 or 128"};
-  if (key.head_dim_v != key.head_dim) return {"head_dim_v", "equal to head_dim"};
+  if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 256"};
+  if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
   // The smallest tile has the most thread blocks; a grid holds 2^31 - 1.
   if (ceil_div(key.seqlen_q, 64) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
     return {"batch", "batch * heads_q * seqlen_q / 64 below 2^31"};
@@ -69,32 +105,28 @@ constexpr Refusal refuse(const ProblemKey &key) {
 }
 
 constexpr bool serves(const Specialization &s, const ProblemKey &key) {
-  return s.dtype == key.dtype && s.head_dim == key.head_dim && s.causal == (key.causal != causal_none) &&
-         s.alignment_bytes <= key.alignment_bytes && (key.alignment_bytes == 2 || s.alignment_bytes == 16);
+  return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
+         s.causal == (key.causal != causal_none) && s.alignment_bytes <= key.alignment_bytes &&
+         (key.alignment_bytes < 16 || s.alignment_bytes == 16);
 }
 
-// One Q, one K and one V tile. O leaves through the Q tile's place.
+// The Q tile, the stages of K and V, and what the block computes (SharedWork).
 constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
   return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 + 32;
 }
 
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  const Tile *tile = find_tile(s);
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
-  const double by_shared = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
-  const double by_registers = 65536.0 / (s.warps * 32 * 232);
-  const double resident = by_shared < by_registers ? by_shared : by_registers;
-  const double mean_steps = s.causal ? 0.5 * steps + 0.5 : steps;
-  const double step_latency_us = 0.3 + 0.45 * s.head_dim / 64.0 * (s.tile_kv / 64.0) * (s.tile_q / (16.0 * s.warps));
-  return tile_cost_us({4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, mean_steps, static_cast<double>(grid(s, key).x),
-                       resident < 1 ? 1.0 : static_cast<double>(static_cast<int64_t>(resident)), tile->efficiency, step_latency_us},
-                      device);
+  return mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps), s.q_in_registers != 0,
+                   dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x), steps,
+                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), 0},
+                  device);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "sm80_fwd_mma", "mma.sync tensor cores, softmax and probabilities in registers, cp.async", 80, 0, false,
-    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_mma
 

@@ -23,6 +23,18 @@ constexpr bool specialization(int32_t index, Specialization *out) {
   return true;
 }
 
+constexpr Refusal allows(const Specialization &s) {
+  if (s.head_dim != head_dim) return {"head_dim", "64"};
+  if (s.head_dim_v != head_dim) return {"head_dim_v", "64"};
+  if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
+  if (s.tile_q != tile_q) return {"tile_q", "32"};
+  if (s.tile_kv != tile_kv) return {"tile_kv", "32"};
+  if (s.warps != warps) return {"warps", "8"};
+  if (s.stages != 1) return {"stages", "1"};
+  if (s.q_in_registers != 1) return {"q_in_registers", "1"};
+  return no_refusal;
+}
+
 constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
   return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
 }
@@ -51,19 +63,18 @@ constexpr int64_t dynamic_shared_bytes(const Specialization &) {
   return tiles > partials ? tiles : partials;
 }
 
-// Fitted on the H200. A step is a tile of every group; the merge costs half a microsecond and the wider prologue as much.
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), groups));
-  const double resident = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
-  return 1.1 + tile_cost_us({4.0 * s.tile_q * s.tile_kv * groups * s.head_dim, steps, s.causal != 0 ? 0.5 * steps + 0.5 : steps,
-                             static_cast<double>(grid(s, key).x), resident < 1 ? 1 : resident, 0.36, 1.3},
-                            device);
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), s.warps));
+  return mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
+                   dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x), steps,
+                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
+                  device);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
     "sm80_fwd_small", "mma.sync with keys split over eight warps and merged in the block, for little work", 80, 0, false,
-    specialization, refuse, serves, dynamic_shared_bytes, grid, cost_us};
+    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small
 

@@ -25,11 +25,13 @@ def run_tool(arguments, *words):
     return json.loads(done.stdout)
 
 
-def modules_to_ship(listed, folder):
-    """One file for each key that this library asks for, the newest; sorted by name."""
+def modules_to_ship(listed, folder, expected):
+    """One file for each module that was to be compiled, the newest; sorted by name."""
     newest = {}
     for module in listed:
-        if os.path.dirname(os.path.abspath(module["path"])) != folder or module["status"] != "OK" or not module["current"]:
+        if os.path.dirname(os.path.abspath(module["path"])) != folder or module["status"] != "OK":
+            continue
+        if not module["current"] or module["module"] not in expected:
             continue
         other = newest.get(module["key"])
         if other is None or os.path.getmtime(other["path"]) <= os.path.getmtime(module["path"]):
@@ -64,7 +66,7 @@ def main():
     expected = {module["module"] for row in compiled["architectures"] for module in row["modules"]}
     listed = run_tool(arguments, "list", "--all", "--module-path", arguments.modules)["modules"]
     folder = os.path.abspath(os.path.join(arguments.modules, arguments.arch))
-    modules = modules_to_ship(listed, folder)
+    modules = modules_to_ship(listed, folder, expected)
     if {module["module"] for module in modules} != expected or not expected:
         sys.exit(f"make_pack.py: {len(expected)} modules were compiled for {arguments.arch}, but {len(modules)} are found")
     clear_folder(folder, modules)

@@ -21,12 +21,18 @@ typedef struct flashcore_kernel_info {
   int32_t specializations; /* how many modules the kernel has per architecture */
   char name[64];
   char summary[256];
+  int32_t by_name_only;    /* 1: kept to learn from, never the library's own choice */
+  int32_t reserved;        /* 0 */
 } flashcore_kernel_info;
 
 /* Number of kernels in the table. Cannot fail. */
 FLASHCORE_API int32_t flashcore_kernel_count(void);
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info *info,
                                                                              flashcore_error *error);
+
+/* Is this what flashcore_attention_args.kernel takes: a kernel's name, or that of a module as its kernel can be compiled,
+ * shipped or not? INVALID_ARGUMENT (kernel) says which part is wrong and what may stand there. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *error);
 
 /* Resource usage of one kernel, read from the cubin's own ELF records. */
 typedef struct flashcore_kernel_resources {
@@ -55,7 +61,7 @@ typedef struct flashcore_module_info {
   uint32_t struct_size; /* set by the caller */
   int32_t origin;       /* FLASHCORE_ORIGIN_* */
   flashcore_status status; /* OK, or why the file is not usable; then only path, origin, file_bytes and problem are set */
-  int32_t current;      /* 1: its key is one that this library asks for; 0: left by another version */
+  int32_t current;      /* 1: its key is one that this library can ask for; 0: left by another version */
   char path[4096];
   char problem[512];    /* the check that failed */
   char module[128];     /* "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
@@ -93,6 +99,60 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_read(const c
                                                                          void **cubin, char **record,
                                                                          flashcore_error *error);
 FLASHCORE_API void flashcore_inspect_free(void *memory);
+
+/* What one pass of a tensor-core kernel's steady loop (without masks) is made of, counted in the machine code. */
+typedef struct flashcore_loop_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t score_tiles;  /* scores that a warp computes per pass, in mma tiles of 16 queries x 8 keys */
+  int32_t hmma;         /* mma.sync */
+  int32_t ldsm;         /* ldmatrix */
+  int32_t mufu;         /* exp2 and its kind */
+  int32_t ffma;         /* fused multiply-adds */
+  int32_t fmnmx;        /* maxima */
+  int32_t other;
+  int32_t skipped;      /* jumped over in most passes, in no class above: the lazy rescale */
+  int32_t reserved;     /* 0 */
+  int64_t first_byte;   /* where the loop begins in the kernel's code, and its size */
+  int64_t bytes;
+} flashcore_loop_info;
+
+/* IO_ERROR and MODULE_CORRUPT as flashcore_module_read; UNSUPPORTED: the kernel has no loop with mma.sync instructions. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *info,
+                                                                         flashcore_error *error);
+
+/* The module of this name ("sm80_fwd_mma-fp16-d64-128x64-w4", shipped or not) for one architecture ("sm_89"): from the
+ * folders or the user cache that a context with these options has, else compiled now and kept in the user cache. `path` of
+ * the info is empty where the module is in no file. `cubin` and `record` as flashcore_module_read. INVALID_ARGUMENT (kernel,
+ * arch), COMPILER_UNAVAILABLE, COMPILE_FAILED. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_obtain(const flashcore_context_options *options,
+                                                                           const char *module, const char *arch,
+                                                                           flashcore_module_info *info, void **cubin,
+                                                                           char **record, flashcore_error *error);
+
+/* What the cost model says of a call: the busiest multiprocessor's time if only one unit were slow, and what follows. It was
+ * fitted on an H200 and is a prediction everywhere else. Units that a kernel's model does not know are 0. */
+typedef struct flashcore_model_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t blocks_per_multiprocessor; /* thread blocks that are resident at once */
+  char module[128];     /* what is chosen, or what args.kernel names */
+  double waves;         /* of thread blocks */
+  double launch_us;
+  double tensor_us;     /* tensor cores */
+  double mufu_us;       /* exponentials */
+  double issue_us;      /* issue slots */
+  double shared_us;     /* shared memory */
+  double l2_us;         /* L2 bytes */
+  double throughput_us; /* all units together, with what they cost each other */
+  double latency_us;    /* the steps of a block one after the other */
+  double total_us;      /* launch and the larger of the two */
+} flashcore_model_info;
+
+/* The model's figures for these arguments on a device that need not be there: arch, multiprocessors and
+ * shared_memory_per_block_optin_bytes of `device` count. The choice is the model's, without tuned rows.
+ * INVALID_ARGUMENT and UNSUPPORTED as flashcore_attention_fwd; INVALID_ARGUMENT (device). */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_model(const flashcore_attention_args *args,
+                                                                          const flashcore_device_info *device,
+                                                                          flashcore_model_info *info, flashcore_error *error);
 
 /* Called after each module; `done` of `total`. Return 0 to go on, anything else to stop. */
 typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total, const char *module, int64_t compile_us);

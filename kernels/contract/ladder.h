@@ -21,6 +21,17 @@ constexpr bool specialization(const WmmaTile (&tiles)[count], int32_t index, Spe
   return true;
 }
 
+template <int32_t count>
+constexpr Refusal allows(const WmmaTile (&tiles)[count], const Specialization &s) {
+  if (s.head_dim != head_dim) return {"head_dim", "64"};
+  if (s.head_dim_v != head_dim) return {"head_dim_v", "64"};
+  if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
+  if (s.q_in_registers != 0) return {"q_in_registers", "0"};
+  for (const WmmaTile &tile : tiles)
+    if (s.tile_q == tile.tile_q && s.tile_kv == tile.tile_kv && s.warps == tile.warps() && s.stages == tile.stages) return no_refusal;
+  return {"tile_q", "one of the rung's tiles, with its warps and stages"};
+}
+
 constexpr WmmaTile tile_of(const Specialization &s) { return {s.tile_q, s.tile_kv, s.head_dim, s.stages}; }
 
 constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
@@ -43,12 +54,11 @@ constexpr bool serves(const Specialization &s, const ProblemKey &key) {
 constexpr int64_t dynamic_shared_bytes(const Specialization &s) { return wmma_layout(tile_of(s)).total_bytes; }
 
 // efficiency: the share of the mma.sync rate that the rung reaches; step_us: what a thread block alone takes per step.
-constexpr double cost_us(const Specialization &s, const ProblemKey &key, const DeviceLimits &device, double efficiency, double step_us) {
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device, double efficiency, double step_us) {
   const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
   const double resident = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
-  return tile_cost_us({4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, s.causal ? 0.5 * steps + 0.5 : steps,
-                       static_cast<double>(grid(s, key).x), resident < 1 ? 1 : resident, efficiency, step_us},
-                      device);
+  return tile_cost(4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv),
+                   static_cast<double>(grid(s, key).x), resident < 1 ? 1 : resident, efficiency, step_us, device);
 }
 
 }  // namespace flashcore::kernels::ladder

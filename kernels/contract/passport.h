@@ -13,23 +13,9 @@
 
 #include "contract/kernel_params.h"
 #include "contract/problem_key.h"
+#include "contract/specialization.h"
 
 namespace flashcore::kernels {
-
-// Compile-time choices, handed to NVRTC as the generated header "specialization.h" (flashcore::kernels::chosen).
-// One struct for all kernels: a field that means nothing to a kernel is 0.
-struct Specialization {
-  int32_t dtype;           // Dtype
-  int32_t head_dim;        // columns of Q and K that the tile holds
-  int32_t head_dim_v;      // columns of V and O that the tile holds
-  int32_t causal;          // 1: the mask "key <= query + causal_offset" is applied
-  int32_t alignment_bytes; // 16: rows are moved by 16 bytes; 2: rows of any alignment, moved element by element
-  int32_t tile_q;          // query rows per thread block
-  int32_t tile_kv;         // keys per step
-  int32_t warps;
-  int32_t stages;          // K/V tiles in flight
-  int32_t q_in_registers;  // 1: Q fragments stay in registers, 0: they are read again from shared memory each step
-};
 
 struct Grid {
   int64_t x, y, z;
@@ -43,7 +29,20 @@ struct DeviceLimits {
   int32_t shared_bytes_per_multiprocessor;
 };
 
-// Why a kernel cannot serve a problem: the field, in the words of flashcore.h, and what it takes. field == nullptr: it can.
+// What a call costs by the model, in microseconds, and the bounds that it follows from (cost.h): the busiest multiprocessor's
+// time if only that unit were slow. A kernel leaves the units at 0 that it has no figures for.
+struct Cost {
+  double launch_us;
+  double tensor_us, mufu_us, issue_us, shared_us, l2_us;
+  double throughput_us;  // all units together, with what they cost each other
+  double latency_us;     // the steps one after the other
+  double total_us;       // launch and the larger of the two
+  double waves;          // of thread blocks
+  double blocks_per_multiprocessor;  // resident at once
+};
+
+// Why a kernel cannot serve a problem (the field in the words of flashcore.h) or cannot be compiled in a specialization (the
+// field in the words of Specialization), and what that field may be. field == nullptr: it can.
 struct Refusal {
   const char *field;
   const char *reason;
@@ -57,14 +56,17 @@ struct Passport {
   int32_t minimum_arch;
   int32_t maximum_arch;  // inclusive; 0: open
   bool by_name_only;     // kept to learn from: never the library's own choice, however well it would do
-  // The index-th specialization; false past the end. All of them are shipped.
+  // The index-th specialization; false past the end. All of them are shipped, and `allows` has nothing against them.
   bool (*specialization)(int32_t index, Specialization *out);
+  // Can the kernel be compiled so? What is allowed and not shipped is compiled on first need, for a caller or a tuned row
+  // that names the module, and is what fc-tune searches. Fields are within their own ranges already.
+  Refusal (*allows)(const Specialization &);
   Refusal (*refuse)(const ProblemKey &);
   // May this specialization serve a problem that the kernel does not refuse?
   bool (*serves)(const Specialization &, const ProblemKey &);
   int64_t (*dynamic_shared_bytes)(const Specialization &);
   Grid (*grid)(const Specialization &, const ProblemKey &);
-  double (*cost_us)(const Specialization &, const ProblemKey &, const DeviceLimits &);
+  Cost (*cost)(const Specialization &, const ProblemKey &, const DeviceLimits &);
 };
 #endif
 

@@ -4,6 +4,7 @@
 // calls with equal keys take the same plan. Compared and hashed as bytes, so it has no padding.
 #pragma once
 
+#include "contract/specialization.h"
 #include "contract/types.h"
 
 namespace flashcore::kernels {
@@ -24,6 +25,8 @@ struct ProblemKey {
   int32_t causal;           // Causal
   int32_t alignment_bytes;  // largest power of two up to 16 that divides every row's address of q, k, v and o
   int32_t kernel_index;     // the only kernel that may serve the call, or -1
+  int32_t one_module = 0;   // 1: and in no other specialization than `module`
+  Specialization module{};  // all zero unless one_module
 };
 
 }  // namespace flashcore::kernels

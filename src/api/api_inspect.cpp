@@ -6,19 +6,22 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <set>
 
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
 #include "plan/kernel_table.hpp"
+#include "plan/select_kernel.hpp"
+#include "plan/specialization_text.hpp"
+#include "problem/attention_problem.hpp"
 #include "runtime/environment_report.hpp"
 #include "runtime/module_builder.hpp"
+#include "runtime/module_inspection.hpp"
 
 using namespace flashcore;
 
 struct flashcore_module_list_s {
   std::vector<ListedModule> modules;
-  std::set<std::string> current_keys;
+  std::string nvrtc_append_flags;
 };
 
 namespace {
@@ -30,7 +33,7 @@ int32_t specialization_count(const kernels::Passport &passport) {
   return count;
 }
 
-// Every module of the kernel table for one architecture.
+// Every module to ship for one architecture: the passports' lists, and what the tuned rows name beside them.
 std::vector<ModuleRequest> all_requests(const std::string &arch, const std::string &nvrtc_append_flags) {
   std::vector<ModuleRequest> requests;
   const int32_t arch_number = std::atoi(arch.c_str() + 3);
@@ -41,6 +44,12 @@ std::vector<ModuleRequest> all_requests(const std::string &arch, const std::stri
     kernels::Specialization specialization;
     for (int32_t i = 0; passport.specialization(i, &specialization); ++i)
       requests.push_back(make_module_request(index, specialization, arch, nvrtc_append_flags));
+  }
+  for (const TunedRow &row : tuned_rows()) {
+    if (row.arch != arch_number) continue;
+    ModuleRequest request = make_module_request(row.kernel_index, row.module, arch, nvrtc_append_flags);
+    const bool listed = std::any_of(requests.begin(), requests.end(), [&](const ModuleRequest &other) { return other.key == request.key; });
+    if (!listed) requests.push_back(std::move(request));
   }
   return requests;
 }
@@ -91,14 +100,13 @@ flashcore_module_info module_info(const ListedModule &listed, bool current) {
   return info;
 }
 
-// The keys that this library would ask for, over the architectures that the modules name.
-std::set<std::string> current_keys(const std::vector<ListedModule> &modules, const std::string &nvrtc_append_flags) {
-  std::set<std::string> archs, keys;
-  for (const ListedModule &listed : modules)
-    if (listed.entry.ok()) archs.insert(listed.entry.value().record.arch);
-  for (const std::string &arch : archs)
-    for (const ModuleRequest &request : all_requests(arch, nvrtc_append_flags)) keys.insert(request.key);
-  return keys;
+// Could this library ask for the module: shipped, tuned or by name?
+bool is_current(const ModuleRecord &record, const std::string &nvrtc_append_flags) {
+  const Result<ModuleName> name = parse_module_name(record.module);
+  const int32_t index = name.ok() ? find_kernel(name.value().kernel) : -1;
+  if (index < 0 || !check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, name.value().specialization).ok())
+    return false;
+  return make_module_request(index, name.value().specialization, record.arch, nvrtc_append_flags).key == record.key;
 }
 
 bool sorts_before(const ListedModule &a, const ListedModule &b) {
@@ -128,6 +136,25 @@ char *malloc_copy(const void *bytes, size_t size, size_t extra) {
   return copy;
 }
 
+Result<flashcore_loop_info> loop_info(const ModuleEntry &entry) {
+  FLASHCORE_TRY_ASSIGN(const ModuleLoop loop, steady_loop_of(entry));
+  flashcore_loop_info info{};
+  info.score_tiles = loop.score_tiles;
+  info.hmma = loop.counts.hmma, info.ldsm = loop.counts.ldsm, info.mufu = loop.counts.mufu, info.ffma = loop.counts.ffma;
+  info.fmnmx = loop.counts.fmnmx, info.other = loop.counts.other, info.skipped = loop.counts.skipped;
+  info.first_byte = loop.counts.first_byte, info.bytes = loop.counts.bytes;
+  return info;
+}
+
+Status copy_module(const ListedModule &listed, bool current, flashcore_module_info *info, void **cubin, char **record) {
+  if (!listed.entry.ok()) return listed.entry.error();
+  const ModuleEntry &entry = listed.entry.value();
+  FLASHCORE_TRY(write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info)));
+  if (cubin != nullptr) *cubin = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
+  if (record != nullptr) *record = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);
+  return success();
+}
+
 }  // namespace
 
 extern "C" {
@@ -145,9 +172,50 @@ flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info 
     content.minimum_arch = passport.minimum_arch;
     content.maximum_arch = passport.maximum_arch;
     content.specializations = specialization_count(passport);
+    content.by_name_only = passport.by_name_only ? 1 : 0;
     copy_text(content.name, passport.name);
     copy_text(content.summary, passport.summary);
     return write_sized_struct(info, content, "info", sizeof(flashcore_kernel_info));
+  });
+}
+
+flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, const flashcore_device_info *device,
+                                        flashcore_model_info *info, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (device == nullptr) return null_argument("device");
+    if (info == nullptr) return null_argument("info");
+    if (device->arch < 1 || device->multiprocessors < 1 || device->shared_memory_per_block_optin_bytes < 1)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "device has arch " + std::to_string(device->arch) + ", " + std::to_string(device->multiprocessors) +
+                                                   " multiprocessors and " + std::to_string(device->shared_memory_per_block_optin_bytes) +
+                                                   " bytes of shared memory per block; allowed: 1 or more of each", "device"};
+    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
+    kernels::ProblemKey key = problem.key;
+    FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+    // On every architecture a multiprocessor has a kilobyte more than a block may use.
+    const kernels::DeviceLimits limits = {device->arch, device->multiprocessors, device->shared_memory_per_block_optin_bytes,
+                                          device->shared_memory_per_block_optin_bytes + 1024};
+    FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
+    const kernels::Cost &cost = selection.cost;
+    flashcore_model_info content{};
+    content.blocks_per_multiprocessor = static_cast<int32_t>(cost.blocks_per_multiprocessor);
+    copy_text(content.module, module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name, selection.specialization));
+    content.waves = cost.waves, content.launch_us = cost.launch_us;
+    content.tensor_us = cost.tensor_us, content.mufu_us = cost.mufu_us, content.issue_us = cost.issue_us;
+    content.shared_us = cost.shared_us, content.l2_us = cost.l2_us;
+    content.throughput_us = cost.throughput_us, content.latency_us = cost.latency_us, content.total_us = cost.total_us;
+    return write_sized_struct(info, content, "info", sizeof(flashcore_model_info));
+  });
+}
+
+flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (name == nullptr) return null_argument("name");
+    constexpr size_t capacity = sizeof(flashcore_attention_args::kernel);
+    if (const size_t length = std::strlen(name); length == 0 || length >= capacity)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "kernel has " + std::to_string(length) + " characters; allowed: 1 to " +
+                                                   std::to_string(capacity - 1), "kernel"};
+    kernels::ProblemKey key{};
+    return pin_kernel(key, name);
   });
 }
 
@@ -160,7 +228,7 @@ flashcore_status flashcore_module_list_create(const flashcore_context_options *o
     auto created = std::make_unique<flashcore_module_list_s>();
     FLASHCORE_TRY_ASSIGN(created->modules, list_modules(settings.store));
     std::sort(created->modules.begin(), created->modules.end(), sorts_before);
-    created->current_keys = current_keys(created->modules, settings.environment.nvrtc_append_flags);
+    created->nvrtc_append_flags = settings.environment.nvrtc_append_flags;
     *list = created.release();
     return success();
   });
@@ -179,7 +247,7 @@ flashcore_status flashcore_module_list_get(flashcore_module_list list, int64_t i
     if (index < 0 || index >= count)
       return Error{FLASHCORE_INVALID_ARGUMENT, "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(count - 1), "index"};
     const ListedModule &listed = list->modules[static_cast<size_t>(index)];
-    const bool current = listed.entry.ok() && list->current_keys.contains(listed.entry.value().record.key);
+    const bool current = listed.entry.ok() && is_current(listed.entry.value().record, list->nvrtc_append_flags);
     return write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info));
   });
 }
@@ -193,14 +261,36 @@ flashcore_status flashcore_module_read(const char *path, flashcore_module_info *
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
     if (!listed.entry.ok()) return listed.entry.error();
-    const ModuleEntry &entry = listed.entry.value();
-    bool current = false;
-    for (const ModuleRequest &request : all_requests(entry.record.arch, read_environment().nvrtc_append_flags))
-      current = current || request.key == entry.record.key;
-    FLASHCORE_TRY(write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info)));
-    if (cubin != nullptr) *cubin = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
-    if (record != nullptr) *record = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);
-    return success();
+    return copy_module(listed, is_current(listed.entry.value().record, read_environment().nvrtc_append_flags), info, cubin, record);
+  });
+}
+
+flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *info, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (path == nullptr) return null_argument("path");
+    if (info == nullptr) return null_argument("info");
+    FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
+    if (!listed.entry.ok()) return listed.entry.error();
+    FLASHCORE_TRY_ASSIGN(const flashcore_loop_info content, loop_info(listed.entry.value()));
+    return write_sized_struct(info, content, "info", sizeof(flashcore_loop_info));
+  });
+}
+
+flashcore_status flashcore_module_obtain(const flashcore_context_options *options, const char *module, const char *arch,
+                                         flashcore_module_info *info, void **cubin, char **record, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (module == nullptr) return null_argument("module");
+    if (arch == nullptr) return null_argument("arch");
+    if (info == nullptr) return null_argument("info");
+    FLASHCORE_TRY(check_arch_name(arch));
+    kernels::ProblemKey key{};
+    FLASHCORE_TRY(pin_kernel(key, module));
+    if (key.one_module == 0)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(module) + "\"; allowed: the whole name of a module", "kernel"};
+    FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
+    FLASHCORE_TRY_ASSIGN(const ListedModule obtained, obtain_module(settings, make_module_request(key.kernel_index, key.module, arch,
+                                                                                                  settings.environment.nvrtc_append_flags)));
+    return copy_module(obtained, true, info, cubin, record);
   });
 }
 

@@ -17,6 +17,7 @@ constexpr Row table[] = {
     {"FLASHCORE_CACHE", &Environment::cache_mode},
     {"FLASHCORE_MODULE_PATH", &Environment::module_path},
     {"FLASHCORE_JIT", &Environment::jit_mode},
+    {"FLASHCORE_TUNED", &Environment::tuned_mode},
     {"FLASHCORE_LIBCUDA", &Environment::libcuda},
     {"FLASHCORE_LIBNVRTC", &Environment::libnvrtc},
     {"NVRTC_APPEND_FLAGS", &Environment::nvrtc_append_flags},

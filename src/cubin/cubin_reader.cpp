@@ -286,4 +286,11 @@ Result<CubinInfo> read_cubin(std::span<const uint8_t> image) {
   return std::move(reader.info);
 }
 
+Result<std::span<const uint8_t>> kernel_code(std::span<const uint8_t> image, std::string_view kernel) {
+  FLASHCORE_TRY_ASSIGN(const ElfImage elf, read_elf(image));
+  for (const ElfSection &section : elf.sections)
+    if (section.name.starts_with(".text.") && section.name.substr(6) == kernel) return section.bytes;
+  return corrupt("it has no code of " + std::string(kernel));
+}
+
 }  // namespace flashcore

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -38,5 +39,8 @@ struct CubinInfo {
 };
 
 Result<CubinInfo> read_cubin(std::span<const uint8_t> image);
+
+// The machine code of one kernel, within the image.
+Result<std::span<const uint8_t>> kernel_code(std::span<const uint8_t> image, std::string_view kernel);
 
 }  // namespace flashcore

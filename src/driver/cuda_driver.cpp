@@ -88,6 +88,7 @@ Result<CudaDeviceProperties> CudaDriver::device_properties(int32_t ordinal) cons
                                properties.shared_bytes_per_block_optin));
   FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
                                properties.shared_bytes_per_multiprocessor));
+  FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, properties.l2_cache_bytes));
   size_t memory_bytes = 0;
   FLASHCORE_TRY(check(*functions_, functions_->device_total_memory(&memory_bytes, device), "cuDeviceTotalMem",
                       CudaStage::opening));

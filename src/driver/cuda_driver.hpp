@@ -20,6 +20,7 @@ struct CudaDeviceProperties {
   int32_t multiprocessors = 0;
   int32_t shared_bytes_per_block_optin = 0;
   int32_t shared_bytes_per_multiprocessor = 0;
+  int32_t l2_cache_bytes = 0;
   int64_t memory_bytes = 0;
   std::string name;
 };

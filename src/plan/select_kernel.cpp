@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/select_kernel.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "plan/kernel_table.hpp"
@@ -24,19 +25,29 @@ struct KernelChoice {
 };
 
 KernelChoice best_specialization(int32_t kernel_index, const Passport &passport, const ProblemKey &key,
-                                 const DeviceLimits &device) {
+                                 const DeviceLimits &device, const TunedRow *tuned) {
   KernelChoice choice;
-  Specialization candidate;
-  for (int32_t i = 0; passport.specialization(i, &candidate); ++i) {
-    if (!passport.serves(candidate, key)) continue;
+  const auto consider_one = [&](const Specialization &candidate) {
+    if (!passport.serves(candidate, key)) return;
     const int64_t shared_bytes = passport.dynamic_shared_bytes(candidate);
     if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
       choice.smallest_shared_bytes = shared_bytes;
-    if (shared_bytes > device.shared_bytes_per_block) continue;
-    const double cost_us = passport.cost_us(candidate, key, device);
-    if (choice.best.kernel_index >= 0 && cost_us >= choice.best.cost_us) continue;
-    choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost_us};
+    if (shared_bytes > device.shared_bytes_per_block) return;
+    const kernels::Cost cost = passport.cost(candidate, key, device);
+    if (choice.best.kernel_index >= 0 && cost.total_us >= choice.best.cost.total_us) return;
+    choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost};
+  };
+  if (key.one_module != 0) {
+    consider_one(key.module);
+    return choice;
   }
+  if (tuned != nullptr && tuned->kernel_index == kernel_index) {
+    consider_one(tuned->module);
+    choice.best.tuned = choice.best.kernel_index >= 0 ? tuned : nullptr;
+    if (choice.best.tuned != nullptr) return choice;
+  }
+  Specialization candidate;
+  for (int32_t i = 0; passport.specialization(i, &candidate); ++i) consider_one(candidate);
   return choice;
 }
 
@@ -49,6 +60,22 @@ struct Exclusion {
   std::string reason;  // "head_dim must be 64 or 128"
 };
 
+// Why the one module that was asked for does not serve a problem that its kernel could do.
+Exclusion module_exclusion(const Specialization &s, const ProblemKey &key) {
+  const auto other = [](const char *field, const std::string &module_is_for, const std::string &given) {
+    return Exclusion{field, "the module is for " + std::string(field) + " " + module_is_for + ", the call's is " + given};
+  };
+  const auto dtype_word = [](int32_t dtype) { return std::string(dtype == kernels::dtype_bfloat16 ? "bfloat16" : "float16"); };
+  if (s.dtype != key.dtype) return other("query.dtype", dtype_word(s.dtype), dtype_word(key.dtype));
+  if ((s.causal != 0) != (key.causal != kernels::causal_none))
+    return {"causal", s.causal != 0 ? "the module applies a causal mask, the call has none"
+                                    : "the module applies no mask, the call has a causal one"};
+  if (s.head_dim != key.head_dim) return other("head_dim", std::to_string(s.head_dim), std::to_string(key.head_dim));
+  if (s.head_dim_v != key.head_dim_v) return other("head_dim_v", std::to_string(s.head_dim_v), std::to_string(key.head_dim_v));
+  return {"kernel", s.alignment_bytes > key.alignment_bytes ? "the module moves rows by 16 bytes, the call's are not aligned to that"
+                                                            : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};
+}
+
 Exclusion exclusion(const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
                     const KernelChoice &choice) {
   if (!arch_fits(passport, device.arch))
@@ -57,6 +84,7 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
                     ", the device has " + arch_text(device.arch)};
   if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
     return {refusal.field, std::string(refusal.field) + " must be " + refusal.reason};
+  if (key.one_module != 0 && !passport.serves(key.module, key)) return module_exclusion(key.module, key);
   if (choice.smallest_shared_bytes > device.shared_bytes_per_block)
     return {"", "needs " + std::to_string(choice.smallest_shared_bytes) +
                     " bytes of shared memory per block, the device allows " + std::to_string(device.shared_bytes_per_block)};
@@ -66,9 +94,17 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
 bool left_to_name(const Passport &passport, const ProblemKey &key) { return passport.by_name_only && key.kernel_index < 0; }
 
 // The choice of one kernel, or none where its passport keeps it out.
-KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device) {
+KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device, const TunedRow *tuned) {
   if (!arch_fits(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
-  return best_specialization(index, passport, key, device);
+  return best_specialization(index, passport, key, device, tuned);
+}
+
+// Rows are about 16-byte aligned problems, and leave alone who asks for a module.
+const TunedRow *find_tuned(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> rows) {
+  if (key.one_module != 0 || key.alignment_bytes < 16) return nullptr;
+  for (const TunedRow &row : rows)
+    if (row.arch == device.arch && row.holds(key)) return &row;
+  return nullptr;
 }
 
 Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
@@ -77,7 +113,7 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (key.kernel_index >= 0 && key.kernel_index != index) continue;
     const Passport &passport = *table[index].passport;
-    const KernelChoice choice = consider(index, passport, key, device);
+    const KernelChoice choice = consider(index, passport, key, device, nullptr);
     const bool by_name = left_to_name(passport, key) && choice.best.kernel_index >= 0;
     const Exclusion why = by_name ? Exclusion{"", "could, but is only used when asked for by name"} : exclusion(passport, key, device, choice);
     error.message += std::string(" ") + passport.name + ": " + why.reason + ";";
@@ -89,23 +125,26 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
 
 }  // namespace
 
-Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device) {
+Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> tuned_rows) {
   Selection best;
+  const TunedRow *tuned = find_tuned(key, device, tuned_rows);
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (key.kernel_index >= 0 && key.kernel_index != index) continue;
     const Passport &passport = *table[index].passport;
     if (left_to_name(passport, key)) continue;
-    const Selection candidate = consider(index, passport, key, device).best;
+    const Selection candidate = consider(index, passport, key, device, tuned).best;
     if (candidate.kernel_index < 0) continue;
-    if (best.kernel_index < 0 || candidate.cost_us < best.cost_us) best = candidate;
+    if (candidate.tuned != nullptr) return candidate;
+    if (best.kernel_index < 0 || candidate.cost.total_us < best.cost.total_us) best = candidate;
   }
   if (best.kernel_index < 0) return unsupported(key, device);
   return best;
 }
 
-std::string explain_selection(const ProblemKey &key, const DeviceLimits &device) {
-  const Result<Selection> chosen = select_kernel(key, device);
+std::string explain_selection(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> tuned_rows) {
+  const Result<Selection> chosen = select_kernel(key, device, tuned_rows);
+  const TunedRow *tuned = find_tuned(key, device, tuned_rows);
   std::string text;
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
@@ -115,28 +154,46 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device)
       text += "not asked for\n";
       continue;
     }
-    const KernelChoice choice = consider(index, passport, key, device);
+    const KernelChoice choice = consider(index, passport, key, device, tuned);
     if (choice.best.kernel_index < 0) {
       text += exclusion(passport, key, device, choice).reason + "\n";
       continue;
     }
-    char cost[48];
-    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost_us);
+    char cost[160];
+    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost.total_us);
     const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
-    const char *verdict = is_chosen ? "chosen, " : left_to_name(passport, key) ? "only by name, " : "dearer, ";
+    const bool by_row = is_chosen && chosen.value().tuned != nullptr;
+    if (by_row)
+      std::snprintf(cost, sizeof(cost), "by the tuned row %s (%.1f us measured, %.1f us without it), %.1f us by the model", tuned->origin,
+                    tuned->measured_us, tuned->default_us, choice.best.cost.total_us);
+    const bool passed_over = chosen.ok() && chosen.value().tuned != nullptr && choice.best.cost.total_us < chosen.value().cost.total_us;
+    const char *verdict = is_chosen                    ? "chosen, "
+                          : left_to_name(passport, key) ? "only by name, "
+                          : passed_over                 ? "cheaper by the model, slower by the tuned row, "
+                                                        : "dearer, ";
     text += verdict + module_name(passport.name, choice.best.specialization) + ", " + cost + "\n";
   }
   return text;
 }
 
 Status pin_kernel(ProblemKey &key, std::string_view name) {
-  key.kernel_index = -1;
+  key.kernel_index = -1, key.one_module = 0, key.module = {};
   if (name.empty()) return success();
-  key.kernel_index = find_kernel(name);
-  if (key.kernel_index >= 0) return success();
-  std::string known;
-  for (const KernelRow &row : kernel_table()) known += (known.empty() ? "" : ", ") + std::string(row.passport->name);
-  return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(name) + "\"; allowed: empty, " + known, "kernel"};
+  const size_t dash = std::min(name.find('-'), name.size());
+  const int32_t index = find_kernel(name.substr(0, dash));
+  if (index < 0) {
+    std::string known;
+    for (const KernelRow &row : kernel_table()) known += (known.empty() ? "" : ", ") + std::string(row.passport->name);
+    return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(name) + "\"; allowed: empty, " + known +
+                                                 ", or the name of a module of one of them", "kernel"};
+  }
+  if (dash < name.size()) {
+    FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));
+    FLASHCORE_TRY(check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, module.specialization));
+    key.one_module = 1, key.module = module.specialization;
+  }
+  key.kernel_index = index;
+  return success();
 }
 
 int32_t find_kernel(std::string_view name) {

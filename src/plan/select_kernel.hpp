@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "contract/passport.h"
+#include "plan/tuned_rows.hpp"
 
 namespace flashcore {
 
@@ -17,18 +18,21 @@ struct Selection {
   kernels::Specialization specialization{};
   kernels::Grid grid{};
   int64_t dynamic_shared_bytes = 0;
-  double cost_us = 0;
+  kernels::Cost cost{};
+  const TunedRow *tuned = nullptr;  // the row that decided; null: the model did
 };
 
-// The cheapest specialization for the problem on the device, or UNSUPPORTED: the first field that a kernel refuses, and each
-// kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other.
+// The module of the tuned row that holds the problem on the device, else the cheapest specialization; or UNSUPPORTED: the first field that a kernel refuses, and each
+// kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other, key.one_module for that module.
 // Allocates only to describe a failure.
-Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device);
+Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device, std::span<const TunedRow> tuned);
 
 // One line per kernel: chosen, dearer, or why it cannot.
-std::string explain_selection(const kernels::ProblemKey &key, const kernels::DeviceLimits &device);
+std::string explain_selection(const kernels::ProblemKey &key, const kernels::DeviceLimits &device, std::span<const TunedRow> tuned);
 
-// Fill key.kernel_index from a name; empty: any kernel. INVALID_ARGUMENT lists the kernels that there are.
+// Fill what the key asks for from the name of a kernel or of a module; empty: any kernel. A module need not be shipped, its
+// kernel must allow it. INVALID_ARGUMENT lists the kernels that there are, or says which part of a module's name is wrong.
+// Allocates only to describe a failure.
 Status pin_kernel(kernels::ProblemKey &key, std::string_view name);
 
 }  // namespace flashcore

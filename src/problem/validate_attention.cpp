@@ -134,7 +134,7 @@ Status check_kernel_name(const Args &args, AttentionProblem &problem) {
   if (args.kernel[0] == '\0') return success();
   const size_t length = strnlen(args.kernel, sizeof(args.kernel));
   if (length == sizeof(args.kernel)) {
-    return invalid_field("kernel", "a text without an end", "a kernel's name of up to 63 bytes, zero-terminated");
+    return invalid_field("kernel", "a text without an end", "the name of a kernel or a module of up to 63 bytes, zero-terminated");
   }
   std::memcpy(problem.kernel, args.kernel, length);
   return success();

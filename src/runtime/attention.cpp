@@ -17,11 +17,10 @@ constexpr std::string_view cpu_kernel_name = "cpu";
 Status check_cpu_kernel(const AttentionProblem &problem) {
   const std::string_view name = problem.kernel;
   if (name.empty() || name == cpu_kernel_name) return success();
-  if (find_kernel(name) >= 0)
-    return Error{FLASHCORE_UNSUPPORTED, "kernel is \"" + std::string(name) + "\", which runs on a GPU; this context is the CPU "
-                                        "device, whose only kernel is \"cpu\"", "kernel"};
   kernels::ProblemKey key = problem.key;
-  return pin_kernel(key, name);
+  FLASHCORE_TRY(pin_kernel(key, name));
+  return Error{FLASHCORE_UNSUPPORTED, "kernel is \"" + std::string(name) + "\", which runs on a GPU; this context is the CPU "
+                                      "device, whose only kernel is \"cpu\"", "kernel"};
 }
 
 LaunchPlan make_plan(const Selection &selection, CudaFunction function) {
@@ -53,7 +52,7 @@ Status check_device_addresses(const GpuState &gpu, const AttentionProblem &probl
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, const kernels::ProblemKey &key,
                              const CudaStream *stream) {
-  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, gpu.limits));
+  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, gpu.limits, gpu.tuned_rows));
   CudaFunction function = gpu.loader.find(selection);
   if (function == nullptr) {
     if (stream != nullptr) {
@@ -77,7 +76,7 @@ Status launch_on_gpu(GpuState &gpu, const AttentionProblem &problem, const kerne
   if (!gpu.plans.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(gpu, problem, key, &stream));
   }
-  const kernels::AttentionFwdParams params = pack_params(problem);
+  const kernels::AttentionFwdParams params = pack_params(problem, gpu.properties.l2_cache_bytes);
   return gpu.driver.launch(plan.function, plan.shape, stream, &params);
 }
 
@@ -116,7 +115,7 @@ Result<int64_t> attention_workspace_bytes(Context &context, const AttentionProbl
   }
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));
-  FLASHCORE_TRY(select_kernel(key, context.gpu->limits));
+  FLASHCORE_TRY(select_kernel(key, context.gpu->limits, context.gpu->tuned_rows));
   return int64_t{0};  // no kernel of the table needs any
 }
 
@@ -131,8 +130,8 @@ Status attention_explain(Context &context, const AttentionProblem &problem, flas
   }
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));
-  copy_text(explanation->reasons, explain_selection(key, context.gpu->limits));
-  const Result<Selection> chosen = select_kernel(key, context.gpu->limits);
+  copy_text(explanation->reasons, explain_selection(key, context.gpu->limits, context.gpu->tuned_rows));
+  const Result<Selection> chosen = select_kernel(key, context.gpu->limits, context.gpu->tuned_rows);
   if (!chosen.ok()) return success();
   const Selection &selection = chosen.value();
   const char *name = kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name;
@@ -148,7 +147,7 @@ Status attention_explain(Context &context, const AttentionProblem &problem, flas
   explanation->grid[2] = static_cast<int32_t>(selection.grid.z);
   explanation->threads_per_block = selection.specialization.warps * 32;
   explanation->dynamic_shared_bytes = selection.dynamic_shared_bytes;
-  explanation->cost_us = selection.cost_us;
+  explanation->cost_us = selection.cost.total_us;
   return success();
 }
 

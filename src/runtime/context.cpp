@@ -49,6 +49,7 @@ Result<std::unique_ptr<GpuState>> open_first_gpu(const Settings &settings) {
 GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, CudaDriver::BorrowedContext borrowed_context,
                    const CudaDeviceProperties &device)
     : driver(driver_table), borrowed(borrowed_context), properties(device), limits(device_limits(device)),
+      tuned_rows(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
       loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
 
 Result<CurrentContext> CurrentContext::enter(const GpuState &gpu) {

@@ -27,6 +27,7 @@ struct GpuState {
   const CudaDriver::BorrowedContext borrowed;
   const CudaDeviceProperties properties;
   const kernels::DeviceLimits limits;
+  const std::span<const TunedRow> tuned_rows;  // empty: the cost model alone chooses
   PlanCache plans;
   ModuleLoader loader;
 };

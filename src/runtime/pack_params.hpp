@@ -15,7 +15,14 @@ inline kernels::TensorView tensor_view(const ProblemTensor &tensor) {
   return {tensor.data, tensor.stride_batch, tensor.stride_row, tensor.stride_head};
 }
 
-inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem) {
+// How many query heads' keys and values take two thirds of the L2 cache; at least those that share one key head.
+inline int32_t heads_per_group(const kernels::ProblemKey &key, int64_t l2_cache_bytes) {
+  const int64_t bytes_of_head = std::max<int64_t>(1, key.seqlen_kv * (key.head_dim + key.head_dim_v) * 2);
+  const int64_t key_heads = std::clamp<int64_t>(l2_cache_bytes * 2 / 3 / bytes_of_head, 1, key.batch * key.heads_kv);
+  return static_cast<int32_t>(std::min<int64_t>(key_heads * (key.heads_q / key.heads_kv), 0x7fffffff));
+}
+
+inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem, int64_t l2_cache_bytes) {
   constexpr float log2_of_e = 1.44269504088896340736f, ln_of_2 = 0.69314718055994530942f;
   // Masked scores are -infinity, and -infinity times 0 is NaN: a scale of 0 becomes one that no finite score can feel.
   constexpr float smallest_scale_log2 = 1e-30f;
@@ -38,6 +45,7 @@ inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem) 
   params.negate_query = problem.softmax_scale < 0.0f ? 1 : 0;
   params.scale_log2 = std::max(std::fabs(problem.softmax_scale) * log2_of_e, smallest_scale_log2);
   params.lse_factor = problem.lse_base2 ? 1.0f : ln_of_2;
+  params.heads_per_group = heads_per_group(key, l2_cache_bytes);
   return params;
 }
 

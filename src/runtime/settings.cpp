@@ -85,6 +85,13 @@ Result<bool> jit_allowed(int32_t option, const std::string &variable) {
                "FLASHCORE_JIT"};
 }
 
+Result<bool> tuned_rows_used(const std::string &variable) {
+  if (variable.empty() || variable == "on") return true;
+  if (variable == "off") return false;
+  return Error{FLASHCORE_INVALID_ARGUMENT, "the environment variable FLASHCORE_TUNED is \"" + variable + "\"; allowed: on, off",
+               "FLASHCORE_TUNED"};
+}
+
 template <size_t capacity>
 Result<std::string> text_option(const char (&text)[capacity], const char *name) {
   const size_t length = strnlen(text, capacity);
@@ -127,6 +134,7 @@ Result<Settings> resolve_settings(const flashcore_context_options *given) {
   const Environment &environment = settings.environment;
   FLASHCORE_TRY_ASSIGN(settings.store.mode, cache_mode(options.cache_mode, environment.cache_mode));
   FLASHCORE_TRY_ASSIGN(settings.jit_allowed, jit_allowed(options.jit_mode, environment.jit_mode));
+  FLASHCORE_TRY_ASSIGN(settings.tuned_rows_used, tuned_rows_used(environment.tuned_mode));
   FLASHCORE_TRY_ASSIGN(const std::string cache_directory, text_option(options.cache_directory, "cache_directory"));
   FLASHCORE_TRY_ASSIGN(const std::string module_path, text_option(options.module_path, "module_path"));
   FLASHCORE_TRY_ASSIGN(settings.nvrtc_library, text_option(options.nvrtc_library, "nvrtc_library"));

@@ -87,6 +87,9 @@ std::vector<BadInput> bad_inputs() {
       {"workspace", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.workspace_bytes = 16; }},
       {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::memset(args.kernel, 'x', sizeof(args.kernel)); }},
       {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::strcpy(args.kernel, "no_such_kernel"); }},
+      {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x64"); }},
+      {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x8-w4"); }},
+      {"kernel", FLASHCORE_UNSUPPORTED, [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x64-w4-qreg"); }},
   };
 }
 

@@ -156,7 +156,7 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
     tensors[i]->stride_head = head_dim;
     if (i < 3) FLASHCORE_TRY(gpu.driver.copy_to_device(tensors[i]->data, inputs[i]->data(), bytes, nullptr));
   }
-  const kernels::AttentionFwdParams params = pack_params(attention);
+  const kernels::AttentionFwdParams params = pack_params(attention, gpu.properties.l2_cache_bytes);
   const kernels::Grid grid = passport.grid(specialization, attention.key);
   FLASHCORE_TRY(gpu.driver.launch(function, {{static_cast<uint32_t>(grid.x), 1, 1}, static_cast<uint32_t>(specialization.warps * 32),
                                              static_cast<uint32_t>(shared_bytes)}, nullptr, &params));

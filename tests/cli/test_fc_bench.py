@@ -42,7 +42,7 @@ class CommandLine(BenchTest):
 
     def test_every_shapes_file_is_read(self):
         names = sorted(os.path.basename(path)[:-4] for path in glob.glob(os.path.join(SHAPES, "*.txt")))
-        self.assertEqual(names, ["decode", "long", "mission", "short", "sweep"])
+        self.assertEqual(names, ["decode", "long", "mission", "short", "sweep", "tune"])
         for name in names:
             done = self.bench("--list", "--shapes", name)
             with open(os.path.join(SHAPES, f"{name}.txt"), encoding="utf-8") as file:
@@ -73,7 +73,10 @@ cli.add_cases(CommandLine, FC_BENCH, [
     Case("missing shapes file", "--shapes {no.txt}", BAD_INPUT, err=[r"no\.txt cannot be read"]),
     Case("shapes file without shapes", "--shapes /dev/null", BAD_INPUT, err=[r"/dev/null cannot be read, or holds nothing"]),
     Case("bad shape", "--shape 1,8", USAGE, err=[r"option --shape: \"1,8\" has 2 fields, but must have 8 or 9: \[name\] batch"]),
-    Case("unknown kernel", "--kernel fastest", USAGE, err=[r"--kernel is \"fastest\", but must be all, auto, cpu .* or one of: .*sm80_fwd_mma"]),
+    Case("unknown kernel", "--kernel fastest", USAGE, err=[r"--kernel is \"fastest\", but must be all, auto, cpu .*, a kernel or a module: .*sm80_fwd_mma"]),
+    Case("malformed module", "--kernel sm80_fwd_mma-fp16-d64-64-w4", USAGE, err=[r"has \"64\" where the tile, .*must stand"]),
+    Case("module that its kernel does not allow", "--kernel sm80_fwd_mma-fp16-d64-64x8-w4", USAGE,
+         err=[r"whose tile_kv is 8; sm80_fwd_mma allows: "]),
     Case("no kernel left", "--no-auto", USAGE, err=[r"--no-auto leaves no kernel"]),
     Case("unknown mode", "--mode hot", USAGE, err=[r"--mode is \"hot\", but must be all or some of: graph,warm,cold"]),
     Case("graph on the cpu", "--device cpu --mode graph", USAGE, err=[r"the CPU device has no graphs; allowed there: warm, cold"]),

@@ -68,6 +68,16 @@ cli.add_cases(CommandLine, cli.FC_INSPECT, [
     Case("bad color", "list --color=red", USAGE, (), [r'--color is "red", but must be one of: auto, always, never']),
     Case("show without a name", "show", USAGE, (), [r"show takes one module, but 0 were given"]),
     Case("show of two", "show a b", USAGE, (), [r"show takes one module, but 2 were given"]),
+    Case("model of an architecture", "show --model sm_89", OK, [r"NVIDIA L4, 58 multiprocessors", r"a prediction: nothing was measured", r"tensor cores +\d+\.\d\d us",
+                                                               r"latency +\d", r"total +\d+\.\d\d us, .*bound by "]),
+    Case("model of a kernel and a shape", "show fwd_scalar --model sm_90a --shape 1,8,8,512,512,64,fp16,none", OK,
+         [r"fitted on this architecture", r"module +fwd_scalar-fp16-", r"tensor cores +not modelled"]),
+    Case("model of a module as JSON", "show sm80_fwd_mma-fp16-d64-64x64-w4-qreg --model sm_89 --json", OK, [r'"module": "sm80_fwd_mma-fp16-d64-64x64-w4-qreg"', r'"fitted": false']),
+    Case("model of an unknown architecture", "show --model sm_12", USAGE, (), [r'architecture "sm_12" has no GPU that stands for it; allowed: sm_80']),
+    Case("model of an unknown kernel", "show fwd_magic --model sm_89", USAGE, (), [r'kernel is "fwd_magic"; allowed: ']),
+    Case("model of a bad shape", "show --model sm_89 --shape 1", USAGE, (), [r'option --shape: "1" has 1 fields']),
+    Case("model of a shape that no kernel serves", "show --model sm_89 --shape 1,8,8,512,512,999,fp16,none", USAGE, (), [r"head_dim"]),
+    Case("shape without model", "show m --shape 1,8,8,512,512,64,fp16,none", USAGE, (), [r"option --shape goes with --model"]),
     Case("show of an unknown name", "show fwd_magic", USAGE, (), [r'no module is called "fwd_magic"']),
     Case("show of a file that is not there", "show {none.fcm}", BAD_INPUT, (), [r"none\.fcm", r"IO_ERROR"]),
     Case("verify of a path that is not there", "verify {nowhere}", BAD_INPUT, (), [r"nowhere: "]),
@@ -144,6 +154,17 @@ class Modules(cli.ToolTest):
         self.fc_inspect("show", row["key"], "--ptxas", "--specialization",
                         out=[rf"^{row['module']} for sm_89", rf"registers +{row['registers']} per thread", r"spills +0 bytes stored", r"options +\S*sm_89",
                              r"log of ptxas\n(.*\n)*.*Used \d+ registers", r"specialization\.h\n(.*\n)*.*head_dim", r"current +yes"])
+
+    def test_sass_classes(self):
+        row = self.some_module()
+        self.fc_inspect("show", row["key"], "--sass-classes", out=[r"instructions of the steady loop.*\nclass +a pass +per 16x8 scores\nHMMA +\d+ +(8|16)\.00\n",
+                                                                  r"\nMUFU +\d+ +4\.00\n", r"\d+ tiles of scores a pass"])
+        loop = self.json_of(self.fc_inspect("show", row["key"], "--json"), "flashcore.inspect.show/1")["steady_loop"]
+        counted = sum(loop[name] for name in ("hmma", "ldsm", "mufu", "ffma", "fmnmx", "other", "skipped"))
+        self.assertEqual(loop["bytes"], counted * 16)
+        scalar = self.modules("--arch", self.arch, "--kernel", "fwd_scalar")[0]["key"]
+        self.fc_inspect("show", scalar, "--sass-classes", out=[r"this kernel has no loop with mma\.sync instructions"])
+        self.assertIsNone(self.json_of(self.fc_inspect("show", scalar, "--json"), "flashcore.inspect.show/1")["steady_loop"])
 
     def test_cubin_export(self):
         row = self.some_module()

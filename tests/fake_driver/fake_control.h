@@ -34,6 +34,7 @@ typedef struct fake_launch {
   /* devices, arch, sms, optin, shared_sm, memory (bytes per device), version, init (code of cuInit), */            \
   /* init_ms (how long it takes), */                                                                                \
   /* stub (1: every call gives 34), static_shared, params (bytes to copy from each launch's parameter), */          \
+  /* attend (1: launches compute attention of float16 without a mask, and take 5 us and 20 us / grid), */   \
   /* record (0: names of calls and launches are not kept: a call allocates nothing). Result 0: no such option. */   \
   X(fake_set_option, int, (const char *name, int64_t value))                                                        \
   /* The nth call from now of any function (1: the next) gives `code`, once, or from then on always. */             \

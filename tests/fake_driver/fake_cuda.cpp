@@ -190,6 +190,9 @@ CUresult fake_device_get_attribute(int *value, CUdevice_attribute attribute, CUd
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR:
       *value = static_cast<int>(option("shared_sm"));
       break;
+    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:
+      *value = 50 << 20;
+      break;
     default:
       return refuse(CUDA_ERROR_INVALID_VALUE, "device attribute " + std::to_string(attribute));
   }
@@ -360,6 +363,11 @@ CUresult fake_launch_kernel(CUfunction function, unsigned int grid_x, unsigned i
   if (static_cast<int64_t>(shared_bytes) > known->max_dynamic_shared)
     return refuse(CUDA_ERROR_INVALID_VALUE, "more dynamic shared memory than was asked for by attribute");
   if (option("record") == 0) return CUDA_SUCCESS;
+  const auto being_captured = state().captures.find(stream);
+  if (option("attend") != 0 && (being_captured == state().captures.end() || being_captured->second == 0)) {
+    fake::attend(params[0]);
+    state().device_us += fake::launch_us({grid_x, grid_y, grid_z});
+  }
   auto *launch = new fake_launch{};
   std::snprintf(launch->kernel, sizeof(launch->kernel), "%s", known->name.c_str());
   launch->grid[0] = grid_x, launch->grid[1] = grid_y, launch->grid[2] = grid_z;

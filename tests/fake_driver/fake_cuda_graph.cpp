@@ -126,6 +126,10 @@ CUresult fake_launch_graph(CUgraphExec executable, CUstream stream) {
   const CUresult result = enter_in_context("cuGraphLaunch");
   if (result != CUDA_SUCCESS) return result;
   if (executable == nullptr || !known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "launch of no graph");
+  for (const Node *node : reinterpret_cast<Graph *>(executable)->nodes) {
+    state().device_us += fake::launch_us(node->launch->grid);
+    if (fake::option("attend") != 0 && node->launch->params_bytes > 0) fake::attend(node->launch->params);
+  }
   return CUDA_SUCCESS;
 }
 

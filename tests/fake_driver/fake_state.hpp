@@ -51,6 +51,8 @@ struct State {
   std::set<void *> streams;
   std::map<void *, int64_t> events;  // value: tick of the record, 0: never recorded
   int64_t tick = 0;
+  double device_us = 0;                // option "attend": what all launches so far took
+  std::map<void *, double> event_us;  // and stood at when an event was recorded
   std::map<int, Context *> primaries;
   std::vector<Context *> user_contexts;
   std::map<void *, int> captures;
@@ -66,6 +68,9 @@ int64_t option(const char *name);
 std::vector<Context *> &context_stack();  // of this thread
 void note_misuse(const std::string &what);
 bool any_capture();
+// Option "attend": what a launch takes, the less the more thread blocks there are.
+inline double launch_us(const uint32_t (&grid)[3]) { return 5 + 20.0 / grid[0]; }
+void attend(const void *params);  // fake_attention.cpp
 
 // The allocation that holds all of [address, address + bytes), or the map's end.
 inline std::map<uint64_t, size_t>::const_iterator find_range(const std::map<uint64_t, size_t> &books, uint64_t address,

@@ -4,11 +4,8 @@
 // check (against float64), a report, a comparison with an older report. Each step is one file; this header is what they
 // hand to each other. What the numbers mean is docs/MEASURING.md's business.
 //
-// Glossary
-//   shape     one attention problem with a name
+// Glossary (and that of measuring.hpp)
 //   row       one shape, one kernel, one mode: what one line of the table says
-//   set       one Q, K, V and O in device memory; a row rotates among several
-//   sample    one measured time: one call, or one replay of a graph divided by its calls
 #pragma once
 
 #include <flashcore/flashcore.h>
@@ -19,65 +16,18 @@
 #include <string>
 #include <vector>
 
-#include "../common/accuracy.hpp"
 #include "../common/command_line.hpp"
 #include "../common/console.hpp"
-#include "../common/float16.hpp"
+#include "../common/measuring.hpp"
 #include "../common/outcome.hpp"
 
 namespace flashcore::tools {
 
-using Args = flashcore_attention_args;
-
 inline constexpr const char *tool_name = "fc-bench";
 extern const char *const build_commit;  // git commit of the sources, "-dirty" behind it with changes, or "unknown"
 
-std::string listed(const Words &words);  // shapes.cpp; "a, b, c"
-
-// --- shapes.cpp
-// -----------------------------------------------------------------------------------------------------------
-
-struct Shape {
-  std::string name;
-  int64_t batch = 1, heads_q = 1, heads_kv = 1, seqlen_q = 1, seqlen_kv = 1, head_dim = 64;
-  Float16Type dtype = Float16Type::float16;
-  int32_t causal = FLASHCORE_CAUSAL_NONE;
-
-  bool same_problem(const Shape &other) const;
-};
-
-// "[name] batch heads_q heads_kv seqlen_q seqlen_kv head_dim dtype causal", separated by blanks or commas. `where`
-// opens the failure: a file and line, or an option.
-Outcome<Shape> parse_shape(const std::string &text, const std::string &where);
-// Lines of a file; '#' begins a comment.
-Outcome<std::vector<Shape>> parse_shapes(const std::string &content, const std::string &file);
-// A file by its path, or by its bare name in the folders where shapes lie.
-Outcome<std::vector<Shape>> read_shapes(const std::string &name_or_path);
-std::string problem_text(const Shape &shape);  // "1 x 8 heads, 512 x 512, d 64, fp16, causal top-left"
-const char *dtype_word(Float16Type type);      // "fp16", "bf16"
-const char *causal_word(int32_t causal);       // "none", "top-left", "bottom-right"
-
-// --- limits.cpp: what a problem needs and what a device has
-// ---------------------------------------------------------------
-
-double attention_flop(const Shape &shape);   // two products per visible score
-double attention_bytes(const Shape &shape);  // Q, K, V read once, O written once
-Args attention_args(const Shape &shape, const std::string &kernel);
-
-// As the vendor states it, for dense 16-bit tensor products with float32 sums at boost clock.
-struct VendorPeak {
-  const char *device_name;  // exactly as the driver says it
-  int32_t arch;
-  double tensor_tflops, memory_gbytes;
-  const char *source;
-};
-const VendorPeak *find_vendor_peak(const flashcore_device_info &device);  // null: not in the table
-
 // --- bench_request.cpp: what the command line asks for
 // ---------------------------------------------------------------------
-
-enum class Mode { graph, warm, cold };
-const char *mode_word(Mode mode);
 
 enum class Action { measure, compare_files, startup, host_cost };
 
@@ -110,16 +60,6 @@ Outcome<Request> make_request(const Options &options);
 // --- results
 // --------------------------------------------------------------------------------------------------------------
 
-struct CheckResult {
-  bool done = false;
-  ErrorStatistics error;
-  OutputGate gate;
-  double lse_ratio = 0;  // passes at no more than 1
-  int64_t rows = 0;      // query rows compared with float64
-  std::string problem;   // another reason to fail: "the timed calls left other bits than the checked one"
-  bool passed() const { return done && problem.empty() && gate.passes(error) && lse_ratio <= 1; }
-};
-
 enum class RowStatus { ok, refused, failed };
 const char *status_word(RowStatus status);
 
@@ -132,16 +72,11 @@ struct Row {
   std::string reason;  // of a refusal or a failure
   std::string clock;   // "gpu events" or "host"
   int64_t sets = 0, calls_per_sample = 1, warmup = 0;
+  double model_us = 0;  // what the library's cost model says of the module; 0: nothing, as on the CPU device
   std::vector<double> samples_us;
   std::vector<double>
       host_us;  // wall time of the call itself; empty on the CPU device, where it is the time of the work
   CheckResult check;
-};
-
-// What nvidia-smi says of the GPU, "name" -> "value unit"; or why it says nothing.
-struct GpuState {
-  std::vector<std::pair<std::string, std::string>> fields;
-  std::string unavailable;
 };
 
 struct StartupRun {
@@ -191,14 +126,6 @@ Step measure_startup(const Request &request, const Console &console, Results &re
 // The process of one start: prints its times as JSON. `main_us`: clock_us() when main() began.
 Outcome<int> run_startup_child(const Request &request, double main_us, const Console &console);
 const char *startup_word(StartupCase what);
-double clock_us();  // clock.cpp; CLOCK_MONOTONIC: the same in all processes
-
-// --- gpu_state.cpp
-// --------------------------------------------------------------------------------------------------------
-
-// `gpu`: PCI bus id. Only asks; changes nothing.
-GpuState read_gpu_state(const std::string &gpu);
-
 // --- report.cpp, results_json.cpp
 // -----------------------------------------------------------------------------------------
 
@@ -210,12 +137,10 @@ Outcome<Results> read_results(const std::string &path);
 // --- compare.cpp
 // ----------------------------------------------------------------------------------------------------------
 
-enum class Verdict { same, faster, slower, unclear };
 struct Comparison {
   std::string text;
   int64_t compared = 0, slower = 0;
 };
-Verdict judge(const std::vector<double> &older, const std::vector<double> &newer, double threshold);
 Comparison compare_results(const Results &older, const Results &newer, double threshold, const Console &console);
 
 }  // namespace flashcore::tools

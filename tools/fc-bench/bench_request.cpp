@@ -2,6 +2,7 @@
 //
 // The command line of fc-bench as a Request: which options there are, which values they may have, and which exclude
 // each other. Shapes files are read here; no device is opened.
+#include <flashcore/flashcore_inspect.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,10 +26,10 @@ void add_words(po::options_description &group, const char *name, const char *pla
 po::options_description what_group() {
   po::options_description group("What to measure", help_columns);
   add_words(group, "shapes", "NAME|FILE",
-            "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode; repeatable");
+            "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode, tune; repeatable");
   add_words(group, "shape", "LINE", "one shape, as a line of such a file: \"1 8 8 512 512 64 fp16 none\"; repeatable");
   add_words(group, "kernel", "NAME",
-            "this kernel too, beside the library's own choice (auto); repeatable; all: every kernel");
+            "this kernel or module too, beside the library's own choice (auto); repeatable; all: every kernel");
   add_flag(group, "no-auto", "only the kernels that --kernel names");
   add_value(group, "mode", "LIST", "some of graph,warm,cold, or all (graph,cold; on the CPU device: warm)");
   add_flag(group, "startup", "instead: from process start to first result, with empty and filled module caches");
@@ -148,10 +149,10 @@ Step read_kernels(const Options &options, Request &request) {
       added = known;
     else if (name == "auto")
       added = {""};
-    else if (name != "cpu" && std::count(known.begin(), known.end(), name) == 0)
-      return usage_failure(
-          fmt::format("option --kernel is \"{}\", but must be all, auto, cpu (the CPU device's) or one of: {}", name,
-                      listed(known)));
+    else if (flashcore_error error = FLASHCORE_ERROR_INIT;
+             name != "cpu" && flashcore_kernel_check_name(name.c_str(), &error) != FLASHCORE_OK)
+      return usage_failure(fmt::format("option --kernel is \"{}\", but must be all, auto, cpu (the CPU device's), a kernel or a "
+                                       "module: {}", name, error.message));
     for (std::string &kernel : added)
       if (std::count(request.kernels.begin(), request.kernels.end(), kernel) == 0)
         request.kernels.push_back(std::move(kernel));
@@ -238,18 +239,6 @@ Step read_startup(const Options &options, Request &request) {
 }
 
 }  // namespace
-
-const char *mode_word(Mode mode) {
-  switch (mode) {
-    case Mode::graph:
-      return "graph";
-    case Mode::warm:
-      return "warm";
-    case Mode::cold:
-      return "cold";
-  }
-  return "";
-}
 
 std::vector<po::options_description> shown_option_groups() {
   return {what_group(), how_group(), compare_group(), library_options(), bench_output_options()};

@@ -7,13 +7,10 @@
 #include <algorithm>
 
 #include "bench.hpp"
-#include "statistics.hpp"
+#include "../common/statistics.hpp"
 
 namespace flashcore::tools {
 namespace {
-
-constexpr double significance = 0.01;
-constexpr size_t fewest_samples = 5;  // with fewer, no order of ranks is improbable enough
 
 bool same_row(const Row &a, const Row &b) {
   return a.shape.same_problem(b.shape) && a.kernel_asked == b.kernel_asked && a.mode == b.mode;
@@ -67,16 +64,6 @@ void add_missing(const Results &here, const Results &there, const char *text, Ta
 }
 
 }  // namespace
-
-Verdict judge(const std::vector<double> &older, const std::vector<double> &newer, double threshold) {
-  const double ratio = median(newer) / median(older);
-  const bool large = ratio > 1 + threshold || ratio < 1 / (1 + threshold);
-  if (!large) return Verdict::same;
-  if (older.size() < fewest_samples || newer.size() < fewest_samples) return Verdict::unclear;
-  const double chance = ratio > 1 ? rank_test(older, newer) : rank_test(newer, older);
-  if (chance >= significance) return Verdict::same;
-  return ratio > 1 ? Verdict::slower : Verdict::faster;
-}
 
 Comparison compare_results(const Results &older, const Results &newer, double threshold, const Console &console) {
   Comparison comparison;

@@ -9,9 +9,9 @@
 #include <new>
 
 #include "../common/output_file.hpp"
-#include "inputs.hpp"
+#include "../common/inputs.hpp"
 #include "opened_device.hpp"
-#include "sampler.hpp"
+#include "../common/sampler.hpp"
 
 namespace flashcore::tools {
 namespace {

@@ -9,10 +9,11 @@
 #include <new>
 
 #include "../common/output_file.hpp"
-#include "check.hpp"
-#include "inputs.hpp"
+#include "../common/check.hpp"
+#include "../common/inputs.hpp"
+#include "../common/model.hpp"
 #include "opened_device.hpp"
-#include "sampler.hpp"
+#include "../common/sampler.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -57,8 +58,6 @@ class Measurement {
  private:
   std::vector<Mode> modes() const;
   void measure_kernel(const ShapeWork &work, const std::string &kernel);
-  Outcome<CheckResult> checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output,
-                                    double &wall_us);
   Outcome<double> estimate_us(const std::vector<Args> &args, double wall_us);
   Outcome<Row> measure_mode(const ShapeWork &work, const Row &base, Mode mode, const std::vector<Args> &args,
                             const std::vector<uint16_t> &checked, double call_us);
@@ -97,27 +96,6 @@ void Measurement::add_unmeasured(Row row, RowStatus status, const std::string &r
   if (alive.ok()) return;
   lost_ = true;
   results_.stopped = fmt::format("the device stopped working: {}", alive.failure().message);
-}
-
-// The result of the first set, with LSE, in memory that held NaN before.
-Outcome<CheckResult> Measurement::checked_call(const ShapeWork &work, const Args &args, std::vector<uint16_t> &output,
-                                               double &wall_us) {
-  const Stream &stream = sampler_.stream();
-  const TensorSet &set = work.workload.sets.front();
-  Args with_lse = args;
-  with_lse.lse.data = work.workload.lse.address();
-  TOOLS_TRY(set.output.fill(0xff, stream.get()));
-  TOOLS_TRY(work.workload.lse.fill(0xff, stream.get()));
-  TOOLS_TRY(stream.synchronize());
-  const double begin_us = clock_us();
-  TOOLS_TRY(stream.attend(with_lse));
-  TOOLS_TRY(stream.synchronize());
-  wall_us = clock_us() - begin_us;
-  output.resize(static_cast<size_t>(work.workload.output_count()));
-  std::vector<float> lse(static_cast<size_t>(work.workload.lse.bytes()) / sizeof(float));
-  TOOLS_TRY(set.output.download(output.data()));
-  TOOLS_TRY(work.workload.lse.download(lse.data()));
-  return check_output(work.shape, work.reference, output, lse);
 }
 
 // Of one call, to choose how many to take. A slow one is not made again for that.
@@ -175,6 +153,11 @@ void Measurement::measure_kernel(const ShapeWork &work, const std::string &kerne
   base.kernel = explained.kernel;
   base.module = explained.module;
   if (!explained.supported) return add_unmeasured(base, RowStatus::refused, explained.reason);
+  if (device_.on_gpu()) {
+    const Outcome<flashcore_model_info> model = model_of(work.shape, explained.module, device_.info.device);
+    if (!model.ok()) return add_unmeasured(base, RowStatus::failed, model.failure().message);
+    base.model_us = model.value().total_us;
+  }
 
   std::vector<Args> args;
   for (const TensorSet &set : work.workload.sets) {
@@ -186,7 +169,10 @@ void Measurement::measure_kernel(const ShapeWork &work, const std::string &kerne
   const Step begun = [&]() -> Step {
     show(work.shape, base.kernel, "prepare and check");
     TOOLS_TRY(device_.context.prepare(args.front()));
-    TOOLS_TRY_ASSIGN(base.check, checked_call(work, args.front(), checked, wall_us));
+    TOOLS_TRY_ASSIGN(CheckedCall call, checked_call(sampler_.stream(), work.shape, work.workload, work.reference, args.front()));
+    base.check = std::move(call.check);
+    checked = std::move(call.output);
+    wall_us = call.wall_us;
     TOOLS_TRY_ASSIGN(call_us, estimate_us(args, wall_us));
     if (!device_.on_gpu()) return Done{};
     if (request_.warmup.value_or(1) > 0) TOOLS_TRY(sampler_.wake_device(args.front()));

@@ -9,9 +9,10 @@
 namespace flashcore::tools {
 namespace {
 
-// The selector has a line for every kernel, "name: reason". Who asked for one kernel wants its line only; a refusal
-// that is not the selector's is a sentence of its own.
-std::string reason_of(const std::string &reasons, const std::string &kernel) {
+// The selector has a line for every kernel, "name: reason". Who asked for one kernel, or a module of it, wants its line only;
+// a refusal that is not the selector's is a sentence of its own.
+std::string reason_of(const std::string &reasons, const std::string &kernel_or_module) {
+  const std::string kernel = kernel_or_module.substr(0, kernel_or_module.find('-'));
   std::istringstream lines(reasons);
   for (std::string line; !kernel.empty() && std::getline(lines, line);)
     if (line.starts_with(kernel + ": ")) return line.substr(kernel.size() + 2);

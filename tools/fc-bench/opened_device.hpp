@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "bench.hpp"
-#include "device.hpp"
+#include "../common/device.hpp"
 
 namespace flashcore::tools {
 

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "bench.hpp"
-#include "statistics.hpp"
+#include "../common/statistics.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -99,6 +99,7 @@ std::vector<Cell> row_cells(const Row &row, const VendorPeak *peak) {
           {rate(gbytes)},
           {peak == nullptr ? "-" : percent(gbytes / peak->memory_gbytes)},
           {row.host_us.empty() ? "-" : microseconds(median(row.host_us))},
+          {row.model_us > 0 ? microseconds(row.model_us) : "-"},
           check_cell(row.check)};
 }
 
@@ -117,6 +118,7 @@ std::string rows_text(const Results &results, const Console &console) {
                {"GB/s"},
                {"% of\npeak"},
                {"host\nus"},
+               {"model\nus"},
                {"check", Align::left}});
   std::vector<const Row *> shown;
   for (const Row &row : results.rows)

@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "bench.hpp"
-#include "statistics.hpp"
+#include "../common/statistics.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -122,6 +122,7 @@ Json row_json(const Row &row, const VendorPeak *peak) {
   json["time_us"] = summary_json(row.samples_us);
   add_rates(row, peak, json);
   json["host_us"] = row.host_us.empty() ? Json() : summary_json(row.host_us);
+  json["model_us"] = row.model_us > 0 ? Json(row.model_us) : Json();
   json["check"] = check_json(row.check);
   json["samples_us"] = row.samples_us;
   json["host_samples_us"] = row.host_us;

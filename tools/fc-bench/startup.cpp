@@ -12,9 +12,9 @@
 #include <nlohmann/json.hpp>
 
 #include "../common/output_file.hpp"
-#include "child_process.hpp"
+#include "../common/child_process.hpp"
 #include "opened_device.hpp"
-#include "statistics.hpp"
+#include "../common/statistics.hpp"
 
 namespace flashcore::tools {
 namespace {

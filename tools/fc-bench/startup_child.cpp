@@ -6,9 +6,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "check.hpp"
-#include "cuda_graph.hpp"
-#include "inputs.hpp"
+#include "../common/check.hpp"
+#include "../common/cuda_graph.hpp"
+#include "../common/inputs.hpp"
 #include "opened_device.hpp"
 
 namespace flashcore::tools {

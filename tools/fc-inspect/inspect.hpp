@@ -29,6 +29,7 @@ struct InspectCall {
 // Each returns the exit code of a run that came to its end.
 Outcome<int> list_modules(const InspectCall &call);
 Outcome<int> show_module(const InspectCall &call);
+Outcome<int> show_model(const InspectCall &call);  // show --model
 Outcome<int> verify_modules(const InspectCall &call);
 Outcome<int> compile_modules(const InspectCall &call);
 Outcome<int> show_environment(const InspectCall &call);

@@ -32,7 +32,10 @@ void declare_list(po::options_description &group) {
 void declare_show(po::options_description &group) {
   add_value(group, "arch", "ARCH", "the module of this architecture, such as sm_89");
   add_flag(group, "ptxas", "also print what ptxas said when the module was compiled");
+  add_flag(group, "sass-classes", "also count the instructions of the steady loop by class");
   add_flag(group, "specialization", "also print the header of compile-time choices");
+  add_value(group, "model", "ARCH", "instead: what the cost model says, on the GPU that stands for ARCH; MODULE may be a kernel, or absent");
+  add_value(group, "shape", "LINE", "of that problem, as a line of fc-bench's shapes: \"1 8 8 512 512 64 fp16 none\" (default)");
   add_value(group, "cubin", "FILE", "write the cubin to FILE (for nvdisasm and cuobjdump)");
 }
 

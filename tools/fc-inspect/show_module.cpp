@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "../common/output_file.hpp"
@@ -187,6 +188,45 @@ void print_fields(const Console &console, const LoadedModule &module) {
   console.print(fmt::format("{}\n{}", console.paint(Mark::heading, title), fields.render(console)));
 }
 
+// nullopt: a kernel without tensor cores, or not in this form.
+std::optional<flashcore_loop_info> steady_loop(const LoadedModule &module) {
+  flashcore_loop_info loop{};
+  loop.struct_size = sizeof(loop);
+  if (flashcore_module_loop(module.info.path, &loop, nullptr) != FLASHCORE_OK) return std::nullopt;
+  return loop;
+}
+
+struct LoopClass {
+  const char *name, *key;
+  int32_t flashcore_loop_info::*count;
+};
+constexpr LoopClass loop_classes[] = {
+    {"HMMA", "hmma", &flashcore_loop_info::hmma},    {"LDSM", "ldsm", &flashcore_loop_info::ldsm},
+    {"MUFU", "mufu", &flashcore_loop_info::mufu},    {"FFMA", "ffma", &flashcore_loop_info::ffma},
+    {"FMNMX", "fmnmx", &flashcore_loop_info::fmnmx}, {"other", "other", &flashcore_loop_info::other},
+};
+
+Json loop_json(const flashcore_loop_info &loop) {
+  Json json{{"score_tiles", loop.score_tiles}};
+  for (const LoopClass &one : loop_classes) json[one.key] = loop.*one.count;
+  json["skipped"] = loop.skipped;
+  json["first_byte"] = loop.first_byte;
+  json["bytes"] = loop.bytes;
+  return json;
+}
+
+std::string loop_text(const std::optional<flashcore_loop_info> &loop) {
+  if (!loop) return "this kernel has no loop with mma.sync instructions";
+  std::string text = fmt::format("{:<8}{:>8}{:>18}\n", "class", "a pass", "per 16x8 scores");
+  int32_t total = 0;
+  for (const LoopClass &one : loop_classes) {
+    total += (*loop).*one.count;
+    text += fmt::format("{:<8}{:>8}{:>18.2f}\n", one.name, (*loop).*one.count, static_cast<double>((*loop).*one.count) / loop->score_tiles);
+  }
+  return text + fmt::format("{:<8}{:>8}{:>18.2f}\n{} tiles of scores a pass; {} more instructions are jumped over in most passes\n",
+                            "all", total, static_cast<double>(total) / loop->score_tiles, loop->score_tiles, loop->skipped);
+}
+
 Step export_cubin(const InspectCall &call, const LoadedModule &module) {
   if (!call.options.has("cubin")) return Done{};
   std::string path = call.options.text("cubin");
@@ -207,6 +247,8 @@ void print_section(const Console &console, const char *title, const std::string 
 }  // namespace
 
 Outcome<int> show_module(const InspectCall &call) {
+  if (call.options.has("model")) return show_model(call);
+  if (call.options.has("shape")) return usage_failure("option --shape goes with --model");
   Words names = call.options.words("argument");
   if (names.size() != 1)
     return usage_failure(
@@ -218,12 +260,16 @@ Outcome<int> show_module(const InspectCall &call) {
     json["module"] = module_json(module.info);
     json["other_copies"] = module.other_copies;
     json["record"] = module.record;
+    const std::optional<flashcore_loop_info> loop = steady_loop(module);
+    json["steady_loop"] = loop ? loop_json(*loop) : Json();
     print_json(call.console, json);
     return static_cast<int>(exit_ok);
   }
   print_fields(call.console, module);
   if (call.options.flag("specialization"))
     print_section(call.console, "specialization.h", record_text(module, "specialization"));
+  if (call.options.flag("sass-classes"))
+    print_section(call.console, "instructions of the steady loop, in each warp", loop_text(steady_loop(module)));
   if (call.options.flag("ptxas")) print_section(call.console, "log of ptxas", record_text(module, "ptxas_log"));
   if (module.other_copies > 0)
     call.console.note(

@@ -108,7 +108,7 @@ po::options_description work_group() {
   add_value(group, "repeat", "N", "compute N times and show the times (1)");
   add_value(group, "device", "WHERE", "auto (default: the first usable GPU, else the CPU), cpu, cuda or cuda:N");
   add_value(group, "threads", "N", "threads of the CPU device (all)");
-  add_value(group, "kernel", "NAME", "this kernel and no other; fc-inspect doctor lists them");
+  add_value(group, "kernel", "NAME", "this kernel or module and no other; fc-inspect doctor and list name them");
   add_value(group, "cache", "MODE", "user cache: rw, ro or off (else FLASHCORE_CACHE, else rw)");
   add_value(group, "jit", "MODE", "on or off: may NVRTC compile what no cache holds (else FLASHCORE_JIT, else on)");
   return group;

@@ -15,7 +15,7 @@ namespace {
 
 AttentionFwdParams params_for(int32_t seqlen_q, int32_t seqlen_kv, int32_t offset) {
   AttentionFwdParams params{};
-  params.batch = 3, params.heads_q = 4, params.heads_per_kv = 2;
+  params.batch = 3, params.heads_q = 4, params.heads_per_kv = 2, params.heads_per_group = 5;
   params.seqlen_q = seqlen_q, params.seqlen_kv = seqlen_kv, params.causal_offset = offset;
   return params;
 }
@@ -41,6 +41,13 @@ void check_tiles(const AttentionFwdParams &params) {
       if (tile < tiles.unmasked) BOOST_TEST(whole, "unmasked tile " << tile << " from query " << first);
     }
     BOOST_TEST(tiles.unmasked <= all);
+    BOOST_TEST(tiles.steady <= tiles.unmasked);
+    // Before the steady tiles come, every query has seen a key, or there are none for it to see.
+    for (int32_t query = first; tiles.steady > 0 && query < first + tile_q && query < params.seqlen_q; ++query) {
+      bool seen = false;
+      for (int32_t key = tiles.steady * tile_kv; key < tiles.count * tile_kv; ++key) seen |= visible<causal>(params, query, key);
+      BOOST_TEST(seen, "query " << query << " before steady tile " << tiles.steady);
+    }
   }
 }
 
@@ -69,7 +76,12 @@ BOOST_AUTO_TEST_CASE(blocks_cover_every_tile_of_every_head_once) {
     BOOST_TEST((work.batch < 3 && work.head_q < 4 && work.first_query < 300 && work.first_query % 64 == 0));
     BOOST_TEST(seen.insert({work.batch, work.head_q, work.first_query}).second);
   }
-  // The longest block of a head goes first.
-  BOOST_TEST((block_work<64, true>(params, 0).first_query == 256));
+  // Within a group of five heads the longest blocks go first; the last group has two.
+  for (uint32_t block = 0; block < blocks; ++block) {
+    const BlockWork work = block_work<64, true>(params, block);
+    const uint32_t group_heads = block < 50 ? 5 : 2, in_group = block % 25;
+    BOOST_TEST(work.first_query == static_cast<int32_t>(4 - in_group / group_heads) * 64);
+    BOOST_TEST(static_cast<uint32_t>(work.batch * 4 + work.head_q) == block / 25 * 5 + in_group % group_heads);
+  }
   BOOST_TEST((block_work<64, false>(params, 0).first_query == 0));
 }

@@ -34,13 +34,14 @@ void check_ldmatrix() {
 
 template <typename Rows>
 void check_store() {
-  // Neighbouring lanes store neighbouring chunks of a row.
-  constexpr int32_t chunks = Rows::columns / 8;
-  for (int32_t start = 0; start < 64 * chunks; start += 8) {
-    std::vector<int32_t> phase;
-    for (int32_t lane = start; lane < start + 8; ++lane) phase.push_back(Rows::offset(lane / chunks, lane % chunks));
-    BOOST_TEST(conflict_free(phase), "from chunk " << start);
-  }
+  // Neighbouring lanes store neighbouring chunks of a group, then the next row's.
+  for (int32_t group = 0; group < Rows::columns / 8; group += Rows::group_chunks)
+    for (int32_t start = 0; start < 64 * Rows::group_chunks; start += 8) {
+      std::vector<int32_t> phase;
+      for (int32_t lane = start; lane < start + 8; ++lane)
+        phase.push_back(Rows::offset(lane / Rows::group_chunks, group + lane % Rows::group_chunks));
+      BOOST_TEST(conflict_free(phase), "group " << group << " from chunk " << start);
+    }
 }
 
 template <typename Rows>
@@ -54,14 +55,24 @@ void check_distinct() {
 
 BOOST_AUTO_TEST_CASE(the_counter_sees_a_conflict) { BOOST_TEST(!conflict_free({0, 128, 256, 384, 512, 640, 768, 896})); }
 
-BOOST_AUTO_TEST_CASE(swizzled_rows_have_no_conflicts) {
-  check_ldmatrix<SwizzledRows<64>>();
-  check_ldmatrix<SwizzledRows<128>>();
-  check_store<SwizzledRows<64>>();
-  check_store<SwizzledRows<128>>();
-  check_distinct<SwizzledRows<64>>();
-  check_distinct<SwizzledRows<128>>();
+namespace {
+template <int32_t... columns>
+void check_swizzled() {
+  (check_ldmatrix<SwizzledRows<columns>>(), ...);
+  (check_store<SwizzledRows<columns>>(), ...);
+  (check_distinct<SwizzledRows<columns>>(), ...);
 }
+template <int32_t columns>
+void check_advance() {
+  using Rows = SwizzledRows<columns>;
+  for (int32_t row = 0; row < 64; ++row)
+    for (const int32_t chunk : {0, 1})
+      for (int32_t step = 0; step < columns / 8; step += 2)
+        BOOST_TEST(Rows::advance(static_cast<uint32_t>(Rows::offset(row, chunk)), step) == static_cast<uint32_t>(Rows::offset(row, chunk + step)));
+}
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(swizzled_rows_have_no_conflicts) { check_swizzled<32, 64, 96, 128, 160, 192, 224, 256>(); }
 
 BOOST_AUTO_TEST_CASE(padded_rows_have_no_load_conflicts) {
   check_ldmatrix<PaddedRows<64>>();
@@ -69,9 +80,10 @@ BOOST_AUTO_TEST_CASE(padded_rows_have_no_load_conflicts) {
 }
 
 BOOST_AUTO_TEST_CASE(advance_reaches_every_chunk_of_a_row) {
-  for (int32_t row = 0; row < 64; ++row)
-    for (const int32_t chunk : {0, 1})
-      for (int32_t step = 0; step < 16; step += 2)
-        BOOST_TEST(SwizzledRows<128>::advance(static_cast<uint32_t>(SwizzledRows<128>::offset(row, chunk)), step) ==
-                   static_cast<uint32_t>(SwizzledRows<128>::offset(row, chunk + step)));
+  check_advance<32>();
+  check_advance<64>();
+  check_advance<96>();
+  check_advance<128>();
+  check_advance<192>();
+  check_advance<256>();
 }

@@ -4,6 +4,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
 
 using namespace flashcore;
 using namespace flashcore::kernels;
@@ -35,6 +36,38 @@ BOOST_AUTO_TEST_CASE(each_specialization_serves_its_own_problem) {
   });
 }
 
+BOOST_AUTO_TEST_CASE(what_is_shipped_is_allowed) {
+  for_every_specialization([](const Passport &passport, const Specialization &s) {
+    const Status status = check_specialization(passport, s);
+    BOOST_TEST(status.ok(), (status.ok() ? "" : status.error().message));
+  });
+}
+
+// A passport that says nothing about a field would compile anything: of a shipped specialization with one field out of
+// reach, none is allowed, and the error names the field.
+BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
+  const struct {
+    int32_t Specialization::*member;
+    int32_t value;
+    const char *field;
+  } changes[] = {{&Specialization::head_dim, 1016, "head_dim"}, {&Specialization::head_dim_v, 1016, "head_dim_v"},
+                 {&Specialization::tile_q, 1000, "tile_q"},     {&Specialization::tile_kv, 1000, "tile_kv"},
+                 {&Specialization::warps, 31, ""},              {&Specialization::stages, 7, ""},
+                 {&Specialization::dtype, 3, "dtype"}};
+  for_every_specialization([&](const Passport &passport, const Specialization &shipped) {
+    for (const auto &change : changes) {
+      Specialization s = shipped;
+      s.*change.member = change.value;
+      const Status status = check_specialization(passport, s);
+      BOOST_REQUIRE(!status.ok());
+      BOOST_TEST(status.error().field == "kernel");
+      const bool named = status.error().message.find(std::string("whose ") + change.field) != std::string::npos;
+      // A rung allows whole tiles, and says so of tile_q.
+      BOOST_TEST((named || passport.by_name_only), status.error().message);
+    }
+  });
+}
+
 BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
   for_every_specialization([](const Passport &passport, const Specialization &s) {
     for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) {
@@ -57,7 +90,7 @@ BOOST_AUTO_TEST_CASE(shared_memory_fits_the_smallest_architecture) {
 BOOST_AUTO_TEST_CASE(cost_grows_with_the_work) {
   constexpr DeviceLimits h200{90, 132, 232448, 233472};
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
-    const double small = passport.cost_us(s, problem_for(s, 512), h200), large = passport.cost_us(s, problem_for(s, 16384), h200);
+    const double small = passport.cost(s, problem_for(s, 512), h200).total_us, large = passport.cost(s, problem_for(s, 16384), h200).total_us;
     BOOST_TEST(small > 0);
     BOOST_TEST(large > 4 * small);
   });

@@ -6,6 +6,7 @@
 
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
+#include "plan/specialization_text.hpp"
 
 using namespace flashcore;
 using kernels::DeviceLimits;
@@ -27,9 +28,9 @@ bool contains(const std::string &text, const char *part) { return text.find(part
 }  // namespace
 
 std::string chosen_kernel(const ProblemKey &key, const DeviceLimits &device) {
-  const auto chosen = select_kernel(key, device);
+  const auto chosen = select_kernel(key, device, {});
   BOOST_REQUIRE(chosen.ok());
-  BOOST_TEST(chosen.value().cost_us > 0);
+  BOOST_TEST(chosen.value().cost.total_us > 0);
   return kernel_table()[chosen.value().kernel_index].passport->name;
 }
 
@@ -50,7 +51,7 @@ BOOST_AUTO_TEST_CASE(the_cheapest_specialization_wins) {
   BOOST_REQUIRE(pin_kernel(small, "sm80_fwd_mma").ok());
   BOOST_REQUIRE(pin_kernel(large, "sm80_fwd_mma").ok());
   large.batch = 64, large.seqlen_q = large.seqlen_kv = 4096;
-  const auto few = select_kernel(small, h200), many = select_kernel(large, h200);
+  const auto few = select_kernel(small, h200, {}), many = select_kernel(large, h200, {});
   BOOST_REQUIRE(few.ok());
   BOOST_REQUIRE(many.ok());
   BOOST_TEST(few.value().specialization.tile_q < many.value().specialization.tile_q);
@@ -60,9 +61,83 @@ BOOST_AUTO_TEST_CASE(a_kernel_can_be_asked_for_by_name) {
   for (const KernelRow &row : kernel_table()) {
     ProblemKey key = mission();
     BOOST_REQUIRE(pin_kernel(key, row.passport->name).ok());
-    const auto chosen = select_kernel(key, h200);
+    const auto chosen = select_kernel(key, h200, {});
     BOOST_REQUIRE(chosen.ok());
     BOOST_TEST(kernel_table()[chosen.value().kernel_index].passport->name == row.passport->name);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_module_can_be_asked_for_by_name) {
+  for (const KernelRow &row : kernel_table()) {
+    kernels::Specialization s;
+    for (int32_t i = 0; row.passport->specialization(i, &s); ++i) {
+      ProblemKey key = mission();
+      key.head_dim = s.head_dim, key.head_dim_v = s.head_dim_v, key.dtype = s.dtype, key.alignment_bytes = s.alignment_bytes;
+      key.causal = s.causal != 0 ? kernels::causal_top_left : kernels::causal_none;
+      const std::string name = module_name(row.passport->name, s);
+      BOOST_REQUIRE(pin_kernel(key, name).ok());
+      const auto chosen = select_kernel(key, h200, {});
+      BOOST_REQUIRE(chosen.ok());
+      BOOST_TEST(module_name(kernel_table()[chosen.value().kernel_index].passport->name, chosen.value().specialization) == name);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_module_that_is_not_shipped_can_be_asked_for) {
+  constexpr const char *name = "sm80_fwd_mma-fp16-d64-32x80-w2-qreg";
+  const int32_t index = find_kernel("sm80_fwd_mma");
+  kernels::Specialization s;
+  for (int32_t i = 0; kernel_table()[index].passport->specialization(i, &s); ++i) BOOST_TEST(module_name("sm80_fwd_mma", s) != name);
+  ProblemKey key = mission();
+  BOOST_REQUIRE(pin_kernel(key, name).ok());
+  const auto chosen = select_kernel(key, h200, {});
+  BOOST_REQUIRE(chosen.ok());
+  BOOST_TEST(chosen.value().kernel_index == index);
+  BOOST_TEST(chosen.value().specialization.tile_kv == 80);
+  BOOST_TEST(chosen.value().grid.x == 16 * 8);
+  BOOST_TEST(chosen.value().cost.total_us > 0);
+  BOOST_TEST(contains(explain_selection(key, h200, {}), "sm80_fwd_mma: chosen, sm80_fwd_mma-fp16-d64-32x80-w2-qreg"));
+  // And the next call is free again.
+  BOOST_REQUIRE(pin_kernel(key, "").ok());
+  BOOST_TEST(key.one_module == 0);
+  BOOST_TEST(chosen_kernel(key, h200) == "sm80_fwd_small");
+}
+
+BOOST_AUTO_TEST_CASE(a_module_that_its_kernel_does_not_allow_is_refused) {
+  ProblemKey key = mission();
+  const Status status = pin_kernel(key, "sm80_fwd_mma-fp16-d64-64x72-w4");
+  BOOST_REQUIRE(!status.ok());
+  BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
+  BOOST_TEST(status.error().field == "kernel");
+  BOOST_TEST(contains(status.error().message, "\"sm80_fwd_mma-fp16-d64-64x72-w4\", whose tile_kv is 72; sm80_fwd_mma allows: "));
+  BOOST_TEST(key.kernel_index == -1);
+}
+
+BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
+  const struct {
+    const char *module;
+    void (*change)(ProblemKey &);
+    const char *field, *reason;
+  } cases[] = {
+      {"sm80_fwd_mma-bf16-d64-64x64-w4", [](ProblemKey &) {}, "query.dtype", "for query.dtype bfloat16, the call's is float16"},
+      {"sm80_fwd_mma-fp16-d64-causal-64x64-w4", [](ProblemKey &) {}, "causal", "applies a causal mask, the call has none"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.causal = kernels::causal_top_left; }, "causal", "applies no mask"},
+      {"sm80_fwd_mma-fp16-d128-64x64-w4", [](ProblemKey &) {}, "head_dim", "for head_dim 128, the call's is 64"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.alignment_bytes = 2; }, "kernel", "moves rows by 16 bytes"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-unaligned", [](ProblemKey &) {}, "kernel", "rows of any alignment"},
+      {"sm80_fwd_mma-fp16-d128-128x256-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "",
+       "needs 163840 bytes of shared memory per block, the device allows 101376"},
+  };
+  for (const auto &one : cases) {
+    ProblemKey key = mission();
+    one.change(key);
+    BOOST_REQUIRE(pin_kernel(key, one.module).ok());
+    const auto chosen = select_kernel(key, l4, {});
+    BOOST_REQUIRE_MESSAGE(!chosen.ok(), one.module);
+    BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
+    BOOST_TEST(chosen.error().field == one.field);
+    BOOST_TEST(contains(chosen.error().message, one.reason), chosen.error().message);
+    BOOST_TEST(contains(explain_selection(key, l4, {}), one.reason));
   }
 }
 
@@ -73,12 +148,15 @@ BOOST_AUTO_TEST_CASE(an_unknown_name_lists_the_kernels) {
   BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
   BOOST_TEST(status.error().field == "kernel");
   for (const KernelRow &row : kernel_table()) BOOST_TEST(contains(status.error().message, row.passport->name));
+  const Status of_module = pin_kernel(key, "fwd_magic-fp16-d64-64x64-w4");
+  BOOST_REQUIRE(!of_module.ok());
+  BOOST_TEST(contains(of_module.error().message, "kernel is \"fwd_magic-fp16-d64-64x64-w4\"; allowed: empty, sm80_fwd_mma"));
 }
 
 BOOST_AUTO_TEST_CASE(a_refusal_names_the_field_and_every_kernel) {
   ProblemKey key = mission();
   key.head_dim = key.head_dim_v = 333;
-  const auto chosen = select_kernel(key, h200);
+  const auto chosen = select_kernel(key, h200, {});
   BOOST_REQUIRE(!chosen.ok());
   BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
   BOOST_TEST(chosen.error().field == "head_dim");
@@ -88,11 +166,11 @@ BOOST_AUTO_TEST_CASE(a_refusal_names_the_field_and_every_kernel) {
 BOOST_AUTO_TEST_CASE(a_ladder_kernel_is_never_the_librarys_own_choice) {
   ProblemKey key = mission();
   key.head_dim = key.head_dim_v = 40;  // only fwd_scalar could
-  const auto chosen = select_kernel(key, h200);
+  const auto chosen = select_kernel(key, h200, {});
   BOOST_REQUIRE(!chosen.ok());
   BOOST_TEST(contains(chosen.error().message, "fwd_scalar: could, but is only used when asked for by name"));
   BOOST_REQUIRE(pin_kernel(key, "fwd_scalar").ok());
-  BOOST_TEST(select_kernel(key, h200).ok());
+  BOOST_TEST(select_kernel(key, h200, {}).ok());
 }
 
 BOOST_AUTO_TEST_CASE(too_little_shared_memory_names_the_need_and_the_limit) {
@@ -100,15 +178,32 @@ BOOST_AUTO_TEST_CASE(too_little_shared_memory_names_the_need_and_the_limit) {
   BOOST_REQUIRE(pin_kernel(key, "fwd_wmma_64x64").ok());
   DeviceLimits small = l4;
   small.shared_bytes_per_block = 65536;  // as on compute capability 7.5
-  const auto chosen = select_kernel(key, small);
+  const auto chosen = select_kernel(key, small, {});
   BOOST_REQUIRE(!chosen.ok());
   BOOST_TEST(contains(chosen.error().message, "needs 90624 bytes of shared memory per block, the device allows 65536"));
+}
+
+BOOST_AUTO_TEST_CASE(a_device_too_small_for_every_configuration_is_told_each_kernels_smallest_need) {
+  DeviceLimits tiny = l4;
+  tiny.shared_bytes_per_block = 1024;
+  const auto chosen = select_kernel(mission(), tiny, {});
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
+  for (const KernelRow &row : kernel_table()) {
+    const kernels::Passport &passport = *row.passport;
+    int64_t smallest = -1;
+    kernels::Specialization s;
+    for (int32_t i = 0; passport.specialization(i, &s); ++i)
+      if (passport.serves(s, mission()) && (smallest < 0 || passport.dynamic_shared_bytes(s) < smallest)) smallest = passport.dynamic_shared_bytes(s);
+    const std::string need = std::string(passport.name) + ": needs " + std::to_string(smallest) + " bytes of shared memory per block, the device allows 1024";
+    BOOST_TEST(contains(chosen.error().message, need.c_str()), chosen.error().message);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(an_old_device_is_told_what_is_needed) {
   DeviceLimits turing = l4;
   turing.arch = 75;
-  const auto chosen = select_kernel(mission(), turing);
+  const auto chosen = select_kernel(mission(), turing, {});
   BOOST_REQUIRE(!chosen.ok());
   BOOST_TEST(contains(chosen.error().message, "needs compute capability 8.0 or newer, the device has 7.5"));
 }
@@ -116,13 +211,13 @@ BOOST_AUTO_TEST_CASE(an_old_device_is_told_what_is_needed) {
 BOOST_AUTO_TEST_CASE(a_grid_beyond_the_hardware_is_refused) {
   ProblemKey key = mission();
   key.batch = 1 << 20, key.seqlen_q = 1 << 20;
-  const auto chosen = select_kernel(key, h200);
+  const auto chosen = select_kernel(key, h200, {});
   BOOST_REQUIRE(!chosen.ok());
   BOOST_TEST(chosen.error().field == "batch");
 }
 
 BOOST_AUTO_TEST_CASE(the_explanation_has_a_line_for_every_kernel) {
-  const std::string text = explain_selection(mission(), h200);
+  const std::string text = explain_selection(mission(), h200, {});
   BOOST_TEST(contains(text, "sm80_fwd_small: chosen"));
   BOOST_TEST(contains(text, "fwd_scalar: only by name"));
   BOOST_TEST(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) == kernel_table().size());

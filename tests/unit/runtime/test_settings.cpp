@@ -16,7 +16,7 @@ namespace {
 class Variables {
  public:
   explicit Variables(std::initializer_list<std::pair<const char *, const char *>> values) {
-    for (const char *name : {"FLASHCORE_CACHE_DIR", "FLASHCORE_CACHE", "FLASHCORE_MODULE_PATH", "FLASHCORE_JIT", "XDG_CACHE_HOME", "HOME"}) {
+    for (const char *name : {"FLASHCORE_CACHE_DIR", "FLASHCORE_CACHE", "FLASHCORE_MODULE_PATH", "FLASHCORE_JIT", "FLASHCORE_TUNED", "XDG_CACHE_HOME", "HOME"}) {
       if (const char *value = std::getenv(name)) before_[name] = value;
       names_.push_back(name);
       unsetenv(name);

@@ -12,9 +12,9 @@
 
 #include "../common/reference_attention.hpp"
 #include "bench.hpp"
-#include "check.hpp"
-#include "inputs.hpp"
-#include "statistics.hpp"
+#include "../common/check.hpp"
+#include "../common/inputs.hpp"
+#include "../common/statistics.hpp"
 
 using namespace flashcore::tools;
 namespace data = boost::unit_test::data;

@@ -12,7 +12,7 @@
 #include <string>
 #include <type_traits>
 
-#include "driver_abi.hpp"
+#include "../common/driver_abi.hpp"
 
 namespace cuda_abi = flashcore::tools::cuda;
 

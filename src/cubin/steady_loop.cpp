@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cubin/steady_loop.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace flashcore {
+namespace {
+
+constexpr int64_t instruction_bytes = 16;
+
+// Bits 0-8; bits 9-11 say whether the operands are registers, constants or immediates.
+enum Opcode : uint32_t {
+  op_fmnmx = 0x009,
+  op_ffma = 0x023,
+  op_ldsm = 0x03b,
+  op_hmma = 0x03c,
+  op_mufu = 0x108,
+  op_branch = 0x147,
+};
+
+struct Instruction {
+  uint64_t low, high;
+
+  uint32_t opcode() const { return low & 0x1ff; }
+  // Bits 12-15: the predicate, 7 is "always".
+  bool conditional() const { return (low >> 12 & 0xf) != 7; }
+  // Of a branch: bytes from its own end. A 48-bit multiple of 4 from bit 34 on; from 9.0 on its low 8 bits stand at bit 16
+  // and the rest from bit 34 on. BRA.DIV has other bits at 24 and is never a loop's.
+  int64_t displacement_bytes(int32_t arch) const {
+    const uint64_t field = low >> 34 | (high & 0x3ffff) << 30;
+    const int64_t high_part = static_cast<int64_t>(field << 16) >> 16;  // sign of bit 47
+    return (arch >= 90 ? high_part * 256 + static_cast<int64_t>(low >> 16 & 0xff) : high_part) * 4;
+  }
+};
+
+struct Branch {
+  int64_t at, target;  // indices of instructions
+  bool conditional;
+};
+
+struct Code {
+  std::vector<Instruction> instructions;
+  std::vector<Branch> branches;
+};
+
+Code decode(std::span<const uint8_t> bytes, int32_t arch) {
+  Code code;
+  const auto count = static_cast<int64_t>(bytes.size()) / instruction_bytes;
+  for (int64_t i = 0; i < count; ++i) {
+    Instruction instruction;
+    std::memcpy(&instruction, bytes.data() + i * instruction_bytes, sizeof(instruction));
+    code.instructions.push_back(instruction);
+    if (instruction.opcode() != op_branch) continue;
+    const int64_t displacement = instruction.displacement_bytes(arch);
+    const int64_t target = i + 1 + displacement / instruction_bytes;
+    if (displacement % instruction_bytes == 0 && target >= 0 && target < count) code.branches.push_back({i, target, instruction.conditional()});
+  }
+  return code;
+}
+
+int32_t count_mma(const Code &code, int64_t begin, int64_t end) {
+  return static_cast<int32_t>(std::count_if(code.instructions.begin() + begin, code.instructions.begin() + end,
+                                            [](const Instruction &one) { return one.opcode() == op_hmma; }));
+}
+
+SteadyLoop count_classes(const Code &code, const Branch &loop) {
+  std::vector<bool> skipped(code.instructions.size());
+  for (const Branch &branch : code.branches)
+    if (branch.conditional && branch.at >= loop.target && branch.target > branch.at && branch.target <= loop.at &&
+        count_mma(code, branch.at, branch.target) == 0)
+      std::fill(skipped.begin() + branch.at + 1, skipped.begin() + branch.target, true);
+  SteadyLoop counts;
+  counts.first_byte = loop.target * instruction_bytes;
+  counts.bytes = (loop.at + 1 - loop.target) * instruction_bytes;
+  for (int64_t i = loop.target; i <= loop.at; ++i) {
+    if (skipped[static_cast<size_t>(i)]) {
+      ++counts.skipped;
+      continue;
+    }
+    switch (code.instructions[static_cast<size_t>(i)].opcode()) {
+      case op_hmma: ++counts.hmma; break;
+      case op_ldsm: ++counts.ldsm; break;
+      case op_mufu: ++counts.mufu; break;
+      case op_ffma: ++counts.ffma; break;
+      case op_fmnmx: ++counts.fmnmx; break;
+      default: ++counts.other; break;
+    }
+  }
+  return counts;
+}
+
+}  // namespace
+
+std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> bytes, int32_t arch) {
+  const Code code = decode(bytes, arch);
+  const Branch *best = nullptr;
+  int32_t best_mma = 0;
+  for (const Branch &loop : code.branches) {
+    if (loop.target > loop.at) continue;
+    const bool innermost = std::none_of(code.branches.begin(), code.branches.end(), [&](const Branch &other) {
+      return &other != &loop && other.target <= other.at && other.target >= loop.target && other.at < loop.at;
+    });
+    const int32_t mma = count_mma(code, loop.target, loop.at + 1);
+    const bool shorter = best != nullptr && loop.at - loop.target < best->at - best->target;
+    if (!innermost || mma == 0 || mma < best_mma || (mma == best_mma && !shorter)) continue;
+    best = &loop, best_mma = mma;
+  }
+  if (best == nullptr) return std::nullopt;
+  return count_classes(code, *best);
+}
+
+}  // namespace flashcore

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the steady loop of a tensor-core kernel is made of, counted in the machine code of compute capability 8.0 to 12.x. No
+// disassembler is needed for that: an instruction is 16 bytes, and its low 9 bits say what it is, whatever its operands.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace flashcore {
+
+// Instructions of one pass through the loop, by class.
+struct SteadyLoop {
+  int32_t hmma = 0;   // mma.sync
+  int32_t ldsm = 0;   // ldmatrix
+  int32_t mufu = 0;   // exp2 and its kind
+  int32_t ffma = 0;   // fused multiply-adds
+  int32_t fmnmx = 0;  // maxima
+  int32_t other = 0;
+  int32_t skipped = 0;  // behind a forward branch without any mma: what the lazy rescale leaves out in most passes; in no class
+  int64_t first_byte = 0, bytes = 0;  // where the loop stands in the code
+};
+
+// The innermost loop with the most mma.sync instructions; of two with as many the shorter, which is the one without masks.
+// `arch`: 89, 90. nullopt: no loop has any.
+std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> code, int32_t arch);
+
+}  // namespace flashcore

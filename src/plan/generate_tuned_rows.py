@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write the tuned rows as C++: which module serves which problems on which architecture, as fc-tune measured it.
+
+usage: generate_tuned_rows.py --output FILE --kernels NAMES TABLE...
+
+TABLE is ptx_cache/tuned/<arch>.tsv: comment lines, a line of column names, then a row for each range of problems. A range is
+"512" or "362-724", both ends within. What is malformed ends the build with "FILE:LINE: column: what is wrong"; what only the
+passports know is left to static_asserts that say the same.
+"""
+import argparse
+import os
+import re
+import sys
+
+COLUMNS = ("dtype", "head_dim", "head_dim_v", "causal", "batch_heads", "seqlen_q", "seqlen_kv", "module", "measured_us", "default_us")
+DTYPES = {"fp16": "dtype_float16", "bf16": "dtype_bfloat16"}
+LARGEST = 2**31 - 1
+MODULE = re.compile(r"(?P<kernel>\w+)-(?P<dtype>fp16|bf16)-d(?P<d>[1-9]\d*)(v(?P<dv>[1-9]\d*))?(?P<causal>-causal)?-(?P<tq>[1-9]\d*)x(?P<tkv>[1-9]\d*)"
+                    r"-w(?P<warps>[1-9]\d*)(-s(?P<stages>[2-9]|[1-9]\d+))?(?P<qreg>-qreg)?")
+
+
+class Malformed(Exception):
+    """A row that cannot be what fc-tune wrote: column and sentence."""
+
+    def __init__(self, column, text):
+        super().__init__(f"{column}: {text}")
+
+
+def number(column, text):
+    if not re.fullmatch(r"[1-9]\d*", text) or int(text) > LARGEST:
+        raise Malformed(column, f'"{text}" is no whole number from 1 to {LARGEST}')
+    return int(text)
+
+
+def number_range(column, text):
+    first, _, last = text.partition("-")
+    first = number(column, first)
+    last = number(column, last) if "-" in text else first
+    if last < first:
+        raise Malformed(column, f'"{text}" ends before it begins')
+    return first, last
+
+
+def microseconds(column, text):
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) <= 0:
+        raise Malformed(column, f'"{text}" is no time above 0 in microseconds')
+    return float(text)
+
+
+def choice(column, text, allowed):
+    if text not in allowed:
+        raise Malformed(column, f'"{text}" is none of: {", ".join(allowed)}')
+    return text
+
+
+def read_module(text, row, kernels):
+    parts = MODULE.fullmatch(text)
+    if not parts:
+        raise Malformed("module", f'"{text}" is no name of a module for 16-byte aligned rows')
+    choice("module", parts["kernel"], kernels)
+    if parts["dv"] == parts["d"]:
+        raise Malformed("module", f'"{text}" names head_dim_v although it equals head_dim')
+    if parts["dtype"] != row["dtype"]:
+        raise Malformed("module", f'"{text}" is not for dtype {row["dtype"]}')
+    if bool(parts["causal"]) != (row["causal"] == "causal"):
+        raise Malformed("module", f'"{text}" is not for causal {row["causal"]}')
+    fields = {"dtype": DTYPES[parts["dtype"]], "head_dim": int(parts["d"]), "head_dim_v": int(parts["dv"] or parts["d"]),
+              "causal": 1 if parts["causal"] else 0, "alignment_bytes": 16, "tile_q": int(parts["tq"]), "tile_kv": int(parts["tkv"]),
+              "warps": int(parts["warps"]), "stages": int(parts["stages"] or 1), "q_in_registers": 1 if parts["qreg"] else 0}
+    return parts["kernel"], "{" + ", ".join(f".{name} = {value}" for name, value in fields.items()) + "}"
+
+
+def read_row(line, kernels):
+    fields = line.split("\t")
+    if len(fields) != len(COLUMNS):
+        raise Malformed("row", f"{len(fields)} columns, but {len(COLUMNS)} are expected: {' '.join(COLUMNS)}")
+    row = dict(zip(COLUMNS, fields))
+    choice("dtype", row["dtype"], list(DTYPES))
+    choice("causal", row["causal"], ["none", "causal"])
+    for column in ("head_dim", "head_dim_v"):
+        row[column] = number(column, row[column])
+    for column in ("batch_heads", "seqlen_q", "seqlen_kv"):
+        row[column] = number_range(column, row[column])
+    row["kernel"], row["specialization"] = read_module(row["module"], row, kernels)
+    for column in ("measured_us", "default_us"):
+        row[column] = microseconds(column, row[column])
+    return row
+
+
+def overlaps(a, b):
+    same = all(a[column] == b[column] for column in ("dtype", "head_dim", "head_dim_v", "causal"))
+    return same and all(a[column][0] <= b[column][1] and b[column][0] <= a[column][1] for column in ("batch_heads", "seqlen_q", "seqlen_kv"))
+
+
+def read_table(path, kernels):
+    """Rows with their origin and architecture. Exits where one is malformed."""
+    name = os.path.basename(path)
+    arch = re.fullmatch(r"sm_(\d{2,3})[af]?\.tsv", name)
+    if not arch:
+        sys.exit(f"{path}: the name is no architecture, such as sm_89.tsv")
+    rows, header = [], False
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    for line_number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            if not header:
+                header = tuple(line.split("\t")) == COLUMNS
+                if not header:
+                    raise Malformed("header", f"the first line must name the columns: {' '.join(COLUMNS)}")
+                continue
+            row = read_row(line, kernels)
+            for other in rows:
+                if overlaps(row, other):
+                    raise Malformed("row", f"its problems are partly those of {other['origin']}")
+        except Malformed as problem:
+            sys.exit(f"{path}:{line_number}: {problem}")
+        rows.append({**row, "origin": f"{name}:{line_number}", "where": f"{path}:{line_number}", "arch": int(arch[1])})
+    if not header:
+        sys.exit(f"{path}: there is no line of column names")
+    return rows
+
+
+def initializer(row, kernels):
+    ranges = ", ".join(f"{{{row[column][0]}, {row[column][1]}}}" for column in ("batch_heads", "seqlen_q", "seqlen_kv"))
+    return (f"{{{row['arch']}, {kernels.index(row['kernel'])}, {row['head_dim']}, {row['head_dim_v']}, {row['specialization']}, {ranges}, "
+            f"{row['measured_us']}, {row['default_us']}, \"{row['module']}\", \"{row['origin']}\"}}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--kernels", required=True, help="the kernel table's names in its order, separated by commas")
+    parser.add_argument("tables", nargs="*")
+    arguments = parser.parse_args()
+    kernels = arguments.kernels.split(",")
+    rows = [row for path in arguments.tables for row in read_table(path, kernels)]
+    out = ["// Generated by generate_tuned_rows.py from ptx_cache/tuned.", '#include "plan/tuned_rows.hpp"', ""]
+    out += [f'#include "{name}.cu"' for name in kernels if any(row["kernel"] == name for row in rows)]
+    out += ["", "namespace flashcore {", "namespace {", "using namespace kernels;", f"constexpr std::array<TunedRow, {len(rows)}> rows = {{{{"]
+    out += [f"    {initializer(row, kernels)}," for row in rows]
+    out += ["}};"]
+    for index, row in enumerate(rows):
+        passport, where = f"kernels::{row['kernel']}::passport", row["where"].replace("\\", "/")
+        out += [f'static_assert({passport}.allows(rows[{index}].module).field == nullptr, "{where}: module: {row["kernel"]} does not allow it");',
+                f'static_assert({passport}.serves(rows[{index}].module, rows[{index}].smallest_problem()), '
+                f'"{where}: module: it does not serve head_dim {row["head_dim"]}, head_dim_v {row["head_dim_v"]}");']
+    out += ["}  // namespace", "", "std::span<const TunedRow> tuned_rows() { return rows; }", "", "}  // namespace flashcore", ""]
+    with open(arguments.output, "w", encoding="utf-8") as file:
+        file.write("\n".join(out))
+
+
+main()

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The steady loop of machine code that is written here by hand: the right one of several loops, its classes, what is jumped
+// over, and both encodings of a branch.
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "cubin/steady_loop.hpp"
+
+namespace {
+
+using namespace flashcore;
+namespace data = boost::unit_test::data;
+
+constexpr uint64_t hmma = 0x723c, ldsm = 0x783b, mufu = 0x7308, multiply_add = 0x7223, multiply_add_constant = 0x7823, fmnmx = 0x7209,
+                   move = 0x7202;
+constexpr uint64_t always = 7, if_p0 = 0;
+
+class Code {
+ public:
+  explicit Code(int32_t arch) : arch_(arch) {}
+  Code &add(uint64_t low, int32_t times = 1) {
+    for (int32_t i = 0; i < times; ++i) words_.insert(words_.end(), {low, uint64_t{0xfea0003800000} & ~uint64_t{0x3ffff}});
+    return *this;
+  }
+  int64_t here() const { return static_cast<int64_t>(words_.size() / 2); }
+  Code &branch(int64_t target, uint64_t predicate) {
+    const int64_t words = (target - here() - 1) * 4;  // of 4 bytes
+    const int64_t high_part = arch_ >= 90 ? words >> 8 : words;
+    uint64_t low = 0x947 | predicate << 12 | static_cast<uint64_t>(high_part) << 34;
+    if (arch_ >= 90) low |= (static_cast<uint64_t>(words) & 0xff) << 16;
+    words_.insert(words_.end(), {low, static_cast<uint64_t>(high_part) >> 30 & 0x3ffff});
+    return *this;
+  }
+  std::vector<uint8_t> bytes() const {
+    std::vector<uint8_t> bytes(words_.size() * 8);
+    std::memcpy(bytes.data(), words_.data(), bytes.size());
+    return bytes;
+  }
+
+ private:
+  int32_t arch_;
+  std::vector<uint64_t> words_;
+};
+
+constexpr int32_t archs[] = {80, 89, 90, 120};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(steady_loop)
+
+BOOST_DATA_TEST_CASE(counts_by_class, data::make(archs), arch) {
+  Code code(arch);
+  code.add(move, 300);  // far enough that a displacement needs more than eight bits
+  const int64_t head = code.here();
+  code.add(ldsm, 2).add(hmma, 8).add(mufu, 4).add(multiply_add, 3).add(multiply_add_constant).add(fmnmx, 5).add(move, 70).branch(head, if_p0);
+  code.add(hmma, 20).add(move, 3);
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hmma == 8);
+  BOOST_TEST(loop->ldsm == 2);
+  BOOST_TEST(loop->mufu == 4);
+  BOOST_TEST(loop->ffma == 4);
+  BOOST_TEST(loop->fmnmx == 5);
+  BOOST_TEST(loop->other == 71);
+  BOOST_TEST(loop->skipped == 0);
+  BOOST_TEST(loop->first_byte == head * 16);
+  BOOST_TEST(loop->bytes == (8 + 2 + 4 + 4 + 5 + 71) * 16);
+}
+
+BOOST_DATA_TEST_CASE(the_shorter_of_two_loops_with_as_many_mma, data::make(archs), arch) {
+  Code code(arch);
+  int64_t head = code.here();
+  code.add(hmma, 8).add(move, 40).branch(head, if_p0);
+  head = code.here();
+  code.add(hmma, 8).add(move, 10).branch(head, if_p0);
+  head = code.here();
+  code.add(hmma, 4).branch(head, if_p0);
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hmma == 8);
+  BOOST_TEST(loop->other == 11);
+}
+
+BOOST_DATA_TEST_CASE(an_outer_loop_is_not_the_steady_one, data::make(archs), arch) {
+  Code code(arch);
+  const int64_t outer = code.here();
+  code.add(hmma, 30);
+  const int64_t inner = code.here();
+  code.add(hmma, 6).branch(inner, if_p0).branch(outer, if_p0);
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hmma == 6);
+}
+
+BOOST_DATA_TEST_CASE(what_a_branch_jumps_over_is_in_no_class, data::make(archs), arch) {
+  Code code(arch);
+  const int64_t head = code.here();
+  code.add(hmma, 8).branch(head + 8 + 1 + 5, if_p0).add(multiply_add, 5);       // the rescale: five instructions
+  code.branch(head + 14 + 1 + 2, if_p0).add(hmma, 2);                   // jumps over mma: work of the loop
+  code.branch(head + 17 + 1 + 3, always).add(multiply_add, 3).branch(head, if_p0);  // an unconditional one says nothing about passes
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hmma == 10);
+  BOOST_TEST(loop->skipped == 5);
+  BOOST_TEST(loop->ffma == 3);
+  BOOST_TEST(loop->other == 4);
+}
+
+BOOST_DATA_TEST_CASE(code_without_such_a_loop, data::make(archs), arch) {
+  BOOST_TEST(!find_steady_loop({}, arch).has_value());
+  BOOST_TEST(!find_steady_loop(Code(arch).add(hmma, 8).bytes(), arch).has_value());
+  BOOST_TEST(!find_steady_loop(Code(arch).add(move, 8).branch(0, if_p0).bytes(), arch).has_value());
+  BOOST_TEST(!find_steady_loop(Code(arch).add(hmma, 8).branch(-5, if_p0).bytes(), arch).has_value());  // out of the code
+}
+
+// Any bytes are safe.
+BOOST_DATA_TEST_CASE(random_bytes, data::make(archs), arch) {
+  std::mt19937_64 random(7);
+  for (int32_t round = 0; round < 200; ++round) {
+    std::vector<uint8_t> bytes(random() % 4096);
+    for (uint8_t &byte : bytes) byte = static_cast<uint8_t>(random());
+    for (size_t at = 0; at + 16 <= bytes.size(); at += 64) bytes[at] = 0x47, bytes[at + 1] = 0x09;
+    const auto loop = find_steady_loop(bytes, arch);
+    if (loop) BOOST_TEST(loop->first_byte + loop->bytes <= static_cast<int64_t>(bytes.size()));
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
