@@ -64,7 +64,7 @@ static flashcore_context open_gpu(void) {
   int32_t count = 0;
   check(flashcore_device_count(&count, &error), &error);
   if (count == 0) {
-    printf("no GPU to capture on: %s\n", error.message);
+    fprintf(stderr, "no GPU to capture on: %s\n", error.message);
     exit(SKIPPED);
   }
   flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;

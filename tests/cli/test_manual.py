@@ -41,8 +41,7 @@ def declared_options(text):
 class Manual(unittest.TestCase):
     def each(self):
         for tool in TOOLS:
-            with self.subTest(tool=tool):
-                yield tool, help_text(tool), declared_options(help_text(tool))
+            yield tool, help_text(tool), declared_options(help_text(tool))
 
     def test_pages_hold_every_option(self):
         for tool, text, options in self.each():
