@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Token by token, as a language model generates: grouped query heads (four query heads share a key head) over a cache of
-// keys and values that grows by one row per step, for two sequences at once.
+// Token by token, as a language model generates: grouped query heads (four query heads share a key head) over a cache
+// of keys and values that grows by one row per step, for two sequences at once.
 //
 //     cc 02_decode_with_cache.c $(pkg-config --cflags --libs flashcore) -lm && ./a.out [auto|cpu|cuda]
 //
@@ -62,13 +62,16 @@ static double expected_output(const uint16_t *query, const uint16_t *key, const 
   return weighted / sum;
 }
 
-static double largest_error(const uint16_t *query, const uint16_t *key, const uint16_t *value, const uint16_t *output, int rows) {
+static double largest_error(const uint16_t *query, const uint16_t *key, const uint16_t *value, const uint16_t *output,
+                            int rows) {
   double largest = 0;
   for (int b = 0; b < BATCH; ++b)
     for (int head = 0; head < HEADS_Q; ++head)
       for (int column = 0; column < HEAD_DIM; ++column) {
-        const int head_kv = head / (HEADS_Q / HEADS_KV), begin = b * SEQUENCE + head_kv * HEAD_DIM, at = b * QUERY + head * HEAD_DIM;
-        const double error = fabs(from_bfloat16(output[at + column]) - expected_output(query + at, key + begin, value + begin, rows, column));
+        const int head_kv = head / (HEADS_Q / HEADS_KV), begin = b * SEQUENCE + head_kv * HEAD_DIM,
+                  at = b * QUERY + head * HEAD_DIM;
+        const double error = fabs(from_bfloat16(output[at + column]) -
+                                  expected_output(query + at, key + begin, value + begin, rows, column));
         if (!(error <= largest)) largest = error;  // also when it is NaN
       }
   return largest;
@@ -93,20 +96,24 @@ int main(int argc, char **argv) {
   args.seqlen_q = 1;
   args.head_dim = HEAD_DIM;
   args.query.dtype = FLASHCORE_DTYPE_BFLOAT16;
-  const int64_t cache_stride[4] = {SEQUENCE, ROW, HEAD_DIM, 1};  // elements; without them the cache would have to be full
+  const int64_t cache_stride[4] = {SEQUENCE, ROW, HEAD_DIM,
+                                   1};  // elements; without them the cache would have to be full
   memcpy(args.key.stride, cache_stride, sizeof cache_stride);
   memcpy(args.value.stride, cache_stride, sizeof cache_stride);
 
   double largest = 0;
   for (int step = 0; step < STEPS; ++step) {
-    // What a model's projections would write on the device: one more row of keys and values for each sequence, one query.
+    // What a model's projections would write on the device: one more row of keys and values for each sequence, one
+    // query.
     for (int i = 0; i < BATCH * QUERY; ++i) query[i] = random_bfloat16();
     check(flashcore_copy_to_device(context, args.query.data, query, sizeof query, NULL, &error), &error);
     for (int b = 0; b < BATCH; ++b) {
       const int row = b * SEQUENCE + step * ROW;
       for (int i = 0; i < ROW; ++i) key[row + i] = random_bfloat16(), value[row + i] = random_bfloat16();
-      check(flashcore_copy_to_device(context, args.key.data + 2 * (uint64_t)row, key + row, 2 * ROW, NULL, &error), &error);
-      check(flashcore_copy_to_device(context, args.value.data + 2 * (uint64_t)row, value + row, 2 * ROW, NULL, &error), &error);
+      check(flashcore_copy_to_device(context, args.key.data + 2 * (uint64_t)row, key + row, 2 * ROW, NULL, &error),
+            &error);
+      check(flashcore_copy_to_device(context, args.value.data + 2 * (uint64_t)row, value + row, 2 * ROW, NULL, &error),
+            &error);
     }
     args.seqlen_kv = step + 1;
     check(flashcore_attention_fwd(context, &args, NULL, &error), &error);
@@ -114,7 +121,8 @@ int main(int argc, char **argv) {
     const double step_error = largest_error(query, key, value, output, step + 1);
     if (!(step_error <= largest)) largest = step_error;
   }
-  printf("%d steps, %d query heads over %d key heads: largest error %.2g\n", (int)STEPS, (int)HEADS_Q, (int)HEADS_KV, largest);
+  printf("%d steps, %d query heads over %d key heads: largest error %.2g\n", (int)STEPS, (int)HEADS_Q, (int)HEADS_KV,
+         largest);
 
   const uint64_t buffers[] = {args.query.data, args.key.data, args.value.data, args.output.data};
   for (int i = 0; i < 4; ++i) check(flashcore_buffer_free(context, buffers[i], &error), &error);

@@ -14,7 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADS = 4, SEQLEN = 256, HEAD_DIM = 64, ELEMENTS = HEADS * SEQLEN * HEAD_DIM, BYTES = 2 * ELEMENTS, REPLAYS = 3, SKIPPED = 77 };
+enum {
+  HEADS = 4,
+  SEQLEN = 256,
+  HEAD_DIM = 64,
+  ELEMENTS = HEADS * SEQLEN * HEAD_DIM,
+  BYTES = 2 * ELEMENTS,
+  REPLAYS = 3,
+  SKIPPED = 77
+};
 
 // Of the driver's interface; a result of 0 is success.
 static int (*stream_get_context)(void *stream, void **context);
@@ -87,7 +95,8 @@ static void *capture(flashcore_context context, const flashcore_attention_args *
 }
 
 // All keys are zero, so every output is the mean of the values: the replay's own number. Returns the wrong elements.
-static int replay(flashcore_context context, const flashcore_attention_args *args, void *stream, void *executable, int number) {
+static int replay(flashcore_context context, const flashcore_attention_args *args, void *stream, void *executable,
+                  int number) {
   static const uint16_t float16_of[] = {0x3c00, 0x4000, 0x4200};  // 1, 2, 3
   static uint16_t numbers[ELEMENTS];
   flashcore_error error = FLASHCORE_ERROR_INIT;

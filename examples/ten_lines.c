@@ -2,7 +2,8 @@
 //
 // The example of README.md in C; the same problem stands beside it in C++, Rust, Go and Python.
 //
-//     cc ten_lines.c $(pkg-config --cflags --libs flashcore) && ./a.out [cpu]      (without a word: first usable GPU, else the CPU)
+//     cc ten_lines.c $(pkg-config --cflags --libs flashcore) && ./a.out [cpu]      (without a word: first usable GPU,
+//     else the CPU)
 //
 // All keys are zero, so every key gets the same weight and every output is the mean of the values 0, 1, 2, 3: 1.5.
 #include <flashcore/flashcore.h>

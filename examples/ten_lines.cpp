@@ -12,21 +12,21 @@
 #include <string_view>
 #include <vector>
 
-using flashcore::or_throw;
-
 namespace {
 
 constexpr std::size_t heads = 8, seqlen = 512, head_dim = 64, elements = heads * seqlen * head_dim;
 
 int run(const flashcore::Options &options) {
   constexpr std::uint16_t float16_of[] = {0x0000, 0x3c00, 0x4000, 0x4200};  // 0, 1, 2, 3
-  std::vector<std::uint16_t> query_host(elements, float16_of[1]), key_host(elements), value_host(elements), result(elements);
-  for (std::size_t i = 0; i < elements; ++i) value_host[i] = float16_of[i / (heads * head_dim) % 4];  // by sequence position
+  std::vector<std::uint16_t> query_host(elements, float16_of[1]), key_host(elements), value_host(elements),
+      result(elements);
+  for (std::size_t i = 0; i < elements; ++i)
+    value_host[i] = float16_of[i / (heads * head_dim) % 4];  // by sequence position
 
   // [ten lines]
-  const flashcore::Context context = or_throw(flashcore::Context::open(options));
-  const flashcore::Buffer query = or_throw(context.upload(query_host)), key = or_throw(context.upload(key_host));
-  const flashcore::Buffer value = or_throw(context.upload(value_host)), output = or_throw(context.allocate(query.bytes()));
+  const auto context = or_throw(flashcore::Context::open(options));
+  const auto query = or_throw(context.upload(query_host)), key = or_throw(context.upload(key_host));
+  const auto value = or_throw(context.upload(value_host)), output = or_throw(context.allocate(query.bytes()));
   flashcore::AttentionArgs args;
   args.batch = 1, args.heads_q = 8, args.seqlen_q = 512, args.seqlen_kv = 512, args.head_dim = 64;
   args.query.dtype = FLASHCORE_DTYPE_FLOAT16;  // of key, value and output too; strides of 0: contiguous
@@ -38,7 +38,8 @@ int run(const flashcore::Options &options) {
   // [end]
 
   const auto right = std::count(result.begin(), result.end(), std::uint16_t{0x3e00});
-  if (right != static_cast<std::ptrdiff_t>(elements)) std::fprintf(stderr, "only %td of %zu elements are 1.5\n", right, elements);
+  if (right != static_cast<std::ptrdiff_t>(elements))
+    std::fprintf(stderr, "only %td of %zu elements are 1.5\n", right, elements);
   return right == static_cast<std::ptrdiff_t>(elements) ? 0 : 1;
 }
 

@@ -122,6 +122,28 @@ class [[nodiscard]] Result<void> {
   Error error_;
 };
 
+namespace detail {
+
+/* A call of flashcore.h as a result. The functions end with an error to write to, which is added here. */
+template <typename Function, typename... Arguments>
+Result<void> attempt(Function function, Arguments... arguments) noexcept {
+  Error error;
+  if (function(arguments..., error.out()) != FLASHCORE_OK) return error;
+  return {};
+}
+
+/* The same for a function that fills a value, its last parameter but one. A struct gets its size. */
+template <typename T, typename Function, typename... Arguments>
+Result<T> attempt_value(Function function, Arguments... arguments) noexcept {
+  Error error;
+  T value{};
+  if constexpr (std::is_class_v<T>) value.struct_size = sizeof(T);
+  if (function(arguments..., &value, error.out()) != FLASHCORE_OK) return error;
+  return value;
+}
+
+}  // namespace detail
+
 #if defined(__cpp_exceptions)
 /* What or_throw throws. */
 class Exception : public std::exception {
@@ -251,9 +273,7 @@ class Owner {
   Result<void> close() noexcept {
     const Device device = std::move(device_);
     const Handle handle = std::exchange(handle_, Handle{});
-    Error error;
-    if (device.handle() != nullptr && Free(device.handle(), handle, error.out()) != FLASHCORE_OK) return error;
-    return {};
+    return device.handle() != nullptr ? detail::attempt(Free, device.handle(), handle) : Result<void>();
   }
 
  protected:
@@ -271,14 +291,10 @@ class Owner {
 class Stream : public detail::Owner<void *, flashcore_stream_destroy> {
  public:
   using Owner::Owner;
-  void *get() const noexcept { return handle(); } /* a CUstream; NULL on the CPU device and when closed */
+  void *get() const noexcept { return handle(); } /* for functions of flashcore.h and, on a GPU, a CUstream; NULL when closed */
 
   /* Wait until everything on the stream is done; failures of earlier work surface here. */
-  Result<void> synchronize() const noexcept {
-    Error error;
-    if (flashcore_stream_synchronize(context(), handle(), error.out()) != FLASHCORE_OK) return error;
-    return {};
-  }
+  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_stream_synchronize, context(), handle()); }
 };
 
 /* The stream of a call: a Stream, any CUstream, or nothing for the default stream. */
@@ -292,9 +308,7 @@ class StreamRef {
   template <typename Call>
   Result<void> with(Call call) const noexcept {
     if (!usable_) return Error(FLASHCORE_INVALID_ARGUMENT, "stream", "stream is closed or was moved from; allowed: an open Stream");
-    Error error;
-    if (call(stream_, error.out()) != FLASHCORE_OK) return error;
-    return {};
+    return detail::attempt(call, stream_);
   }
 
  private:
@@ -311,17 +325,10 @@ class Event : public detail::Owner<void *, flashcore_event_destroy> {
   Result<void> record(StreamRef stream = {}) const noexcept {
     return stream.with([this](void *raw, flashcore_error *error) { return flashcore_event_record(context(), handle(), raw, error); });
   }
-  Result<void> synchronize() const noexcept {
-    Error error;
-    if (flashcore_event_synchronize(context(), handle(), error.out()) != FLASHCORE_OK) return error;
-    return {};
-  }
+  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_event_synchronize, context(), handle()); }
   /* Microseconds from `start` to this event; both must be done. */
   Result<double> elapsed_us_since(const Event &start) const noexcept {
-    Error error;
-    double elapsed_us = 0;
-    if (flashcore_event_elapsed_us(context(), start.handle(), handle(), &elapsed_us, error.out()) != FLASHCORE_OK) return error;
-    return elapsed_us;
+    return detail::attempt_value<double>(flashcore_event_elapsed_us, context(), start.handle(), handle());
   }
 };
 
@@ -335,21 +342,26 @@ class Buffer : public detail::Owner<std::uint64_t, flashcore_buffer_free> {
   std::int64_t bytes() const noexcept { return is_open() ? bytes_ : 0; }
 
   /* From and to pageable memory these have finished on return; after one with a HostBuffer, synchronise first. */
-  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {},
+                              std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
       return flashcore_copy_to_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source, bytes, raw, error);
     });
   }
-  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {},
+                            std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
-      return flashcore_copy_to_host(context(), destination, address() + static_cast<std::uint64_t>(offset_bytes), bytes, raw, error);
+      return flashcore_copy_to_host(context(), destination, address() + static_cast<std::uint64_t>(offset_bytes), bytes, raw,
+                                    error);
     });
   }
   /* The first `bytes` of another buffer of the same device into this one. */
-  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {},
+                         std::int64_t offset_bytes = 0) const noexcept {
     if (bytes > source.bytes()) return outside(bytes, 0, source.bytes());
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
-      return flashcore_copy_on_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source.address(), bytes, raw, error);
+      return flashcore_copy_on_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source.address(), bytes,
+                                      raw, error);
     });
   }
   /* Every byte to the low 8 bits of `value`. */
@@ -409,19 +421,10 @@ class HostBuffer : public detail::Owner<void *, flashcore_host_free> {
 /* ------------------------------------------------------------------------------------------------------------------ */
 
 /* Number of CUDA devices; 0 where there is no driver or no device. */
-inline Result<std::int32_t> device_count() noexcept {
-  Error error;
-  std::int32_t count = 0;
-  if (flashcore_device_count(&count, error.out()) != FLASHCORE_OK) return error;
-  return count;
-}
+inline Result<std::int32_t> device_count() noexcept { return detail::attempt_value<std::int32_t>(flashcore_device_count); }
 
 inline Result<flashcore_device_info> describe_device(std::int32_t ordinal) noexcept {
-  Error error;
-  flashcore_device_info info{};
-  info.struct_size = sizeof info;
-  if (flashcore_device_describe(ordinal, &info, error.out()) != FLASHCORE_OK) return error;
-  return info;
+  return detail::attempt_value<flashcore_device_info>(flashcore_device_describe, ordinal);
 }
 
 /* A device, its loaded kernels and its remembered plans. */
@@ -443,11 +446,7 @@ class Context {
   flashcore_context get() const noexcept { return device_.handle(); } /* for functions of flashcore.h; NULL when closed */
 
   Result<flashcore_context_info> describe() const noexcept {
-    Error error;
-    flashcore_context_info info{};
-    info.struct_size = sizeof info;
-    if (flashcore_context_describe(get(), &info, error.out()) != FLASHCORE_OK) return error;
-    return info;
+    return detail::attempt_value<flashcore_context_info>(flashcore_context_describe, get());
   }
 
   /* flashcore_attention_fwd and its companions. Returns after the launch. */
@@ -455,29 +454,18 @@ class Context {
     return stream.with([&](void *raw, flashcore_error *error) { return flashcore_attention_fwd(get(), &args, raw, error); });
   }
   Result<void> prepare(const flashcore_attention_args &args) const noexcept {
-    Error error;
-    if (flashcore_attention_prepare(get(), &args, error.out()) != FLASHCORE_OK) return error;
-    return {};
+    return detail::attempt(flashcore_attention_prepare, get(), &args);
   }
   Result<std::int64_t> workspace_bytes(const flashcore_attention_args &args) const noexcept {
-    Error error;
-    std::int64_t bytes = 0;
-    if (flashcore_attention_workspace_bytes(get(), &args, &bytes, error.out()) != FLASHCORE_OK) return error;
-    return bytes;
+    return detail::attempt_value<std::int64_t>(flashcore_attention_workspace_bytes, get(), &args);
   }
   Result<flashcore_attention_explanation> explain(const flashcore_attention_args &args) const noexcept {
-    Error error;
-    flashcore_attention_explanation explanation{};
-    explanation.struct_size = sizeof explanation;
-    if (flashcore_attention_explain(get(), &args, &explanation, error.out()) != FLASHCORE_OK) return error;
-    return explanation;
+    return detail::attempt_value<flashcore_attention_explanation>(flashcore_attention_explain, get(), &args);
   }
 
   Result<Buffer> allocate(std::int64_t bytes) const noexcept {
-    Error error;
-    std::uint64_t address = 0;
-    if (flashcore_buffer_alloc(get(), bytes, &address, error.out()) != FLASHCORE_OK) return error;
-    return Buffer(device_, address, bytes);
+    const Result<std::uint64_t> address = detail::attempt_value<std::uint64_t>(flashcore_buffer_alloc, get(), bytes);
+    return address ? Result<Buffer>(Buffer(device_, address.value(), bytes)) : address.error();
   }
   /* A buffer that holds a copy of an array, std::array, std::vector or the like. */
   template <typename Container>
@@ -488,29 +476,19 @@ class Context {
     return buffer;
   }
   Result<HostBuffer> allocate_host(std::int64_t bytes) const noexcept {
-    Error error;
-    void *memory = nullptr;
-    if (flashcore_host_alloc(get(), bytes, &memory, error.out()) != FLASHCORE_OK) return error;
-    return HostBuffer(device_, memory, bytes);
+    const Result<void *> memory = detail::attempt_value<void *>(flashcore_host_alloc, get(), bytes);
+    return memory ? Result<HostBuffer>(HostBuffer(device_, memory.value(), bytes)) : memory.error();
   }
   Result<Stream> create_stream() const noexcept {
-    Error error;
-    void *stream = nullptr;
-    if (flashcore_stream_create(get(), &stream, error.out()) != FLASHCORE_OK) return error;
-    return Stream(device_, stream);
+    const Result<void *> stream = detail::attempt_value<void *>(flashcore_stream_create, get());
+    return stream ? Result<Stream>(Stream(device_, stream.value())) : stream.error();
   }
   Result<Event> create_event() const noexcept {
-    Error error;
-    void *event = nullptr;
-    if (flashcore_event_create(get(), &event, error.out()) != FLASHCORE_OK) return error;
-    return Event(device_, event);
+    const Result<void *> event = detail::attempt_value<void *>(flashcore_event_create, get());
+    return event ? Result<Event>(Event(device_, event.value())) : event.error();
   }
   /* Wait for the default stream. */
-  Result<void> synchronize() const noexcept {
-    Error error;
-    if (flashcore_stream_synchronize(get(), nullptr, error.out()) != FLASHCORE_OK) return error;
-    return {};
-  }
+  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_stream_synchronize, get(), nullptr); }
 
  private:
   detail::Device device_;

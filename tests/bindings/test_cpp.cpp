@@ -16,7 +16,8 @@ namespace {
 
 static_assert(!std::is_copy_constructible_v<Context> && std::is_nothrow_move_constructible_v<Context>);
 static_assert(!std::is_copy_constructible_v<Buffer> && std::is_nothrow_move_assignable_v<Buffer>);
-static_assert(!std::is_copy_constructible_v<Stream> && !std::is_copy_constructible_v<Event> && !std::is_copy_constructible_v<HostBuffer>);
+static_assert(!std::is_copy_constructible_v<Stream> && !std::is_copy_constructible_v<Event> &&
+              !std::is_copy_constructible_v<HostBuffer>);
 
 Context open_cpu() {
   Result<Context> opened = Context::open(Options::cpu(1));
@@ -65,7 +66,8 @@ BOOST_AUTO_TEST_CASE(attention_on_the_cpu) {
   const Context context = open_cpu();
   const std::vector<std::uint16_t> query(16, 0x3c00), key(16), value(16, 0x4000);
   std::array<std::uint16_t, 16> output{};
-  const Buffer q = or_throw(context.upload(query)), k = or_throw(context.upload(key)), v = or_throw(context.upload(value));
+  const Buffer q = or_throw(context.upload(query)), k = or_throw(context.upload(key)),
+               v = or_throw(context.upload(value));
   const Buffer o = or_throw(context.allocate(sizeof output));
   const AttentionArgs args = small_args(q.address(), k.address(), v.address(), o.address());
   BOOST_TEST(or_throw(context.workspace_bytes(args)) == 0);
@@ -139,7 +141,8 @@ BOOST_AUTO_TEST_CASE(closed_and_moved_buffers_are_refused) {
   check_refused(buffer.download(items), "buffer", "closed or was moved from");
   check_refused(buffer.fill(0), "buffer", "closed or was moved from");
   check_refused(moved.copy_from(buffer, 8), "bytes", "buffer of 0 bytes");
-  check_refused(context.attention(small_args(buffer.address(), moved.address(), moved.address(), moved.address())), "query.data", "query.data is 0");
+  check_refused(context.attention(small_args(buffer.address(), moved.address(), moved.address(), moved.address())),
+                "query.data", "query.data is 0");
   BOOST_TEST(moved.close().ok());
   BOOST_TEST(moved.close().ok());
   check_refused(moved.upload(items), "buffer", "closed or was moved from");
@@ -151,7 +154,8 @@ BOOST_AUTO_TEST_CASE(copies_stay_inside_the_buffer) {
   char bytes[32] = "0123456789abcde";
   BOOST_TEST(buffer.copy_from_host(bytes, 16).ok());
   BOOST_TEST(buffer.copy_from_host(bytes, 8, {}, 8).ok());
-  check_refused(buffer.copy_from_host(bytes, 17), "bytes", "bytes is 17 from offset_bytes 0; allowed: what lies inside the buffer of 16 bytes");
+  check_refused(buffer.copy_from_host(bytes, 17), "bytes",
+                "bytes is 17 from offset_bytes 0; allowed: what lies inside the buffer of 16 bytes");
   check_refused(buffer.copy_from_host(bytes, 9, {}, 8), "bytes", "bytes is 9 from offset_bytes 8");
   check_refused(buffer.copy_to_host(bytes, 8, {}, 9), "bytes", "offset_bytes 9");
   check_refused(buffer.copy_to_host(bytes, -1), "bytes", "bytes is -1");
@@ -185,7 +189,8 @@ BOOST_AUTO_TEST_CASE(a_buffer_keeps_its_device_open) {
 BOOST_AUTO_TEST_CASE(options_that_do_not_fit_are_refused) {
   Options options = Options::cpu();
   BOOST_TEST(options.set_cache_directory("/nowhere").ok());
-  check_refused(options.set_cache_directory(std::string(1024, 'x')), "cache_directory", "cache_directory has 1024 bytes; allowed: fewer than 1024");
+  check_refused(options.set_cache_directory(std::string(1024, 'x')), "cache_directory",
+                "cache_directory has 1024 bytes; allowed: fewer than 1024");
   check_refused(options.set_module_path(std::string_view("a\0b", 3)), "module_path", "none of them zero");
   BOOST_TEST(std::string(options.cache_directory) == "/nowhere");
   BOOST_TEST(options.set_cache_directory({}).ok());
@@ -215,7 +220,8 @@ BOOST_AUTO_TEST_CASE(an_error_keeps_its_texts_when_it_is_copied) {
 
 BOOST_AUTO_TEST_CASE(exceptions_are_opt_in) {
   BOOST_CHECK_EXCEPTION(or_throw(Context().describe()), Exception, [](const Exception &thrown) {
-    return thrown.error().status() == FLASHCORE_INVALID_ARGUMENT && std::string(thrown.what()).find("context is NULL") != std::string::npos;
+    return thrown.error().status() == FLASHCORE_INVALID_ARGUMENT &&
+           std::string(thrown.what()).find("context is NULL") != std::string::npos;
   });
   const Result<flashcore_device_info> device = describe_device(1000);
   BOOST_TEST(!device.ok());
@@ -232,12 +238,14 @@ BOOST_AUTO_TEST_CASE(threads_never_see_each_other_s_error) {
       args.heads_q = -(thread * 10000 + i) - 1;
       const Result<void> done = context.attention(args);
       const std::string number = std::to_string(args.heads_q);
-      wrong += done.ok() || done.error().field() != std::string("heads_q") || std::string(done.error().message()).find(number) == std::string::npos;
+      wrong += done.ok() || done.error().field() != std::string("heads_q") ||
+               std::string(done.error().message()).find(number) == std::string::npos;
     }
   };
   std::array<int, 4> wrong{};
   std::vector<std::thread> threads;
-  for (int thread = 0; thread < 4; ++thread) threads.emplace_back(body, thread, std::ref(wrong[static_cast<std::size_t>(thread)]));
+  for (int thread = 0; thread < 4; ++thread)
+    threads.emplace_back(body, thread, std::ref(wrong[static_cast<std::size_t>(thread)]));
   for (std::thread &thread : threads) thread.join();
   for (int one : wrong) BOOST_TEST(one == 0);
 }

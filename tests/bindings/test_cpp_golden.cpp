@@ -17,8 +17,8 @@ namespace {
 
 // A golden case through flashcore.hpp; the CPU device of this build serves sizes, types, causal masks and scales.
 bool uses_only_plain_features(const tools::ReferenceAttention &problem) {
-  return problem.window_left < 0 && problem.window_right < 0 && problem.softcap == 0 && problem.alibi_slopes.empty() && problem.bias.empty() &&
-         problem.sinks.empty();
+  return problem.window_left < 0 && problem.window_right < 0 && problem.softcap == 0 && problem.alibi_slopes.empty() &&
+         problem.bias.empty() && problem.sinks.empty();
 }
 
 Buffer upload_16bit(const Context &context, const GoldenCase &golden, const std::vector<float> &values) {
@@ -38,8 +38,10 @@ void check_golden(const Context &context, const GoldenCase &golden) {
   args.query.data = query.address(), args.key.data = key.address(), args.value.data = value.address();
   args.output.data = output_buffer.address();
   args.batch = problem.batch, args.seqlen_q = problem.seqlen_q, args.seqlen_kv = problem.seqlen_kv;
-  args.heads_q = static_cast<std::int32_t>(problem.heads_q), args.heads_kv = static_cast<std::int32_t>(problem.heads_kv);
-  args.head_dim = static_cast<std::int32_t>(problem.head_dim), args.head_dim_v = static_cast<std::int32_t>(problem.head_dim_v);
+  args.heads_q = static_cast<std::int32_t>(problem.heads_q),
+  args.heads_kv = static_cast<std::int32_t>(problem.heads_kv);
+  args.head_dim = static_cast<std::int32_t>(problem.head_dim),
+  args.head_dim_v = static_cast<std::int32_t>(problem.head_dim_v);
   args.query.dtype = golden.dtype == tools::Float16Type::float16 ? FLASHCORE_DTYPE_FLOAT16 : FLASHCORE_DTYPE_BFLOAT16;
   args.causal = static_cast<std::int32_t>(problem.causal);  // same numbers
   args.flags = FLASHCORE_FLAG_SOFTMAX_SCALE;

@@ -23,7 +23,8 @@ void report(bool ok, const char *name) {
 bool computes(const flashcore::Context &context) {
   const std::vector<std::uint16_t> ones(16, 0x3c00), zeros(16);
   std::vector<std::uint16_t> read(16);
-  flashcore::Result<flashcore::Buffer> query = context.upload(ones), key = context.upload(zeros), output = context.upload(zeros);
+  flashcore::Result<flashcore::Buffer> query = context.upload(ones), key = context.upload(zeros),
+                                       output = context.upload(zeros);
   if (!query || !key || !output) return false;
   flashcore::AttentionArgs args;
   args.batch = 1, args.heads_q = 1, args.seqlen_q = 2, args.seqlen_kv = 2, args.head_dim = 8;
@@ -41,12 +42,14 @@ int main() {
   report(opened.ok(), "the CPU device opens");
   flashcore::Context context = std::move(opened).value();
   report(computes(context), "attention of ones over equal keys is one");
-  report(!opened->is_open() && opened->describe().error().status() == FLASHCORE_INVALID_ARGUMENT, "a context that was moved from is refused");
+  report(!opened->is_open() && opened->describe().error().status() == FLASHCORE_INVALID_ARGUMENT,
+         "a context that was moved from is refused");
 
   flashcore::Options wrong;
   wrong.device_kind = 99;
   flashcore::Result<flashcore::Context> failed = flashcore::Context::open(wrong);
-  report(!failed && failed.error().field()[0] != '\0' && !failed.value().allocate(16).ok(), "the value of a failure is empty, and refused");
+  report(!failed && failed.error().field()[0] != '\0' && !failed.value().allocate(16).ok(),
+         "the value of a failure is empty, and refused");
 
   flashcore::Buffer buffer = context.allocate(16).value();
   context.close();
