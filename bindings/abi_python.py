@@ -52,8 +52,7 @@ def struct_text(name, fields):
     return f"\n\nclass {class_name(name)}({base}):\n    _fields_ = [\n" + "\n".join(lines) + "\n    ]\n"
 
 
-def text(abi, rows):
-    del rows  # ctypes lays out; the check compares
+def text(abi):
     structs = "".join(struct_text(name, fields) for name, fields in abi.structs.items())
     constants = "\n".join(f"{name.removeprefix('FLASHCORE_')} = {value}" for name, value in abi.constants.items())
     prototypes = "\n".join(f'    "{name}": ({python_type(kind)}, [{", ".join(map(parameter_type, parameters))}]),'

@@ -83,8 +83,7 @@ def function_text(name, kind, parameters):
     return f"    pub fn {name}({chr(10) + arguments + chr(10) + '    ' if arguments else ''}){result};"
 
 
-def text(abi, rows):
-    del rows  # Rust's compiler lays out; the crate's tests compare
+def text(abi):
     structs = "".join(struct_text(name, fields) for name, fields in abi.structs.items())
     constants = "\n".join(constant_text(abi, name, value) for name, value in abi.constants.items())
     functions = "\n".join(function_text(name, kind, parameters) for name, (kind, parameters) in abi.functions.items())

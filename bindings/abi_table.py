@@ -20,6 +20,9 @@ import subprocess
 import sys
 import tempfile
 
+import abi_python
+import abi_rust
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = "bindings/abi_layout.tsv"
 HEADERS = ("include/flashcore/flashcore.h", "include/flashcore/flashcore_status.h")
@@ -188,19 +191,6 @@ def table_text(rows):
     return TABLE_HEAD + "".join("\t".join(row) + "\n" for row in rows)
 
 
-def generated_files(abi, rows):
-    """{path: text} of the declarations that are made from the table, of bindings that are there."""
-    import abi_python
-    import abi_rust
-    return {module.PATH: module.text(abi, rows) for module in (abi_rust, abi_python)}
-
-
-def write(path, text):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 def update(compiler, allow_break):
     abi = parse_headers()
     rows = probe_rows(abi, "c", compiler)
@@ -209,12 +199,13 @@ def update(compiler, allow_break):
     if broken and not allow_break:
         sys.exit("\n".join(f"{label(row)} would change; it is {values(row)}" for row in broken)
                  + "\nCallers were compiled with these rows. Restore the header, or pass --allow-break and raise the major version.")
-    files = {TABLE: table_text(rows), **generated_files(abi, rows)}
+    files = {TABLE: table_text(rows), abi_rust.PATH: abi_rust.text(abi), abi_python.PATH: abi_python.text(abi)}
     for name, text in files.items():
         full = os.path.join(ROOT, name)
         changed = not os.path.exists(full) or read(name) != text
         if changed:
-            write(full, text)
+            with open(full, "w", encoding="utf-8") as file:
+                file.write(text)
         print(f"{name}: {'written' if changed else 'unchanged'}")
 
 
