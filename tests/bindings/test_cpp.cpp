@@ -5,6 +5,7 @@
 #define BOOST_TEST_MODULE cpp
 #include <array>
 #include <boost/test/unit_test.hpp>
+#include <cstring>
 #include <flashcore/flashcore.hpp>
 #include <string>
 #include <thread>
@@ -60,30 +61,50 @@ AttentionArgs small_args(std::uint64_t query, std::uint64_t key, std::uint64_t v
   return args;
 }
 
-}  // namespace
-
-BOOST_AUTO_TEST_CASE(attention_on_the_cpu) {
-  const Context context = open_cpu();
-  const std::vector<std::uint16_t> query(16, 0x3c00), key(16), value(16, 0x4000);
-  std::array<std::uint16_t, 16> output{};
+// Everything that a program needs, on one device: memory, a stream, events, the call and its companions.
+void check_attention(const Context &context, int32_t device_kind) {
+  const std::vector<std::uint16_t> query(128, 0x3c00), key(128), value(128, 0x4000);
+  std::array<std::uint16_t, 128> output{};
   const Buffer q = or_throw(context.upload(query)), k = or_throw(context.upload(key)),
                v = or_throw(context.upload(value));
   const Buffer o = or_throw(context.allocate(sizeof output));
-  const AttentionArgs args = small_args(q.address(), k.address(), v.address(), o.address());
-  BOOST_TEST(or_throw(context.workspace_bytes(args)) == 0);
-  BOOST_TEST(std::string(or_throw(context.explain(args)).kernel) == "cpu");
+  AttentionArgs args = small_args(q.address(), k.address(), v.address(), o.address());
+  args.head_dim = 64;
+  BOOST_TEST(or_throw(context.workspace_bytes(args)) >= 0);
+  BOOST_TEST(or_throw(context.explain(args)).supported == 1);
   or_throw(context.prepare(args));
   const Stream stream = or_throw(context.create_stream());
   const Event start = or_throw(context.create_event()), end = or_throw(context.create_event());
+  const HostBuffer pinned = or_throw(context.allocate_host(sizeof output));
+  or_throw(o.fill(0xff, stream));
   or_throw(start.record(stream));
   or_throw(context.attention(args, stream));
   or_throw(end.record(stream));
+  or_throw(o.copy_to_host(pinned.data(), pinned.bytes(), stream));
   or_throw(stream.synchronize());
   or_throw(end.synchronize());
   BOOST_TEST(or_throw(end.elapsed_us_since(start)) >= 0);
   or_throw(o.download(output, stream));
   for (std::uint16_t one : output) BOOST_TEST(one == 0x4000);
-  BOOST_TEST(or_throw(context.describe()).device.kind == FLASHCORE_DEVICE_CPU);
+  BOOST_TEST(std::memcmp(pinned.data(), output.data(), sizeof output) == 0);
+  BOOST_TEST(or_throw(context.describe()).device.kind == device_kind);
+  or_throw(context.synchronize());
+}
+
+struct HasGpu {
+  boost::test_tools::assertion_result operator()(boost::unit_test::test_unit_id) const {
+    boost::test_tools::assertion_result result(device_count().value() > 0);
+    result.message() << "no GPU";
+    return result;
+  }
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(attention_on_the_cpu) { check_attention(open_cpu(), FLASHCORE_DEVICE_CPU); }
+
+BOOST_AUTO_TEST_CASE(attention_on_a_gpu, *boost::unit_test::precondition(HasGpu())) {
+  check_attention(or_throw(Context::open(Options::cuda())), FLASHCORE_DEVICE_CUDA);
 }
 
 BOOST_AUTO_TEST_CASE(closed_and_moved_contexts_are_refused) {
