@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents say is what is there. 
+"""What the documents say is what is there.
+
 usage: check_docs.py SOURCE_ROOT LIST_KERNELS [--print-table | --write-examples]
 
 docs/ABI.md's ledger holds every public function; README.md's kernel table is what the built library says of itself
@@ -20,7 +21,7 @@ import house
 FUNCTION = re.compile(r"^FLASHCORE_API\b[^;(]*?\b(flashcore_\w+)\s*\(", re.MULTILINE)
 STATUS = re.compile(r"^  X\((\w+), \d+,", re.MULTILINE)
 VARIABLE = re.compile(r'\{"(\w+)", &Environment::')
-# <!-- from PATH --> or <!-- from PATH [NAME] --> stands before a block of code; the region's name is "ten lines" where none is given.
+# Stands before a block of code; the region's name is "ten lines" where none is given.
 FROM = re.compile(r"^<!-- from (\S+)(?: \[([\w -]+)\])? -->$")
 EXAMPLE = re.compile(r"^(?P<before>[^\n]*)\n```(?P<language>c|cpp|c\+\+|rust|go|python)\n(?P<block>.*?)^```$", re.MULTILINE | re.DOTALL)
 WITH_EXAMPLES = ["README.md", "docs/BINDINGS.md"]
@@ -94,9 +95,9 @@ def shown_examples(root, document):
 
 def example_problems(root):
     """Every block of code is a marked region of a file that is tested, letter by letter."""
-    shown = [(document, one) for document in WITH_EXAMPLES if os.path.exists(os.path.join(root, document)) for one in shown_examples(root, document)]
-    problems = [problem for _, (_, _, problem) in shown if problem]
-    return problems if any(document == "README.md" for document, _ in shown) else problems + ["README.md shows no code"]
+    shown = {document: shown_examples(root, document) for document in WITH_EXAMPLES}
+    problems = [problem for examples in shown.values() for _, _, problem in examples if problem]
+    return problems if shown["README.md"] else problems + ["README.md shows no code"]
 
 
 def write_examples(root):
@@ -147,14 +148,15 @@ PLANTED = {
                                      "FLASHCORE_API int flashcore_moved(void);\n",
     "include/flashcore/flashcore_inspect.h": "", "include/flashcore/flashcore_status.h": '  X(STRANGE, 99, "a sentence")\n',
     "src/base/options.cpp": '{"FLASHCORE_SECRET", &Environment::secret},\n',
-    "examples/a.c": "int a;\n  // [ten lines]\n  int b;\n    int c;\n  // [end]\n", "docs/BINDINGS.md": "<!-- from examples/gone.py [prepare] -->\n```python\nx\n```\n", "docs/TROUBLESHOOTING.md": "Set `FLASHCORE_NOTHING=1`.\n",
+    "examples/a.c": "int a;\n  // [ten lines]\n  int b;\n    int c;\n  // [end]\n",
+    "docs/BINDINGS.md": "<!-- from examples/gone.py [prepare] -->\n```python\nx\n```\n",
+    "docs/TROUBLESHOOTING.md": "Set `FLASHCORE_NOTHING=1`.\n",
     "docs/ABI.md": "| `flashcore_gone` | `FLASHCORE_1` | soon | a |\n| `flashcore_moved` | `FLASHCORE_INSPECT` | 1.0 | a |\n",
     "README.md": "See `src/nowhere.cpp` and [it](docs/GONE.md).\n| `fwd_gone` | sm_80 | gone |\n\n```c\nint b;\n```\n"
                  "<!-- from examples/a.c -->\n```c\n  int b;\n    int c;\n```\n<!-- from examples/a.c -->\n```c\nint b;\n  int c;\n```\n",
 }
 CAUGHT = ["flashcore_undocumented is declared", "flashcore_gone is in docs/ABI.md", "since soon", "flashcore_moved: docs/ABI.md says",
-          "does not know the status STRANGE",
-          "does not know the variable FLASHCORE_SECRET", "FLASHCORE_NOTHING, which nothing reads", "src/nowhere.cpp", "docs/GONE.md",
+          "does not know the status STRANGE", "does not know the variable FLASHCORE_SECRET", "FLASHCORE_NOTHING, which nothing reads", "src/nowhere.cpp", "docs/GONE.md",
           "README.md shows c that is from no file", "README.md shows other lines than examples/a.c has",
           "docs/BINDINGS.md: examples/gone.py has no lines between [prepare] and [end]", "lacks: | `fwd_new`", "does not: | `fwd_gone`"]
 
