@@ -136,9 +136,11 @@ class Consumers(unittest.TestCase):
     def test_pkg_config(self):
         if not shutil.which("pkg-config"):
             self.skipTest("pkg-config is not installed")
-        where = {"PKG_CONFIG_PATH": moved(LIBDIR, "pkgconfig")}
+        plain = os.path.join(HOLDER.name, "moved")  # pkg-config 0.29 does not quote spaces
+        os.symlink(MOVED, plain)
+        where = {"PKG_CONFIG_PATH": os.path.join(plain, LIBDIR, "pkgconfig")}
         flags = shlex.split(run("pkg-config", "--cflags", "--libs", "flashcore >= 1.0", **where))
-        self.assertEqual(os.path.realpath(shlex.split(run("pkg-config", "--variable=moduledir", "flashcore", **where))[0]),
+        self.assertEqual(os.path.realpath(run("pkg-config", "--variable=moduledir", "flashcore", **where).strip()),
                          os.path.realpath(moved(LIBDIR, "flashcore/modules")))
         for compiler, standard, source in ((CC, "-std=c99", "ten_lines.c"), (CXX, "-std=c++17", "ten_lines.cpp")):
             run(*compiler, standard, os.path.join(EXAMPLES, source), "-o", self.path("consumer"), *flags)
@@ -176,7 +178,7 @@ class Consumers(unittest.TestCase):
         if not os.path.exists(os.path.join(build, "build.ninja")):
             said = run(*MESON, "setup", build, project, "-Doptimization=0", "--force-fallback-for=flashcore", f"-Dflashcore:toolkit_path={os.environ['TOOLKIT']}",
                        CC=os.environ["CC"], CXX=os.environ["CXX"])
-            self.assertRegex(said, r"Dependency flashcore found: YES \S*1\.\d+\.\d+")
+            self.assertRegex(said, r"Dependency flashcore (for host machine )?found: YES 1\.\d+\.\d+ \(overridden\)")
         run(*MESON, "compile", "-C", build)
         for program in ("consumer_c", "consumer_cpp"):
             self.assertEqual(run(os.path.join(build, program), "cpu"), SAID_BY_THE_EXAMPLE)
