@@ -149,7 +149,8 @@ class Consumers(unittest.TestCase):
     def cmake(self, version="", components="", code=0):
         if not shutil.which("cmake"):
             self.skipTest("cmake is not installed")
-        return run("cmake", "-S", os.path.join(SOURCE, "tests/install/cmake_consumer"), "-B", self.path("build"), f"-DEXAMPLES={EXAMPLES}",
+        return run("cmake", "-G", "Ninja", "-S", os.path.join(SOURCE, "tests/install/cmake_consumer"), "-B", self.path("build"),
+                   f"-DEXAMPLES={EXAMPLES}",
                    f"-DCMAKE_PREFIX_PATH={MOVED}", f"-DASKED_VERSION={version}", f"-DASKED_COMPONENTS={components}",
                    f"-DCMAKE_C_COMPILER={CC[-1]}", f"-DCMAKE_CXX_COMPILER={CXX[-1]}", code=code)
 
