@@ -105,7 +105,7 @@ def man_option(option):
 
 
 def man_page(tool, version, said, others):
-    first = re.split(r"(?<=\w)\. (?=[A-Z])|\.$", said.introduction.replace("\n\n", " "), maxsplit=1)[0]
+    first = re.split(r"(?<=\w)(?:\. (?=[A-Z])|[:;] )|\.$", said.introduction.replace("\n\n", " "), maxsplit=1)[0]
     lines = [f'.TH {tool.upper()} 1 "" "flashcore {version}" "User Commands"', ".SH NAME",
              f"{roff(tool)} \\- {roff(first.removeprefix(tool).strip())}", ".SH SYNOPSIS"]
     if said.commands:
