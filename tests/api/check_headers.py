@@ -4,7 +4,7 @@
 
 usage: check_headers.py INCLUDE_FOLDER C_COMPILER CPP_COMPILER [CLANG] [CLANGXX]    ('' for a compiler that is not there)
 
-A .h compiles as C99 and C++11, a .hpp as C++17; alone, twice in one file, and with every ..._INIT macro used. A header that leaks
+A .h compiles as C99 and C++11, a .hpp as C++17 and C++20, with exceptions and RTTI and without; alone, twice in one file, and with every ..._INIT macro used. A header that leaks
 a macro or a word without the prefix would break its callers, so those are looked for in what the preprocessor keeps.
 """
 import os
@@ -41,7 +41,9 @@ def languages(header, compilers):
     """(name, compiler, flags) for every way in which the header must compile."""
     c, cpp, clang, clangxx = compilers
     if header.endswith(".hpp"):
-        return [(f"{name} as C++17", tool, ["-x", "c++", "-std=c++17"]) for name, tool in (("C++ compiler", cpp), ("clang++", clangxx))]
+        return [(f"{name} as C++{year}{' without exceptions and RTTI' if bare else ''}", tool, ["-x", "c++", f"-std=c++{year}", *bare])
+                for name, tool in (("C++ compiler", cpp), ("clang++", clangxx)) for year in (17, 20)
+                for bare in ([], ["-fno-exceptions", "-fno-rtti"])]
     ways = [(f"{name} as C99", tool, C_ONLY) for name, tool in (("C compiler", c), ("clang", clang))]
     for name, tool in (("C++ compiler", cpp), ("clang++", clangxx)):
         ways += [(f"{name} as C++{year}", tool, ["-x", "c++", f"-std=c++{year}"]) for year in (11, 20)]

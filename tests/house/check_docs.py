@@ -1,25 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents say is what is there. usage: check_docs.py SOURCE_ROOT LIST_KERNELS [--print-table]
+"""What the documents say is what is there.
 
-docs/ABI.md's ledger holds every public function; tests/api/abi_layout.c pins every public struct and constant; README.md's
-kernel table is what the built library says of itself (--print-table prints it), its C lines stand in the example;
-docs/TROUBLESHOOTING.md knows every status and environment variable; every path named exists.
+usage: check_docs.py SOURCE_ROOT LIST_KERNELS [--print-table | --write-examples]
+
+docs/ABI.md's ledger holds every public function; README.md's kernel table is what the built library says of itself
+(--print-table prints it); every block of code shown is a marked region of a file that is tested (--write-examples copies them
+there); docs/TROUBLESHOOTING.md knows every status and environment variable; every path named exists.
 """
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 import check_symbols
 import house
 
 FUNCTION = re.compile(r"^FLASHCORE_API\b[^;(]*?\b(flashcore_\w+)\s*\(", re.MULTILINE)
-STRUCT = re.compile(r"^typedef struct (flashcore_\w+) \{", re.MULTILINE)
-CONSTANT = re.compile(r"\b(FLASHCORE_\w+) = -?\d+")
 STATUS = re.compile(r"^  X\((\w+), \d+,", re.MULTILINE)
 VARIABLE = re.compile(r'\{"(\w+)", &Environment::')
+# Stands before a block of code; the region's name is "ten lines" where none is given.
+FROM = re.compile(r"^<!-- from (\S+)(?: \[([\w -]+)\])? -->$")
+EXAMPLE = re.compile(r"^(?P<before>[^\n]*)\n```(?P<language>c|cpp|c\+\+|rust|go|python)\n(?P<block>.*?)^```$", re.MULTILINE | re.DOTALL)
+WITH_EXAMPLES = ["README.md", "docs/BINDINGS.md"]
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 # A word in backticks is a path of ours when it begins with one of these and holds no placeholder.
@@ -46,14 +51,6 @@ def ledger_problems(root):
     return problems + [f"{name}: since {since} is no version" for name, (_, since) in rows.items() if not VERSION.match(since)]
 
 
-def layout_problems(root):
-    pinned = house.read(root, "tests/api/abi_layout.c")
-    header = house.without_comments(house.read(root, "include/flashcore/flashcore.h"))
-    names = [f"STRUCT({name}," for name in STRUCT.findall(header)] + [f"CONSTANT({name}," for name in CONSTANT.findall(header)]
-    names += [f"CONSTANT(FLASHCORE_{name}," for name in STATUS.findall(house.read(root, "include/flashcore/flashcore_status.h"))]
-    return [f"tests/api/abi_layout.c has no {name}...)" for name in names if name not in pinned]
-
-
 def kernel_table(list_kernels):
     """The rows of README.md's table, from the library itself."""
     output = subprocess.run([list_kernels], check=True, capture_output=True, text=True).stdout
@@ -72,13 +69,46 @@ def table_problems(root, rows):
             [f"README.md has a row that the library does not: {row}" for row in written if row not in rows])
 
 
+def region(text, name):
+    """The lines between "[name]" and "[end]" in a source file, without their common indentation; None where there are none."""
+    lines = text.splitlines()
+    begins = [i for i, line in enumerate(lines) if line.strip(" /#*") == f"[{name}]"]
+    ends = [i for i, line in enumerate(lines) if line.strip(" /#*") == "[end]" and begins and i > begins[0]]
+    return textwrap.dedent("\n".join(lines[begins[0] + 1:ends[0]]) + "\n") if len(begins) == 1 and ends else None
+
+
+def shown_examples(root, document):
+    """[(match of EXAMPLE, what the block should be or None, complaint or "")] of every block in one of our languages"""
+    found = []
+    for match in EXAMPLE.finditer(house.read(root, document)):
+        source = FROM.match(match["before"])
+        if not source:
+            found.append((match, None, f"{document} shows {match['language']} that is from no file, before it: {match['before']!r}"))
+            continue
+        path, name = source.group(1), source.group(2) or "ten lines"
+        expected = region(house.read(root, path), name) if os.path.exists(os.path.join(root, path)) else None
+        problem = f"{document}: {path} has no lines between [{name}] and [end]" if expected is None else \
+            "" if expected == match["block"] else f"{document} shows other lines than {path} has; run check_docs.py with --write-examples"
+        found.append((match, expected, problem))
+    return found
+
+
 def example_problems(root):
-    """Every C block of README.md is a piece of an example, letter by letter."""
-    examples = [house.read(root, path) for path in house.source_files(root, (".c",), ("examples",))]
-    blocks = re.findall(r"^```c\n(.*?)^```", house.read(root, "README.md"), re.MULTILINE | re.DOTALL)
-    problems = [f"README.md has C that is in no example, from: {block.splitlines()[0]}" for block in blocks
-                if not any(block in example for example in examples)]
-    return problems if blocks else ["README.md shows no C"]
+    """Every block of code is a marked region of a file that is tested, letter by letter."""
+    shown = {document: shown_examples(root, document) for document in WITH_EXAMPLES}
+    problems = [problem for examples in shown.values() for _, _, problem in examples if problem]
+    return problems if shown["README.md"] else problems + ["README.md shows no code"]
+
+
+def write_examples(root):
+    for document in WITH_EXAMPLES:
+        text = house.read(root, document)
+        for match, expected, problem in reversed(shown_examples(root, document)):
+            if expected is None:
+                sys.exit(problem)
+            text = text[:match.start("block")] + expected + text[match.end("block"):]
+        with open(os.path.join(root, document), "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def path_problems(root):
@@ -114,34 +144,38 @@ def word_problems(root):
 
 
 PLANTED = {
-    "include/flashcore/flashcore.h": "FLASHCORE_API int\nflashcore_undocumented(void);\ntypedef struct flashcore_loose {\n} flashcore_loose;\n"
-                                     "enum { FLASHCORE_LOOSE = 1 };\nFLASHCORE_API int flashcore_moved(void);\n",
+    "include/flashcore/flashcore.h": "FLASHCORE_API int\nflashcore_undocumented(void);\n"
+                                     "FLASHCORE_API int flashcore_moved(void);\n",
     "include/flashcore/flashcore_inspect.h": "", "include/flashcore/flashcore_status.h": '  X(STRANGE, 99, "a sentence")\n',
-    "src/base/options.cpp": '{"FLASHCORE_SECRET", &Environment::secret},\n', "tests/api/abi_layout.c": "",
-    "examples/a.c": "int a;\n", "docs/TROUBLESHOOTING.md": "Set `FLASHCORE_NOTHING=1`.\n",
+    "src/base/options.cpp": '{"FLASHCORE_SECRET", &Environment::secret},\n',
+    "examples/a.c": "int a;\n  // [ten lines]\n  int b;\n    int c;\n  // [end]\n",
+    "docs/BINDINGS.md": "<!-- from examples/gone.py [prepare] -->\n```python\nx\n```\n",
+    "docs/TROUBLESHOOTING.md": "Set `FLASHCORE_NOTHING=1`.\n",
     "docs/ABI.md": "| `flashcore_gone` | `FLASHCORE_1` | soon | a |\n| `flashcore_moved` | `FLASHCORE_INSPECT` | 1.0 | a |\n",
-    "README.md": "See `src/nowhere.cpp` and [it](docs/GONE.md).\n| `fwd_gone` | sm_80 | gone |\n```c\nint b;\n```\n",
+    "README.md": "See `src/nowhere.cpp` and [it](docs/GONE.md).\n| `fwd_gone` | sm_80 | gone |\n\n```c\nint b;\n```\n"
+                 "<!-- from examples/a.c -->\n```c\n  int b;\n    int c;\n```\n<!-- from examples/a.c -->\n```c\nint b;\n  int c;\n```\n",
 }
 CAUGHT = ["flashcore_undocumented is declared", "flashcore_gone is in docs/ABI.md", "since soon", "flashcore_moved: docs/ABI.md says",
-          "STRUCT(flashcore_loose,", "CONSTANT(FLASHCORE_LOOSE,", "CONSTANT(FLASHCORE_STRANGE,", "does not know the status STRANGE",
-          "does not know the variable FLASHCORE_SECRET", "FLASHCORE_NOTHING, which nothing reads", "src/nowhere.cpp", "docs/GONE.md",
-          "in no example, from: int b;", "lacks: | `fwd_new`", "does not: | `fwd_gone`"]
+          "does not know the status STRANGE", "does not know the variable FLASHCORE_SECRET", "FLASHCORE_NOTHING, which nothing reads", "src/nowhere.cpp", "docs/GONE.md",
+          "README.md shows c that is from no file", "README.md shows other lines than examples/a.c has",
+          "docs/BINDINGS.md: examples/gone.py has no lines between [prepare] and [end]", "lacks: | `fwd_new`", "does not: | `fwd_gone`"]
 
 
 def checks(root, rows):
     return {
         "every public function is in the ledger, with its version": ledger_problems(root),
-        "every public struct and constant is pinned": layout_problems(root),
         "the kernel table of README.md is the library's": table_problems(root, rows),
-        "the C lines of README.md stand in an example": example_problems(root),
+        "the code that is shown is the code that is tested": example_problems(root),
         "every path that a document names exists": path_problems(root),
         "every status and environment variable is documented": word_problems(root),
     }
 
 
-def main(root, list_kernels, print_table=False):
+def main(root, list_kernels, *options):
+    if "--write-examples" in options:
+        return write_examples(root)
     rows = kernel_table(list_kernels)
-    if print_table:
+    if "--print-table" in options:
         print("\n".join(rows))
         return
     report = house.Report()
@@ -155,4 +189,4 @@ def main(root, list_kernels, print_table=False):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], "--print-table" in sys.argv[3:])
+    main(*sys.argv[1:])
