@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+//! The same ten lines as in the other languages: attention over equal keys is the mean of the values 0, 1, 2, 3, ..., 1.5.
+//! `ten_lines cpu` computes on the CPU device, `ten_lines` on the first usable GPU, else on the CPU.
+
+use flashcore::{Attention, Context, Device, F16};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let cpu = std::env::args().any(|argument| argument == "cpu");
+    let device = if cpu { Device::Cpu } else { Device::Auto };
+    // [ten lines]
+    let (seqlen, heads, head_dim) = (512, 8, 64);
+    let shape = [1, seqlen, heads, head_dim];
+    let row = heads * head_dim;
+    let values: Vec<F16> = (0..seqlen * row).map(|i| F16::from_f32((i / row % 4) as f32)).collect();
+    let context = Context::open(device)?;
+    let query = context.upload(&vec![F16::from_f32(1.0); seqlen * row])?;
+    let (key, value) = (context.zeros::<F16>(seqlen * row)?, context.upload(&values)?);
+    let mut output = context.zeros::<F16>(seqlen * row)?;
+    Attention::new(query.tensor(shape), key.tensor(shape), value.tensor(shape)).run(&context, output.tensor_mut(shape))?;
+    let result = output.to_vec()?;
+    // [end]
+    println!("output[0] = {} on {}", result[0], context.describe()?.device.name);
+    match result.iter().find(|value| value.to_f32() != 1.5) {
+        None => Ok(()),
+        Some(wrong) => Err(format!("an element is {}, not 1.5", wrong).into()),
+    }
+}
