@@ -14,6 +14,7 @@
 //! ```
 #![allow(non_camel_case_types)]
 
+#[rustfmt::skip] // made by a tool
 mod abi;
 
 pub use abi::*;

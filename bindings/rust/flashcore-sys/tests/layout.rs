@@ -14,7 +14,8 @@ use flashcore_sys::*;
 const SOURCE: &str = include_str!("../src/abi.rs");
 
 fn table() -> Vec<Vec<String>> {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let path = manifest.join("../../abi_layout.tsv");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {}", path.display(), error));
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -43,7 +44,12 @@ fn problems_of<T: Debug + Copy>(name: &str, bytes: usize, rows: &[Vec<String>]) 
         problems.push(format!("Rust: {} has {} bytes, the table says {}", name, size_of::<T>(), bytes));
     }
     let known: Vec<&str> = rows.iter().map(|row| row[2].as_str()).collect();
-    problems.extend(plain.iter().filter(|(field, _)| !known.contains(&field.as_str())).map(|(field, _)| format!("Rust: {}.{} is not in the table", name, field)));
+    problems.extend(
+        plain
+            .iter()
+            .filter(|(field, _)| !known.contains(&field.as_str()))
+            .map(|(field, _)| format!("Rust: {}.{} is not in the table", name, field)),
+    );
     for row in rows {
         let (field, offset, size): (_, usize, usize) = (&row[2], row[4].parse().unwrap(), row[5].parse().unwrap());
         if !plain.iter().any(|(known, _)| known == field) {
@@ -66,7 +72,12 @@ fn problems_of<T: Debug + Copy>(name: &str, bytes: usize, rows: &[Vec<String>]) 
                 let where_it_is: Vec<usize> = (0..size_of::<T>()).filter(|&at| changed_by(at).contains(field)).collect();
                 problems.push(format!(
                     "Rust: {}.{} is at bytes {} to {}, the table says {} to {}",
-                    name, field, where_it_is.first().unwrap_or(&0), where_it_is.last().unwrap_or(&0), offset, offset + size - 1
+                    name,
+                    field,
+                    where_it_is.first().unwrap_or(&0),
+                    where_it_is.last().unwrap_or(&0),
+                    offset,
+                    offset + size - 1
                 ));
                 break;
             }
@@ -98,7 +109,9 @@ fn struct_problems(table: &[Vec<String>]) -> Vec<String> {
         }
     }
     let in_table = |name: &str| of_kind("struct").any(|row| row[1] == name);
-    problems.extend(STRUCTS.iter().filter(|(name, _)| !in_table(name)).map(|(name, _)| format!("Rust: {} is not in the table", name)));
+    problems.extend(
+        STRUCTS.iter().filter(|(name, _)| !in_table(name)).map(|(name, _)| format!("Rust: {} is not in the table", name)),
+    );
     problems
 }
 
@@ -113,11 +126,15 @@ fn compare(kind: &str, expected: &BTreeMap<String, String>, found: &BTreeMap<Str
     for (name, value) in expected {
         match found.get(name) {
             None => problems.push(format!("Rust: {} is missing", name)),
-            Some(other) if other != value => problems.push(format!("Rust: {} {} is {}, the table says {}", kind, name, other, value)),
+            Some(other) if other != value => {
+                problems.push(format!("Rust: {} {} is {}, the table says {}", kind, name, other, value))
+            }
             Some(_) => {}
         }
     }
-    problems.extend(found.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("Rust: {} is not in the table", name)));
+    problems.extend(
+        found.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("Rust: {} is not in the table", name)),
+    );
     problems
 }
 
@@ -132,7 +149,8 @@ fn structs_are_those_of_the_table() {
 
 #[test]
 fn constants_are_those_of_the_table() {
-    let expected: BTreeMap<_, _> = table().iter().filter(|row| row[0] == "constant").map(|row| (row[1].clone(), row[2].clone())).collect();
+    let expected: BTreeMap<_, _> =
+        table().iter().filter(|row| row[0] == "constant").map(|row| (row[1].clone(), row[2].clone())).collect();
     let found = declared("pub const ", ": ").into_iter().map(|(name, rest)| {
         let value = rest.split_once(" = ").expect("a constant has a value").1.trim_end_matches(';').to_string();
         (name, value)
@@ -151,7 +169,15 @@ fn in_rust(kind: &str) -> String {
             None => format!("*mut {}", in_rust(inner)),
         };
     }
-    let scalars = [("int32_t", "i32"), ("uint32_t", "u32"), ("int64_t", "i64"), ("uint64_t", "u64"), ("double", "f64"), ("char", "c_char"), ("void", "c_void")];
+    let scalars = [
+        ("int32_t", "i32"),
+        ("uint32_t", "u32"),
+        ("int64_t", "i64"),
+        ("uint64_t", "u64"),
+        ("double", "f64"),
+        ("char", "c_char"),
+        ("void", "c_void"),
+    ];
     scalars.iter().find(|(c, _)| *c == kind).map_or(kind, |(_, rust)| rust).to_string()
 }
 
@@ -183,7 +209,8 @@ fn a_wrong_table_is_caught() {
         row[column] = value.to_string();
         struct_problems(&rows).join("\n")
     };
-    assert!(change("softcap", 4, "296").contains("Rust: flashcore_attention_args.softcap is at bytes 292 to 295, the table says 296 to 299"));
+    assert!(change("softcap", 4, "296")
+        .contains("Rust: flashcore_attention_args.softcap is at bytes 292 to 295, the table says 296 to 299"));
     assert!(change("workspace", 5, "4").contains("flashcore_attention_args.workspace is at bytes 768 to 775"));
     assert!(change("kernel", 2, "kernels").contains("flashcore_attention_args.kernels is missing"));
     let mut rows = table();

@@ -285,7 +285,11 @@ impl<'a, T: Element> Attention<'a, T> {
             args.flags |= sys::FLASHCORE_FLAG_BATCH_INVARIANT;
         }
         if self.kernel.len() >= args.kernel.len() || self.kernel.contains('\0') {
-            return Err(Error::invalid("kernel", format_args!("{:?}", self.kernel), "a kernel's name of up to 63 bytes, none of them 0"));
+            return Err(Error::invalid(
+                "kernel",
+                format_args!("{:?}", self.kernel),
+                "a kernel's name of up to 63 bytes, none of them 0",
+            ));
         }
         for (target, byte) in args.kernel.iter_mut().zip(self.kernel.bytes()) {
             *target = byte as c_char;
@@ -308,10 +312,20 @@ impl<'a, T: Element> Attention<'a, T> {
             args.alibi_slopes = raw.data;
             // The library takes a batch stride and nothing else.
             if raw.stride[3] != 0 && raw.stride[2] != 1 {
-                return Err(Error::invalid("alibi_slopes.stride[2]", raw.stride[2], "1, the slopes of a sequence lie side by side"));
+                return Err(Error::invalid(
+                    "alibi_slopes.stride[2]",
+                    raw.stride[2],
+                    "1, the slopes of a sequence lie side by side",
+                ));
             }
             let given = raw.stride[3] != 0;
-            args.alibi_batch_stride = if batches == 1 { 0 } else if given { raw.stride[0] } else { i64::from(args.heads_q) };
+            args.alibi_batch_stride = if batches == 1 {
+                0
+            } else if given {
+                raw.stride[0]
+            } else {
+                i64::from(args.heads_q)
+            };
         }
         if let Some(bias) = &self.bias {
             check_shape("bias", bias.shape(), [batch, seqlen_q, heads_q, self.key.shape()[1]])?;

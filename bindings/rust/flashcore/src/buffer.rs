@@ -17,10 +17,9 @@ use crate::stream::Stream;
 use crate::tensor::{Tensor, TensorMut};
 
 fn bytes_of<T>(elements: usize) -> Result<i64> {
-    elements
-        .checked_mul(size_of::<T>())
-        .and_then(|bytes| i64::try_from(bytes).ok())
-        .ok_or_else(|| Error::invalid("bytes", format_args!("{} elements of {} bytes", elements, size_of::<T>()), "up to 2^63 - 1 bytes"))
+    elements.checked_mul(size_of::<T>()).and_then(|bytes| i64::try_from(bytes).ok()).ok_or_else(|| {
+        Error::invalid("bytes", format_args!("{} elements of {} bytes", elements, size_of::<T>()), "up to 2^63 - 1 bytes")
+    })
 }
 
 /// Elements in device memory, aligned to 256 bytes. Dropping it frees the memory, for which the driver waits until the
@@ -103,7 +102,9 @@ impl<T: Element> Buffer<T> {
     pub fn write(&mut self, offset: usize, data: &[T]) -> Result<()> {
         let (address, bytes) = self.part("data", offset, data.len())?;
         let source = data.as_ptr().cast();
-        call(|error| unsafe { sys::flashcore_copy_to_device(self.context.handle.raw, address, source, bytes, ptr::null_mut(), error) })?;
+        call(|error| unsafe {
+            sys::flashcore_copy_to_device(self.context.handle.raw, address, source, bytes, ptr::null_mut(), error)
+        })?;
         self.synchronize_default()
     }
 
@@ -112,7 +113,9 @@ impl<T: Element> Buffer<T> {
     pub fn read(&self, offset: usize, data: &mut [T]) -> Result<()> {
         let (address, bytes) = self.part("data", offset, data.len())?;
         let destination = data.as_mut_ptr().cast();
-        call(|error| unsafe { sys::flashcore_copy_to_host(self.context.handle.raw, destination, address, bytes, ptr::null_mut(), error) })?;
+        call(|error| unsafe {
+            sys::flashcore_copy_to_host(self.context.handle.raw, destination, address, bytes, ptr::null_mut(), error)
+        })?;
         self.synchronize_default()
     }
 
@@ -126,14 +129,23 @@ impl<T: Element> Buffer<T> {
     }
 
     /// Copy elements of another buffer of the context over those from `offset` on, ordered on the stream.
-    pub fn copy_from(&mut self, offset: usize, source: &Buffer<T>, source_offset: usize, len: usize, stream: &Stream) -> Result<()> {
+    pub fn copy_from(
+        &mut self,
+        offset: usize,
+        source: &Buffer<T>,
+        source_offset: usize,
+        len: usize,
+        stream: &Stream,
+    ) -> Result<()> {
         if !source.context.same_as(&self.context) {
             return Err(Error::invalid("source", "a buffer of another context", "a buffer of this context"));
         }
         stream.check_context(&self.context)?;
         let (destination, bytes) = self.part("destination", offset, len)?;
         let (source, _) = source.part("source", source_offset, len)?;
-        call(|error| unsafe { sys::flashcore_copy_on_device(self.context.handle.raw, destination, source, bytes, stream.as_raw(), error) })
+        call(|error| unsafe {
+            sys::flashcore_copy_on_device(self.context.handle.raw, destination, source, bytes, stream.as_raw(), error)
+        })
     }
 
     /// Copy from page-locked memory, ordered on the stream, and return before the copy has finished.
@@ -143,7 +155,9 @@ impl<T: Element> Buffer<T> {
     pub unsafe fn write_async(&mut self, offset: usize, source: &HostBuffer<T>, stream: &Stream) -> Result<()> {
         stream.check_context(&self.context)?;
         let (address, bytes) = self.part("source", offset, source.len())?;
-        call(|error| sys::flashcore_copy_to_device(self.context.handle.raw, address, source.memory.cast(), bytes, stream.as_raw(), error))
+        call(|error| {
+            sys::flashcore_copy_to_device(self.context.handle.raw, address, source.memory.cast(), bytes, stream.as_raw(), error)
+        })
     }
 
     /// Copy into page-locked memory, ordered on the stream, and return before the copy has finished.
@@ -153,7 +167,16 @@ impl<T: Element> Buffer<T> {
     pub unsafe fn read_async(&self, offset: usize, destination: &mut HostBuffer<T>, stream: &Stream) -> Result<()> {
         stream.check_context(&self.context)?;
         let (address, bytes) = self.part("destination", offset, destination.len())?;
-        call(|error| sys::flashcore_copy_to_host(self.context.handle.raw, destination.memory.cast(), address, bytes, stream.as_raw(), error))
+        call(|error| {
+            sys::flashcore_copy_to_host(
+                self.context.handle.raw,
+                destination.memory.cast(),
+                address,
+                bytes,
+                stream.as_raw(),
+                error,
+            )
+        })
     }
 
     /// Free the memory now and hear of a failure, which dropping swallows.

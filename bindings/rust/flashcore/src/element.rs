@@ -59,7 +59,8 @@ macro_rules! bits {
 
             /// Bits as values that may be written, without a copy.
             pub fn slice_from_bits_mut(bits: &mut [u16]) -> &mut [Self] {
-                unsafe { std::slice::from_raw_parts_mut(bits.as_mut_ptr().cast(), bits.len()) } // repr(transparent)
+                unsafe { std::slice::from_raw_parts_mut(bits.as_mut_ptr().cast(), bits.len()) }
+                // repr(transparent)
             }
         }
 

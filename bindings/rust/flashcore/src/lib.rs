@@ -55,7 +55,9 @@ mod tensor;
 
 pub use attention::{Attention, Causal, Explanation};
 pub use buffer::{Buffer, HostBuffer};
-pub use context::{cuda_device_count, describe_cuda_device, version, Cache, Context, ContextBuilder, ContextInfo, Device, DeviceInfo};
+pub use context::{
+    cuda_device_count, describe_cuda_device, version, Cache, Context, ContextBuilder, ContextInfo, Device, DeviceInfo,
+};
 pub use element::{Bf16, Element, F16};
 pub use error::{Error, Result, Status};
 pub use flashcore_sys as sys;

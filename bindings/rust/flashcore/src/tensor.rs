@@ -28,7 +28,7 @@ pub struct Tensor<'a, T: Element> {
     len: usize, // elements of the memory, from `address` on
     offset: usize,
     shape: [usize; 4],
-    strides: Option<[usize; 4]>, // None: contiguous
+    strides: Option<[usize; 4]>,                    // None: contiguous
     wrong_positions: Option<(usize, usize, usize)>, // a range, and of how many
     place: Place,
     memory: PhantomData<&'a [T]>,
@@ -136,7 +136,8 @@ impl<'a, T: Element> Tensor<'a, T> {
         }
         let needed = needed.map_or("more than can be counted".to_string(), |count| count.to_string());
         let strides = self.strides.map_or(String::new(), |strides| format!(" with strides {:?}", strides));
-        let value = format!("{} elements, of which shape {:?}{} takes {} from {} on", self.len, self.shape, strides, needed, self.offset);
+        let value =
+            format!("{} elements, of which shape {:?}{} takes {} from {} on", self.len, self.shape, strides, needed, self.offset);
         Err(Error::invalid(format!("{}.data", field), value, "memory that holds all of its elements"))
     }
 

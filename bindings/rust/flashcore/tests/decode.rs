@@ -30,9 +30,13 @@ fn check_decode<T: Half>(device: Device, bound: f32) -> Result<()> {
     let shape = |tokens, heads| [BATCH, tokens, heads, HEAD_DIM];
     let (all_q, all_k, all_v) = (context.upload(&query)?, context.upload(&key)?, context.upload(&value)?);
     let mut all = context.zeros::<T>(query.len())?;
-    Attention::new(all_q.tensor(shape(TOKENS, HEADS_Q)), all_k.tensor(shape(TOKENS, HEADS_KV)), all_v.tensor(shape(TOKENS, HEADS_KV)))
-        .causal(Causal::BottomRight)
-        .run_on(&stream, all.tensor_mut(shape(TOKENS, HEADS_Q)))?;
+    Attention::new(
+        all_q.tensor(shape(TOKENS, HEADS_Q)),
+        all_k.tensor(shape(TOKENS, HEADS_KV)),
+        all_v.tensor(shape(TOKENS, HEADS_KV)),
+    )
+    .causal(Causal::BottomRight)
+    .run_on(&stream, all.tensor_mut(shape(TOKENS, HEADS_Q)))?;
     stream.synchronize()?;
     let expected = all.to_vec()?;
 

@@ -70,7 +70,12 @@ fn tensors_that_do_not_fit_are_refused_before_the_call() {
     check(&refused_tensors([2, 5, 0, 16], SHAPE, SHAPE, SHAPE), InvalidArgument, "heads_q", "0");
     check(&refused_tensors([1, 1, 3, 16], [1, 1, 2, 16], [1, 1, 2, 16], [1, 1, 3, 16]), InvalidArgument, "heads_kv", "divisor");
     let huge = [1, usize::MAX, 4, 16];
-    check(&refused_tensors(SHAPE, [2, usize::MAX / 32, 4, 16], [2, usize::MAX / 32, 4, 16], SHAPE), InvalidArgument, "key.data", "more than can be counted");
+    check(
+        &refused_tensors(SHAPE, [2, usize::MAX / 32, 4, 16], [2, usize::MAX / 32, 4, 16], SHAPE),
+        InvalidArgument,
+        "key.data",
+        "more than can be counted",
+    );
     check(&refused_tensors(huge, [1, 5, 4, 16], [1, 5, 4, 16], huge), InvalidArgument, "seqlen_q", "2^31 - 1");
 }
 
@@ -115,7 +120,10 @@ fn optional_tensors_are_checked() {
     check_lse([2, 4, 5, 1], 39, "lse.data");
     assert_eq!(refused(|a| a.alibi_slopes(Tensor::host(&SLOPES, [1, 1, 3, 1]))).field(), "alibi_slopes.shape[2]");
     assert_eq!(refused(|a| a.alibi_slopes(Tensor::host(&SLOPES, [1, 1, 4, 1]))).field(), "alibi_slopes");
-    assert_eq!(refused(|a| a.alibi_slopes(Tensor::host(&SLOPES, [1, 1, 4, 1]).strides([0, 0, 0, 1]))).field(), "alibi_slopes.stride[2]");
+    assert_eq!(
+        refused(|a| a.alibi_slopes(Tensor::host(&SLOPES, [1, 1, 4, 1]).strides([0, 0, 0, 1]))).field(),
+        "alibi_slopes.stride[2]"
+    );
     assert_eq!(refused(|a| a.sinks(Tensor::host(&SLOPES[..3], [1, 1, 4, 1]))).field(), "sinks.data");
     assert_eq!(refused(|a| a.bias(Tensor::host(&SLOPES, [2, 5, 4, 4]))).field(), "bias.shape[3]");
     assert_eq!(refused(|a| a.bias(Tensor::host(&SLOPES, [2, 5, 4, 5]))).field(), "bias.data");
@@ -180,7 +188,8 @@ fn options_are_checked() {
     assert_eq!(Context::builder().device(Device::Cpu).cpu_threads(-1).open().unwrap_err().field(), "cpu_threads");
     let missing = Context::open(Device::Cuda(1000)).unwrap_err();
     assert!(
-        [Status::NoDriver, Status::NoDevice, Status::InvalidArgument, Status::DeviceNotReady, Status::DriverTooOld].contains(&missing.status()),
+        [Status::NoDriver, Status::NoDevice, Status::InvalidArgument, Status::DeviceNotReady, Status::DriverTooOld]
+            .contains(&missing.status()),
         "{:?}",
         missing
     );

@@ -36,7 +36,8 @@ fn the_gpu_agrees_with_the_cpu() {
             let stream = context.stream().unwrap();
             let inputs: Vec<_> = data.iter().map(|one| context.upload(one).unwrap()).collect();
             let mut output = context.zeros::<Bf16>(count).unwrap();
-            let attention = Attention::new(inputs[0].tensor(SHAPE), inputs[1].tensor(SHAPE), inputs[2].tensor(SHAPE)).causal(Causal::TopLeft);
+            let attention =
+                Attention::new(inputs[0].tensor(SHAPE), inputs[1].tensor(SHAPE), inputs[2].tensor(SHAPE)).causal(Causal::TopLeft);
             attention.prepare(&context).unwrap();
             attention.run_on(&stream, output.tensor_mut(SHAPE)).unwrap();
             drop(inputs); // freeing waits for the kernel that reads them

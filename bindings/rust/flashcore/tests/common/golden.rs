@@ -32,7 +32,8 @@ pub struct Golden {
 }
 
 fn folder() -> PathBuf {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest.join("../../../tests/golden/vectors")
 }
 
@@ -79,10 +80,12 @@ fn rows(text: &str) -> Vec<BTreeMap<String, String>> {
 fn load(row: &BTreeMap<String, String>) -> Golden {
     let word = |name: &str| row.get(name).unwrap_or_else(|| panic!("cases.json: {:?} lacks {}", row, name)).clone();
     let size = |name: &str| word(name).parse::<usize>().unwrap_or_else(|_| panic!("cases.json: {} is {}", name, word(name)));
-    let number = |name: &str| word(name).parse::<f64>().unwrap_or_else(|_| panic!("cases.json: {} is {}", name, word(name))) as f32;
+    let number =
+        |name: &str| word(name).parse::<f64>().unwrap_or_else(|_| panic!("cases.json: {} is {}", name, word(name))) as f32;
     let (batch, heads_q, heads_kv) = (size("b"), size("hq"), size("hk"));
     let (seqlen_q, seqlen_kv, head_dim, head_dim_v) = (size("sq"), size("sk"), size("d"), size("dv"));
-    let window: Vec<i64> = word("window").trim_matches(['[', ']'].as_ref()).split(',').map(|one| one.parse().expect("a window")).collect();
+    let window: Vec<i64> =
+        word("window").trim_matches(['[', ']'].as_ref()).split(',').map(|one| one.parse().expect("a window")).collect();
     let (name, dtype) = (word("name"), word("dtype"));
     let path = |file: &str| folder().join(&name).join(file);
     let input = |letter: &str, shape: &[usize]| match dtype.as_str() {
