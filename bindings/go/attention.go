@@ -75,7 +75,8 @@ func (f *frame) free() {
 }
 
 func (f *frame) forward(c *Context, queue unsafe.Pointer) error {
-	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks, C.uintptr_t(uintptr(queue)))
+	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks,
+		C.uintptr_t(uintptr(queue)))
 	return check(status, &f.call.error)
 }
 
@@ -256,7 +257,7 @@ func (a *Attention) fillOptional(f *frame, c *Context) error {
 }
 
 // with fills a frame and runs a call with it; the context is held meanwhile.
-func (c *Context) with(a *Attention, needsOutput bool, call func(f *frame) C.flashcore_status) error {
+func (c *Context) with(a *Attention, needsOutput bool, call func(f *frame) cStatus) error {
 	if err := c.enter(); err != nil {
 		return err
 	}
@@ -300,7 +301,7 @@ func (c *Context) Forward(a *Attention, stream *Stream) error {
 // Prepare does everything slow now (select, compile, load), so that a later Forward with the same shapes is only a launch, also
 // while a stream is captured.
 func (c *Context) Prepare(a *Attention) error {
-	return c.with(a, false, func(f *frame) C.flashcore_status {
+	return c.with(a, false, func(f *frame) cStatus {
 		return C.shim_attention_prepare(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks)
 	})
 }
@@ -308,8 +309,9 @@ func (c *Context) Prepare(a *Attention) error {
 // WorkspaceBytes is the bytes of workspace that a call needs, 0 for most; the context has its own. Nothing is compiled.
 func (c *Context) WorkspaceBytes(a *Attention) (int64, error) {
 	var bytes C.int64_t
-	err := c.with(a, false, func(f *frame) C.flashcore_status {
-		return C.shim_attention_workspace_bytes(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks, &bytes)
+	err := c.with(a, false, func(f *frame) cStatus {
+		return C.shim_attention_workspace_bytes(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias,
+			f.sinks, &bytes)
 	})
 	return int64(bytes), err
 }
@@ -333,7 +335,7 @@ type Explanation struct {
 func (c *Context) Explain(a *Attention) (Explanation, error) {
 	var raw C.flashcore_attention_explanation
 	raw.struct_size = C.sizeof_flashcore_attention_explanation
-	err := c.with(a, false, func(f *frame) C.flashcore_status {
+	err := c.with(a, false, func(f *frame) cStatus {
 		return C.shim_attention_explain(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks, &raw)
 	})
 	if err != nil {

@@ -44,7 +44,7 @@ func allocate[T Element](c *Context, length int) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.create(b.res, func(failure *C.flashcore_error) C.flashcore_status {
+	err = c.create(b.res, func(failure *cError) cStatus {
 		return C.flashcore_buffer_alloc(c.raw, bytes, &b.res.address, failure)
 	})
 	if err != nil {
@@ -98,7 +98,6 @@ func (b *Buffer) DeviceAddress() (uint64, error) {
 
 // Free frees the memory, for which the driver waits until the device no longer uses it. Freeing again is allowed.
 func (b *Buffer) Free() error {
-	runtime.SetFinalizer(b, nil)
 	return b.context.release(b.res)
 }
 
@@ -186,7 +185,7 @@ func (b *Buffer) CopyFrom(stream *Stream, offset int, source *Buffer, sourceOffs
 	if err := part("source", sourceOffset, count, source.length); err != nil {
 		return err
 	}
-	return b.ordered(stream, source.context, source.res, "source", func(raw C.flashcore_context, queue unsafe.Pointer, failure *C.flashcore_error) C.flashcore_status {
+	return b.ordered(stream, source.context, source.res, "source", func(raw cContext, queue unsafe.Pointer, failure *cError) cStatus {
 		bytes := C.int64_t(int64(count) * b.dtype.bytes())
 		return C.flashcore_copy_on_device(raw, b.address(offset), source.address(sourceOffset), bytes, queue, failure)
 	})
@@ -201,7 +200,7 @@ func (b *Buffer) WriteFrom(stream *Stream, offset int, source *HostBuffer) error
 	if err := part("source", offset, source.length, b.length); err != nil {
 		return err
 	}
-	return b.ordered(stream, source.context, source.res, "source", func(raw C.flashcore_context, queue unsafe.Pointer, failure *C.flashcore_error) C.flashcore_status {
+	return b.ordered(stream, source.context, source.res, "source", func(raw cContext, queue unsafe.Pointer, failure *cError) cStatus {
 		bytes := C.int64_t(int64(source.length) * b.dtype.bytes())
 		return C.flashcore_copy_to_device(raw, b.address(offset), source.res.handle, bytes, queue, failure)
 	})
@@ -216,15 +215,16 @@ func (b *Buffer) ReadInto(stream *Stream, offset int, destination *HostBuffer) e
 	if err := part("destination", offset, destination.length, b.length); err != nil {
 		return err
 	}
-	return b.ordered(stream, destination.context, destination.res, "destination", func(raw C.flashcore_context, queue unsafe.Pointer, failure *C.flashcore_error) C.flashcore_status {
+	owner, memory := destination.context, destination.res
+	return b.ordered(stream, owner, memory, "destination", func(raw cContext, queue unsafe.Pointer, failure *cError) cStatus {
 		bytes := C.int64_t(int64(destination.length) * b.dtype.bytes())
-		return C.flashcore_copy_to_host(raw, destination.res.handle, b.address(offset), bytes, queue, failure)
+		return C.flashcore_copy_to_host(raw, memory.handle, b.address(offset), bytes, queue, failure)
 	})
 }
 
 // ordered runs a copy between the buffer and another memory of its context on a stream.
 func (b *Buffer) ordered(stream *Stream, owner *Context, other *resource, field string,
-	work func(raw C.flashcore_context, queue unsafe.Pointer, failure *C.flashcore_error) C.flashcore_status) error {
+	work func(raw cContext, queue unsafe.Pointer, failure *cError) cStatus) error {
 	if owner != b.context {
 		return invalid(field, "memory of another context", "memory of this context")
 	}
@@ -250,7 +250,7 @@ func HostZeros[T Element](c *Context, length int) (*HostBuffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.create(h.res, func(failure *C.flashcore_error) C.flashcore_status {
+	err = c.create(h.res, func(failure *cError) cStatus {
 		return C.flashcore_host_alloc(c.raw, bytes, &h.res.handle, failure)
 	})
 	if err != nil {
@@ -268,7 +268,6 @@ func (h *HostBuffer) DType() DType { return h.dtype }
 
 // Free frees the memory. No copy from or to it may be under way. Freeing again is allowed.
 func (h *HostBuffer) Free() error {
-	runtime.SetFinalizer(h, nil)
 	return h.context.release(h.res)
 }
 

@@ -78,11 +78,15 @@ func TestUseAfterFree(t *testing.T) {
 	isClosed(t, "start", second(other.Since(event)))
 	isClosed(t, "source", buffer.WriteFrom(nil, 0, memory))
 	isClosed(t, "buffer", HostRead(memory, 0, []Float16{1}))
-	copied := *buffer // a copy of the struct is the same buffer
+	layer := struct {
+		name string
+		Buffer
+	}{"a copy inside a struct is the same buffer", *buffer}
+	copied := &layer.Buffer
 	if err := buffer.Free(); err != nil {
 		t.Fatal(err)
 	}
-	isClosed(t, "buffer", Write(&copied, 0, []Float16{1}))
+	isClosed(t, "buffer", Write(copied, 0, []Float16{1}))
 	isClosed(t, "source", output.CopyFrom(nil, 0, buffer, 0, 1))
 	isClosed(t, "query.data", c.Forward(&a, nil))
 	if err := copied.Free(); err != nil {

@@ -145,7 +145,6 @@ func (c *Context) Close() error {
 		return nil
 	}
 	c.closed = true
-	runtime.SetFinalizer(c, nil)
 	failure := newCError()
 	// Modules must not be unloaded under running work: streams first, then the default stream, then memory.
 	var first error
@@ -218,7 +217,7 @@ func (c *Context) enter() error {
 func (c *Context) leave() { c.lock.RUnlock() }
 
 // create runs a function that makes a resource, and remembers what it made.
-func (c *Context) create(r *resource, make func(failure *C.flashcore_error) C.flashcore_status) error {
+func (c *Context) create(r *resource, make func(failure *cError) cStatus) error {
 	if err := c.enter(); err != nil {
 		return err
 	}

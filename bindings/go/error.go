@@ -84,14 +84,20 @@ func closedError(field string) *Error {
 	return err
 }
 
-func newCError() C.flashcore_error {
-	var raw C.flashcore_error
+type (
+	cContext = C.flashcore_context
+	cError   = C.flashcore_error
+	cStatus  = C.flashcore_status
+)
+
+func newCError() cError {
+	var raw cError
 	raw.struct_size = C.sizeof_flashcore_error
 	return raw
 }
 
 // check turns a status and the call's own error into a Go error; nil for OK.
-func check(status C.flashcore_status, raw *C.flashcore_error) error {
+func check(status cStatus, raw *cError) error {
 	if status == C.FLASHCORE_OK {
 		return nil
 	}

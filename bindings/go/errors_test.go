@@ -86,7 +86,9 @@ func TestBadInputIsRefusedWithItsField(t *testing.T) {
 		{"query.data", ErrInvalidArgument, "from 1 on", func(a *Attention) { a.Query.Offset = 1 }},
 		{"query.data", ErrInvalidArgument, "from -1 on", func(a *Attention) { a.Query.Offset = -1 }},
 		{"query.data", ErrInvalidArgument, "than can be counted", func(a *Attention) { a.Query.Strides = [4]int{math.MaxInt, 64, 16, 1} }},
-		{"key.data", ErrInvalidArgument, "than can be counted", func(a *Attention) { a.Key.Shape[1], a.Value.Shape[1] = math.MaxInt/32, math.MaxInt/32 }},
+		{"key.data", ErrInvalidArgument, "than can be counted", func(a *Attention) {
+			a.Key.Shape[1], a.Value.Shape[1] = math.MaxInt/32, math.MaxInt/32
+		}},
 		{"key.shape[1]", ErrInvalidArgument, "-1", func(a *Attention) { a.Key.Shape[1], a.Value.Shape[1] = -1, -1 }},
 		{"key.stride[1]", ErrInvalidArgument, "-64", func(a *Attention) { a.Key.Strides = [4]int{320, -64, 16, 1} }},
 		{"value.stride[3]", ErrInvalidArgument, "2; allowed: 1", func(a *Attention) { a.Value.Strides = [4]int{320, 64, 16, 2} }},

@@ -24,7 +24,7 @@ type Stream struct {
 // NewStream makes a stream.
 func (c *Context) NewStream() (*Stream, error) {
 	s := &Stream{c, &resource{kind: streamResource}}
-	err := c.create(s.res, func(failure *C.flashcore_error) C.flashcore_status {
+	err := c.create(s.res, func(failure *cError) cStatus {
 		return C.flashcore_stream_create(c.raw, &s.res.handle, failure)
 	})
 	if err != nil {
@@ -79,7 +79,6 @@ func (c *Context) Synchronize() error {
 
 // Free waits for the stream's work and frees it. Freeing again is allowed.
 func (s *Stream) Free() error {
-	runtime.SetFinalizer(s, nil)
 	return s.context.release(s.res)
 }
 
@@ -93,7 +92,7 @@ type Event struct {
 // NewEvent makes an event.
 func (c *Context) NewEvent() (*Event, error) {
 	e := &Event{context: c, res: &resource{kind: eventResource}}
-	err := c.create(e.res, func(failure *C.flashcore_error) C.flashcore_status {
+	err := c.create(e.res, func(failure *cError) cStatus {
 		return C.flashcore_event_create(c.raw, &e.res.handle, failure)
 	})
 	if err != nil {
@@ -157,6 +156,5 @@ func (e *Event) Since(start *Event) (time.Duration, error) {
 
 // Free frees the event. Freeing again is allowed.
 func (e *Event) Free() error {
-	runtime.SetFinalizer(e, nil)
 	return e.context.release(e.res)
 }

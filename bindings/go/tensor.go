@@ -134,8 +134,8 @@ func (t *Tensor) checkExtent(field string) error {
 	if needed >= 0 {
 		takes = fmt.Sprintf("%d", needed)
 	}
-	return invalidf(field+".data", "memory that holds all of its elements", "%d elements, of which shape %v with strides %v takes %s from %d on",
-		t.length, t.Shape, t.Strides, takes, t.Offset)
+	return invalidf(field+".data", "memory that holds all of its elements",
+		"%d elements, of which shape %v with strides %v takes %s from %d on", t.length, t.Shape, t.Strides, takes, t.Offset)
 }
 
 // fill writes the tensor as an argument, after all checks that need its memory's size, type and owner, and returns the memory of
