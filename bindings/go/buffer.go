@@ -9,7 +9,6 @@ import "C"
 
 import (
 	"math"
-	"runtime"
 	"strconv"
 	"unsafe"
 )
@@ -17,18 +16,16 @@ import (
 // Buffer is elements of one type in device memory, aligned to 256 bytes. Free it or close its context; a finalizer is only
 // the backstop.
 type Buffer struct {
-	context *Context
-	res     *resource
-	dtype   DType
-	length  int
+	*owned
+	dtype  DType
+	length int
 }
 
 // HostBuffer is page-locked host memory, for copies that overlap with work on the device.
 type HostBuffer struct {
-	context *Context
-	res     *resource
-	dtype   DType
-	length  int
+	*owned
+	dtype  DType
+	length int
 }
 
 func bytesOf(length int, dtype DType) (C.int64_t, error) {
@@ -39,19 +36,17 @@ func bytesOf(length int, dtype DType) (C.int64_t, error) {
 }
 
 func allocate[T Element](c *Context, length int) (*Buffer, error) {
-	b := &Buffer{c, &resource{kind: bufferResource}, dtypeOf[T](), length}
-	bytes, err := bytesOf(length, b.dtype)
+	bytes, err := bytesOf(length, dtypeOf[T]())
 	if err != nil {
 		return nil, err
 	}
-	err = c.create(b.res, func(failure *cError) cStatus {
-		return C.flashcore_buffer_alloc(c.raw, bytes, &b.res.address, failure)
+	o, err := c.create(bufferResource, func(r *resource, failure *cError) cStatus {
+		return C.flashcore_buffer_alloc(c.raw, bytes, &r.address, failure)
 	})
 	if err != nil {
 		return nil, err
 	}
-	runtime.SetFinalizer(b, func(b *Buffer) { go b.Free() })
-	return b, nil
+	return &Buffer{o, dtypeOf[T](), length}, nil
 }
 
 // Zeros makes a buffer of elements whose bytes are all zero. ErrOutOfDeviceMemory.
@@ -60,16 +55,24 @@ func Zeros[T Element](c *Context, length int) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	bytes, failure := C.int64_t(int64(length)*b.dtype.bytes()), newCError()
-	if err := c.use(b.res, "buffer"); err != nil {
+	if err := b.clear(); err != nil {
+		b.Free()
 		return nil, err
 	}
-	defer c.leave()
-	if err := check(C.flashcore_buffer_fill(c.raw, b.res.address, 0, bytes, nil, &failure), &failure); err != nil {
-		return nil, err
+	return b, nil
+}
+
+// clear sets all bytes to zero and waits for that: other streams do not wait for the default one.
+func (b *Buffer) clear() error {
+	if err := b.context.use(b.res, "buffer"); err != nil {
+		return err
 	}
-	// Other streams do not wait for the default one.
-	return b, check(C.flashcore_stream_synchronize(c.raw, nil, &failure), &failure)
+	defer b.context.leave()
+	raw, bytes, failure := b.context.raw, C.int64_t(int64(b.length)*b.dtype.bytes()), newCError()
+	if err := check(C.flashcore_buffer_fill(raw, b.res.address, 0, bytes, nil, &failure), &failure); err != nil {
+		return err
+	}
+	return check(C.flashcore_stream_synchronize(raw, nil, &failure), &failure)
 }
 
 // Upload makes a buffer with a copy of data. ErrOutOfDeviceMemory.
@@ -78,7 +81,11 @@ func Upload[T Element](c *Context, data []T) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, Write(b, 0, data)
+	if err := Write(b, 0, data); err != nil {
+		b.Free()
+		return nil, err
+	}
+	return b, nil
 }
 
 // Len is the number of elements.
@@ -98,7 +105,7 @@ func (b *Buffer) DeviceAddress() (uint64, error) {
 
 // Free frees the memory, for which the driver waits until the device no longer uses it. Freeing again is allowed.
 func (b *Buffer) Free() error {
-	return b.context.release(b.res)
+	return b.release()
 }
 
 // part checks that elements lie inside a memory of `length` elements.
@@ -245,19 +252,22 @@ func (b *Buffer) ordered(stream *Stream, owner *Context, other *resource, field 
 
 // HostZeros makes page-locked host memory whose bytes are all zero. ErrOutOfHostMemory.
 func HostZeros[T Element](c *Context, length int) (*HostBuffer, error) {
-	h := &HostBuffer{c, &resource{kind: hostResource}, dtypeOf[T](), length}
-	bytes, err := bytesOf(length, h.dtype)
+	bytes, err := bytesOf(length, dtypeOf[T]())
 	if err != nil {
 		return nil, err
 	}
-	err = c.create(h.res, func(failure *cError) cStatus {
-		return C.flashcore_host_alloc(c.raw, bytes, &h.res.handle, failure)
+	o, err := c.create(hostResource, func(r *resource, failure *cError) cStatus {
+		return C.flashcore_host_alloc(c.raw, bytes, &r.handle, failure)
 	})
 	if err != nil {
 		return nil, err
 	}
-	runtime.SetFinalizer(h, func(h *HostBuffer) { go h.Free() })
-	return h, HostWrite(h, 0, make([]T, length))
+	h := &HostBuffer{o, dtypeOf[T](), length}
+	if err := HostWrite(h, 0, make([]T, length)); err != nil {
+		h.Free()
+		return nil, err
+	}
+	return h, nil
 }
 
 // Len is the number of elements.
@@ -268,7 +278,7 @@ func (h *HostBuffer) DType() DType { return h.dtype }
 
 // Free frees the memory. No copy from or to it may be under way. Freeing again is allowed.
 func (h *HostBuffer) Free() error {
-	return h.context.release(h.res)
+	return h.release()
 }
 
 // HostWrite copies data over the elements from offset on. No copy on a stream may be under way.

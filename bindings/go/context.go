@@ -194,13 +194,6 @@ func (c *Context) free(r *resource) error {
 	return check(status, &failure)
 }
 
-// release is the body of every Free method.
-func (c *Context) release(r *resource) error {
-	c.lock.Lock()
-	defer c.lock.Unlock()
-	return c.free(r)
-}
-
 // enter holds the context open until leave; an error where it is closed.
 func (c *Context) enter() error {
 	if c == nil {
@@ -216,20 +209,36 @@ func (c *Context) enter() error {
 
 func (c *Context) leave() { c.lock.RUnlock() }
 
+// owned is a resource in the hands of the caller. Copies of a Buffer or Stream share it; when the last one is forgotten, the
+// finalizer frees what was not freed.
+type owned struct {
+	context *Context
+	res     *resource
+}
+
 // create runs a function that makes a resource, and remembers what it made.
-func (c *Context) create(r *resource, make func(failure *cError) cStatus) error {
+func (c *Context) create(kind resourceKind, make func(r *resource, failure *cError) cStatus) (*owned, error) {
 	if err := c.enter(); err != nil {
-		return err
+		return nil, err
 	}
 	defer c.leave()
-	failure := newCError()
-	if err := check(make(&failure), &failure); err != nil {
-		return err
+	r, failure := &resource{kind: kind}, newCError()
+	if err := check(make(r, &failure), &failure); err != nil {
+		return nil, err
 	}
 	c.listLock.Lock()
 	defer c.listLock.Unlock()
 	c.live[r] = struct{}{}
-	return nil
+	o := &owned{c, r}
+	runtime.SetFinalizer(o, func(o *owned) { go o.release() })
+	return o, nil
+}
+
+// release is the body of every Free method.
+func (o *owned) release() error {
+	o.context.lock.Lock()
+	defer o.context.lock.Unlock()
+	return o.context.free(o.res)
 }
 
 // use holds a resource until the context is left; field is its name in an error.

@@ -8,7 +8,6 @@ package flashcore
 import "C"
 
 import (
-	"runtime"
 	"sync"
 	"time"
 	"unsafe"
@@ -16,22 +15,17 @@ import (
 
 // Stream is a queue of work on the device that does not wait for the default stream. A nil *Stream is the default stream
 // wherever one is asked for. Free it or close its context.
-type Stream struct {
-	context *Context
-	res     *resource
-}
+type Stream struct{ *owned }
 
 // NewStream makes a stream.
 func (c *Context) NewStream() (*Stream, error) {
-	s := &Stream{c, &resource{kind: streamResource}}
-	err := c.create(s.res, func(failure *cError) cStatus {
-		return C.flashcore_stream_create(c.raw, &s.res.handle, failure)
+	o, err := c.create(streamResource, func(r *resource, failure *cError) cStatus {
+		return C.flashcore_stream_create(c.raw, &r.handle, failure)
 	})
 	if err != nil {
 		return nil, err
 	}
-	runtime.SetFinalizer(s, func(s *Stream) { go s.Free() })
-	return s, nil
+	return &Stream{o}, nil
 }
 
 // handle is the CUstream for a call on a context that is held.
@@ -79,27 +73,24 @@ func (c *Context) Synchronize() error {
 
 // Free waits for the stream's work and frees it. Freeing again is allowed.
 func (s *Stream) Free() error {
-	return s.context.release(s.res)
+	return s.release()
 }
 
 // Event is a point in a stream's work.
 type Event struct {
-	context *Context
-	res     *resource
-	lock    sync.Mutex // the CPU device's event is plain memory
+	*owned
+	lock sync.Mutex // the CPU device's event is plain memory
 }
 
 // NewEvent makes an event.
 func (c *Context) NewEvent() (*Event, error) {
-	e := &Event{context: c, res: &resource{kind: eventResource}}
-	err := c.create(e.res, func(failure *cError) cStatus {
-		return C.flashcore_event_create(c.raw, &e.res.handle, failure)
+	o, err := c.create(eventResource, func(r *resource, failure *cError) cStatus {
+		return C.flashcore_event_create(c.raw, &r.handle, failure)
 	})
 	if err != nil {
 		return nil, err
 	}
-	runtime.SetFinalizer(e, func(e *Event) { go e.Free() })
-	return e, nil
+	return &Event{owned: o}, nil
 }
 
 // Record marks the point that the stream has reached; nil is the default stream.
@@ -156,5 +147,5 @@ func (e *Event) Since(start *Event) (time.Duration, error) {
 
 // Free frees the event. Freeing again is allowed.
 func (e *Event) Free() error {
-	return e.context.release(e.res)
+	return e.release()
 }
