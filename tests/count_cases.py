@@ -33,7 +33,7 @@ UNITTEST_SKIP = re.compile(r"\.\.\. skipped ['\"](.*)['\"]$", re.MULTILINE)
 CARGO_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.MULTILINE)
 CARGO_SKIP = re.compile(r"^test .* \.\.\. ignored(?:, (.*))?$", re.MULTILINE)
 GO_RUN = re.compile(r"^=== (?:RUN|CONT|NAME) +(\S+)$")
-GO_RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): (\S+) \(")
+GO_RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): ((?:Test|Example|Fuzz)\S*) \(")  # and no benchmarks
 GO_SAID = re.compile(r"^ +\w+\.go:\d+: (.*)$")
 GO_PACKAGE = re.compile(r"^(?:ok  |FAIL|\?   )\t")
 

@@ -35,7 +35,7 @@ func onEachDevice(t *testing.T, test func(t *testing.T, c *Context)) {
 	})
 }
 
-func needGPU(t *testing.T) {
+func needGPU(t testing.TB) {
 	t.Helper()
 	if count, err := CUDADeviceCount(); err != nil || count == 0 {
 		t.Skip("needs an NVIDIA GPU")

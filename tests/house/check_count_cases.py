@@ -37,6 +37,7 @@ GO = """=== RUN   TestA
     --- SKIP: TestA/gpu (0.00s)
 === RUN   TestAlone
 --- PASS: TestAlone (0.00s)
+--- SKIP: BenchmarkA
 PASS
 ok  \tx\t0.1s
 === RUN   TestA
