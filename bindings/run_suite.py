@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the tests of a binding with the tools of its language, against a library that was just built and is installed nowhere.
 
-usage: run_suite.py rust|go|go_race SOURCE_ROOT OUTPUT_FOLDER LIBRARY     (exit status 77 where a tool is missing or too old)
+usage: run_suite.py rust|go|go_race SOURCE_ROOT OUTPUT_FOLDER LIBRARY STAND_IN     (exit status 77 where a tool is missing or too old)
+
+STAND_IN is the libcuda of tests/fake_driver: on it the tests run that are about memory and refusals of a GPU and start no kernel.
 
 Nothing is fetched: neither binding depends on anything. Targets and caches go to OUTPUT_FOLDER, the user's own are not touched.
 """
@@ -55,7 +57,11 @@ def gpu_count(library):
     return count.value if status == 0 else 0
 
 
-def rust(root, output, library, environment):
+def on_stand_in(environment, stand_in):
+    return {**environment, "FLASHCORE_LIBCUDA": stand_in}
+
+
+def rust(root, output, library, stand_in, environment):
     environment.update(FLASHCORE_LIB_DIR=os.path.dirname(library), CARGO_TARGET_DIR=os.path.join(output, "rust-target"),
                        CARGO_HOME=os.path.join(output, "cargo-home"), CARGO_TERM_COLOR="never", CARGO_INCREMENTAL="0")
     require("rustc", environment)
@@ -63,10 +69,11 @@ def rust(root, output, library, environment):
     folder = os.path.join(root, "bindings/rust")
     gpu_tests = ["--include-ignored"] if gpu_count(library) > 0 else []
     run(["cargo", "test", "--offline", "--locked", "--no-fail-fast", "--", *gpu_tests], folder, environment)
+    run(["cargo", "test", "--offline", "--locked", "--test", "gpu", "host_memory", "--", "--ignored"], folder, on_stand_in(environment, stand_in))
     run(["cargo", "run", "--offline", "--locked", "--example", "ten_lines", "cpu"], folder, environment)
 
 
-def go(root, output, library, environment, race=False):
+def go(root, output, library, stand_in, environment, race=False):
     # The library of the build has a pkg-config file that knows where it lies, but not where the headers are.
     build = os.path.dirname(os.path.dirname(library))
     environment.update(PKG_CONFIG_PATH=os.path.join(build, "meson-uninstalled"), GOCACHE=os.path.join(output, "go-cache"),
@@ -80,23 +87,24 @@ def go(root, output, library, environment, race=False):
     run(["go", "vet", "./..."], folder, environment)
     # Each benchmark once: that they run, not what they measure.
     run(["go", "test", "-v", "-count=1", "-bench=.", "-benchtime=1x", "./..."], folder, environment)
+    run(["go", "test", "-v", "-count=1", "-run=HostMemory|PageLocked", "."], folder, on_stand_in(environment, stand_in))
     run(["go", "run", "./examples/ten_lines", "cpu"], folder, environment)
 
 
-def main(suite, root, output, library):
-    library = os.path.realpath(library)
+def main(suite, root, output, library, stand_in):
+    library, stand_in = os.path.realpath(library), os.path.realpath(stand_in)
     os.makedirs(output, exist_ok=True)
     environment = dict(os.environ)
     environment["LD_LIBRARY_PATH"] = ":".join(filter(None, [os.path.dirname(library), environment.get("LD_LIBRARY_PATH", "")]))
     if suite == "rust":
-        rust(root, output, library, environment)
+        rust(root, output, library, stand_in, environment)
     elif suite in ("go", "go_race"):
-        go(root, output, library, environment, race=suite == "go_race")
+        go(root, output, library, stand_in, environment, race=suite == "go_race")
     else:
         sys.exit(f"unknown suite {suite}; allowed: rust, go, go_race")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 6:
         sys.exit(__doc__)
     main(*sys.argv[1:])
