@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // isClosed checks that an error says so in both ways.
@@ -115,8 +116,15 @@ func TestPageLockedMemory(t *testing.T) {
 		if address, err := a.DeviceAddress(); err != nil || address == 0 {
 			t.Error(address, err)
 		}
-		if _, err := stream.CUstream(); err != nil {
-			t.Error(err)
+		wrapped := c.WrapStream(must[unsafe.Pointer](t)(stream.CUstream()))
+		for _, err := range []error{a.CopyFrom(wrapped, 0, b, 1, 3), wrapped.Synchronize(), wrapped.Free(), stream.Synchronize()} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		isClosed(t, "stream", wrapped.Synchronize())
+		if values := must[[]float32](t)(ReadAll[float32](a)); values[0] != 1 || values[2] != 3 {
+			t.Error(values)
 		}
 	})
 }

@@ -65,6 +65,7 @@ const (
 	hostResource
 	streamResource
 	eventResource
+	foreignStream // of another library, in no list
 )
 
 // resource is one thing that the library made. It knows no context, so that the context's list does not keep the caller's

@@ -28,6 +28,12 @@ func (c *Context) NewStream() (*Stream, error) {
 	return &Stream{o}, nil
 }
 
+// WrapStream takes a CUstream of another library. It must be of the context's device and stay one as long as the Stream is used
+// and work of it runs; freeing the Stream leaves it alone.
+func (c *Context) WrapStream(custream unsafe.Pointer) *Stream {
+	return &Stream{&owned{c, &resource{kind: foreignStream, handle: custream}}}
+}
+
 // handle is the CUstream for a call on a context that is held.
 func (s *Stream) handle(c *Context) (unsafe.Pointer, error) {
 	if s == nil {
