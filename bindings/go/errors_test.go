@@ -100,6 +100,10 @@ func TestBadInputIsRefusedWithItsField(t *testing.T) {
 		{"kernel", ErrInvalidArgument, "63 bytes", func(a *Attention) { a.Kernel = "a\x00b" }},
 		// The wrong place.
 		{"value.data", ErrInvalidArgument, "a buffer of another context", func(a *Attention) { a.Value = other.Tensor(2, 5, 4, 16) }},
+		{"value.data", ErrInvalidArgument, "is 0", func(a *Attention) {
+			a.Value = DeviceMemory(0, DTypeFloat16, elements+2, 2, 5, 4, 16)
+			a.Value.Offset = 2
+		}},
 		{"value.data", ErrInvalidArgument, "closed", func(a *Attention) { a.Value = freed.Tensor(2, 5, 4, 16) }},
 	} {
 		err := refuse(t, c, one.change)

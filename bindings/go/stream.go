@@ -8,7 +8,6 @@ package flashcore
 import "C"
 
 import (
-	"sync"
 	"time"
 	"unsafe"
 )
@@ -83,10 +82,7 @@ func (s *Stream) Free() error {
 }
 
 // Event is a point in a stream's work.
-type Event struct {
-	*owned
-	lock sync.Mutex // the CPU device's event is plain memory
-}
+type Event struct{ *owned }
 
 // NewEvent makes an event.
 func (c *Context) NewEvent() (*Event, error) {
@@ -96,7 +92,7 @@ func (c *Context) NewEvent() (*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Event{owned: o}, nil
+	return &Event{o}, nil
 }
 
 // Record marks the point that the stream has reached; nil is the default stream.
@@ -109,8 +105,8 @@ func (e *Event) Record(stream *Stream) error {
 	if err != nil {
 		return err
 	}
-	e.lock.Lock()
-	defer e.lock.Unlock()
+	e.context.eventLock.Lock()
+	defer e.context.eventLock.Unlock()
 	failure := newCError()
 	return check(C.flashcore_event_record(e.context.raw, e.res.handle, queue, &failure), &failure)
 }
@@ -137,17 +133,11 @@ func (e *Event) Since(start *Event) (time.Duration, error) {
 	if start.res.freed {
 		return 0, closedError("start")
 	}
-	if start == e {
-		return 0, nil
-	}
-	start.lock.Lock()
-	first := start.res.handle
-	start.lock.Unlock()
-	e.lock.Lock()
-	defer e.lock.Unlock()
+	e.context.eventLock.Lock()
+	defer e.context.eventLock.Unlock()
 	var us C.double
 	failure := newCError()
-	err := check(C.flashcore_event_elapsed_us(e.context.raw, first, e.res.handle, &us, &failure), &failure)
+	err := check(C.flashcore_event_elapsed_us(e.context.raw, start.res.handle, e.res.handle, &us, &failure), &failure)
 	return time.Duration(float64(us) * float64(time.Microsecond)), err
 }
 

@@ -156,8 +156,9 @@ func (t *Tensor) fill(raw *C.flashcore_tensor, field string, c *Context) (*C.uin
 	case t.length == 0: // no element to point to
 	case t.buffer != nil:
 		raw.data = t.buffer.address(t.Offset)
-	case t.foreign != 0:
+	case t.host == nil && t.foreign != 0:
 		raw.data = C.uint64_t(t.foreign + uint64(offset))
+	case t.host == nil: // an address of 0, which the library refuses
 	case t.Offset == t.length: // an empty tensor at the end, whose address would belong to the next object
 		return (*C.uint8_t)(t.host), nil
 	default:
