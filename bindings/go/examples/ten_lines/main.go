@@ -24,21 +24,26 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "cpu" {
 		device = fc.CPU
 	}
-	// [ten lines]
 	const seqlen, heads, headDim = 512, 8, 64
-	ones, values := make([]fc.Float16, seqlen*heads*headDim), make([]fc.Float16, seqlen*heads*headDim)
+	const elements = seqlen * heads * headDim
+	ones, values := make([]fc.Float16, elements), make([]fc.Float16, elements)
 	for i := range values {
-		ones[i], values[i] = fc.ToFloat16(1), fc.ToFloat16(float32(i/(heads*headDim)%4))
+		ones[i], values[i] = fc.ToFloat16(1), fc.ToFloat16(float32(i/(heads*headDim)%4)) // by sequence position
 	}
+
+	// [ten lines]
 	context := check(fc.Open(fc.Options{Device: device}))
 	defer context.Close()
 	query, value := check(fc.Upload(context, ones)), check(fc.Upload(context, values))
-	key, output := check(fc.Zeros[fc.Float16](context, len(ones))), check(fc.Zeros[fc.Float16](context, len(ones)))
-	shaped := func(b *fc.Buffer) fc.Tensor { return b.Tensor(1, seqlen, heads, headDim) }
-	err := context.Forward(&fc.Attention{Query: shaped(query), Key: shaped(key), Value: shaped(value), Output: shaped(output)}, nil)
-	// [end]
+	key, output := check(fc.Zeros[fc.Float16](context, elements)), check(fc.Zeros[fc.Float16](context, elements))
+	err := context.Forward(&fc.Attention{
+		Query: query.Tensor(1, seqlen, heads, headDim), Key: key.Tensor(1, seqlen, heads, headDim),
+		Value: value.Tensor(1, seqlen, heads, headDim), Output: output.Tensor(1, seqlen, heads, headDim),
+	}, nil) // on the default stream
 	result := check(fc.ReadAll[fc.Float16](check(output, err)))
-	fmt.Printf("output[0] = %g on %s\n", result[0].Float32(), check(context.Describe()).Device.Name)
+	fmt.Printf("output[0] is %g on %s\n", result[0].Float32(), check(context.Describe()).Device.Name)
+	// [end]
+
 	for i := range result {
 		if result[i].Float32() != 1.5 {
 			fmt.Fprintf(os.Stderr, "output[%d] is %g, not 1.5\n", i, result[i].Float32())
