@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Views with offsets and strides give, bit by bit, what contiguous copies of the same elements give.
+// Views with offsets and strides give what contiguous copies of the same elements give: on the CPU device bit by bit; a GPU may use
+// another kernel for another alignment.
 
 package flashcore
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 func TestViewsGiveWhatCopiesGive(t *testing.T) {
 	const batch, rows, from, to, heads, headDim = 2, 9, 3, 8, 4, 64
 	const row = heads * headDim
 	onEachDevice(t, func(t *testing.T, c *Context) {
 		buffer, kept := must[*Buffer](t), to-from
+		bound, logBound := 0.0, 0.0
+		if !c.isCPU {
+			bound, logBound = 1.6e-2, 1e-4
+		}
 		whole, part := random[BFloat16](batch*rows*row, 1), []BFloat16(nil)
 		for b := 0; b < batch; b++ {
 			part = append(part, whole[(b*rows+from)*row:(b*rows+to)*row]...)
@@ -40,11 +48,13 @@ func TestViewsGiveWhatCopiesGive(t *testing.T) {
 		for b := 0; b < batch; b++ {
 			for h := 0; h < heads; h++ {
 				for s := 0; s < kept; s++ {
-					if gotLogs[3+(b*heads+h)*(kept+2)+s] != expectedLogs[(b*heads+h)*kept+s] {
+					difference := gotLogs[3+(b*heads+h)*(kept+2)+s] - expectedLogs[(b*heads+h)*kept+s]
+					if !(math.Abs(float64(difference)) <= logBound) {
 						t.Fatalf("lse[%d][%d][%d] differs", b, h, s)
 					}
 					for d := 0; d < headDim; d++ {
-						if got[5+((b*heads+h)*kept+s)*headDim+d] != expected[((b*kept+s)*heads+h)*headDim+d] {
+						value, other := got[5+((b*heads+h)*kept+s)*headDim+d], expected[((b*kept+s)*heads+h)*headDim+d]
+						if !(math.Abs(toFloat(value)-toFloat(other)) <= bound) {
 							t.Fatalf("output[%d][%d][%d][%d] differs", b, s, h, d)
 						}
 					}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-//! Views with offsets and strides give, bit by bit, what contiguous copies of the same elements give.
+//! Views with offsets and strides give what contiguous copies of the same elements give: on the CPU device bit by bit; a GPU may
+//! use another kernel for another alignment.
 
 mod common;
 
@@ -20,6 +21,7 @@ fn check_views(device: Device) -> Result<()> {
     let whole: Vec<Bf16> = random(BATCH * ROWS * ROW, 1);
     let part: Vec<Bf16> = (0..BATCH).flat_map(|b| whole[(b * ROWS + FROM) * ROW..][..KEPT * ROW].to_vec()).collect();
     let shape = [BATCH, KEPT, HEADS, HEAD_DIM];
+    let (bound, log_bound) = if device == Device::Cpu { (0.0, 0.0) } else { (1.6e-2, 1e-4) };
 
     // Contiguous copies.
     let copied = context.upload(&part)?;
@@ -43,11 +45,22 @@ fn check_views(device: Device) -> Result<()> {
         .run(&context, wide.tensor_mut(shape).offset(5).strides(turned))?;
     let (got, got_logs) = (wide.to_vec()?, gaps.to_vec()?);
     for (index, &value) in expected_logs.iter().enumerate() {
-        assert_eq!(got_logs[3 + index / KEPT * (KEPT + 2) + index % KEPT], value, "lse[{}]", index);
+        let other = got_logs[3 + index / KEPT * (KEPT + 2) + index % KEPT];
+        assert!((other - value).abs() <= log_bound, "lse[{}] is {}, not {}", index, other, value);
     }
     for (index, &value) in expected.iter().enumerate() {
         let (b, s, h, d) = (index / (KEPT * ROW), index / ROW % KEPT, index / HEAD_DIM % HEADS, index % HEAD_DIM);
-        assert_eq!(got[5 + ((b * HEADS + h) * KEPT + s) * HEAD_DIM + d], value, "output[{}][{}][{}][{}]", b, s, h, d);
+        let other = got[5 + ((b * HEADS + h) * KEPT + s) * HEAD_DIM + d];
+        assert!(
+            (other.to_f32() - value.to_f32()).abs() <= bound,
+            "output[{}][{}][{}][{}] is {}, not {}",
+            b,
+            s,
+            h,
+            d,
+            other,
+            value
+        );
     }
 
     // Views of host memory.
