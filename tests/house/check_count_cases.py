@@ -23,6 +23,27 @@ BOOST = """Test module "problem" has {verdict} with:
 BOOST_LOG = 'x.cpp(1): Test case "s/g" is skipped because precondition failed: no GPU\nx.cpp(2): Test case "s/h" is skipped because disabled\n'
 TAP = "ok 1 - a\nok 2 - b # SKIP no strace\nnoise\n{third} 3 - c\n1..3\n"
 UNITTEST = "test_a (x.A) ... skipped 'no GPU'\nRan 5 tests in 0.1s\n\nOK (skipped=1)\n"
+CARGO = """test a ... ok
+test b ... ignored, needs a GPU
+test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s
+test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s
+"""
+GO = """=== RUN   TestA
+=== RUN   TestA/cpu
+=== RUN   TestA/gpu
+    a_test.go:3: needs a GPU
+--- {verdict}: TestA (0.00s)
+    --- {verdict}: TestA/cpu (0.00s)
+    --- SKIP: TestA/gpu (0.00s)
+=== RUN   TestAlone
+--- PASS: TestAlone (0.00s)
+--- SKIP: BenchmarkA
+PASS
+ok  \tx\t0.1s
+=== RUN   TestA
+--- PASS: TestA (0.00s)
+ok  \tx/y\t0.1s
+"""
 
 # name, result, stdout, stderr; expected last line, expected exit status, a line that must be there
 RUNS = [
@@ -37,6 +58,14 @@ RUNS = [
     ("no plan, so no TAP", "OK", "ok 1\nok 2\n", "", "1 passed, 0 failed, 0 skipped", 0, ""),
     ("unittest", "OK", "", UNITTEST, "4 passed, 0 failed, 1 skipped", 0, "skipped 1: no GPU"),
     ("unittest failing", "FAIL", "", "Ran 5 tests in 1s\n\nFAILED (failures=1, errors=1)\n", "3 passed, 2 failed, 0 skipped", 1, ""),
+    ("cargo", "OK", CARGO.format(verdict="ok", passed=2, failed=0), "", "5 passed, 0 failed, 1 skipped", 0, "skipped 1: needs a GPU"),
+    ("cargo failing", "FAIL", CARGO.format(verdict="FAILED", passed=1, failed=2) + "thread 'b' panicked at 'no'\n", "",
+     "4 passed, 2 failed, 1 skipped", 1, "  thread 'b' panicked at 'no'\n"),
+    ("cargo that does not compile", "FAIL", "", "error[E0308]: mismatched types\n", "0 passed, 1 failed, 0 skipped", 1, "  error[E0308]: mis"),
+    ("go", "OK", GO.format(verdict="PASS"), "", "3 passed, 0 failed, 1 skipped", 0, "skipped 1: needs a GPU"),
+    ("go failing", "FAIL", GO.format(verdict="FAIL"), "", "2 passed, 1 failed, 1 skipped", 1, "      --- FAIL: TestA/cpu"),
+    ("go with a race outside its cases", "FAIL", GO.format(verdict="PASS") + "WARNING: DATA RACE\n", "", "3 passed, 1 failed, 1 skipped", 1,
+     "  WARNING: DATA RACE\n"),
     ("a plain program", "OK", "hello\n", "", "1 passed, 0 failed, 0 skipped", 0, ""),
     ("a plain program skipped", "SKIP", "", "no GPU here\n", "0 passed, 0 failed, 1 skipped", 0, "skipped 1: no GPU here"),
     ("a time limit", "TIMEOUT", TAP.format(third="ok")[:8], "", "0 passed, 1 failed, 0 skipped", 1, "failed: t: 1 failed (TIMEOUT"),

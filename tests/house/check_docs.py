@@ -122,8 +122,8 @@ def path_problems(root):
     return problems
 
 
-# Who reads variables of its own, beside the library: the kernel tests and the Python binding.
-READERS_OUTSIDE = ["tests/kernels/attention_case.cpp", "bindings/python/flashcore/_abi.py"]
+# Who reads variables of its own, beside the library: the kernel tests and the bindings.
+READERS_OUTSIDE = ["tests/kernels/attention_case.cpp", "bindings/python/flashcore/_abi.py", "bindings/rust/flashcore-sys/build.rs"]
 
 
 def word_problems(root):

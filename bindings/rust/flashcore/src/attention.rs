@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+//! One attention: what to compute as a builder, then where to put it. Sizes come from the shapes of the tensors, so the
+//! shapes are compared here; everything else is judged by the library.
+
+use std::os::raw::c_char;
+use std::ptr;
+
+use flashcore_sys as sys;
+
+use crate::context::Context;
+use crate::element::Element;
+use crate::error::{call, text_of_array, Error, Result};
+use crate::stream::Stream;
+use crate::tensor::{Tensor, TensorMut};
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Causal {
+    /// All of them.
+    None,
+    /// Key j is visible to query i when j <= i (PyTorch's `is_causal`).
+    TopLeft,
+    /// Key j is visible to query i when j <= i + seqlen_kv - seqlen_q (FlashAttention; decoding with a cache).
+    BottomRight,
+}
+
+/// `softmax(scale * Q.K^T + mask) . V` of tensors [batch, sequence, heads, head dimension]. The number of query heads is a
+/// multiple of the number of key heads; query head h reads key head h / (heads_q / heads_kv).
+///
+/// ```
+/// use flashcore::{Attention, Causal, Context, Device, Tensor, TensorMut, F16};
+///
+/// let context = Context::open(Device::Cpu)?;
+/// let one = vec![F16::from_f32(1.0); 3 * 8];
+/// let shape = [1, 3, 1, 8];
+/// let mut output = vec![F16::default(); 3 * 8];
+/// let mut lse = vec![0f32; 3];
+/// Attention::new(Tensor::host(&one, shape), Tensor::host(&one, shape), Tensor::host(&one, shape))
+///     .causal(Causal::TopLeft)
+///     .softmax_scale(0.0)
+///     .lse(TensorMut::host(&mut lse, [1, 1, 3, 1]))
+///     .run(&context, TensorMut::host(&mut output, shape))?;
+/// assert!(output.iter().all(|value| value.to_f32() == 1.0));
+/// assert!((lse[2] - 3f32.ln()).abs() < 1e-6); // three keys with score 0
+/// # Ok::<(), flashcore::Error>(())
+/// ```
+///
+/// Tensors of different types do not compile:
+///
+/// ```compile_fail,E0308
+/// use flashcore::{Attention, Bf16, Tensor, F16};
+/// let (query, key) = (vec![F16::default(); 8], vec![Bf16::default(); 8]);
+/// let shape = [1, 1, 1, 8];
+/// Attention::new(Tensor::host(&query, shape), Tensor::host(&key, shape), Tensor::host(&query, shape));
+/// ```
+#[derive(Debug)]
+pub struct Attention<'a, T: Element> {
+    query: Tensor<'a, T>,
+    key: Tensor<'a, T>,
+    value: Tensor<'a, T>,
+    lse: Option<TensorMut<'a, f32>>,
+    lse_base2: bool,
+    softmax_scale: Option<f32>,
+    softcap: f32,
+    causal: Causal,
+    window_left: Option<i64>,
+    window_right: Option<i64>,
+    alibi_slopes: Option<Tensor<'a, f32>>,
+    bias: Option<Tensor<'a, f32>>,
+    sinks: Option<Tensor<'a, f32>>,
+    batch_invariant: bool,
+    kernel: &'a str,
+}
+
+impl<'a, T: Element> Attention<'a, T> {
+    /// Query [batch, seqlen_q, heads_q, head_dim], key [batch, seqlen_kv, heads_kv, head_dim] and value [batch, seqlen_kv,
+    /// heads_kv, head_dim_v].
+    pub fn new(query: Tensor<'a, T>, key: Tensor<'a, T>, value: Tensor<'a, T>) -> Self {
+        Attention {
+            query,
+            key,
+            value,
+            lse: None,
+            lse_base2: false,
+            softmax_scale: None,
+            softcap: 0.0,
+            causal: Causal::None,
+            window_left: None,
+            window_right: None,
+            alibi_slopes: None,
+            bias: None,
+            sinks: None,
+            batch_invariant: false,
+            kernel: "",
+        }
+    }
+
+    /// Which keys a query sees; all unless set.
+    pub fn causal(mut self, causal: Causal) -> Self {
+        self.causal = causal;
+        self
+    }
+
+    /// Factor of the scores, any finite number; 1/sqrt(head_dim) unless set.
+    pub fn softmax_scale(mut self, scale: f32) -> Self {
+        self.softmax_scale = Some(scale);
+        self
+    }
+
+    /// Also write log(sum(exp(scores))) of every row. The shape is [batch, heads_q, seqlen_q, 1], in this order; a row that
+    /// sees no key gets -infinity.
+    pub fn lse(mut self, lse: TensorMut<'a, f32>) -> Self {
+        self.lse = Some(lse);
+        self
+    }
+
+    /// The logarithm of [`Attention::lse`] to base 2 instead of e.
+    pub fn lse_base2(mut self) -> Self {
+        self.lse_base2 = true;
+        self
+    }
+
+    /// softcap * tanh(score / softcap); 0: none.
+    pub fn softcap(mut self, softcap: f32) -> Self {
+        self.softcap = softcap;
+        self
+    }
+
+    /// Key j is visible to query i only when j >= i + seqlen_kv - seqlen_q - window_left.
+    pub fn window_left(mut self, keys: i64) -> Self {
+        self.window_left = Some(keys);
+        self
+    }
+
+    /// Key j is visible to query i only when j <= i + seqlen_kv - seqlen_q + window_right.
+    pub fn window_right(mut self, keys: i64) -> Self {
+        self.window_right = Some(keys);
+        self
+    }
+
+    /// ALiBi slopes, one per query head: shape [1, 1, heads_q, 1], or [batch, 1, heads_q, 1].
+    pub fn alibi_slopes(mut self, slopes: Tensor<'a, f32>) -> Self {
+        self.alibi_slopes = Some(slopes);
+        self
+    }
+
+    /// Added to the scores: shape [batch, seqlen_q, heads_q, seqlen_kv], with strides of 0 where it is the same for all.
+    pub fn bias(mut self, bias: Tensor<'a, f32>) -> Self {
+        self.bias = Some(bias);
+        self
+    }
+
+    /// One more logit in the denominator, with no value: shape [1, 1, heads_q, 1].
+    pub fn sinks(mut self, sinks: Tensor<'a, f32>) -> Self {
+        self.sinks = Some(sinks);
+        self
+    }
+
+    /// A row's bits must not depend on the batch or on the other rows.
+    pub fn batch_invariant(mut self) -> Self {
+        self.batch_invariant = true;
+        self
+    }
+
+    /// This kernel and no other (`"sm80_fwd_mma"`).
+    pub fn kernel(mut self, name: &'a str) -> Self {
+        self.kernel = name;
+        self
+    }
+
+    /// Compute into `output` [batch, seqlen_q, heads_q, head_dim_v] on the default stream, and return after the launch. On the
+    /// CPU device everything is computed on return.
+    ///
+    /// `InvalidArgument` and `Unsupported` name the field; `NotPrepared` in a capture of a shape that is not prepared;
+    /// `CompilerUnavailable`, `CompileFailed`, `OutOfHostMemory`, `OutOfDeviceMemory`, `CudaError`, `ContextLost`, `Forked`.
+    #[inline]
+    pub fn run(self, context: &Context, output: TensorMut<'_, T>) -> Result<()> {
+        let mut args = sys::flashcore_attention_args::default();
+        self.fill(&mut args, context, Some(&output))?;
+        call(|error| unsafe { sys::flashcore_attention_fwd(context.handle.raw, &args, ptr::null_mut(), error) })
+    }
+
+    /// As [`Attention::run`], on a stream and its context. The buffers must stay unused by others until the stream has passed
+    /// the work; dropping one waits for the device.
+    #[inline]
+    pub fn run_on(self, stream: &Stream, output: TensorMut<'_, T>) -> Result<()> {
+        let context = stream.context();
+        let mut args = sys::flashcore_attention_args::default();
+        self.fill(&mut args, context, Some(&output))?;
+        call(|error| unsafe { sys::flashcore_attention_fwd(context.handle.raw, &args, stream.as_raw(), error) })
+    }
+
+    /// Do everything slow now (select, compile, load), so that a later [`Attention::run`] with the same shapes is only a launch,
+    /// also while a stream is captured. The output counts as contiguous and 16-byte aligned.
+    pub fn prepare(&self, context: &Context) -> Result<()> {
+        let args = self.to_raw(context, None)?;
+        call(|error| unsafe { sys::flashcore_attention_prepare(context.handle.raw, &args, error) })
+    }
+
+    /// Which kernel a call would use, or why none. Problems that are not supported are explained, too.
+    pub fn explain(&self, context: &Context) -> Result<Explanation> {
+        let args = self.to_raw(context, None)?;
+        let mut raw = sys::flashcore_attention_explanation::default();
+        call(|error| unsafe { sys::flashcore_attention_explain(context.handle.raw, &args, &mut raw, error) })?;
+        Ok(Explanation {
+            supported: raw.supported != 0,
+            kernel: text_of_array(&raw.kernel),
+            module: text_of_array(&raw.module),
+            tile_q: raw.tile_q,
+            tile_kv: raw.tile_kv,
+            warps: raw.warps,
+            stages: raw.stages,
+            grid: raw.grid,
+            threads_per_block: raw.threads_per_block,
+            dynamic_shared_bytes: raw.dynamic_shared_bytes,
+            workspace_bytes: raw.workspace_bytes,
+            cost_us: raw.cost_us,
+            reasons: text_of_array(&raw.reasons),
+        })
+    }
+
+    /// Bytes of workspace that the call needs, 0 for most; the context has its own. Nothing is compiled.
+    pub fn workspace_bytes(&self, context: &Context) -> Result<i64> {
+        let args = self.to_raw(context, None)?;
+        let mut bytes = 0;
+        call(|error| unsafe { sys::flashcore_attention_workspace_bytes(context.handle.raw, &args, &mut bytes, error) })?;
+        Ok(bytes)
+    }
+
+    /// The arguments of the C interface, after this crate's checks: for a field that has no method here. Without an output its
+    /// address is 0. The addresses are valid as long as the tensors' memory is.
+    pub fn to_raw(&self, context: &Context, output: Option<&TensorMut<'_, T>>) -> Result<sys::flashcore_attention_args> {
+        let mut args = sys::flashcore_attention_args::default();
+        self.fill(&mut args, context, output)?;
+        Ok(args)
+    }
+
+    /// Into a zeroed struct: it is too long to be moved about in every call.
+    fn fill(&self, args: &mut sys::flashcore_attention_args, context: &Context, output: Option<&TensorMut<'_, T>>) -> Result<()> {
+        let [batch, seqlen_q, heads_q, head_dim] = self.query.shape();
+        let [_, seqlen_kv, heads_kv, _] = self.key.shape();
+        let head_dim_v = self.value.shape()[3];
+        check_shape("key", self.key.shape(), [batch, seqlen_kv, heads_kv, head_dim])?;
+        check_shape("value", self.value.shape(), [batch, seqlen_kv, heads_kv, head_dim_v])?;
+        args.batch = size("batch", batch)?;
+        args.seqlen_q = size("seqlen_q", seqlen_q)?;
+        args.seqlen_kv = size("seqlen_kv", seqlen_kv)?;
+        args.heads_q = positive("heads_q", heads_q)?;
+        args.heads_kv = positive("heads_kv", heads_kv)?;
+        args.head_dim = positive("head_dim", head_dim)?;
+        args.head_dim_v = positive("head_dim_v", head_dim_v)?;
+        self.query.fill(&mut args.query, "query", context)?;
+        self.key.fill(&mut args.key, "key", context)?;
+        self.value.fill(&mut args.value, "value", context)?;
+        args.softcap = self.softcap;
+        args.causal = match self.causal {
+            Causal::None => sys::FLASHCORE_CAUSAL_NONE,
+            Causal::TopLeft => sys::FLASHCORE_CAUSAL_TOP_LEFT,
+            Causal::BottomRight => sys::FLASHCORE_CAUSAL_BOTTOM_RIGHT,
+        };
+        args.lse_base = if self.lse_base2 { sys::FLASHCORE_LSE_BASE2 } else { sys::FLASHCORE_LSE_NATURAL };
+        if let Some(output) = output {
+            check_shape("output", output.tensor.shape(), [batch, seqlen_q, heads_q, head_dim_v])?;
+            output.tensor.fill(&mut args.output, "output", context)?;
+        }
+        self.set_optional_scalars(args)?;
+        self.set_optional_tensors(args, context)
+    }
+
+    fn set_optional_scalars(&self, args: &mut sys::flashcore_attention_args) -> Result<()> {
+        if let Some(scale) = self.softmax_scale {
+            args.flags |= sys::FLASHCORE_FLAG_SOFTMAX_SCALE;
+            args.softmax_scale = scale;
+        }
+        if let Some(keys) = self.window_left {
+            args.flags |= sys::FLASHCORE_FLAG_WINDOW_LEFT;
+            args.window_left = keys;
+        }
+        if let Some(keys) = self.window_right {
+            args.flags |= sys::FLASHCORE_FLAG_WINDOW_RIGHT;
+            args.window_right = keys;
+        }
+        if self.batch_invariant {
+            args.flags |= sys::FLASHCORE_FLAG_BATCH_INVARIANT;
+        }
+        if self.kernel.len() >= args.kernel.len() || self.kernel.contains('\0') {
+            return Err(Error::invalid(
+                "kernel",
+                format_args!("{:?}", self.kernel),
+                "a kernel's name of up to 63 bytes, none of them 0",
+            ));
+        }
+        for (target, byte) in args.kernel.iter_mut().zip(self.kernel.bytes()) {
+            *target = byte as c_char;
+        }
+        Ok(())
+    }
+
+    fn set_optional_tensors(&self, args: &mut sys::flashcore_attention_args, context: &Context) -> Result<()> {
+        let [batch, seqlen_q, heads_q, _] = self.query.shape();
+        if let Some(lse) = &self.lse {
+            check_shape("lse", lse.tensor.shape(), [batch, heads_q, seqlen_q, 1])?;
+            lse.tensor.fill(&mut args.lse, "lse", context)?;
+            args.lse.stride.swap(1, 2); // the library's order is batch, sequence, head, for every tensor
+        }
+        if let Some(slopes) = &self.alibi_slopes {
+            let batches = slopes.shape()[0];
+            check_shape("alibi_slopes", slopes.shape(), [if batches == batch { batch } else { 1 }, 1, heads_q, 1])?;
+            let mut raw = sys::flashcore_tensor::default();
+            slopes.fill(&mut raw, "alibi_slopes", context)?;
+            args.alibi_slopes = raw.data;
+            // The library takes a batch stride and nothing else.
+            if raw.stride[3] != 0 && raw.stride[2] != 1 {
+                return Err(Error::invalid(
+                    "alibi_slopes.stride[2]",
+                    raw.stride[2],
+                    "1, the slopes of a sequence lie side by side",
+                ));
+            }
+            let given = raw.stride[3] != 0;
+            args.alibi_batch_stride = if batches == 1 {
+                0
+            } else if given {
+                raw.stride[0]
+            } else {
+                i64::from(args.heads_q)
+            };
+        }
+        if let Some(bias) = &self.bias {
+            check_shape("bias", bias.shape(), [batch, seqlen_q, heads_q, self.key.shape()[1]])?;
+            bias.fill(&mut args.bias, "bias", context)?;
+        }
+        if let Some(sinks) = &self.sinks {
+            check_shape("sinks", sinks.shape(), [1, 1, heads_q, 1])?;
+            sinks.fill(&mut args.sinks, "sinks", context)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_shape(field: &str, shape: [usize; 4], expected: [usize; 4]) -> Result<()> {
+    match (0..4).find(|&index| shape[index] != expected[index]) {
+        None => Ok(()),
+        Some(index) => {
+            let allowed = format!("{}, as the other tensors say ({:?})", expected[index], expected);
+            Err(Error::invalid(format!("{}.shape[{}]", field, index), shape[index], allowed))
+        }
+    }
+}
+
+fn size(field: &str, value: usize) -> Result<i64> {
+    i64::try_from(value).map_err(|_| Error::invalid(field, value, "0 to 2^31 - 1"))
+}
+
+/// A size whose 0 would mean "the default" to the library.
+fn positive(field: &str, value: usize) -> Result<i32> {
+    i32::try_from(value).ok().filter(|&value| value > 0).ok_or_else(|| Error::invalid(field, value, "1 to 2^31 - 1"))
+}
+
+/// Which kernel a call would use, or why none.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// Whether a kernel can do it.
+    pub supported: bool,
+    /// `"sm80_fwd_mma"`; `"cpu"` on the CPU device.
+    pub kernel: String,
+    /// Its specialization: `"sm80_fwd_mma-fp16-d64-causal-128x64-w4"`.
+    pub module: String,
+    /// Query rows of a tile.
+    pub tile_q: i32,
+    /// Keys of a tile.
+    pub tile_kv: i32,
+    /// Warps of a thread block.
+    pub warps: i32,
+    /// Stages of its pipeline.
+    pub stages: i32,
+    /// Thread blocks.
+    pub grid: [i32; 3],
+    /// Threads of a thread block.
+    pub threads_per_block: i32,
+    /// Dynamic shared memory of a thread block.
+    pub dynamic_shared_bytes: i64,
+    /// Device memory that the call needs beside its tensors.
+    pub workspace_bytes: i64,
+    /// The selector's estimate, from a model.
+    pub cost_us: f64,
+    /// One line per kernel: chosen, dearer, or why it cannot.
+    pub reasons: String,
+}
