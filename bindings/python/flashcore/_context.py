@@ -196,16 +196,19 @@ class Context:
         check(native.library.flashcore_context_describe(native.handle, info, error), error)
         return _record(ContextInfo, info, device=_device_info(info.device))
 
-    def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, layout: str = "bshd",
-                  out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural", kernel: str = "",
-                  dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
+    def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
+                  window: problem.Window = (None, None), layout: str = "bshd", out: Any = None, return_lse: bool = False,
+                  lse: Any = None, lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None,
+                  stream: Optional[int] = None) -> Any:
         """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
 
         query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim] (value's last size may
         differ), with heads_kv a divisor of heads_q; or layout="bhsd", heads before sequence. float16 or bfloat16, any strides but
         the last, which is 1. lse: float32 [batch, heads_q, seqlen_q], to base e or 2.
         causal: "none", "top_left" (key j is visible to query i when j <= i) or "bottom_right" (j <= i + seqlen_kv - seqlen_q).
-        scale: 1/sqrt(head_dim) where None. kernel: this kernel and no other.
+        scale: 1/sqrt(head_dim) where None. softcap: scores become softcap * tanh(score / softcap), 0: they do not.
+        window: (left, right): key j is visible to query i when i + d - left <= j <= i + d + right, d = seqlen_kv - seqlen_q; None: all.
+        What the loaded library does not do is refused by it. kernel: this kernel and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
         stream: the CUstream as a number; for PyTorch tensors the current one, else the default stream. On a GPU the call returns after
         the launch, and the memory must stay until the work is done.
@@ -215,11 +218,11 @@ class Context:
         """
         if is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
             from .torch import attention_on
-            return attention_on(self, query, key, value, causal, scale, layout, None, kernel)
+            return attention_on(self, query, key, value, causal, scale, softcap, window, layout, None, kernel)
         number = self._stream(query, stream)
         views = [view_of(name, array, number) for name, array in (("query", query), ("key", key), ("value", value))]
         call = self._problem(views, layout, dtype)
-        call.set_options(causal, scale, lse_base, kernel)
+        call.set_options(causal, scale, softcap, window, lse_base, kernel)
         if out is None:
             out = _new_array("out", query, call.output_shape(), call.dtype, self)
         if lse is None and return_lse:
@@ -236,27 +239,27 @@ class Context:
         check(native.library.flashcore_attention_fwd(native.handle, call.args, number, error), error)
         return (out, lse) if return_lse else out
 
-    def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, layout: str = "bshd",
-                return_lse: bool = False, lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None) -> None:
+    def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
+                window: problem.Window = (None, None), layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> None:
         """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
         stream is captured. The arrays count by their shapes, types, strides and alignment."""
         native, error = self.native(), abi.Error()
-        args = self._described(query, key, value, causal, scale, layout, return_lse, lse_base, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, layout, kernel, dtype)
         check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
 
-    def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, layout: str = "bshd",
-                return_lse: bool = False, lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None) -> Explanation:
+    def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
+                window: problem.Window = (None, None), layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> Explanation:
         """Which kernel attention() would use for such arrays, or why none."""
         native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
-        args = self._described(query, key, value, causal, scale, layout, return_lse, lse_base, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, layout, kernel, dtype)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
 
-    def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], layout: str, return_lse: bool,
-                   lse_base: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
+    def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
+                   layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
         call = self._problem([view_of(name, array) for name, array in (("query", query), ("key", key), ("value", value))], layout, dtype)
-        call.set_options(causal, scale, lse_base, kernel)
+        call.set_options(causal, scale, softcap, window, "natural", kernel)
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
 

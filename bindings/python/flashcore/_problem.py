@@ -17,6 +17,7 @@ LSE_BASES = {"natural": abi.LSE_NATURAL, "base2": abi.LSE_BASE2}
 LAYOUTS = {"bshd": (0, 1, 2, 3), "bhsd": (0, 2, 1, 3)}
 LAYOUT_WORDS = {"bshd": "[batch, seqlen, heads, head_dim]", "bhsd": "[batch, heads, seqlen, head_dim]"}
 Shape = tuple[int, int, int, int]
+Window = tuple[Optional[int], Optional[int]]  # keys to the left and to the right of the query's own; None: all
 
 
 def pick(field: str, value: Any, table: dict[str, Any]) -> Any:
@@ -91,12 +92,18 @@ class Problem:
         _, args.seqlen_kv, args.heads_kv, args.head_dim_v = shapes[2]
         args.query, args.key, args.value = (self._tensor(view) for view in (query, key, value))
 
-    def set_options(self, causal: str, scale: Optional[float], lse_base: str, kernel: str) -> None:
+    def set_options(self, causal: str, scale: Optional[float], softcap: float, window: Window, lse_base: str, kernel: str) -> None:
         args = self.args
         args.causal, args.lse_base = pick("causal", causal, CAUSAL), pick("lse_base", lse_base, LSE_BASES)
         if scale is not None:
             args.flags |= abi.FLAG_SOFTMAX_SCALE
-            args.softmax_scale = _checked_scale(scale)
+            args.softmax_scale = _checked_number("softmax_scale", scale)
+        args.softcap = _checked_number("softcap", softcap)
+        left, right = _checked_window(window)
+        if left is not None:
+            args.flags, args.window_left = args.flags | abi.FLAG_WINDOW_LEFT, left
+        if right is not None:
+            args.flags, args.window_right = args.flags | abi.FLAG_WINDOW_RIGHT, right
         name = kernel.encode()
         if len(name) > 63 or b"\0" in name:
             raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: a kernel's name of up to 63 bytes", "kernel")
@@ -164,7 +171,17 @@ class Problem:
         return tensor
 
 
-def _checked_scale(scale: Any) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, numbers.Real) or not math.isfinite(scale):
-        raise InvalidArgumentError(f"scale is {scale!r}; allowed: a finite number, or None for 1/sqrt(head_dim)", "softmax_scale")
-    return float(scale)
+def _checked_number(field: str, number: Any) -> float:
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not math.isfinite(number):
+        raise InvalidArgumentError(f"{field} is {number!r}; allowed: a finite number", field)
+    return float(number)
+
+
+def _checked_window(window: Any) -> Window:
+    sides = window if isinstance(window, (tuple, list)) else ()
+    if len(sides) != 2 or any(side is not None and (isinstance(side, bool) or not isinstance(side, int)) for side in sides):
+        raise InvalidArgumentError(f"window is {window!r}; allowed: (left, right), each a number of keys or None for all", "window")
+    for field, side in zip(("window_left", "window_right"), sides):
+        if side is not None and not -2**63 <= side < 2**63:
+            raise InvalidArgumentError(f"{field} is {side}; allowed: a number of 64 bits", field)
+    return sides[0], sides[1]

@@ -25,7 +25,7 @@ from ._abi import load_library
 from ._arrays import packed_strides, view_of
 from ._context import Context, Native
 from ._errors import InvalidArgumentError, UnsupportedError, check
-from ._problem import Problem
+from ._problem import Problem, Window
 
 _MOST_SHAPES = 1024  # prepared calls of a context; a growing key-value cache makes a new shape in every step
 _MOST_RECENT = 4
@@ -96,18 +96,20 @@ def context(device: Any = None) -> Context:
 
 
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: str = "none", scale: Optional[float] = None,
-              layout: str = "bshd", output_layout: Optional[str] = None, kernel: str = "") -> torch.Tensor:
+              softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
+              kernel: str = "") -> torch.Tensor:
     """softmax(scale * query.key^T + mask) . value in a new tensor.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
-    scale: 1/sqrt(head_dim) where None. The output is contiguous in output_layout, by default that of the inputs.
+    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention.
+    The output is contiguous in output_layout, by default that of the inputs.
     """
     if _is_tracing():
-        return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, layout, output_layout, kernel)
-    return attention_on(_contexts.get(query.get_device()) or context(query.device), query, key, value, causal, scale, layout, output_layout,
-                        kernel)
+        return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
+    return attention_on(_contexts.get(query.get_device()) or context(query.device), query, key, value, causal, scale, softcap, window, layout,
+                        output_layout, kernel)
 
 
 def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
@@ -125,9 +127,10 @@ def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: 
 
 
 def attention_on(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none",
-                 scale: Optional[float] = None, layout: str = "bshd", output_layout: Optional[str] = None, kernel: str = "") -> torch.Tensor:
+                 scale: Optional[float] = None, softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd",
+                 output_layout: Optional[str] = None, kernel: str = "") -> torch.Tensor:
     """attention() on a context of the caller's own."""
-    calls, options = on.prepared_calls, (causal, scale, layout, output_layout, kernel)
+    calls, options = on.prepared_calls, (causal, scale, softcap, window, layout, output_layout, kernel)
     if calls is not None:
         for guard, free in calls.recent.get(options, ()):
             if guard(query, key, value):
@@ -139,7 +142,7 @@ def attention_on(on: Context, query: torch.Tensor, key: torch.Tensor, value: tor
     if free is None:
         free = _look_up(on, query, key, value, options)
         if free is None:
-            return torch.ops.flashcore.attention_fwd(query, key, value, *options)
+            return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
     try:
         call = free.pop()
     except IndexError:  # the first call of its shape, or all others are in use by threads
@@ -182,13 +185,13 @@ def _refuse_gradients(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
                                        f"{name}", name)
 
 
-def _prepare(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], layout: str,
-             output_layout: Optional[str], kernel: str) -> PreparedCall:
+def _prepare(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float],
+             softcap: float, window: Window, layout: str, output_layout: Optional[str], kernel: str) -> PreparedCall:
     """Check everything that the signature holds, and fill the struct. The addresses in it do not count."""
     native = on.native()
     problem = Problem(on.device, on.ordinal, layout)
     problem.set_inputs(view_of("query", query), view_of("key", key), view_of("value", value), None)
-    problem.set_options(causal, scale, "natural", kernel)
+    problem.set_options(causal, scale, softcap, window, "natural", kernel)
     size = problem.output_shape(output_layout)
     stride, args, error = packed_strides(size), problem.args, abi.Error()
     problem.set_output_strides(stride, output_layout)
@@ -208,13 +211,14 @@ def _run() -> Callable[[int, int, int, int], int]:
 # --- The operator, for torch.compile and everything else that works on PyTorch's dispatcher ---------------------------
 
 _OPERATOR = torch.library.Library("flashcore", "DEF")
-_OPERATOR.define("attention_fwd(Tensor query, Tensor key, Tensor value, str causal, float? scale, str layout, str? output_layout, "
-                 "str kernel) -> Tensor", tags=fast.operator_tags())
+_OPERATOR.define("attention_fwd(Tensor query, Tensor key, Tensor value, str causal, float? scale, float softcap, "
+                 "int? window_left, int? window_right, str layout, str? output_layout, str kernel) -> Tensor", tags=fast.operator_tags())
 
 
-def _operator(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], layout: str,
-              output_layout: Optional[str], kernel: str) -> torch.Tensor:
-    return attention_on(context(query.device), query, key, value, causal, scale, layout, output_layout, kernel)
+def _operator(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
+              window_left: Optional[int], window_right: Optional[int], layout: str, output_layout: Optional[str], kernel: str) -> torch.Tensor:
+    return attention_on(context(query.device), query, key, value, causal, scale, softcap, (window_left, window_right), layout, output_layout,
+                        kernel)
 
 
 def _operator_with_gradients(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *options: Any) -> torch.Tensor:
@@ -223,8 +227,9 @@ def _operator_with_gradients(query: torch.Tensor, key: torch.Tensor, value: torc
         return torch.ops.flashcore.attention_fwd(query, key, value, *options)
 
 
-def _operator_shape(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], layout: str,
-                    output_layout: Optional[str], kernel: str) -> torch.Tensor:
+def _operator_shape(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
+                    window_left: Optional[int], window_right: Optional[int], layout: str, output_layout: Optional[str],
+                    kernel: str) -> torch.Tensor:
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if tensor.dim() != 4:
             raise InvalidArgumentError(f"{name} has {tensor.dim()} dimensions; allowed: 4", name)

@@ -6,8 +6,9 @@
     model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="flashcore", dtype=torch.bfloat16)
 
 Prefill, decoding with a cache, cross attention, grouped heads and padded batches work; a padded batch costs one launch per
-sequence, and its padding rows come out as 0. What this build cannot do (sliding windows shorter than the keys, softcap, sinks, packed
-sequences, other mask tensors, dropout, attention weights) is refused with UnsupportedError, which names it.
+sequence, and its padding rows come out as 0. Softcap and sliding windows shorter than the keys are handed to the library, which
+refuses them where its build has none. Sinks, packed sequences, other mask tensors, dropout and attention weights are refused
+here. Every refusal is an UnsupportedError that names what is missing.
 """
 from __future__ import annotations
 
@@ -29,7 +30,6 @@ _HARMLESS = frozenset((
     "num_items_in_batch", "output_hidden_states", "output_router_logits", "past_key_value", "past_key_values", "position_embeddings",
     "position_ids", "return_dict", "return_legacy_cache", "use_cache"))
 _MISSING = {
-    "softcap": "this build does not cap scores",
     "s_aux": "this build has no attention sinks",
     "sinks": "this build has no attention sinks",
     "position_bias": "this build adds no bias to the scores",
@@ -55,15 +55,16 @@ class AttentionPattern:
 
     causal: the last query sees every key in use, each one before it one key less. key_count: keys in use, from the first.
     spans: by sequence of the batch, the keys (first, end) that are no padding; None where nothing is padded.
+    window: keys that a query sees with its own, where that is less than all; None: all.
     """
 
-    __slots__ = ("causal", "key_count", "spans")
+    __slots__ = ("causal", "key_count", "spans", "window")
 
-    def __init__(self, causal: bool, key_count: int, spans: Optional[Spans] = None) -> None:
-        self.causal, self.key_count, self.spans = causal, key_count, spans
+    def __init__(self, causal: bool, key_count: int, spans: Optional[Spans] = None, window: Optional[int] = None) -> None:
+        self.causal, self.key_count, self.spans, self.window = causal, key_count, spans, window
 
     def __repr__(self) -> str:
-        return f"AttentionPattern(causal={self.causal}, key_count={self.key_count}, spans={self.spans})"
+        return f"AttentionPattern(causal={self.causal}, key_count={self.key_count}, spans={self.spans}, window={self.window})"
 
 
 def _compiling() -> bool:
@@ -100,29 +101,33 @@ def _pattern_of_padding(causal: bool, padding: Optional[torch.Tensor], kv_offset
     return AttentionPattern(causal, key_count, _without_padding(_runs(padding, "attention_mask"), key_count))
 
 
-def _pattern_of_visible(visible: torch.Tensor, field: str, why: str) -> AttentionPattern:
-    """visible: boolean [batch, queries, keys]. Refused, because of `why`, when it is neither full nor causal within runs of keys."""
+def _pattern_of_visible(visible: torch.Tensor, field: str, why: str, key_count: int, window: Optional[int] = None) -> AttentionPattern:
+    """visible: boolean [batch, queries, keys]. Refused, because of `why`, when it is neither full nor causal within runs of keys, nor
+    causal in a window of that many keys. key_count: keys up to that of the last query."""
     if _compiling():
         _refuse(field, f"{why}, and a mask cannot be looked at while the model is compiled")
-    _, queries, keys = visible.shape
+    queries = visible.shape[1]
+    visible, rest = visible[:, :, :key_count], visible[:, :, key_count:]
+    if bool(rest.any()):
+        _refuse(field, why)
     spans = _runs(visible.any(1), field)
-    key_count = max((end for _, end in spans), default=keys)
-    column = torch.arange(keys, device=visible.device)
-    row = torch.arange(queries, device=visible.device)[:, None]
+    column = torch.arange(key_count, device=visible.device)
+    last = torch.arange(queries, device=visible.device)[:, None] + key_count - queries  # key of the query itself
     first, end = (torch.tensor(numbers, device=visible.device)[:, None, None] for numbers in zip(*spans))
-    full = (column >= first) & (column < end)
     # Rows of padding may see nothing: their results mean nothing either.
-    some = visible.any(2, keepdim=True)
-    is_full = torch.equal(visible, full & some)
-    is_causal = torch.equal(visible, full & (column <= row + key_count - queries) & some)
-    if is_causal and queries > 1 or is_full:
-        return AttentionPattern(not is_full, key_count, _without_padding(spans, key_count))
+    full = (column >= first) & (column < end) & visible.any(2, keepdim=True)
+    if torch.equal(visible, full):
+        return AttentionPattern(False, key_count, _without_padding(spans, key_count))
+    if torch.equal(visible, full & (column <= last)):
+        return AttentionPattern(True, key_count, _without_padding(spans, key_count))
+    if window is not None and torch.equal(visible, full & (column <= last) & (column > last - window)):
+        return AttentionPattern(True, key_count, _without_padding(spans, key_count), window)
     _refuse(field, why)
 
 
 def _why(mask: Callable[..., Any], local_size: Optional[int]) -> str:
     if local_size is not None:
-        return f"the mask has a sliding window or chunks of {local_size}, and this build has neither"
+        return f"the mask has chunks, or a window of {local_size} that is not a plain causal one, and this build takes no mask tensor"
     return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal (packed sequences, prefixes, blocks), and this build " \
            "takes no mask tensor"
 
@@ -159,7 +164,7 @@ def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = Non
         batch_size=batch_size, kv_length=kv_length, kv_offset=kv_offset, mask_function=asked, attention_mask=attention_mask,
         allow_is_causal_skip=False, use_vmap=use_vmap, device=device,
         **({"cache_position": cache_position} if cache_position is not None else {"q_length": q_length, "q_offset": q_offset}))
-    return _pattern_of_visible(visible[:, 0], "attention_mask", why)
+    return _pattern_of_visible(visible[:, 0], "attention_mask", why, key_count, local_size)
 
 
 def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, is_causal: Optional[bool]) -> AttentionPattern:
@@ -172,7 +177,8 @@ def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, 
     if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool and mask.dim() == 4 and mask.shape[1] == 1:
         visible = mask[:, 0].expand(query.shape[0], query.shape[2], mask.shape[3])
         if visible.shape[2] == key.shape[2]:
-            return _pattern_of_visible(visible, "attention_mask", "the mask is neither full nor causal, and this build takes no mask tensor")
+            return _pattern_of_visible(visible, "attention_mask", "the mask is neither full nor causal, and this build takes no mask tensor",
+                                       key.shape[2])
     shape = f" of {mask.dtype} and shape {list(mask.shape)}" if isinstance(mask, torch.Tensor) else ""
     _refuse("attention_mask", f"it is a {type(mask).__name__}{shape}; this build takes no mask tensor, only the patterns that "
             "flashcore.transformers.register() has the model make")
@@ -180,28 +186,36 @@ def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, 
 
 def attention_function(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any = None,
                        scaling: Optional[float] = None, dropout: float = 0.0, is_causal: Optional[bool] = None,
-                       sliding_window: Optional[int] = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
+                       sliding_window: Optional[int] = None, softcap: Optional[float] = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
     """For AttentionInterface: tensors [batch, heads, seqlen, head_dim] to ([batch, seqlen, heads, head_dim], None)."""
     for name, given in kwargs.items():
         if given is not None and given is not False and name not in _HARMLESS:
             _refuse(name, _MISSING.get(name, "it is not known here whether it changes the attention"))
     if dropout:
         _refuse("dropout", f"dropout is {dropout}; there is none. Call model.eval()")
-    if sliding_window is not None and not isinstance(attention_mask, AttentionPattern) and key.shape[2] > sliding_window:
-        _refuse("sliding_window", f"{key.shape[2]} keys are more than the sliding window of {sliding_window}, and this build has none")
+    cap = softcap or 0.0
     pattern = _pattern_of(module, query, key, attention_mask, is_causal)
+    if sliding_window is not None and attention_mask is None and key.shape[2] > sliding_window:
+        if not pattern.causal and query.shape[2] > 1:
+            _refuse("sliding_window", "it is not known here where the window of an attention without a causal mask ends")
+        pattern.window = sliding_window
     if pattern.key_count > key.shape[2]:
         _refuse("attention_mask", f"it speaks of {pattern.key_count} keys, the layer has {key.shape[2]}")
     if pattern.key_count < key.shape[2]:
         key, value = key[:, :, :pattern.key_count], value[:, :, :pattern.key_count]
     if pattern.spans is None:
-        return attention(query, key, value, causal="bottom_right" if pattern.causal else "none", scale=scaling, layout="bhsd",
-                         output_layout="bshd"), None
-    return _padded(query, key, value, pattern, pattern.spans, scaling), None
+        return _attend(query, key, value, pattern, scaling, cap), None
+    return _padded(query, key, value, pattern, pattern.spans, scaling, cap), None
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern: AttentionPattern, scaling: Optional[float],
+            cap: float) -> torch.Tensor:
+    return attention(query, key, value, causal="bottom_right" if pattern.causal else "none", scale=scaling, softcap=cap,
+                     window=(None if pattern.window is None else pattern.window - 1, None), layout="bhsd", output_layout="bshd")
 
 
 def _padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern: AttentionPattern, spans: Spans,
-            scaling: Optional[float]) -> torch.Tensor:
+            scaling: Optional[float], cap: float) -> torch.Tensor:
     """One call per sequence, on the keys that are no padding; 0 for queries that are."""
     if len(spans) != query.shape[0]:
         _refuse("attention_mask", f"it has {len(spans)} sequences, query {query.shape[0]}")
@@ -214,9 +228,8 @@ def _padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern
         if end <= first or stop <= start:
             continue
         one = (slice(b, b + 1), slice(None))
-        output[b:b + 1, start:stop] = attention(
-            query[(*one, slice(start, stop))], key[(*one, slice(first, end))], value[(*one, slice(first, end))],
-            causal="bottom_right" if pattern.causal else "none", scale=scaling, layout="bhsd", output_layout="bshd")
+        output[b:b + 1, start:stop] = _attend(query[(*one, slice(start, stop))], key[(*one, slice(first, end))],
+                                              value[(*one, slice(first, end))], pattern, scaling, cap)
     return output
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The golden vectors (tests/golden) on the CPU device through NumPy arrays, and, where there is a GPU, on it."""
+import json
+import os
+import unittest
+
+import support
+from support import np
+
+import flashcore
+
+# Fields of what a build may not have; the binding has no arguments for them yet, so such cases are counted and left out.
+FEATURES = ("softcap", "alibi", "sink", "bias")
+
+
+def cases():
+    with open(os.path.join(support.GOLDEN, "cases.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def is_plain(case):
+    return not any(case[name] for name in FEATURES) and case["window"] == [-1, -1]
+
+
+def load(case, name):
+    bits = "_bf16bits" if case["dtype"] == "bfloat16" and name in "qkv" else ""
+    return np.load(os.path.join(support.GOLDEN, case["name"], f"{name}{bits}.npy"))
+
+
+@support.needs_numpy
+class TestGolden(support.ContextTest):
+    def check(self, case, output, lse):
+        expected, expected_lse = load(case, "o"), load(case, "lse")
+        eps = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[case["dtype"]]
+        # One rounding of the probabilities and one of the output, each relative to the largest value that takes part.
+        values = load(case, "v")
+        largest = np.abs(support.bfloat16_values(values) if case["dtype"] == "bfloat16" else values.astype(np.float32)).max()
+        self.assertLess(np.abs(output - expected).max(), 3 * eps * largest)
+        finite = np.isfinite(expected_lse)
+        self.assertTrue(np.array_equal(finite, np.isfinite(lse)))
+        self.assertTrue(np.allclose(lse[finite], expected_lse[finite], rtol=1e-5, atol=2e-5))
+
+    def compute(self, context, case):
+        arrays = [load(case, name) for name in "qkv"]
+        options = dict(causal=case["causal"], scale=case["scale"], return_lse=True)
+        if context.device == "cuda":
+            arrays = [context.to_device(array, dtype=case["dtype"]) for array in arrays]
+            output, lse = (array.to_numpy() for array in context.attention(*arrays, **options))
+        else:
+            output, lse = context.attention(*arrays, dtype=case["dtype"], **options)
+        return (support.bfloat16_values(output) if case["dtype"] == "bfloat16" else output.astype(np.float32)), lse
+
+    def on_gpu(self, case):
+        count, reason = flashcore.device_count()
+        if not count:
+            self.skipTest(f"no GPU: {reason[:60]}")
+        with flashcore.Context("cuda") as context:
+            if not context.explain(*(context.to_device(load(case, name), dtype=case["dtype"]) for name in "qkv"),
+                                   causal=case["causal"]).supported:
+                self.skipTest(f"no kernel for head_dim {case['d']}")
+            self.check(case, *self.compute(context, case))
+
+
+def add_tests():
+    plain = [case for case in cases() if is_plain(case)]
+    assert len(plain) > 15, len(plain)
+    for case in plain:
+        setattr(TestGolden, f"test_{case['name']}", lambda self, case=case: self.check(case, *self.compute(self.context, case)))
+        setattr(TestGolden, f"test_{case['name']}_on_gpu", lambda self, case=case: self.on_gpu(case))
+
+
+add_tests()
+
+if __name__ == "__main__":
+    support.main()
