@@ -35,6 +35,23 @@ class View(NamedTuple):
     producer_stream: Optional[int] = None  # CUstream on which the memory is still being written; None: it is ready
 
 
+class Place(NamedTuple):
+    """Where memory must lie: "cpu", or "cuda" with the device's ordinal."""
+
+    device: str
+    ordinal: int
+
+
+def check_place(name: str, device: str, ordinal: Optional[int], place: Place) -> None:
+    if device != place.device or (device == "cuda" and ordinal not in (None, place.ordinal)):
+        raise InvalidArgumentError(f"{name} is on {_device_words(device, ordinal)}; allowed: the context's device, "
+                                   f"{_device_words(*place)}", name)
+
+
+def _device_words(device: str, ordinal: Optional[int]) -> str:
+    return device if ordinal is None or device == "cpu" else f"{device}:{ordinal}"
+
+
 def is_torch_tensor(array: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)
@@ -112,10 +129,12 @@ def _export(array: Any, device_type: int, stream: int) -> Any:
         return array.__dlpack__(**arguments)
 
 
-def _dlpack_view(name: str, array: Any, stream: int) -> View:
+def _dlpack_view(name: str, array: Any, place: Place, stream: int) -> View:
     device_type, device_id = (int(number) for number in array.__dlpack_device__())
     if device_type not in _DL_DEVICES:
         raise InvalidArgumentError(f"{name} is on DLPack device type {device_type}; allowed: CPU (1), CUDA (2)", name)
+    device, ordinal = _DL_DEVICES[device_type], device_id if device_type == 2 else None
+    check_place(name, device, ordinal, place)  # before the producer is asked to copy or to wait
     capsule = _export(array, device_type, stream)
     read_only = False
     if _capsule_is_valid(capsule, b"dltensor_versioned"):
@@ -129,24 +148,25 @@ def _dlpack_view(name: str, array: Any, stream: int) -> View:
     strides = tuple(tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else packed_strides(shape)
     dtype = _DL_TYPES.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
     foreign = f"DLPack type code {tensor.code}, {tensor.bits} bits, {tensor.lanes} lanes"
-    device = _DL_DEVICES[device_type]
     # The capsule stays unconsumed, so that its own destructor gives the memory back.
-    return View((tensor.data or 0) + tensor.byte_offset, shape, strides, dtype or foreign, device,
-                device_id if device_type == 2 else None, read_only, (array, capsule))
+    return View((tensor.data or 0) + tensor.byte_offset, shape, strides, dtype or foreign, device, ordinal, read_only,
+                (array, capsule))
 
 
-def view_of(name: str, array: Any, stream: int = 0) -> View:
-    """The memory of `array`, which is argument `name`; TypeError where it speaks no protocol that is known here."""
+def view_of(name: str, array: Any, place: Place, stream: int = 0) -> View:
+    """The memory of `array`, which is argument `name` and must lie at `place`; TypeError where it speaks no protocol known here."""
     if is_torch_tensor(array):
-        return _torch_view(name, array)
-    own = getattr(array, "flashcore_view", None)
-    if own is not None:
-        return own()  # type: ignore[no-any-return]
-    if hasattr(array, "__array_interface__"):
-        return _interface_view(name, array, array.__array_interface__, "cpu")
-    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
-        return _dlpack_view(name, array, stream)
-    if hasattr(array, "__cuda_array_interface__"):
-        return _interface_view(name, array, array.__cuda_array_interface__, "cuda")
-    raise TypeError(f"{name} is a {type(array).__name__}; allowed: a PyTorch tensor, a NumPy array, or an object with DLPack or "
-                    "__cuda_array_interface__")
+        view = _torch_view(name, array)
+    elif hasattr(array, "flashcore_view"):
+        view = array.flashcore_view()
+    elif hasattr(array, "__array_interface__"):
+        view = _interface_view(name, array, array.__array_interface__, "cpu")
+    elif hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        view = _dlpack_view(name, array, place, stream)
+    elif hasattr(array, "__cuda_array_interface__"):
+        view = _interface_view(name, array, array.__cuda_array_interface__, "cuda")
+    else:
+        raise TypeError(f"{name} is a {type(array).__name__}; allowed: a PyTorch tensor, a NumPy array, or an object with DLPack or "
+                        "__cuda_array_interface__")
+    check_place(name, view.device, view.ordinal, place)
+    return view

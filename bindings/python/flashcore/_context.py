@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Optional
 from . import _abi_table as abi
 from . import _problem as problem
 from ._abi import load_library
-from ._arrays import BITS16, View, is_torch_tensor, packed_strides, view_of
-from ._device_array import DeviceArray
+from ._arrays import BITS16, Place, View, is_torch_tensor, packed_strides, view_of
+from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InvalidArgumentError, check
 
 _DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
@@ -162,6 +162,7 @@ class Context:
         self._native.synchronous = info.kind == "cpu"
         self.device: str = info.kind
         self.ordinal: int = info.ordinal
+        self.place = Place(info.kind, info.ordinal)
         self.prepared_calls: Any = None  # of flashcore.torch
 
     def close(self) -> None:
@@ -219,20 +220,20 @@ class Context:
         if is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
             from .torch import attention_on
             return attention_on(self, query, key, value, causal, scale, softcap, window, layout, None, kernel)
+        native, error = self.native(), abi.Error()
         number = self._stream(query, stream)
-        views = [view_of(name, array, number) for name, array in (("query", query), ("key", key), ("value", value))]
+        views = [view_of(name, array, self.place, number) for name, array in (("query", query), ("key", key), ("value", value))]
         call = self._problem(views, layout, dtype)
         call.set_options(causal, scale, softcap, window, lse_base, kernel)
         if out is None:
             out = _new_array("out", query, call.output_shape(), call.dtype, self)
         if lse is None and return_lse:
             lse = _new_array("lse", query, call.lse_shape(), "float32", self)
-        views.append(view_of("output", out, number))
+        views.append(view_of("output", out, self.place, number))
         call.set_output(views[-1])
         if lse is not None:
-            views.append(view_of("lse", lse, number))
+            views.append(view_of("lse", lse, self.place, number))
             call.set_lse(views[-1])
-        native, error = self.native(), abi.Error()
         for view in views:
             if view.producer_stream not in (None, number):
                 check(native.library.flashcore_stream_synchronize(native.handle, view.producer_stream, error), error)
@@ -258,13 +259,13 @@ class Context:
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                    layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
-        call = self._problem([view_of(name, array) for name, array in (("query", query), ("key", key), ("value", value))], layout, dtype)
+        call = self._problem([view_of(name, array, self.place) for name, array in (("query", query), ("key", key), ("value", value))], layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
 
     def _problem(self, views: list[View], layout: str, dtype: Optional[str]) -> problem.Problem:
-        made = problem.Problem(self.device, self.ordinal, layout)
+        made = problem.Problem(layout)
         made.set_inputs(views[0], views[1], views[2], dtype)
         return made
 
@@ -279,7 +280,7 @@ class Context:
 
     def to_device(self, array: Any, dtype: Optional[str] = None) -> DeviceArray:
         """A copy of a contiguous host array on this device. dtype: "bfloat16" for 16-bit integers that hold that."""
-        view = view_of("array", array)
+        view = view_of("array", array, HOST)
         made = DeviceArray(self, view.shape, dtype if dtype is not None and view.dtype == BITS16 else view.dtype)
         made.copy_from(array)
         return made

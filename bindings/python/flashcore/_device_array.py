@@ -6,12 +6,13 @@ import ctypes
 from typing import TYPE_CHECKING, Any, Optional
 
 from . import _abi_table as abi
-from ._arrays import DTYPE_NAMES, ELEMENT_BYTES, View, packed_strides, view_of
+from ._arrays import DTYPE_NAMES, ELEMENT_BYTES, Place, View, packed_strides, view_of
 from ._errors import ClosedError, InvalidArgumentError, check
 
 if TYPE_CHECKING:
     from ._context import Context, Native
 
+HOST = Place("cpu", 0)
 _TYPESTRS = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "int32": "<i4", "int64": "<i8", "float8_e4m3fn": "|u1",
              "float8_e5m2": "|u1"}
 
@@ -100,9 +101,9 @@ class DeviceArray:
         return self._native
 
     def _host_address(self, name: str, array: Any, written: bool = False) -> int:
-        view = view_of(name, array)
-        if view.device != "cpu" or view.shape != self.shape or view.strides != packed_strides(view.shape):
-            raise InvalidArgumentError(f"{name} has shape {list(view.shape)}, strides {list(view.strides)} on {view.device}; allowed: "
+        view = view_of(name, array, HOST)
+        if view.shape != self.shape or view.strides != packed_strides(view.shape):
+            raise InvalidArgumentError(f"{name} has shape {list(view.shape)}, strides {list(view.strides)}; allowed: "
                                        f"contiguous host memory of shape {list(self.shape)}", name)
         if ELEMENT_BYTES.get(view.dtype, 2) != ELEMENT_BYTES[self.dtype]:
             raise InvalidArgumentError(f"{name} is {view.dtype}; allowed: {self.dtype}", f"{name}.dtype")

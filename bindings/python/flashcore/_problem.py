@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the arrays of a call to the library's argument struct. What the C interface cannot see, because it gets addresses only,
-is checked here: device, type, shapes that belong together, and the last stride. Everything else is the library's to judge."""
+is checked here: type, shapes that belong together, and the last stride (the device: _arrays.py). Everything else is the library's to judge."""
 from __future__ import annotations
 
 import math
@@ -31,16 +31,6 @@ def in_order(values: tuple[int, ...], layout: str) -> Shape:
     """(batch, seqlen, heads, head_dim) of a shape or of strides; the same step leads back."""
     i, j, k, l = LAYOUTS[layout]
     return values[i], values[j], values[k], values[l]
-
-
-def _device_words(device: str, ordinal: Optional[int]) -> str:
-    return device if ordinal is None or device == "cpu" else f"{device}:{ordinal}"
-
-
-def check_device(name: str, view: View, device: str, ordinal: int) -> None:
-    if view.device != device or (device == "cuda" and view.ordinal not in (None, ordinal)):
-        raise InvalidArgumentError(f"{name} is on {_device_words(view.device, view.ordinal)}; allowed: the context's device, "
-                                   f"{_device_words(device, ordinal)}", name)
 
 
 def _check_layout(name: str, view: View, layout: str) -> None:
@@ -74,9 +64,9 @@ def _check_shapes(query: Shape, key: Shape, value: Shape, layout: str) -> None:
 class Problem:
     """The argument struct of one call: query, key and value first, then where the results go."""
 
-    def __init__(self, device: str, ordinal: int, layout: str) -> None:
+    def __init__(self, layout: str) -> None:
         pick("layout", layout, LAYOUTS)
-        self.args, self.device, self.ordinal, self.layout = abi.AttentionArgs(), device, ordinal, layout
+        self.args, self.layout = abi.AttentionArgs(), layout
 
     def set_inputs(self, query: View, key: View, value: View, dtype: Optional[str]) -> None:
         """dtype: what the call says that 16-bit integers are; None where it says nothing."""
@@ -86,10 +76,10 @@ class Problem:
         self.dtype = self._check("query", query, dtype)
         self._check("key", key, self.dtype)
         self._check("value", value, self.dtype)
-        shapes = [in_order(view.shape, self.layout) for view in (query, key, value)]
-        _check_shapes(*shapes, self.layout)
-        args.batch, args.seqlen_q, args.heads_q, args.head_dim = shapes[0]
-        _, args.seqlen_kv, args.heads_kv, args.head_dim_v = shapes[2]
+        value_shape = in_order(value.shape, self.layout)
+        _check_shapes(in_order(query.shape, self.layout), in_order(key.shape, self.layout), value_shape, self.layout)
+        args.batch, args.seqlen_q, args.heads_q, args.head_dim = in_order(query.shape, self.layout)
+        _, args.seqlen_kv, args.heads_kv, args.head_dim_v = value_shape
         args.query, args.key, args.value = (self._tensor(view) for view in (query, key, value))
 
     def set_options(self, causal: str, scale: Optional[float], softcap: float, window: Window, lse_base: str, kernel: str) -> None:
@@ -124,7 +114,6 @@ class Problem:
         self.args.output.stride[:] = in_order(strides, layout or self.layout)
 
     def set_lse(self, lse: View) -> None:
-        check_device("lse", lse, self.device, self.ordinal)
         if lse.read_only:
             raise InvalidArgumentError("lse is read-only", "lse")
         if lse.shape != self.lse_shape():
@@ -146,8 +135,7 @@ class Problem:
         return self.args.batch, self.args.heads_q, self.args.seqlen_q
 
     def _check(self, name: str, view: View, dtype: Optional[str]) -> str:
-        """Device, type and layout of one array; returns its type."""
-        check_device(name, view, self.device, self.ordinal)
+        """Type and layout of one array; returns its type."""
         given = view.dtype
         if given == BITS16:
             if dtype != "bfloat16":

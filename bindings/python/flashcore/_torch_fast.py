@@ -16,7 +16,7 @@ def _guard(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Calla
     tensors = (query, key, value)
     guards = _guards.TensorGuards(*tensors, dynamic_dims_sizes=[list(t.shape) for t in tensors],
                                   dynamic_dims_strides=[list(t.stride()) for t in tensors])
-    return guards.check  # type: ignore[no-any-return]
+    return guards.check
 
 
 def _guard_is_trusted() -> bool:
@@ -65,10 +65,9 @@ def _current_stream(ordinal: int) -> int:
 
 def makers(device: torch.device) -> tuple[Callable[..., torch.Tensor], Callable[[int], int]]:
     """(new(size, stride, dtype): an output on the device; the device's current stream as a number, by ordinal)"""
+    raw_stream: Callable[[int], int] = _no_stream
     new: Any = getattr(_guards, f"_empty_strided_{device.type}", None)
-    if device.type == "cpu":
-        raw_stream = _no_stream
-    else:
+    if device.type == "cuda":
         raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", _current_stream)
         if torch.cuda.device_count() != 1:  # it allocates on the current device, which may be another
             new = None

@@ -189,8 +189,8 @@ def _prepare(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.T
              softcap: float, window: Window, layout: str, output_layout: Optional[str], kernel: str) -> PreparedCall:
     """Check everything that the signature holds, and fill the struct. The addresses in it do not count."""
     native = on.native()
-    problem = Problem(on.device, on.ordinal, layout)
-    problem.set_inputs(view_of("query", query), view_of("key", key), view_of("value", value), None)
+    problem = Problem(layout)
+    problem.set_inputs(view_of("query", query, on.place), view_of("key", key, on.place), view_of("value", value, on.place), None)
     problem.set_options(causal, scale, softcap, window, "natural", kernel)
     size = problem.output_shape(output_layout)
     stride, args, error = packed_strides(size), problem.args, abi.Error()
@@ -205,7 +205,7 @@ def _run() -> Callable[[int, int, int, int], int]:
     """flashcore_attention_fwd as a function of four numbers, which ctypes passes on faster than structs."""
     function: Any = load_library()["flashcore_attention_fwd"]
     function.argtypes, function.restype = [ctypes.c_void_p] * 4, ctypes.c_int32
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 # --- The operator, for torch.compile and everything else that works on PyTorch's dispatcher ---------------------------

@@ -164,6 +164,7 @@ def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = Non
         batch_size=batch_size, kv_length=kv_length, kv_offset=kv_offset, mask_function=asked, attention_mask=attention_mask,
         allow_is_causal_skip=False, use_vmap=use_vmap, device=device,
         **({"cache_position": cache_position} if cache_position is not None else {"q_length": q_length, "q_offset": q_offset}))
+    assert visible is not None  # nothing may be skipped
     return _pattern_of_visible(visible[:, 0], "attention_mask", why, key_count, local_size)
 
 
@@ -245,7 +246,7 @@ def register(name: str = NAME) -> None:
     _registered.add(name)
     load = getattr(modeling_utils, "lazy_import_flash_attention", None)
     if load is not None and not isinstance(load, _LoadOthers):
-        modeling_utils.lazy_import_flash_attention = _LoadOthers(load)
+        setattr(modeling_utils, "lazy_import_flash_attention", _LoadOthers(load))
 
 
 _registered: set[str] = set()

@@ -51,9 +51,8 @@ class TestGolden(support.ContextTest):
         return (support.bfloat16_values(output) if case["dtype"] == "bfloat16" else output.astype(np.float32)), lse
 
     def on_gpu(self, case):
-        count, reason = flashcore.device_count()
-        if not count:
-            self.skipTest(f"no GPU: {reason[:60]}")
+        if not flashcore.device_count()[0]:
+            self.skipTest("no GPU")
         with flashcore.Context("cuda") as context:
             if not context.explain(*(context.to_device(load(case, name), dtype=case["dtype"]) for name in "qkv"),
                                    causal=case["causal"]).supported:
