@@ -155,12 +155,13 @@ def _dlpack_view(name: str, array: Any, place: Place, stream: int) -> View:
 
 def view_of(name: str, array: Any, place: Place, stream: int = 0) -> View:
     """The memory of `array`, which is argument `name` and must lie at `place`; TypeError where it speaks no protocol known here."""
+    interface = getattr(array, "__array_interface__", None)  # NumPy makes a new one every time
     if is_torch_tensor(array):
         view = _torch_view(name, array)
+    elif interface is not None and not hasattr(array, "flashcore_view"):
+        view = _interface_view(name, array, interface, "cpu")
     elif hasattr(array, "flashcore_view"):
         view = array.flashcore_view()
-    elif hasattr(array, "__array_interface__"):
-        view = _interface_view(name, array, array.__array_interface__, "cpu")
     elif hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
         view = _dlpack_view(name, array, place, stream)
     elif hasattr(array, "__cuda_array_interface__"):

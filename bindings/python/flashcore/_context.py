@@ -218,8 +218,8 @@ class Context:
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
         if is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
-            from .torch import attention_on
-            return attention_on(self, query, key, value, causal, scale, softcap, window, layout, None, kernel)
+            return _torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
+                                    kernel=kernel, on=self)
         native, error = self.native(), abi.Error()
         number = self._stream(query, stream)
         views = [view_of(name, array, self.place, number) for name, array in (("query", query), ("key", key), ("value", value))]
@@ -293,6 +293,14 @@ class Context:
         """Wait until everything on the stream is done; failures of earlier work surface here."""
         native, error = self.native(), abi.Error()
         check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
+
+
+def _torch_attention(*given: Any, **options: Any) -> Any:
+    """flashcore.torch.attention, imported when the first tensor comes, and in this name's place from then on."""
+    global _torch_attention
+    from .torch import attention
+    _torch_attention = attention
+    return attention(*given, **options)
 
 
 def _new_array(name: str, query: Any, shape: tuple[int, ...], dtype: str, context: Context) -> Any:

@@ -36,7 +36,7 @@ def in_order(values: tuple[int, ...], layout: str) -> Shape:
 def _check_layout(name: str, view: View, layout: str) -> None:
     if len(view.shape) != 4:
         raise InvalidArgumentError(f"{name} has {len(view.shape)} dimensions, {view.shape}; allowed: 4, {LAYOUT_WORDS[layout]}", name)
-    if view.strides[3] != 1 and view.shape[3] > 1:
+    if view.strides[3] != 1 and view.shape[3] > 1 and 0 not in view.shape:
         raise InvalidArgumentError(f"{name} has a stride of {view.strides[3]} elements in its last dimension; allowed: 1. "
                                    "Make it contiguous.", f"{name}.stride[3]")
 
@@ -99,19 +99,19 @@ class Problem:
             raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: a kernel's name of up to 63 bytes", "kernel")
         args.kernel = name
 
-    def set_output(self, output: View, layout: Optional[str] = None) -> None:
-        """layout: of the output, where it is not that of the inputs."""
-        args, layout = self.args, layout or self.layout
+    def set_output(self, output: View) -> None:
+        args, layout = self.args, self.layout
         self._check("output", output, self.dtype)
         if output.read_only:
             raise InvalidArgumentError("output is read-only", "output")
         _check_shape("output", in_order(output.shape, layout), (args.batch, args.seqlen_q, args.heads_q, args.head_dim_v), layout)
-        args.output = self._tensor(output, layout)
+        args.output = self._tensor(output)
 
     def set_output_strides(self, strides: tuple[int, ...], layout: Optional[str] = None) -> None:
-        """For an output of output_shape(layout) that is made later; its address is 0 until then."""
+        """For an output of output_shape(layout) that is made later; its address is 0 until then. layout: None for the inputs'."""
         self.args.output.dtype = self.args.query.dtype
-        self.args.output.stride[:] = in_order(strides, layout or self.layout)
+        if 0 not in strides:
+            self.args.output.stride[:] = in_order(strides, layout or self.layout)
 
     def set_lse(self, lse: View) -> None:
         if lse.read_only:
@@ -128,6 +128,7 @@ class Problem:
         self.args.lse.stride[:] = (batch, row, head, 1)
 
     def output_shape(self, layout: Optional[str] = None) -> Shape:
+        pick("output_layout", layout or self.layout, LAYOUTS)
         args = self.args
         return in_order((args.batch, args.seqlen_q, args.heads_q, args.head_dim_v), layout or self.layout)
 
@@ -149,13 +150,13 @@ class Problem:
         _check_layout(name, view, self.layout)
         return given
 
-    def _tensor(self, view: View, layout: Optional[str] = None) -> abi.Tensor:
-        layout = layout or self.layout
+    def _tensor(self, view: View) -> abi.Tensor:
         tensor = abi.Tensor(data=view.address, dtype=DTYPE_NAMES[self.dtype])
-        sizes, strides = in_order(view.shape, layout), in_order(view.strides, layout)
-        # The stride of a dimension with one element means nothing, and producers put anything there. The last is 1: four
-        # zeros would mean "contiguous".
-        tensor.stride[:] = (*(0 if size == 1 else stride for size, stride in zip(sizes[:3], strides[:3])), 1)
+        sizes, strides = in_order(view.shape, self.layout), in_order(view.strides, self.layout)
+        # The stride of a dimension with one element means nothing, and producers put anything there; in an array without
+        # elements none means anything. The last is 1: four zeros mean "contiguous".
+        if 0 not in sizes:
+            tensor.stride[:] = (*(0 if size == 1 else stride for size, stride in zip(sizes[:3], strides[:3])), 1)
         return tensor
 
 

@@ -28,7 +28,7 @@ from ._errors import InvalidArgumentError, UnsupportedError, check
 from ._problem import Problem, Window
 
 _MOST_SHAPES = 1024  # prepared calls of a context; a growing key-value cache makes a new shape in every step
-_MOST_RECENT = 4
+_MOST_RECENT = 6
 
 _contexts: dict[int, Context] = {}  # by Tensor.get_device(): -1 is the CPU
 _contexts_lock = threading.Lock()
@@ -61,7 +61,7 @@ class PreparedCalls:
     """The prepared calls of one context; lists of them that are not in use."""
 
     def __init__(self) -> None:
-        self.recent: dict[Any, tuple[tuple[Callable[..., bool], list[PreparedCall]], ...]] = {}  # by options, newest first
+        self.recent: tuple[tuple[Any, Callable[..., bool], list[PreparedCall]], ...] = ()  # (options, guard, list), newest first
         self.by_signature: dict[Any, list[PreparedCall]] = {}
 
     def find(self, options: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> list[PreparedCall]:
@@ -70,11 +70,11 @@ class PreparedCalls:
         if free is None:
             if len(self.by_signature) >= _MOST_SHAPES:
                 self.by_signature.clear()
-                self.recent.clear()
+                self.recent = ()
             free = self.by_signature.setdefault(signature, [])
         guard = fast.make_guard(query, key, value)
         if guard is not None:
-            self.recent[options] = ((guard, free), *self.recent.get(options, ())[:_MOST_RECENT - 1])
+            self.recent = ((options, guard, free), *self.recent[:_MOST_RECENT - 1])
         return free
 
 
@@ -97,7 +97,7 @@ def context(device: Any = None) -> Context:
 
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: str = "none", scale: Optional[float] = None,
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
-              kernel: str = "") -> torch.Tensor:
+              kernel: str = "", on: Optional[Context] = None) -> torch.Tensor:
     """softmax(scale * query.key^T + mask) . value in a new tensor.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
@@ -105,40 +105,19 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, ca
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
     scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention.
     The output is contiguous in output_layout, by default that of the inputs.
+    on: a context of the caller's own instead of context(query.device); not under torch.compile.
     """
     if _is_tracing():
         return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
-    return attention_on(_contexts.get(query.get_device()) or context(query.device), query, key, value, causal, scale, softcap, window, layout,
-                        output_layout, kernel)
-
-
-def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
-                                 dropout_p: float = 0.0, is_causal: bool = False, scale: Optional[float] = None,
-                                 enable_gqa: bool = False) -> torch.Tensor:
-    """torch.nn.functional.scaled_dot_product_attention for [batch, heads, seqlen, head_dim]; refuses masks and dropout."""
-    if attn_mask is not None:
-        raise UnsupportedError("attn_mask is a tensor; this build takes no mask tensor. Use is_causal, or attention() with "
-                               "causal=\"bottom_right\"", "attn_mask")
-    if dropout_p != 0.0:
-        raise UnsupportedError(f"dropout_p is {dropout_p}; allowed: 0, there is no dropout", "dropout_p")
-    if not enable_gqa and query.shape[1:2] != key.shape[1:2]:
-        raise InvalidArgumentError(f"key has {key.shape[1]} heads, query {query.shape[1]}; allowed: the same number, or enable_gqa=True", "key")
-    return attention(query, key, value, causal="top_left" if is_causal else "none", scale=scale, layout="bhsd")
-
-
-def attention_on(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none",
-                 scale: Optional[float] = None, softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd",
-                 output_layout: Optional[str] = None, kernel: str = "") -> torch.Tensor:
-    """attention() on a context of the caller's own."""
+    if on is None:
+        on = _contexts.get(query.get_device()) or context(query.device)
     calls, options = on.prepared_calls, (causal, scale, softcap, window, layout, output_layout, kernel)
+    free = None
     if calls is not None:
-        for guard, free in calls.recent.get(options, ()):
-            if guard(query, key, value):
+        for its_options, guard, its_list in calls.recent:
+            if its_options == options and guard(query, key, value):
+                free = its_list
                 break
-        else:
-            free = None
-    else:
-        free = None
     if free is None:
         free = _look_up(on, query, key, value, options)
         if free is None:
@@ -160,6 +139,20 @@ def attention_on(on: Context, query: torch.Tensor, key: torch.Tensor, value: tor
     finally:
         free.append(call)
     return output
+
+
+def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
+                                 dropout_p: float = 0.0, is_causal: bool = False, scale: Optional[float] = None,
+                                 enable_gqa: bool = False) -> torch.Tensor:
+    """torch.nn.functional.scaled_dot_product_attention for [batch, heads, seqlen, head_dim]; refuses masks and dropout."""
+    if attn_mask is not None:
+        raise UnsupportedError("attn_mask is a tensor; this build takes no mask tensor. Use is_causal, or attention() with "
+                               "causal=\"bottom_right\"", "attn_mask")
+    if dropout_p != 0.0:
+        raise UnsupportedError(f"dropout_p is {dropout_p}; allowed: 0, there is no dropout", "dropout_p")
+    if not enable_gqa and query.shape[1:2] != key.shape[1:2]:
+        raise InvalidArgumentError(f"key has {key.shape[1]} heads, query {query.shape[1]}; allowed: the same number, or enable_gqa=True", "key")
+    return attention(query, key, value, causal="top_left" if is_causal else "none", scale=scale, layout="bhsd")
 
 
 def _look_up(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: Any) -> Optional[list[PreparedCall]]:
@@ -217,8 +210,8 @@ _OPERATOR.define("attention_fwd(Tensor query, Tensor key, Tensor value, str caus
 
 def _operator(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
               window_left: Optional[int], window_right: Optional[int], layout: str, output_layout: Optional[str], kernel: str) -> torch.Tensor:
-    return attention_on(context(query.device), query, key, value, causal, scale, softcap, (window_left, window_right), layout, output_layout,
-                        kernel)
+    return attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=(window_left, window_right), layout=layout,
+                     output_layout=output_layout, kernel=kernel, on=context(query.device))
 
 
 def _operator_with_gradients(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *options: Any) -> torch.Tensor:
