@@ -143,6 +143,8 @@ def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = Non
     if cache_position is not None:
         q_length, q_offset, device = cache_position.shape[0], cache_position[0], cache_position.device
     assert q_length is not None
+    if q_length == kv_length:
+        q_offset = kv_offset  # no key came before the queries, so the device need not be asked
     if isinstance(q_offset, torch.Tensor):
         if _compiling():
             _refuse("past_key_values", "a static cache holds its length on the device, and this build takes no key lengths from there; use the "
@@ -168,6 +170,25 @@ def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = Non
     return _pattern_of_visible(visible[:, 0], "attention_mask", why, key_count, local_size)
 
 
+def _pattern_of_tensor(mask: torch.Tensor) -> AttentionPattern:
+    """mask: [batch, queries, keys], boolean or added to the scores, as older models make it whatever is registered. Waits for the
+    device in every layer."""
+    why = "the mask is neither full nor causal, and this build takes no mask tensor"
+    if _compiling():
+        _refuse("attention_mask", f"{why}; or it is, but cannot be looked at while the model is compiled")
+    visible = mask if mask.dtype == torch.bool else mask == 0
+    if mask.dtype != torch.bool and not bool((visible | (mask <= torch.finfo(mask.dtype).min / 2)).all()):
+        _refuse("attention_mask", "it holds numbers between 0 and minus infinity, and this build adds no bias to the scores")
+    keys = visible.shape[2]
+    used = int(torch.where(visible.any(0).any(0), torch.arange(1, keys + 1, device=visible.device), 0).amax()) if keys else 0
+    if used < keys:  # a cache that is larger than what it holds, or padding at the end of every sequence
+        try:
+            return _pattern_of_visible(visible, "attention_mask", why, used)
+        except UnsupportedError:
+            pass
+    return _pattern_of_visible(visible, "attention_mask", why, keys)
+
+
 def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, is_causal: Optional[bool]) -> AttentionPattern:
     if isinstance(mask, AttentionPattern):
         return mask
@@ -175,11 +196,8 @@ def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, 
         # A model without masks of its own: a decoder's last query sees all keys.
         causal = bool(is_causal if is_causal is not None else getattr(module, "is_causal", False))
         return AttentionPattern(causal and query.shape[2] > 1, key.shape[2])
-    if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool and mask.dim() == 4 and mask.shape[1] == 1:
-        visible = mask[:, 0].expand(query.shape[0], query.shape[2], mask.shape[3])
-        if visible.shape[2] == key.shape[2]:
-            return _pattern_of_visible(visible, "attention_mask", "the mask is neither full nor causal, and this build takes no mask tensor",
-                                       key.shape[2])
+    if isinstance(mask, torch.Tensor) and mask.dim() == 4 and mask.shape[1] == 1 and mask.shape[3] >= key.shape[2]:
+        return _pattern_of_tensor(mask[:, 0, :, :key.shape[2]].expand(query.shape[0], query.shape[2], key.shape[2]))
     shape = f" of {mask.dtype} and shape {list(mask.shape)}" if isinstance(mask, torch.Tensor) else ""
     _refuse("attention_mask", f"it is a {type(mask).__name__}{shape}; this build takes no mask tensor, only the patterns that "
             "flashcore.transformers.register() has the model make")

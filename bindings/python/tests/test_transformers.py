@@ -103,7 +103,10 @@ class TestTransformers(support.ContextTest):
         eager, ours = pair(llama())
         given = tokens(2, 24)
         expected = eager(given).logits
-        cache = transformers.StaticCache(config=ours.config, max_cache_len=64)
+        import inspect
+        older = {"max_batch_size": 2, "device": DEVICE, "dtype": torch.bfloat16}  # arguments of older versions
+        known = inspect.signature(transformers.StaticCache).parameters
+        cache = transformers.StaticCache(config=ours.config, max_cache_len=64, **{name: older[name] for name in older if name in known})
         for start, stop in ((0, 20), (20, 21), (21, 24)):
             positions = torch.arange(start, stop, device=DEVICE)
             out = ours(given[:, start:stop], past_key_values=cache, use_cache=True, cache_position=positions)
@@ -163,8 +166,32 @@ class TestTransformers(support.ContextTest):
         other = causal.clone()
         other[..., 5, 1] = False
         self.refused(UnsupportedError, "attention_mask", "no mask tensor", lambda: ours(given, attention_mask=other, use_cache=False))
-        added = torch.zeros(1, 1, 6, 6, device=DEVICE)
-        self.refused(UnsupportedError, "attention_mask", "no mask tensor", lambda: ours(given, attention_mask=added, use_cache=False))
+        def attend(mask):
+            query = torch.zeros(1, 2, 6, 64, dtype=torch.float16, device=DEVICE)
+            return on_transformers.attention_function(None, query, query, query, mask)[0]
+        added = torch.zeros(1, 1, 6, 6, device=DEVICE).masked_fill(~causal, torch.finfo(torch.float32).min)
+        self.assertEqual(attend(added).shape, (1, 6, 2, 64))
+        self.refused(UnsupportedError, "attention_mask", "no bias", lambda: attend(added * 0 - 1.5))
+        self.refused(UnsupportedError, "attention_mask", "no mask tensor", lambda: attend(added[..., :5]))
+
+    def test_pattern_of_mask_tensors(self):
+        """What is seen in a tensor, against the plain mask that the pattern stands for; anything else is refused."""
+        row, column = torch.arange(6)[:, None], torch.arange(9)
+        causal = (column <= row + 3)[None].repeat(2, 1, 1)
+        padded = causal.clone()
+        padded[0, :, :4] = False
+        window = causal & (column > row)
+        cases = [(causal, (True, 9, None)), (causal | True, (False, 9, None)), (padded, (True, 9, ((4, 9), (0, 9)))),
+                 ((column < 7).expand(2, 6, 9), (False, 7, None)), ((column <= row)[None].expand(2, 6, 9), (True, 6, None)),
+                 (window, None), (causal ^ (column == 2), None)]
+        for visible, expected in cases:
+            if expected is None:
+                self.refused(UnsupportedError, "attention_mask", "", lambda: on_transformers._pattern_of_tensor(visible))
+            else:
+                found = on_transformers._pattern_of_tensor(visible)
+                self.assertEqual((found.causal, found.key_count, found.spans), expected)
+        found = on_transformers._pattern_of_visible(window, "mask", "", 9, 3)
+        self.assertEqual((found.causal, found.window), (True, 3))
 
     def test_sliding_window(self):
         """A window that every key fits into is none; a smaller one is computed, or refused for its own field."""
