@@ -152,9 +152,10 @@ class Context:
         if not 0 <= cpu_threads < 2**31:
             raise InvalidArgumentError(f"cpu_threads is {cpu_threads}; allowed: 0 (all) or more", "cpu_threads")
         options = abi.ContextOptions(
-            device_kind=kind, device_ordinal=ordinal, cpu_threads=cpu_threads, cache_mode=problem.pick("cache_mode", cache_mode, _CACHE_MODES),
-            jit_mode=problem.pick("jit_mode", jit_mode, _JIT_MODES), cache_directory=_path_bytes("cache_directory", cache_directory),
-            module_path=_path_bytes("module_path", module_path), nvrtc_library=_path_bytes("nvrtc_library", nvrtc_library))
+            device_kind=kind, device_ordinal=ordinal, cpu_threads=cpu_threads,
+            cache_mode=problem.pick("cache_mode", cache_mode, _CACHE_MODES), jit_mode=problem.pick("jit_mode", jit_mode, _JIT_MODES),
+            cache_directory=_path_bytes("cache_directory", cache_directory), module_path=_path_bytes("module_path", module_path),
+            nvrtc_library=_path_bytes("nvrtc_library", nvrtc_library))
         handle, error = ctypes.c_void_p(), abi.Error()
         check(load_library().flashcore_context_create(options, ctypes.byref(handle), error), error)
         self._native: Optional[Native] = Native(handle.value or 0)
@@ -259,7 +260,8 @@ class Context:
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                    layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
-        call = self._problem([view_of(name, array, self.place) for name, array in (("query", query), ("key", key), ("value", value))], layout, dtype)
+        views = [view_of(name, array, self.place) for name, array in (("query", query), ("key", key), ("value", value))]
+        call = self._problem(views, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the arrays of a call to the library's argument struct. What the C interface cannot see, because it gets addresses only,
-is checked here: type, shapes that belong together, and the last stride (the device: _arrays.py). Everything else is the library's to judge."""
+"""From the arrays of a call to the library's argument struct. What the C interface cannot see, because it gets addresses only, is
+checked here: types, shapes that belong together, the last stride (the device: _arrays.py). All else is the library's to judge."""
 from __future__ import annotations
 
 import math
@@ -94,7 +94,7 @@ class Problem:
             args.flags, args.window_left = args.flags | abi.FLAG_WINDOW_LEFT, left
         if right is not None:
             args.flags, args.window_right = args.flags | abi.FLAG_WINDOW_RIGHT, right
-        name = kernel.encode()
+        name = kernel.encode() if isinstance(kernel, str) else b"\0"
         if len(name) > 63 or b"\0" in name:
             raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: a kernel's name of up to 63 bytes", "kernel")
         args.kernel = name
@@ -117,12 +117,13 @@ class Problem:
         if lse.read_only:
             raise InvalidArgumentError("lse is read-only", "lse")
         if lse.shape != self.lse_shape():
-            raise InvalidArgumentError(f"lse has shape {list(lse.shape)}; allowed: {list(self.lse_shape())}, [batch, heads, seqlen of query]",
-                                       "lse")
+            raise InvalidArgumentError(f"lse has shape {list(lse.shape)}; allowed: {list(self.lse_shape())}, "
+                                       "[batch, heads, seqlen of query]", "lse")
         if lse.dtype != "float32":
             raise InvalidArgumentError(f"lse is {lse.dtype}; allowed: float32", "lse.dtype")
         if any(size > 1 and stride <= 0 for size, stride in zip(lse.shape, lse.strides)):
-            raise InvalidArgumentError(f"lse has strides {list(lse.strides)}; allowed: every element in a place of its own", "lse.stride")
+            raise InvalidArgumentError(f"lse has strides {list(lse.strides)}; allowed: every element in a place of its own",
+                                       "lse.stride")
         batch, head, row = (0 if size == 1 else stride for size, stride in zip(lse.shape, lse.strides))
         self.args.lse.data, self.args.lse.dtype = lse.address, abi.DTYPE_FLOAT32
         self.args.lse.stride[:] = (batch, row, head, 1)
@@ -140,7 +141,8 @@ class Problem:
         given = view.dtype
         if given == BITS16:
             if dtype != "bfloat16":
-                raise InvalidArgumentError(f"{name} holds {BITS16} without a meaning; say dtype=\"bfloat16\" if they are that", f"{name}.dtype")
+                raise InvalidArgumentError(f"{name} holds {BITS16} without a meaning; say dtype=\"bfloat16\" if they are that",
+                                           f"{name}.dtype")
             given = "bfloat16"
         if dtype is not None and given != dtype:
             allowed = "as the call says" if name == "query" else "the type of query"
@@ -167,7 +169,7 @@ def _checked_number(field: str, number: Any) -> float:
 
 
 def _checked_window(window: Any) -> Window:
-    sides = window if isinstance(window, (tuple, list)) else ()
+    sides = window if isinstance(window, tuple) else ()
     if len(sides) != 2 or any(side is not None and (isinstance(side, bool) or not isinstance(side, int)) for side in sides):
         raise InvalidArgumentError(f"window is {window!r}; allowed: (left, right), each a number of keys or None for all", "window")
     for field, side in zip(("window_left", "window_right"), sides):

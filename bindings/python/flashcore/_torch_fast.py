@@ -48,10 +48,13 @@ def make_guard(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> O
     return _guard(query, key, value)
 
 
+_is_wrapped: Callable[[torch.Tensor], bool] = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda _: False)
+
+
 def needs_dispatch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """Must PyTorch's dispatcher see the call? Tensors that are more than memory (fake ones, subclasses), and active modes."""
+    """Must PyTorch's dispatcher see the call? Tensors that are more than memory (fake ones, subclasses, vmap's), and active modes."""
     plain = (torch.Tensor, torch.nn.Parameter)
-    return (type(query) not in plain or type(key) not in plain or type(value) not in plain
+    return (any(type(tensor) not in plain or _is_wrapped(tensor) for tensor in (query, key, value))
             or torch._C._len_torch_dispatch_stack() > 0)
 
 

@@ -164,9 +164,15 @@ def _look_up(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.T
     if fast.needs_dispatch(query, key, value):
         return None
     _refuse_gradients(query, key, value)
+    try:
+        hash(options)
+    except TypeError:  # an option of a wrong kind, which is refused by name
+        _prepare(on, query, key, value, *options)
     calls = on.prepared_calls
     if calls is None:
         calls = on.prepared_calls = PreparedCalls()
+        if on.closed:  # meanwhile, by another thread, which may not see what was just put there
+            on.prepared_calls = None
     return calls.find(options, query, key, value)
 
 

@@ -165,6 +165,7 @@ class TestTorch(support.ContextTest):
             thread.join()
         self.assertEqual(ends, [1, 1, 1])
         self.refused(flashcore.ClosedError, "context", "closed", lambda: context.attention(query, key, value, layout="bhsd"))
+        self.assertIsNone(context.prepared_calls)
 
     def test_an_error_leaves_the_prepared_call_in_order(self):
         query, key, value = tensors("cpu")
@@ -193,6 +194,10 @@ class TestTorch(support.ContextTest):
             self.refused(InvalidArgumentError, "query", "sparse", lambda: attend(query.to_sparse(), key, value, layout="bhsd"))
             on_torch.context("cpu")
             self.refused(InvalidArgumentError, "query", "on meta", lambda: attend(query.to("meta"), key, value, layout="bhsd"))
+            for field, options in (("window", {"window": [1, 2]}), ("causal", {"causal": ["none"]}), ("causal", {"causal": True}),
+                                   ("layout", {"layout": "sbhd"}), ("output_layout", {"output_layout": "x"}), ("kernel", {"kernel": None}),
+                                   ("softmax_scale", {"scale": float("nan")}), ("softcap", {"softcap": "1"})):
+                self.refused(InvalidArgumentError, field, "allowed", lambda: attend(query, key, value, **{"layout": "bhsd", **options}))
             with self.assertRaisesRegex(TypeError, "value is a ndarray; allowed: a PyTorch tensor"):
                 attend(query, key, value.cpu().numpy(), layout="bhsd")
 
@@ -239,6 +244,12 @@ class TestTorch(support.ContextTest):
         with FakeTensorMode() as mode:
             fake = on_torch.attention(*(mode.from_tensor(tensor) for tensor in (query, key, value)), layout="bhsd", output_layout="bshd")
         self.assertEqual((fake.shape, fake.dtype, fake.is_contiguous()), ((2, 37, 4, 64), torch.float16, True))
+
+    def test_vmap(self):
+        query, key, value = (tensor[:, None] for tensor in tensors("cpu"))
+        attend = lambda *given: on_torch.attention(*given, causal="bottom_right", layout="bhsd")
+        expected = torch.stack([attend(*one) for one in zip(query, key, value)])
+        self.assertTrue(torch.equal(torch.vmap(attend)(query, key, value), expected))
 
     def test_operator_check(self):
         """PyTorch's own test of an operator: schema, fake implementation against the real one, tracing."""
