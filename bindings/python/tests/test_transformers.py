@@ -204,6 +204,18 @@ class TestTransformers(support.ContextTest):
         except UnsupportedError as refusal:
             self.assertIn(refusal.field, ("window_left", "flags"))
 
+    def test_decode_past_a_sliding_window(self):
+        """One query sees a window of the newest keys, all of them: that needs no window from the library."""
+        eager, ours = pair(mistral(16))
+        given = tokens(2, 40)
+        expected = eager(given, use_cache=False).logits
+        cache, seen = None, 0
+        for step in (12, *[1] * 28):
+            out = ours(given[:, seen:seen + step], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            self.close_to(out.logits, expected[:, seen:seen + step])
+            seen += step
+
     def test_encoder_and_cross_attention(self):
         kind, config = transformers.BartForConditionalGeneration, transformers.BartConfig(
             d_model=256, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=128,
@@ -231,6 +243,17 @@ class TestTransformers(support.ContextTest):
                 self.refused(UnsupportedError, field, words, lambda options=options: call(**options))
         self.assertEqual(call(position_ids=torch.zeros(1), use_cache=True, output_attentions=False, softcap=None, s_aux=None)[0].shape,
                          (1, 4, 2, 64))
+
+    def test_softcap_is_computed_or_refused(self):
+        query, key = (torch.randn(1, 2, length, 64).to(DEVICE, torch.float16) * 3 for length in (4, 9))
+        try:
+            output, _ = on_transformers.attention_function(torch.nn.Identity(), query, key, key, None, softcap=2.0)
+        except UnsupportedError as refusal:
+            self.assertEqual(refusal.field, "softcap")
+        else:
+            scores = 2 * torch.tanh(query.double() @ key.double().transpose(2, 3) / 8 / 2)
+            expected = (scores.softmax(-1) @ key.double()).transpose(1, 2)
+            self.assertLess((output - expected).abs().max().item(), 2e-2)
 
     def test_causal_where_a_model_makes_no_mask(self):
         """None for a mask: causal by the module or the call, the last query at the last key."""
