@@ -72,8 +72,8 @@ def table_problems(root, rows):
 def region(text, name):
     """The lines between "[name]" and "[end]" in a source file, without their common indentation; None where there are none."""
     lines = text.splitlines()
-    begins = [i for i, line in enumerate(lines) if line.strip(" /#*") == f"[{name}]"]
-    ends = [i for i, line in enumerate(lines) if line.strip(" /#*") == "[end]" and begins and i > begins[0]]
+    begins = [i for i, line in enumerate(lines) if line.strip(" \t/#*") == f"[{name}]"]
+    ends = [i for i, line in enumerate(lines) if line.strip(" \t/#*") == "[end]" and begins and i > begins[0]]
     return textwrap.dedent("\n".join(lines[begins[0] + 1:ends[0]]) + "\n") if len(begins) == 1 and ends else None
 
 
@@ -123,7 +123,8 @@ def path_problems(root):
 
 
 # Who reads variables of its own, beside the library: the kernel tests and the bindings.
-READERS_OUTSIDE = ["tests/kernels/attention_case.cpp", "bindings/python/flashcore/_abi.py", "bindings/rust/flashcore-sys/build.rs"]
+READERS_OUTSIDE = ["tests/kernels/attention_case.cpp", "bindings/python/flashcore/_abi.py", "bindings/python/setup.py",
+                   "bindings/rust/flashcore-sys/build.rs"]
 
 
 def word_problems(root):

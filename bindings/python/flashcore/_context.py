@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Context: one device of the library, and attention on arrays that lie there."""
+from __future__ import annotations
+
+import ctypes
+import sys
+import warnings
+from types import TracebackType
+from typing import Any, NamedTuple, Optional
+
+from . import _abi_table as abi
+from . import _problem as problem
+from ._abi import load_library
+from ._arrays import BITS16, Place, View, is_torch_tensor, packed_strides, view_of
+from ._device_array import HOST, DeviceArray
+from ._errors import ClosedError, InvalidArgumentError, check
+
+_DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
+_CACHE_MODES = {"default": abi.CACHE_DEFAULT, "read_write": abi.CACHE_READ_WRITE, "read_only": abi.CACHE_READ_ONLY, "off": abi.CACHE_OFF}
+_JIT_MODES = {"default": abi.JIT_DEFAULT, "allowed": abi.JIT_ALLOWED, "forbidden": abi.JIT_FORBIDDEN}
+
+
+class DeviceInfo(NamedTuple):
+    """A device as flashcore_device_info describes it; kind is "cpu" or "cuda"."""
+
+    kind: str
+    ordinal: int
+    arch: int
+    multiprocessors: int
+    shared_memory_per_block_optin_bytes: int
+    memory_bytes: int
+    driver_version: int
+    name: str
+
+
+class ContextInfo(NamedTuple):
+    """A context as flashcore_context_info describes it."""
+
+    device: DeviceInfo
+    nvrtc_version: int
+    device_reason: str
+    cache_directory: str
+    cache_warning: str
+    modules_from_process: int
+    modules_from_shipped: int
+    modules_from_user_cache: int
+    modules_compiled: int
+    cache_rejected: int
+    cache_write_failures: int
+    compile_us: int
+
+
+class Explanation(NamedTuple):
+    """Which kernel a call would use, or why none; fields as in flashcore_attention_explanation."""
+
+    supported: bool
+    kernel: str
+    module: str
+    tile_q: int
+    tile_kv: int
+    warps: int
+    stages: int
+    grid: tuple[int, int, int]
+    threads_per_block: int
+    dynamic_shared_bytes: int
+    workspace_bytes: int
+    cost_us: float
+    reasons: str
+
+
+def _python_value(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else tuple(value) if isinstance(value, ctypes.Array) else value
+
+
+def _record(made: Any, struct: ctypes.Structure, **known: Any) -> Any:
+    return made(**{name: known[name] if name in known else _python_value(getattr(struct, name)) for name in made._fields})
+
+
+def _device_info(struct: abi.DeviceInfo) -> DeviceInfo:
+    return _record(DeviceInfo, struct, kind="cpu" if struct.kind == abi.DEVICE_CPU else "cuda")
+
+
+def version() -> str:
+    """The version of the loaded library, "1.0.0"."""
+    number = load_library().flashcore_version()
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def device_count() -> tuple[int, str]:
+    """(number of CUDA devices, why there is none: empty where there is one). Starts CUDA."""
+    count, error = ctypes.c_int32(), abi.Error()
+    check(load_library().flashcore_device_count(ctypes.byref(count), error), error)
+    return count.value, error.message.decode()
+
+
+def describe_device(ordinal: int) -> DeviceInfo:
+    """What CUDA device `ordinal` is."""
+    info, error = abi.DeviceInfo(), abi.Error()
+    check(load_library().flashcore_device_describe(ordinal, info, error), error)
+    return _device_info(info)
+
+
+class Native:
+    """A flashcore_context and its last owner. Whoever calls the library holds a reference for the time of the call, so that
+    close() on another thread never destroys a context in use: the last reference does it.
+
+    A GPU context that was dropped without close() is left to the process: kernels may still be running in its modules.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self.library, self.handle = load_library(), handle
+        self.closed = False
+        self.synchronous = True  # nothing is running when a call has returned
+        self.kept = False  # until the process ends
+
+    def __del__(self, warn: Any = warnings.warn, warning: Any = ResourceWarning) -> None:
+        if self.kept:
+            return
+        if not self.closed:
+            warn("a flashcore.Context was not closed", warning, source=self)
+        if self.closed or self.synchronous:
+            self.library.flashcore_context_destroy(self.handle)
+
+
+def _parse_device(device: str) -> tuple[int, int]:
+    kind, colon, ordinal = device.partition(":")
+    if kind not in _DEVICES or (colon and not (kind == "cuda" and ordinal.isascii() and ordinal.isdigit() and len(ordinal) < 10)):
+        raise InvalidArgumentError(f"device is {device!r}; allowed: 'auto', 'cpu', 'cuda', 'cuda:N'", "device")
+    return _DEVICES[kind], int(ordinal or 0)
+
+
+def _path_bytes(field: str, path: str) -> bytes:
+    raw = path.encode(errors="surrogateescape")
+    if len(raw) > 1023 or b"\0" in raw:
+        raise InvalidArgumentError(f"{field} has {len(raw)} bytes; allowed: up to 1023, none of them zero", field)
+    return raw
+
+
+class Context:
+    """One device, its loaded kernels and its remembered plans.
+
+    device: "auto" (the first usable GPU, else the CPU), "cpu", "cuda" or "cuda:N". The other options are those of
+    flashcore_context_options; cache_mode: "default", "read_write", "read_only", "off"; jit_mode: "default", "allowed", "forbidden".
+
+    Any thread may use it, also several at once. close() it, or use it in a `with` block, when the work it launched on a GPU
+    has finished; every use after that is a ClosedError. Raises a FlashcoreError of the status.
+    """
+
+    def __init__(self, device: str = "auto", *, cpu_threads: int = 0, cache_mode: str = "default", jit_mode: str = "default",
+                 cache_directory: str = "", module_path: str = "", nvrtc_library: str = "") -> None:
+        kind, ordinal = _parse_device(device)
+        if not 0 <= cpu_threads < 2**31:
+            raise InvalidArgumentError(f"cpu_threads is {cpu_threads}; allowed: 0 (all) or more", "cpu_threads")
+        options = abi.ContextOptions(
+            device_kind=kind, device_ordinal=ordinal, cpu_threads=cpu_threads,
+            cache_mode=problem.pick("cache_mode", cache_mode, _CACHE_MODES), jit_mode=problem.pick("jit_mode", jit_mode, _JIT_MODES),
+            cache_directory=_path_bytes("cache_directory", cache_directory), module_path=_path_bytes("module_path", module_path),
+            nvrtc_library=_path_bytes("nvrtc_library", nvrtc_library))
+        handle, error = ctypes.c_void_p(), abi.Error()
+        check(load_library().flashcore_context_create(options, ctypes.byref(handle), error), error)
+        self._native: Optional[Native] = Native(handle.value or 0)
+        info = self.describe().device
+        self._native.synchronous = info.kind == "cpu"
+        self.device: str = info.kind
+        self.ordinal: int = info.ordinal
+        self.place = Place(info.kind, info.ordinal)
+        self.prepared_calls: Any = None  # of flashcore.torch
+
+    def close(self) -> None:
+        """Give the device back. Calls that are running on other threads finish first; closing twice is allowed."""
+        native, self._native, self.prepared_calls = self._native, None, None
+        if native is not None:
+            native.closed = True
+
+    @property
+    def closed(self) -> bool:
+        return self._native is None
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, kind: Optional[type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<flashcore.Context {'closed' if self.closed else self.device + (f':{self.ordinal}' if self.device == 'cuda' else '')}>"
+
+    def native(self) -> Native:
+        """The open handle; ClosedError after close(). For calls into the C interface by ctypes: hold it during the call."""
+        native = self._native
+        if native is None:
+            raise ClosedError("this context was closed", "context")
+        return native
+
+    def describe(self) -> ContextInfo:
+        """The device, why it was chosen, and what the module cache did so far."""
+        native, info, error = self.native(), abi.ContextInfo(), abi.Error()
+        check(native.library.flashcore_context_describe(native.handle, info, error), error)
+        return _record(ContextInfo, info, device=_device_info(info.device))
+
+    def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
+                  window: problem.Window = (None, None), layout: str = "bshd", out: Any = None, return_lse: bool = False,
+                  lse: Any = None, lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None,
+                  stream: Optional[int] = None) -> Any:
+        """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
+
+        query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim] (value's last size may
+        differ), with heads_kv a divisor of heads_q; or layout="bhsd", heads before sequence. float16 or bfloat16, any strides but
+        the last, which is 1. lse: float32 [batch, heads_q, seqlen_q], to base e or 2.
+        causal: "none", "top_left" (key j is visible to query i when j <= i) or "bottom_right" (j <= i + seqlen_kv - seqlen_q).
+        scale: 1/sqrt(head_dim) where None. softcap: scores become softcap * tanh(score / softcap), 0: they do not.
+        window: (left, right): key j is visible to query i when i + d - left <= j <= i + d + right, d = seqlen_kv - seqlen_q; None: all.
+        What the loaded library does not do is refused by it. kernel: this kernel and no other.
+        dtype: "bfloat16" says that arrays of 16-bit integers hold that.
+        stream: the CUstream as a number; for PyTorch tensors the current one, else the default stream. On a GPU the call returns after
+        the launch, and the memory must stay until the work is done.
+
+        Takes PyTorch tensors, NumPy arrays, and objects with DLPack or __cuda_array_interface__, on the context's device. `out` and
+        `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
+        """
+        if is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
+            return _torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
+                                    kernel=kernel, on=self)
+        native, error = self.native(), abi.Error()
+        number = self._stream(query, stream)
+        views = [view_of(name, array, self.place, number) for name, array in (("query", query), ("key", key), ("value", value))]
+        call = self._problem(views, layout, dtype)
+        call.set_options(causal, scale, softcap, window, lse_base, kernel)
+        if out is None:
+            out = _new_array("out", query, call.output_shape(), call.dtype, self)
+        if lse is None and return_lse:
+            lse = _new_array("lse", query, call.lse_shape(), "float32", self)
+        views.append(view_of("output", out, self.place, number))
+        call.set_output(views[-1])
+        if lse is not None:
+            views.append(view_of("lse", lse, self.place, number))
+            call.set_lse(views[-1])
+        for view in views:
+            if view.producer_stream not in (None, number):
+                check(native.library.flashcore_stream_synchronize(native.handle, view.producer_stream, error), error)
+        check(native.library.flashcore_attention_fwd(native.handle, call.args, number, error), error)
+        return (out, lse) if return_lse else out
+
+    def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
+                window: problem.Window = (None, None), layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> None:
+        """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
+        stream is captured. The arrays count by their shapes, types, strides and alignment."""
+        native, error = self.native(), abi.Error()
+        args = self._described(query, key, value, causal, scale, softcap, window, layout, kernel, dtype)
+        check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
+
+    def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
+                window: problem.Window = (None, None), layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> Explanation:
+        """Which kernel attention() would use for such arrays, or why none."""
+        native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
+        args = self._described(query, key, value, causal, scale, softcap, window, layout, kernel, dtype)
+        check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
+        return _record(Explanation, explanation, supported=bool(explanation.supported))
+
+    def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
+                   layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
+        """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
+        views = [view_of(name, array, self.place) for name, array in (("query", query), ("key", key), ("value", value))]
+        call = self._problem(views, layout, dtype)
+        call.set_options(causal, scale, softcap, window, "natural", kernel)
+        call.set_output_strides(packed_strides(call.output_shape()))
+        return call.args
+
+    def _problem(self, views: list[View], layout: str, dtype: Optional[str]) -> problem.Problem:
+        made = problem.Problem(layout)
+        made.set_inputs(views[0], views[1], views[2], dtype)
+        return made
+
+    def _stream(self, query: Any, stream: Optional[int]) -> int:
+        if stream is None and is_torch_tensor(query) and query.is_cuda:
+            return int(sys.modules["torch"].cuda.current_stream(query.device).cuda_stream)
+        if stream is None:
+            return 0
+        if isinstance(stream, bool) or not isinstance(stream, int) or not 0 <= stream < 2**64:
+            raise InvalidArgumentError(f"stream is {stream!r}; allowed: a CUstream as a number, 0 for the default stream", "stream")
+        return stream
+
+    def to_device(self, array: Any, dtype: Optional[str] = None) -> DeviceArray:
+        """A copy of a contiguous host array on this device. dtype: "bfloat16" for 16-bit integers that hold that."""
+        view = view_of("array", array, HOST)
+        made = DeviceArray(self, view.shape, dtype if dtype is not None and view.dtype == BITS16 else view.dtype)
+        made.copy_from(array)
+        return made
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+        """New memory on this device, not initialised. dtype: "float16", "bfloat16", "float32", ..."""
+        return DeviceArray(self, shape, dtype)
+
+    def synchronize(self, stream: int = 0) -> None:
+        """Wait until everything on the stream is done; failures of earlier work surface here."""
+        native, error = self.native(), abi.Error()
+        check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
+
+
+def _torch_attention(*given: Any, **options: Any) -> Any:
+    """flashcore.torch.attention, imported when the first tensor comes, and in this name's place from then on."""
+    global _torch_attention
+    from .torch import attention
+    _torch_attention = attention
+    return attention(*given, **options)
+
+
+def _new_array(name: str, query: Any, shape: tuple[int, ...], dtype: str, context: Context) -> Any:
+    """An array like query, for a result."""
+    if isinstance(query, DeviceArray):
+        return context.empty(shape, dtype)
+    if is_torch_tensor(query):
+        torch = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=query.device)
+    module = type(query).__module__.partition(".")[0]
+    if module in ("numpy", "cupy"):  # arrays of others may be immutable, or made in ways of their own
+        # Bits in, bits out: a caller with integers, or with ml_dtypes, gets the same back.
+        return sys.modules[module].empty(shape, dtype=query.dtype if dtype == "bfloat16" else dtype)
+    raise InvalidArgumentError(f"{name} is missing, and it is not known how to make a {type(query).__name__} for it; pass one", name)

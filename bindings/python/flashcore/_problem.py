@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the arrays of a call to the library's argument struct. What the C interface cannot see, because it gets addresses only, is
+checked here: types, shapes that belong together, the last stride (the device: _arrays.py). All else is the library's to judge."""
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any, Optional
+
+from . import _abi_table as abi
+from ._arrays import BITS16, DTYPE_NAMES, View
+from ._errors import InvalidArgumentError, UnsupportedError
+
+CAUSAL = {"none": abi.CAUSAL_NONE, "top_left": abi.CAUSAL_TOP_LEFT, "bottom_right": abi.CAUSAL_BOTTOM_RIGHT}
+LSE_BASES = {"natural": abi.LSE_NATURAL, "base2": abi.LSE_BASE2}
+# Where batch, sequence, head and head dimension stand in an array's shape.
+LAYOUTS = {"bshd": (0, 1, 2, 3), "bhsd": (0, 2, 1, 3)}
+LAYOUT_WORDS = {"bshd": "[batch, seqlen, heads, head_dim]", "bhsd": "[batch, heads, seqlen, head_dim]"}
+Shape = tuple[int, int, int, int]
+Window = tuple[Optional[int], Optional[int]]  # keys to the left and to the right of the query's own; None: all
+
+
+def pick(field: str, value: Any, table: dict[str, Any]) -> Any:
+    """table[value], or an error that lists what is allowed."""
+    if isinstance(value, str) and value in table:
+        return table[value]
+    raise InvalidArgumentError(f"{field} is {value!r}; allowed: {', '.join(map(repr, table))}", field)
+
+
+def in_order(values: tuple[int, ...], layout: str) -> Shape:
+    """(batch, seqlen, heads, head_dim) of a shape or of strides; the same step leads back."""
+    i, j, k, l = LAYOUTS[layout]
+    return values[i], values[j], values[k], values[l]
+
+
+def _check_layout(name: str, view: View, layout: str) -> None:
+    if len(view.shape) != 4:
+        raise InvalidArgumentError(f"{name} has {len(view.shape)} dimensions, {view.shape}; allowed: 4, {LAYOUT_WORDS[layout]}", name)
+    if view.strides[3] != 1 and view.shape[3] > 1 and 0 not in view.shape:
+        raise InvalidArgumentError(f"{name} has a stride of {view.strides[3]} elements in its last dimension; allowed: 1. "
+                                   "Make it contiguous.", f"{name}.stride[3]")
+
+
+def _check_shape(name: str, shape: Shape, expected: Shape, layout: str) -> None:
+    if shape != expected:
+        raise InvalidArgumentError(f"{name} has shape {list(in_order(shape, layout))}; allowed: {list(in_order(expected, layout))}, "
+                                   "which follows from the other arrays", name)
+
+
+def _check_shapes(query: Shape, key: Shape, value: Shape, layout: str) -> None:
+    batch, _, heads_q, head_dim = query
+    _, seqlen_kv, heads_kv, _ = key
+    head_dim_v = value[3]
+    _check_shape("key", key, (batch, seqlen_kv, heads_kv, head_dim), layout)
+    _check_shape("value", value, (batch, seqlen_kv, heads_kv, head_dim_v), layout)
+    if heads_kv == 0 or heads_q % heads_kv:
+        raise InvalidArgumentError(f"key has {heads_kv} heads; allowed: a divisor of query's {heads_q}", "heads_kv")
+    # Zero would ask the library for head_dim, and ctypes cuts numbers off that do not fit.
+    for field, size in (("heads_q", heads_q), ("head_dim", head_dim), ("head_dim_v", head_dim_v)):
+        if not 1 <= size < 2**31:
+            raise InvalidArgumentError(f"{field} is {size}; allowed: 1 to 2147483647", field)
+
+
+class Problem:
+    """The argument struct of one call: query, key and value first, then where the results go."""
+
+    def __init__(self, layout: str) -> None:
+        pick("layout", layout, LAYOUTS)
+        self.args, self.layout = abi.AttentionArgs(), layout
+
+    def set_inputs(self, query: View, key: View, value: View, dtype: Optional[str]) -> None:
+        """dtype: what the call says that 16-bit integers are; None where it says nothing."""
+        args = self.args
+        if dtype is not None:
+            pick("dtype", dtype, DTYPE_NAMES)
+        self.dtype = self._check("query", query, dtype)
+        self._check("key", key, self.dtype)
+        self._check("value", value, self.dtype)
+        value_shape = in_order(value.shape, self.layout)
+        _check_shapes(in_order(query.shape, self.layout), in_order(key.shape, self.layout), value_shape, self.layout)
+        args.batch, args.seqlen_q, args.heads_q, args.head_dim = in_order(query.shape, self.layout)
+        _, args.seqlen_kv, args.heads_kv, args.head_dim_v = value_shape
+        args.query, args.key, args.value = (self._tensor(view) for view in (query, key, value))
+
+    def set_options(self, causal: str, scale: Optional[float], softcap: float, window: Window, lse_base: str, kernel: str) -> None:
+        args = self.args
+        args.causal, args.lse_base = pick("causal", causal, CAUSAL), pick("lse_base", lse_base, LSE_BASES)
+        if scale is not None:
+            args.flags |= abi.FLAG_SOFTMAX_SCALE
+            args.softmax_scale = _checked_number("softmax_scale", scale)
+        args.softcap = _checked_number("softcap", softcap)
+        left, right = _checked_window(window)
+        if left is not None:
+            args.flags, args.window_left = args.flags | abi.FLAG_WINDOW_LEFT, left
+        if right is not None:
+            args.flags, args.window_right = args.flags | abi.FLAG_WINDOW_RIGHT, right
+        name = kernel.encode() if isinstance(kernel, str) else b"\0"
+        if len(name) > 63 or b"\0" in name:
+            raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: a kernel's name of up to 63 bytes", "kernel")
+        args.kernel = name
+
+    def set_output(self, output: View) -> None:
+        args, layout = self.args, self.layout
+        self._check("output", output, self.dtype)
+        if output.read_only:
+            raise InvalidArgumentError("output is read-only", "output")
+        _check_shape("output", in_order(output.shape, layout), (args.batch, args.seqlen_q, args.heads_q, args.head_dim_v), layout)
+        args.output = self._tensor(output)
+
+    def set_output_strides(self, strides: tuple[int, ...], layout: Optional[str] = None) -> None:
+        """For an output of output_shape(layout) that is made later; its address is 0 until then. layout: None for the inputs'."""
+        self.args.output.dtype = self.args.query.dtype
+        if 0 not in strides:
+            self.args.output.stride[:] = in_order(strides, layout or self.layout)
+
+    def set_lse(self, lse: View) -> None:
+        if lse.read_only:
+            raise InvalidArgumentError("lse is read-only", "lse")
+        if lse.shape != self.lse_shape():
+            raise InvalidArgumentError(f"lse has shape {list(lse.shape)}; allowed: {list(self.lse_shape())}, "
+                                       "[batch, heads, seqlen of query]", "lse")
+        if lse.dtype != "float32":
+            raise InvalidArgumentError(f"lse is {lse.dtype}; allowed: float32", "lse.dtype")
+        if any(size > 1 and stride <= 0 for size, stride in zip(lse.shape, lse.strides)):
+            raise InvalidArgumentError(f"lse has strides {list(lse.strides)}; allowed: every element in a place of its own",
+                                       "lse.stride")
+        batch, head, row = (0 if size == 1 else stride for size, stride in zip(lse.shape, lse.strides))
+        self.args.lse.data, self.args.lse.dtype = lse.address, abi.DTYPE_FLOAT32
+        self.args.lse.stride[:] = (batch, row, head, 1)
+
+    def output_shape(self, layout: Optional[str] = None) -> Shape:
+        pick("output_layout", layout or self.layout, LAYOUTS)
+        args = self.args
+        return in_order((args.batch, args.seqlen_q, args.heads_q, args.head_dim_v), layout or self.layout)
+
+    def lse_shape(self) -> tuple[int, int, int]:
+        return self.args.batch, self.args.heads_q, self.args.seqlen_q
+
+    def _check(self, name: str, view: View, dtype: Optional[str]) -> str:
+        """Type and layout of one array; returns its type."""
+        given = view.dtype
+        if given == BITS16:
+            if dtype != "bfloat16":
+                raise InvalidArgumentError(f"{name} holds {BITS16} without a meaning; say dtype=\"bfloat16\" if they are that",
+                                           f"{name}.dtype")
+            given = "bfloat16"
+        if dtype is not None and given != dtype:
+            allowed = "as the call says" if name == "query" else "the type of query"
+            raise InvalidArgumentError(f"{name} is {given}; allowed: {dtype}, {allowed}", f"{name}.dtype")
+        if given not in DTYPE_NAMES:
+            raise UnsupportedError(f"{name} is {given}; allowed: float16, bfloat16", f"{name}.dtype")
+        _check_layout(name, view, self.layout)
+        return given
+
+    def _tensor(self, view: View) -> abi.Tensor:
+        tensor = abi.Tensor(data=view.address, dtype=DTYPE_NAMES[self.dtype])
+        sizes, strides = in_order(view.shape, self.layout), in_order(view.strides, self.layout)
+        # The stride of a dimension with one element means nothing, and producers put anything there; in an array without
+        # elements none means anything. The last is 1: four zeros mean "contiguous".
+        if 0 not in sizes:
+            tensor.stride[:] = (*(0 if size == 1 else stride for size, stride in zip(sizes[:3], strides[:3])), 1)
+        return tensor
+
+
+def _checked_number(field: str, number: Any) -> float:
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not math.isfinite(number):
+        raise InvalidArgumentError(f"{field} is {number!r}; allowed: a finite number", field)
+    return float(number)
+
+
+def _checked_window(window: Any) -> Window:
+    sides = window if isinstance(window, tuple) else ()
+    if len(sides) != 2 or any(side is not None and (isinstance(side, bool) or not isinstance(side, int)) for side in sides):
+        raise InvalidArgumentError(f"window is {window!r}; allowed: (left, right), each a number of keys or None for all", "window")
+    for field, side in zip(("window_left", "window_right"), sides):
+        if side is not None and not -2**63 <= side < 2**63:
+            raise InvalidArgumentError(f"{field} is {side}; allowed: a number of 64 bits", field)
+    return sides[0], sides[1]

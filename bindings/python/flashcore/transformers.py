@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention for Hugging Face Transformers, under the name "flashcore".
+
+    import flashcore.transformers
+    flashcore.transformers.register()
+    model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="flashcore", dtype=torch.bfloat16)
+
+Prefill, decoding with a cache, cross attention, grouped heads and padded batches work; a padded batch costs one launch per
+sequence, and its padding rows come out as 0. Softcap and sliding windows shorter than the keys are handed to the library, which
+refuses them where its build has none. Sinks, packed sequences, other mask tensors, dropout and attention weights are refused
+here. Every refusal is an UnsupportedError that names what is missing.
+"""
+from __future__ import annotations
+
+from typing import Any, Callable, NoReturn, Optional
+
+import torch
+from transformers import AttentionInterface, masking_utils, modeling_utils
+from transformers.masking_utils import AttentionMaskInterface
+
+from ._errors import UnsupportedError
+from .torch import attention
+
+NAME = "flashcore"
+Spans = tuple[tuple[int, int], ...]
+
+# What models hand to every attention function and what does not change attention itself.
+_HARMLESS = frozenset((
+    "cache_position", "deterministic", "inputs_embeds", "labels", "logits_to_keep", "max_length_k", "max_length_q", "max_seqlen",
+    "num_items_in_batch", "output_hidden_states", "output_router_logits", "past_key_value", "past_key_values", "position_embeddings",
+    "position_ids", "return_dict", "return_legacy_cache", "use_cache"))
+_MISSING = {
+    "s_aux": "this build has no attention sinks",
+    "sinks": "this build has no attention sinks",
+    "position_bias": "this build adds no bias to the scores",
+    "bias": "this build adds no bias to the scores",
+    "head_mask": "this build has no mask over heads",
+    "cache": "this build has no paged keys and values",
+    "cu_seq_lens_q": "this build has no ragged (packed) batches",
+    "cu_seq_lens_k": "this build has no ragged (packed) batches",
+    "cu_seqlens": "this build has no ragged (packed) batches",
+    "seq_idx": "this build has no ragged (packed) batches",
+    "indices": "this build has no sparse attention",
+    "block_indices": "this build has no sparse attention",
+    "output_attentions": "attention weights are never built; use attn_implementation=\"eager\" to see them",
+}
+
+
+def _refuse(field: str, why: str) -> NoReturn:
+    raise UnsupportedError(why, field)
+
+
+class AttentionPattern:
+    """Which keys a model's queries see; what mask_function() hands to attention_function() through the model.
+
+    causal: the last query sees every key in use, each one before it one key less. key_count: keys in use, from the first.
+    spans: by sequence of the batch, the keys (first, end) that are no padding; None where nothing is padded.
+    window: keys that a query sees with its own, where that is less than all; None: all.
+    """
+
+    __slots__ = ("causal", "key_count", "spans", "window")
+
+    def __init__(self, causal: bool, key_count: int, spans: Optional[Spans] = None, window: Optional[int] = None) -> None:
+        self.causal, self.key_count, self.spans, self.window = causal, key_count, spans, window
+
+    def __repr__(self) -> str:
+        return f"AttentionPattern(causal={self.causal}, key_count={self.key_count}, spans={self.spans}, window={self.window})"
+
+
+def _compiling() -> bool:
+    return torch.compiler.is_compiling()
+
+
+def _runs(valid: torch.Tensor, field: str) -> Spans:
+    """(first, end) of the one run of true values in each row of a 2-D boolean tensor; (0, 0) where there is none. Waits for the device."""
+    columns = torch.arange(valid.shape[1], device=valid.device)
+    first = torch.where(valid, columns, valid.shape[1]).amin(1)
+    end = torch.where(valid, columns + 1, 0).amax(1)
+    spans = []
+    for count, start, stop in torch.stack((valid.sum(1), first, end), 1).tolist():
+        if count and count != stop - start:
+            _refuse(field, "a sequence has padding between its tokens; allowed: padding before or after them")
+        spans.append((start, stop) if count else (0, 0))
+    return tuple(spans)
+
+
+def _without_padding(spans: Spans, key_count: int) -> Optional[Spans]:
+    return None if all(span == (0, key_count) for span in spans) else spans
+
+
+def _pattern_of_padding(causal: bool, padding: Optional[torch.Tensor], kv_offset: int, key_count: int) -> AttentionPattern:
+    """padding: boolean [batch, all keys so far], true for tokens."""
+    if padding is None:
+        return AttentionPattern(causal, key_count)
+    if _compiling():
+        _refuse("attention_mask", "what it holds cannot be looked at while the model is compiled; leave attention_mask out when nothing is "
+                "padded (a padded batch needs key lengths on the device, which this build does not take)")
+    padding = padding[:, kv_offset:kv_offset + key_count].to(torch.bool)
+    if padding.shape[1] < key_count:
+        _refuse("attention_mask", f"it covers {padding.shape[1]} of {key_count} keys")
+    return AttentionPattern(causal, key_count, _without_padding(_runs(padding, "attention_mask"), key_count))
+
+
+def _pattern_of_visible(visible: torch.Tensor, field: str, why: str, key_count: int, window: Optional[int] = None) -> AttentionPattern:
+    """visible: boolean [batch, queries, keys]. Refused, because of `why`, when it is neither full nor causal within runs of keys, nor
+    causal in a window of that many keys. key_count: keys up to that of the last query."""
+    if _compiling():
+        _refuse(field, f"{why}, and a mask cannot be looked at while the model is compiled")
+    queries = visible.shape[1]
+    visible, rest = visible[:, :, :key_count], visible[:, :, key_count:]
+    if bool(rest.any()):
+        _refuse(field, why)
+    spans = _runs(visible.any(1), field)
+    column = torch.arange(key_count, device=visible.device)
+    last = torch.arange(queries, device=visible.device)[:, None] + key_count - queries  # key of the query itself
+    first, end = (torch.tensor(numbers, device=visible.device)[:, None, None] for numbers in zip(*spans))
+    # Rows of padding may see nothing: their results mean nothing either.
+    full = (column >= first) & (column < end) & visible.any(2, keepdim=True)
+    if torch.equal(visible, full):
+        return AttentionPattern(False, key_count, _without_padding(spans, key_count))
+    if torch.equal(visible, full & (column <= last)):
+        return AttentionPattern(True, key_count, _without_padding(spans, key_count))
+    if window is not None and torch.equal(visible, full & (column <= last) & (column > last - window)):
+        return AttentionPattern(True, key_count, _without_padding(spans, key_count), window)
+    _refuse(field, why)
+
+
+def _why(mask: Callable[..., Any], local_size: Optional[int]) -> str:
+    if local_size is not None:
+        return f"the mask has chunks, or a window of {local_size} that is not a plain causal one, and this build takes no mask tensor"
+    return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal (packed sequences, prefixes, blocks), and this build " \
+           "takes no mask tensor"
+
+
+def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = None, q_offset: Any = 0, kv_offset: int = 0,
+                  mask_function: Optional[Callable[..., Any]] = None, attention_mask: Optional[torch.Tensor] = None,
+                  local_size: Optional[int] = None, cache_position: Optional[torch.Tensor] = None, device: Any = "cpu",
+                  use_vmap: bool = False, **_unused: Any) -> AttentionPattern:
+    """For AttentionMaskInterface. Older versions of Transformers say cache_position where newer ones say q_length and q_offset.
+
+    The rest of what they pass is about skipping and types of mask tensors, and none is made here.
+    """
+    if cache_position is not None:
+        q_length, q_offset, device = cache_position.shape[0], cache_position[0], cache_position.device
+    assert q_length is not None
+    if q_length == kv_length:
+        q_offset = kv_offset  # no key came before the queries, so the device need not be asked
+    if isinstance(q_offset, torch.Tensor):
+        if _compiling():
+            _refuse("past_key_values", "a static cache holds its length on the device, and this build takes no key lengths from there; use the "
+                    "default cache, or do not compile")
+        q_offset = int(q_offset)
+    asked = mask_function or masking_utils.causal_mask_function
+    if asked is getattr(masking_utils, "bidirectional_mask_function", None):
+        return _pattern_of_padding(False, attention_mask, kv_offset, kv_length)
+    # Of a cache that is larger than what it holds, keys past the last query are not in use.
+    key_count = q_offset - kv_offset + q_length
+    if not 0 < key_count <= kv_length:
+        _refuse("past_key_values", f"queries end at key {key_count} of {kv_length}")
+    if asked is masking_utils.causal_mask_function:
+        return _pattern_of_padding(q_length > 1, attention_mask, kv_offset, key_count)
+    why = _why(asked, local_size)
+    if _compiling():
+        _refuse("attention_mask", f"{why}; or it is, but cannot be looked at while the model is compiled")
+    visible = masking_utils.sdpa_mask(
+        batch_size=batch_size, kv_length=kv_length, kv_offset=kv_offset, mask_function=asked, attention_mask=attention_mask,
+        allow_is_causal_skip=False, use_vmap=use_vmap, device=device,
+        **({"cache_position": cache_position} if cache_position is not None else {"q_length": q_length, "q_offset": q_offset}))
+    assert visible is not None  # nothing may be skipped
+    return _pattern_of_visible(visible[:, 0], "attention_mask", why, key_count, local_size)
+
+
+def _pattern_of_tensor(mask: torch.Tensor) -> AttentionPattern:
+    """mask: [batch, queries, keys], boolean or added to the scores, as older models make it whatever is registered. Waits for the
+    device in every layer."""
+    why = "the mask is neither full nor causal, and this build takes no mask tensor"
+    if _compiling():
+        _refuse("attention_mask", f"{why}; or it is, but cannot be looked at while the model is compiled")
+    visible = mask if mask.dtype == torch.bool else mask == 0
+    if mask.dtype != torch.bool and not bool((visible | (mask <= torch.finfo(mask.dtype).min / 2)).all()):
+        _refuse("attention_mask", "it holds numbers between 0 and minus infinity, and this build adds no bias to the scores")
+    keys = visible.shape[2]
+    used = int(torch.where(visible.any(0).any(0), torch.arange(1, keys + 1, device=visible.device), 0).amax()) if keys else 0
+    if used < keys:  # a cache that is larger than what it holds, or padding at the end of every sequence
+        try:
+            return _pattern_of_visible(visible, "attention_mask", why, used)
+        except UnsupportedError:
+            pass
+    return _pattern_of_visible(visible, "attention_mask", why, keys)
+
+
+def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, is_causal: Optional[bool]) -> AttentionPattern:
+    if isinstance(mask, AttentionPattern):
+        return mask
+    if mask is None:
+        # A model without masks of its own: a decoder's last query sees all keys.
+        causal = bool(is_causal if is_causal is not None else getattr(module, "is_causal", False))
+        return AttentionPattern(causal and query.shape[2] > 1, key.shape[2])
+    if isinstance(mask, torch.Tensor) and mask.dim() == 4 and mask.shape[1] == 1 and mask.shape[3] >= key.shape[2]:
+        return _pattern_of_tensor(mask[:, 0, :, :key.shape[2]].expand(query.shape[0], query.shape[2], key.shape[2]))
+    shape = f" of {mask.dtype} and shape {list(mask.shape)}" if isinstance(mask, torch.Tensor) else ""
+    _refuse("attention_mask", f"it is a {type(mask).__name__}{shape}; this build takes no mask tensor, only the patterns that "
+            "flashcore.transformers.register() has the model make")
+
+
+def attention_function(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any = None,
+                       scaling: Optional[float] = None, dropout: float = 0.0, is_causal: Optional[bool] = None,
+                       sliding_window: Optional[int] = None, softcap: Optional[float] = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
+    """For AttentionInterface: tensors [batch, heads, seqlen, head_dim] to ([batch, seqlen, heads, head_dim], None)."""
+    for name, given in kwargs.items():
+        if given is not None and given is not False and name not in _HARMLESS:
+            _refuse(name, _MISSING.get(name, "it is not known here whether it changes the attention"))
+    if dropout:
+        _refuse("dropout", f"dropout is {dropout}; there is none. Call model.eval()")
+    cap = softcap or 0.0
+    pattern = _pattern_of(module, query, key, attention_mask, is_causal)
+    if sliding_window is not None and attention_mask is None and key.shape[2] > sliding_window:
+        if not pattern.causal and query.shape[2] > 1:
+            _refuse("sliding_window", "it is not known here where the window of an attention without a causal mask ends")
+        pattern.window = sliding_window
+    if pattern.key_count > key.shape[2]:
+        _refuse("attention_mask", f"it speaks of {pattern.key_count} keys, the layer has {key.shape[2]}")
+    if pattern.key_count < key.shape[2]:
+        key, value = key[:, :, :pattern.key_count], value[:, :, :pattern.key_count]
+    if pattern.spans is None:
+        return _attend(query, key, value, pattern, scaling, cap), None
+    return _padded(query, key, value, pattern, pattern.spans, scaling, cap), None
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern: AttentionPattern, scaling: Optional[float],
+            cap: float) -> torch.Tensor:
+    return attention(query, key, value, causal="bottom_right" if pattern.causal else "none", scale=scaling, softcap=cap,
+                     window=(None if pattern.window is None else pattern.window - 1, None), layout="bhsd", output_layout="bshd")
+
+
+def _padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern: AttentionPattern, spans: Spans,
+            scaling: Optional[float], cap: float) -> torch.Tensor:
+    """One call per sequence, on the keys that are no padding; 0 for queries that are."""
+    if len(spans) != query.shape[0]:
+        _refuse("attention_mask", f"it has {len(spans)} sequences, query {query.shape[0]}")
+    queries, keys = query.shape[2], key.shape[2]
+    output = query.new_zeros((query.shape[0], queries, query.shape[1], value.shape[3]))
+    for b, (first, end) in enumerate(spans):
+        # Causal: query i is the token of key i + keys - queries, or, alone, the last one, which sees all.
+        start = max(0, first - (keys - queries)) if pattern.causal else 0
+        stop = end - (keys - queries) if pattern.causal else queries
+        if end <= first or stop <= start:
+            continue
+        one = (slice(b, b + 1), slice(None))
+        output[b:b + 1, start:stop] = _attend(query[(*one, slice(start, stop))], key[(*one, slice(first, end))],
+                                              value[(*one, slice(first, end))], pattern, scaling, cap)
+    return output
+
+
+def register(name: str = NAME) -> None:
+    """Make attn_implementation=name known to Transformers (4.53 or newer). May be called again, also with another name.
+
+    Transformers 5 takes every name with "flash" in it for a kind of FlashAttention: it then loads that package's functions, which
+    is kept from happening here; models that list their FlashAttention versions warn and fall back to one of them; and vision
+    models pack their images, which is refused. A name without "flash" in it, like register("fc"), avoids the last two.
+    """
+    AttentionInterface.register(name, attention_function)
+    AttentionMaskInterface.register(name, mask_function)
+    _registered.add(name)
+    load = getattr(modeling_utils, "lazy_import_flash_attention", None)
+    if load is not None and not isinstance(load, _LoadOthers):
+        setattr(modeling_utils, "lazy_import_flash_attention", _LoadOthers(load))
+
+
+_registered: set[str] = set()
+
+
+class _LoadOthers:
+    """Transformers' loader of FlashAttention's functions, except for names that are registered here: they need none."""
+
+    def __init__(self, load: Callable[..., Any]) -> None:
+        self.load = load
+
+    def __call__(self, implementation: Optional[str], *arguments: Any, **named: Any) -> Any:
+        return None if implementation in _registered else self.load(implementation, *arguments, **named)

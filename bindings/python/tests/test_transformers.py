@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""attn_implementation="flashcore" in small, randomly initialised models of Transformers, against eager float32: prefill, decoding
+with caches, padded batches, encoders and cross attention, compiled; and the refusals. On the GPU where there is one."""
+import copy
+import unittest
+
+import support
+from support import torch
+
+from flashcore import UnsupportedError
+
+try:
+    import transformers
+except ImportError:
+    transformers = None
+
+if torch is not None and transformers is not None:
+    import flashcore.transformers as on_transformers
+    on_transformers.register()
+    DEVICE = support.TORCH_DEVICES[-1]
+    TINY = dict(vocab_size=96, bos_token_id=None, eos_token_id=None, pad_token_id=None)
+
+    def llama(**more):
+        return transformers.LlamaForCausalLM, transformers.LlamaConfig(
+            hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=256, **TINY, **more)
+
+    def gpt2(**more):
+        return transformers.GPT2LMHeadModel, transformers.GPT2Config(n_embd=256, n_layer=2, n_head=4, n_positions=256, **TINY, **more)
+
+    def mistral(window):
+        return transformers.MistralForCausalLM, transformers.MistralConfig(
+            hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+            max_position_embeddings=256, sliding_window=window, **TINY)
+
+
+def pair(made, dtype=None):
+    """(eager in float32, flashcore in 16 bits) with the same weights, which both types hold exactly."""
+    kind, config = made
+    torch.manual_seed(7)
+    eager = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval().to(DEVICE)
+    for parameter in eager.parameters():
+        parameter.data = parameter.data.to(dtype or torch.bfloat16).float()
+    ours = kind._from_config(copy.deepcopy(config), attn_implementation="flashcore").eval().to(DEVICE)
+    ours.load_state_dict(eager.state_dict())
+    return eager, ours.to(dtype or torch.bfloat16)
+
+
+def tokens(batch, length, seed=3):
+    # Without 0, which generate() takes for padding.
+    return torch.randint(1, 96, (batch, length), generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+@unittest.skipIf(torch is None or transformers is None, "PyTorch or Transformers is not installed")
+class TestTransformers(support.ContextTest):
+    def setUp(self):
+        super().setUp()
+        mode = torch.inference_mode()
+        mode.__enter__()
+        self.addCleanup(mode.__exit__, None, None, None)
+
+    def close_to(self, ours, expected, where=None):
+        """Within what the rest of a model costs in 16 bits: 3 % of the largest logit."""
+        difference = (ours.float() - expected).abs()
+        difference = difference if where is None else difference[where]
+        self.assertLess(difference.max().item(), 0.03 * expected.abs().max().item())
+
+    def models(self):
+        for made in (llama(), gpt2()):
+            for dtype in (torch.bfloat16, torch.float16):
+                yield pair(made, dtype)
+
+    def test_it_is_used(self):
+        _, ours = pair(llama())
+        calls = []
+        real = on_transformers.attention
+        self.addCleanup(setattr, on_transformers, "attention", real)
+        on_transformers.attention = lambda *given, **options: calls.append(options["causal"]) or real(*given, **options)
+        ours(tokens(1, 5))
+        self.assertEqual(calls, ["bottom_right"] * 2)
+
+    def test_prefill(self):
+        for eager, ours in self.models():
+            for batch, length in ((1, 1), (2, 37), (1, 130)):
+                given = tokens(batch, length)
+                self.close_to(ours(given).logits, eager(given).logits)
+                self.close_to(ours(given, use_cache=False).logits, eager(given, use_cache=False).logits)
+
+    def test_decode_step_by_step(self):
+        """The same tokens through a cache: one at a time, and several at once, which are causal at the end of the keys."""
+        for eager, ours in self.models():
+            given = tokens(2, 40)
+            expected = eager(given).logits
+            for steps in ((20, 1, 1, 1, 17), (1,) * 40, (5, 7, 28)):
+                cache, seen = None, 0
+                for step in steps:
+                    out = ours(given[:, seen:seen + step], past_key_values=cache, use_cache=True)
+                    cache = out.past_key_values
+                    self.close_to(out.logits, expected[:, seen:seen + step])
+                    seen += step
+
+    def test_static_cache(self):
+        eager, ours = pair(llama())
+        given = tokens(2, 24)
+        expected = eager(given).logits
+        import inspect
+        older = {"max_batch_size": 2, "device": DEVICE, "dtype": torch.bfloat16}  # arguments of older versions
+        known = inspect.signature(transformers.StaticCache).parameters
+        cache = transformers.StaticCache(config=ours.config, max_cache_len=64, **{name: older[name] for name in older if name in known})
+        for start, stop in ((0, 20), (20, 21), (21, 24)):
+            positions = torch.arange(start, stop, device=DEVICE)
+            out = ours(given[:, start:stop], past_key_values=cache, use_cache=True, cache_position=positions)
+            self.close_to(out.logits, expected[:, start:stop])
+
+    def test_generate(self):
+        for eager, ours in self.models():
+            given = tokens(2, 12)
+            made = ours.generate(given, max_new_tokens=12, do_sample=False, pad_token_id=0, return_dict_in_generate=True, output_logits=True)
+            # What eager says to the same tokens; a tie within the tolerance may choose another token, so logits are compared.
+            expected = eager(made.sequences).logits[:, 11:-1]
+            self.close_to(torch.stack(made.logits, 1), expected)
+
+    def test_padded_batch(self):
+        for eager, ours in self.models():
+            given = tokens(3, 30)
+            for side in ("left", "right"):
+                mask = torch.ones_like(given)
+                for row, count in ((0, 11), (2, 29)):
+                    mask[row, :count if side == "left" else 30] = 0
+                    if side == "right":
+                        mask[row, :30 - count] = 1
+                positions = (mask.cumsum(1) - 1).clamp(min=0)
+                expected = eager(given, attention_mask=mask, position_ids=positions).logits
+                self.close_to(ours(given, attention_mask=mask, position_ids=positions).logits, expected, mask.bool())
+                # Each sequence alone says the same.
+                alone = given[:1, 11:] if side == "left" else given[:1, :19]
+                self.close_to(ours(given, attention_mask=mask, position_ids=positions).logits[:1][:, mask[0].bool()], eager(alone).logits)
+
+    def test_padded_generate(self):
+        eager, ours = pair(llama())
+        given, mask = tokens(2, 20), torch.ones(2, 20, dtype=torch.long, device=DEVICE)
+        mask[0, :7] = 0
+        made = ours.generate(given, attention_mask=mask, max_new_tokens=6, do_sample=False, pad_token_id=0, return_dict_in_generate=True,
+                             output_logits=True)
+        logits = torch.stack(made.logits, 1)
+        self.close_to(logits[0], eager(made.sequences[:1, 7:]).logits[0, 12:-1])
+        self.close_to(logits[1], eager(made.sequences[1:]).logits[0, 19:-1])
+
+    def test_holes_in_the_mask_are_refused(self):
+        _, ours = pair(llama())
+        mask = torch.ones(1, 9, dtype=torch.long, device=DEVICE)
+        mask[0, 4] = 0
+        self.refused(UnsupportedError, "attention_mask", "padding between its tokens", lambda: ours(tokens(1, 9), attention_mask=mask))
+
+    def test_packed_sequences_are_refused(self):
+        _, ours = pair(llama())
+        positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=DEVICE)
+        self.refused(UnsupportedError, "attention_mask", "packed sequences",
+                     lambda: ours(tokens(1, 7), position_ids=positions, use_cache=False))
+
+    def test_masks_of_the_caller(self):
+        eager, ours = pair(llama())
+        given = tokens(1, 6)
+        causal = torch.ones(6, 6, dtype=torch.bool, device=DEVICE).tril()[None, None]
+        self.close_to(ours(given, attention_mask=causal, use_cache=False).logits, eager(given, use_cache=False).logits)
+        other = causal.clone()
+        other[..., 5, 1] = False
+        self.refused(UnsupportedError, "attention_mask", "no mask tensor", lambda: ours(given, attention_mask=other, use_cache=False))
+        def attend(mask):
+            query = torch.zeros(1, 2, 6, 64, dtype=torch.float16, device=DEVICE)
+            return on_transformers.attention_function(None, query, query, query, mask)[0]
+        added = torch.zeros(1, 1, 6, 6, device=DEVICE).masked_fill(~causal, torch.finfo(torch.float32).min)
+        self.assertEqual(attend(added).shape, (1, 6, 2, 64))
+        self.refused(UnsupportedError, "attention_mask", "no bias", lambda: attend(added * 0 - 1.5))
+        self.refused(UnsupportedError, "attention_mask", "no mask tensor", lambda: attend(added[..., :5]))
+
+    def test_pattern_of_mask_tensors(self):
+        """What is seen in a tensor, against the plain mask that the pattern stands for; anything else is refused."""
+        row, column = torch.arange(6)[:, None], torch.arange(9)
+        causal = (column <= row + 3)[None].repeat(2, 1, 1)
+        padded = causal.clone()
+        padded[0, :, :4] = False
+        window = causal & (column > row)
+        cases = [(causal, (True, 9, None)), (causal | True, (False, 9, None)), (padded, (True, 9, ((4, 9), (0, 9)))),
+                 ((column < 7).expand(2, 6, 9), (False, 7, None)), ((column <= row)[None].expand(2, 6, 9), (True, 6, None)),
+                 (window, None), (causal ^ (column == 2), None)]
+        for visible, expected in cases:
+            if expected is None:
+                self.refused(UnsupportedError, "attention_mask", "", lambda: on_transformers._pattern_of_tensor(visible))
+            else:
+                found = on_transformers._pattern_of_tensor(visible)
+                self.assertEqual((found.causal, found.key_count, found.spans), expected)
+        found = on_transformers._pattern_of_visible(window, "mask", "", 9, 3)
+        self.assertEqual((found.causal, found.window), (True, 3))
+
+    def test_sliding_window(self):
+        """A window that every key fits into is none; a smaller one is computed, or refused for its own field."""
+        eager, ours = pair(mistral(64))
+        given = tokens(2, 33)
+        self.close_to(ours(given).logits, eager(given).logits)
+        eager, ours = pair(mistral(16))
+        try:
+            self.close_to(ours(given).logits, eager(given).logits)
+        except UnsupportedError as refusal:
+            self.assertIn(refusal.field, ("window_left", "flags"))
+
+    def test_decode_past_a_sliding_window(self):
+        """One query sees a window of the newest keys, all of them: that needs no window from the library."""
+        eager, ours = pair(mistral(16))
+        given = tokens(2, 40)
+        expected = eager(given, use_cache=False).logits
+        cache, seen = None, 0
+        for step in (12, *[1] * 28):
+            out = ours(given[:, seen:seen + step], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            self.close_to(out.logits, expected[:, seen:seen + step])
+            seen += step
+
+    def test_encoder_and_cross_attention(self):
+        kind, config = transformers.BartForConditionalGeneration, transformers.BartConfig(
+            d_model=256, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=128,
+            decoder_ffn_dim=128, max_position_embeddings=64, forced_eos_token_id=None, decoder_start_token_id=0,
+            **{**TINY, "pad_token_id": 0})
+        eager, ours = pair((kind, config))
+        given, answer = tokens(2, 21), tokens(2, 8, seed=4)
+        self.close_to(ours(given, decoder_input_ids=answer).logits, eager(given, decoder_input_ids=answer).logits)
+        mask = torch.ones_like(given)
+        mask[0, 15:] = 0
+        self.close_to(ours(given, attention_mask=mask, decoder_input_ids=answer).logits,
+                      eager(given, attention_mask=mask, decoder_input_ids=answer).logits)
+
+    def test_refusals_name_what_is_missing(self):
+        query = torch.zeros(1, 2, 4, 64, dtype=torch.float16, device=DEVICE)
+        call = lambda **more: on_transformers.attention_function(torch.nn.Identity(), query, query, query, None, **more)
+        for field, words, options in (("s_aux", "no attention sinks", {"s_aux": torch.zeros(2)}), ("dropout", "0.1", {"dropout": 0.1}),
+                                      ("position_bias", "no bias", {"position_bias": query}), ("cache", "no paged", {"cache": object()}),
+                                      ("output_attentions", "eager", {"output_attentions": True}), ("cu_seq_lens_q", "ragged", {"cu_seq_lens_q": query}),
+                                      ("unheard_of", "not known here", {"unheard_of": 3}),
+                                      ("attention_mask", "it is a list", {"attention_mask": [1]})):
+            if field == "attention_mask":
+                self.refused(UnsupportedError, field, words, lambda: on_transformers.attention_function(None, query, query, query, [1]))
+            else:
+                self.refused(UnsupportedError, field, words, lambda options=options: call(**options))
+        self.assertEqual(call(position_ids=torch.zeros(1), use_cache=True, output_attentions=False, softcap=None, s_aux=None)[0].shape,
+                         (1, 4, 2, 64))
+
+    def test_softcap_is_computed_or_refused(self):
+        query, key = (torch.randn(1, 2, length, 64).to(DEVICE, torch.float16) * 3 for length in (4, 9))
+        try:
+            output, _ = on_transformers.attention_function(torch.nn.Identity(), query, key, key, None, softcap=2.0)
+        except UnsupportedError as refusal:
+            self.assertEqual(refusal.field, "softcap")
+        else:
+            scores = 2 * torch.tanh(query.double() @ key.double().transpose(2, 3) / 8 / 2)
+            expected = (scores.softmax(-1) @ key.double()).transpose(1, 2)
+            self.assertLess((output - expected).abs().max().item(), 2e-2)
+
+    def test_causal_where_a_model_makes_no_mask(self):
+        """None for a mask: causal by the module or the call, the last query at the last key."""
+        query, key = (torch.randn(1, 2, length, 64).to(DEVICE, torch.float16) for length in (4, 9))
+        module = torch.nn.Identity()
+        for is_causal, of_module, expected in ((None, None, "none"), (None, True, "bottom_right"), (False, True, "none"), (True, False, "bottom_right")):
+            module.is_causal = of_module
+            output, weights = on_transformers.attention_function(module, query, key, key, None, is_causal=is_causal)
+            self.assertIsNone(weights)
+            self.assertTrue(torch.equal(output, on_transformers.attention(query, key, key, causal=expected, layout="bhsd", output_layout="bshd")))
+
+    def test_compiled_without_a_graph_break(self):
+        for made in (llama(), gpt2()):
+            _, ours = pair(made)
+            given = tokens(2, 17)
+            expected = ours(given).logits
+            torch._dynamo.reset()
+            with torch.no_grad():
+                compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
+                self.assertTrue(torch.equal(compiled(given).logits, expected))
+            mask = torch.ones_like(given)
+            with self.assertRaisesRegex(Exception, "cannot be looked at while the model is compiled"):
+                compiled(given, attention_mask=mask)
+
+    def test_another_name(self):
+        on_transformers.register("fc")
+        kind, config = llama()
+        ours = kind._from_config(config, attn_implementation="fc").to(DEVICE, torch.bfloat16)
+        self.assertEqual(ours(tokens(1, 4)).logits.shape, (1, 4, 96))
+
+
+if __name__ == "__main__":
+    support.main()
