@@ -102,6 +102,21 @@ void add_lse_requests(Cases &cases) {
           {.batch = 2, .seqlen_q = 130, .seqlen_kv = 70, .heads_q = 3, .heads_kv = 3, .causal = causal, .lse = lse});
 }
 
+// Scores that grow by a little, by e^8 and by far more than a float16 probability holds, at the end of a walk down the keys.
+void add_sinks(Cases &cases) {
+  for (Float16Type dtype : both_types)
+    for (ReferenceCausal causal : {ReferenceCausal::none, ReferenceCausal::bottom_right})
+      for (int32_t dim : {64, 128})
+        for (float sink : {2.0f, 8.0f, 60.0f})
+          cases.push_back({.seqlen_q = 200,
+                           .seqlen_kv = 410,
+                           .head_dim = dim,
+                           .head_dim_v = dim,
+                           .dtype = dtype,
+                           .causal = causal,
+                           .sink = sink});
+}
+
 // Peaky rows, large and small logits; a scale of 0 makes -inf * 0 of a mask applied too early, a negative one turns the
 // maximum into the minimum.
 void add_scores(Cases &cases) {
@@ -216,6 +231,7 @@ Cases reduced_grid() {
   cases.push_back({.seqlen_q = 40, .seqlen_kv = 70, .head_dim = 40, .head_dim_v = 40, .causal = bottom_right});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .garbage = Garbage::later_keys});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .input_std = 3});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .sink = 60});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .scale = 0.0f});
   return cases;
 }
@@ -241,6 +257,7 @@ std::string AttentionCase::describe() const {
   if (head_dim_v != head_dim) text << "/" << head_dim_v;
   text << " " << word(causal) << " " << word(layout) << " " << word(lse);
   if (input_std != 1) text << " std" << input_std;
+  if (sink != 1) text << " sink" << sink;
   if (scale) text << " scale" << *scale;
   if (seed != 0) text << " seed" << seed;
   if (garbage == Garbage::later_keys) text << " garbage-keys";
@@ -253,7 +270,7 @@ double AttentionCase::softmax_scale() const {
 }
 
 bool AttentionCase::fixed_bounds_apply() const {
-  return input_std == 1 && !scale && causal == ReferenceCausal::none && seqlen_kv >= 512;
+  return input_std == 1 && sink == 1 && !scale && causal == ReferenceCausal::none && seqlen_kv >= 512;
 }
 
 GridSize grid_size_from_environment() {
@@ -271,7 +288,7 @@ std::vector<AttentionCase> attention_grid(GridSize size) {
   if (size == GridSize::reduced) {
     cases = reduced_grid();
   } else {
-    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_lse_requests, add_scores,
+    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_lse_requests, add_scores, add_sinks,
                            add_garbage, add_long_rows})
       add(cases);
     const bool full = size == GridSize::full;

@@ -43,6 +43,7 @@ struct AttentionCase {
   LseRequest lse = LseRequest::natural;
   Garbage garbage = Garbage::none;
   float input_std = 1;
+  float sink = 1;              // the first three keys times this: scores far above all others, met last by who walks down
   uint32_t seed = 0;           // other inputs for the same case
   std::optional<float> scale;  // nullopt: the library's default
 

@@ -102,10 +102,11 @@ std::vector<Target> list_targets() {
   return targets;
 }
 
-void add_test_case_per_target(const char *suite_name, void (*body)(const Target &)) {
+void add_test_case_per_target(const char *suite_name, void (*body)(const Target &), bool (*wanted)(const Target &)) {
   using namespace boost::unit_test;
   test_suite *suite = BOOST_TEST_SUITE(suite_name);
   for (const Target &target : list_targets()) {
+    if (!wanted(target)) continue;
     test_case *test = make_test_case([target, body] { body(target); }, target.name, __FILE__, __LINE__);
     suite->add(test);
     if (target.skip_reason.empty()) continue;

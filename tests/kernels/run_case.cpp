@@ -130,6 +130,16 @@ CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const
   inputs_.emplace_back("value", place(one.layout, one.batch, one.seqlen_kv, one.heads_kv, one.head_dim_v, true, 5), one,
                        generator);
 
+  if (one.sink != 1) {
+    const Placement &keys = inputs_[1].place;
+    for (int64_t b = 0; b < keys.size[0]; b++)
+      for (int64_t row = 0; row < std::min<int64_t>(3, keys.size[1]); row++)
+        for (int64_t head = 0; head < keys.size[2]; head++)
+          for (int64_t column = 0; column < keys.size[3]; column++) {
+            uint16_t &bits = inputs_[1].bits[static_cast<size_t>(keys.index(b, row, head, column))];
+            bits = tools::to_16bit(one.dtype, static_cast<float>(tools::to_double(one.dtype, bits)) * one.sink);
+          }
+  }
   reference_.batch = one.batch, reference_.seqlen_q = one.seqlen_q, reference_.seqlen_kv = one.seqlen_kv;
   reference_.heads_q = one.heads_q, reference_.heads_kv = one.heads_kv;
   reference_.head_dim = one.head_dim, reference_.head_dim_v = one.head_dim_v;
