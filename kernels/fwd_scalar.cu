@@ -26,7 +26,6 @@ constexpr Refusal allows(const Specialization &s) {
   if (s.warps != warps) return {"warps", "4"};
   if (s.stages != 1) return {"stages", "1"};
   if (s.q_in_registers != 0) return {"q_in_registers", "0"};
-  if (s.tiles_per_block != 1) return {"tiles_per_block", "1"};
   return no_refusal;
 }
 

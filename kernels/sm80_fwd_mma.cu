@@ -57,7 +57,6 @@ constexpr Refusal allows(const Specialization &s) {
   if (s.tile_kv % 16 != 0 || s.tile_kv > 256) return {"tile_kv", "16 to 256, by 16"};
   if (s.tile_kv % rows_per_pass != 0) return {"tile_kv", "a multiple of 256 * warps / head_dim"};
   if (s.stages != 1) return {"stages", "1"};
-  if (s.tiles_per_block != 1) return {"tiles_per_block", "1"};
   return no_refusal;
 }
 

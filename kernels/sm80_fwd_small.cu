@@ -32,7 +32,6 @@ constexpr Refusal allows(const Specialization &s) {
   if (s.warps != warps) return {"warps", "8"};
   if (s.stages != 1) return {"stages", "1"};
   if (s.q_in_registers != 1) return {"q_in_registers", "1"};
-  if (s.tiles_per_block != 1) return {"tiles_per_block", "1"};
   return no_refusal;
 }
 

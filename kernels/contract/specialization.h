@@ -18,9 +18,8 @@ struct Specialization {
   int32_t tile_q;           // query rows per thread block
   int32_t tile_kv;          // keys per step
   int32_t warps;
-  int32_t stages;               // K/V tiles in flight
-  int32_t q_in_registers;       // 1: Q fragments stay in registers, 0: they are read again from shared memory each step
-  int32_t tiles_per_block = 1;  // query tiles that a thread block computes one after the other
+  int32_t stages;           // K/V tiles in flight
+  int32_t q_in_registers;   // 1: Q fragments stay in registers, 0: they are read again from shared memory each step
 };
 
 }  // namespace flashcore::kernels

@@ -25,12 +25,11 @@ constexpr Field fields[] = {
     {"warps", &Specialization::warps, 1, 32},
     {"stages", &Specialization::stages, 1, 8},
     {"q_in_registers", &Specialization::q_in_registers, 0, 1},
-    {"tiles_per_block", &Specialization::tiles_per_block, 1, 64},
 };
 static_assert(sizeof(fields) / sizeof(fields[0]) * sizeof(int32_t) == sizeof(Specialization),
               "a field of Specialization is missing from the generated header");
 
-constexpr char grammar[] = "KERNEL-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS[-sSTAGES][-qreg][-tTILES_PER_BLOCK][-unaligned]";
+constexpr char grammar[] = "KERNEL-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS[-sSTAGES][-qreg][-unaligned]";
 
 // The parts of a module's name, one after another.
 class NameParts {
@@ -107,7 +106,6 @@ std::string module_name(std::string_view kernel, const Specialization &s) {
   name += "-" + std::to_string(s.tile_q) + "x" + std::to_string(s.tile_kv) + "-w" + std::to_string(s.warps);
   if (s.stages > 1) name += "-s" + std::to_string(s.stages);
   if (s.q_in_registers != 0) name += "-qreg";
-  if (s.tiles_per_block > 1) name += "-t" + std::to_string(s.tiles_per_block);
   if (s.alignment_bytes < 16) name += "-unaligned";
   return name;
 }
@@ -134,12 +132,8 @@ Result<ModuleName> parse_module_name(std::string_view name) {
   if (!parts.at_end() && parts.part().starts_with('s') && (!parts.take_numbers('s', &s.stages, '\0', nullptr) || s.stages == 1))
     return before.expected("the number of stages, 2 or more (s2)");
   s.q_in_registers = parts.take("qreg") ? 1 : 0;
-  s.tiles_per_block = 1;
-  before = parts;
-  if (!parts.at_end() && parts.part().starts_with('t') && (!parts.take_numbers('t', &s.tiles_per_block, '\0', nullptr) || s.tiles_per_block == 1))
-    return before.expected("the number of query tiles of a block, 2 or more (t2)");
   s.alignment_bytes = parts.take("unaligned") ? 2 : 16;
-  if (!parts.at_end()) return parts.expected("the end or, in this order, s2, qreg, t2, unaligned");
+  if (!parts.at_end()) return parts.expected("the end or, in this order, s2, qreg, unaligned");
   return module;
 }
 

@@ -24,7 +24,6 @@ const std::vector<Gene> &genes() {
       {&Candidate::warps, {1, 2, 3, 4, 6, 8, 12, 16}},
       {&Candidate::stages, {1, 2, 3, 4}},
       {&Candidate::q_in_registers, {0, 1}},
-      {&Candidate::tiles_per_block, {1, 2, 4, 8}},
   };
   return all;
 }
@@ -53,16 +52,15 @@ std::string Candidate::name() const {
   std::string text = fmt::format("{}-{}-{}x{}-w{}", kernel, problem, tile_q, tile_kv, warps);
   if (stages > 1) text += fmt::format("-s{}", stages);
   if (q_in_registers != 0) text += "-qreg";
-  if (tiles_per_block > 1) text += fmt::format("-t{}", tiles_per_block);
   return text;
 }
 
 std::optional<Candidate> parse_candidate(const std::string &module) {
-  static const std::regex form("(\\w+)-((?:fp16|bf16)-d\\d+(?:v\\d+)?(?:-causal)?)-(\\d{1,4})x(\\d{1,4})-w(\\d{1,2})(?:-s(\\d{1,2}))?(-qreg)?(?:-t(\\d{1,2}))?");
+  static const std::regex form("(\\w+)-((?:fp16|bf16)-d\\d+(?:v\\d+)?(?:-causal)?)-(\\d{1,4})x(\\d{1,4})-w(\\d{1,2})(?:-s(\\d{1,2}))?(-qreg)?");
   std::smatch match;
   if (!std::regex_match(module, match, form)) return std::nullopt;
   return Candidate{match[1],           match[2],           number(match[3], 0),        number(match[4], 0), number(match[5], 0),
-                   number(match[6], 1), match[7].matched ? 1 : 0, number(match[8], 1)};
+                   number(match[6], 1), match[7].matched ? 1 : 0};
 }
 
 Candidate mutated(const Candidate &parent, const std::vector<Candidate> &seeds, Random &random) {

@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
   } changes[] = {{&Specialization::head_dim, 1016, "head_dim"}, {&Specialization::head_dim_v, 1016, "head_dim_v"},
                  {&Specialization::tile_q, 1000, "tile_q"},     {&Specialization::tile_kv, 1000, "tile_kv"},
                  {&Specialization::warps, 31, ""},              {&Specialization::stages, 7, ""},
-                 {&Specialization::dtype, 3, "dtype"},          {&Specialization::tiles_per_block, 65, "tiles_per_block"}};
+                 {&Specialization::dtype, 3, "dtype"}};
   for_every_specialization([&](const Passport &passport, const Specialization &shipped) {
     for (const auto &change : changes) {
       Specialization s = shipped;

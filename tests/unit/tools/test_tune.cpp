@@ -56,7 +56,7 @@ flashcore_device_info l4() {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(names_are_read_and_written) {
-  for (const char *name : {mission_module, "sm80_fwd_mma-bf16-d192v128-causal-128x48-w8-s2-qreg-t2", "sm80_fwd_small-fp16-d64-32x32-w8"}) {
+  for (const char *name : {mission_module, "sm80_fwd_mma-bf16-d192v128-causal-128x48-w8-s2-qreg", "sm80_fwd_small-fp16-d64-32x32-w8"}) {
     const auto candidate = parse_candidate(name);
     BOOST_REQUIRE(candidate.has_value());
     BOOST_TEST(candidate->name() == name);
