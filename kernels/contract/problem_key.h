@@ -25,8 +25,9 @@ struct ProblemKey {
   int32_t causal;           // Causal
   int32_t alignment_bytes;  // largest power of two up to 16 that divides every row's address of q, k, v and o
   int32_t kernel_index;     // the only kernel that may serve the call, or -1
-  int64_t one_module = 0;   // 1: and in no other specialization than `module`; 64 bits wide for lack of padding
-  Specialization module{};  // all zero unless one_module
+  Specialization module{};  // and in no other specialization than this one; all zero: in any
+
+  constexpr bool one_module() const { return module.dtype != 0; }
 };
 
 }  // namespace flashcore::kernels

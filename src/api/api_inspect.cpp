@@ -285,7 +285,7 @@ flashcore_status flashcore_module_obtain(const flashcore_context_options *option
     FLASHCORE_TRY(check_arch_name(arch));
     kernels::ProblemKey key{};
     FLASHCORE_TRY(pin_kernel(key, module));
-    if (key.one_module == 0)
+    if (!key.one_module())
       return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(module) + "\"; allowed: the whole name of a module", "kernel"};
     FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
     FLASHCORE_TRY_ASSIGN(const ListedModule obtained, obtain_module(settings, make_module_request(key.kernel_index, key.module, arch,

@@ -37,7 +37,7 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
     if (choice.best.kernel_index >= 0 && cost.total_us >= choice.best.cost.total_us) return;
     choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost};
   };
-  if (key.one_module != 0) {
+  if (key.one_module()) {
     consider_one(key.module);
     return choice;
   }
@@ -84,7 +84,7 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
                     ", the device has " + arch_text(device.arch)};
   if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
     return {refusal.field, std::string(refusal.field) + " must be " + refusal.reason};
-  if (key.one_module != 0 && !passport.serves(key.module, key)) return module_exclusion(key.module, key);
+  if (key.one_module() && !passport.serves(key.module, key)) return module_exclusion(key.module, key);
   if (choice.smallest_shared_bytes > device.shared_bytes_per_block)
     return {"", "needs " + std::to_string(choice.smallest_shared_bytes) +
                     " bytes of shared memory per block, the device allows " + std::to_string(device.shared_bytes_per_block)};
@@ -101,7 +101,7 @@ KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey 
 
 // Rows are about 16-byte aligned problems, and leave alone who asks for a module.
 const TunedRow *find_tuned(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> rows) {
-  if (key.one_module != 0 || key.alignment_bytes < 16) return nullptr;
+  if (key.one_module() || key.alignment_bytes < 16) return nullptr;
   for (const TunedRow &row : rows)
     if (row.arch == device.arch && row.holds(key)) return &row;
   return nullptr;
@@ -177,7 +177,7 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
 }
 
 Status pin_kernel(ProblemKey &key, std::string_view name) {
-  key.kernel_index = -1, key.one_module = 0, key.module = {};
+  key.kernel_index = -1, key.module = {};
   if (name.empty()) return success();
   const size_t dash = std::min(name.find('-'), name.size());
   const int32_t index = find_kernel(name.substr(0, dash));
@@ -190,7 +190,7 @@ Status pin_kernel(ProblemKey &key, std::string_view name) {
   if (dash < name.size()) {
     FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));
     FLASHCORE_TRY(check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, module.specialization));
-    key.one_module = 1, key.module = module.specialization;
+    key.module = module.specialization;
   }
   key.kernel_index = index;
   return success();

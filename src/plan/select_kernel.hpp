@@ -23,7 +23,7 @@ struct Selection {
 };
 
 // The module of the tuned row that holds the problem on the device, else the cheapest specialization; or UNSUPPORTED: the first field that a kernel refuses, and each
-// kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other, key.one_module for that module.
+// kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other, key.one_module() for that module.
 // Allocates only to describe a failure.
 Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device, std::span<const TunedRow> tuned);
 

@@ -296,6 +296,65 @@ BOOST_AUTO_TEST_CASE(gpu_kernels_on_the_cpu) {
   check_good_call(context, problem);
 }
 
+BOOST_AUTO_TEST_CASE(names_of_kernels_and_modules) {
+  for (const char *name : {"sm80_fwd_mma", "sm80_fwd_mma-fp16-d64-64x64-w4-qreg", "fwd_scalar"})
+    BOOST_TEST(flashcore_kernel_check_name(name, nullptr) == FLASHCORE_OK, name);
+  const std::string endless(64, 'x');
+  for (const char *name : {"", "cpu", "fwd_magic", "sm80_fwd_mma-fp16", "sm80_fwd_mma-fp16-d64-64x8-w4", endless.c_str()}) {
+    PoisonedError poisoned;
+    const flashcore_status status = flashcore_kernel_check_name(name, &poisoned.error);
+    check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, "kernel");
+  }
+  PoisonedError poisoned;
+  check_failure(poisoned, flashcore_kernel_check_name(nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT, "name");
+}
+
+BOOST_AUTO_TEST_CASE(modules_that_cannot_be_obtained) {
+  flashcore_module_info info{};
+  info.struct_size = sizeof(info);
+  const struct {
+    const char *module, *arch, *field;
+  } cases[] = {{nullptr, "sm_89", "module"},
+               {"sm80_fwd_mma-fp16-d64-64x64-w4", nullptr, "arch"},
+               {"sm80_fwd_mma-fp16-d64-64x64-w4", "ada", "arch"},
+               {"sm80_fwd_mma", "sm_89", "kernel"},
+               {"sm80_fwd_mma-fp16-d64-64x8-w4", "sm_89", "kernel"},
+               {"", "sm_89", "kernel"}};
+  for (const auto &one : cases) {
+    PoisonedError poisoned;
+    const flashcore_status status = flashcore_module_obtain(nullptr, one.module, one.arch, &info, nullptr, nullptr, &poisoned.error);
+    check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, one.field);
+  }
+  PoisonedError poisoned;
+  const flashcore_status status = flashcore_module_obtain(nullptr, "sm80_fwd_mma-fp16-d64-64x64-w4", "sm_89", nullptr, nullptr, nullptr, &poisoned.error);
+  check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, "info");
+}
+
+BOOST_AUTO_TEST_CASE(the_model_of_bad_input) {
+  Args args = FLASHCORE_ATTENTION_ARGS_INIT;
+  args.batch = 1, args.heads_q = 8, args.seqlen_q = 512, args.seqlen_kv = 512, args.head_dim = 64;
+  args.query.dtype = FLASHCORE_DTYPE_FLOAT16;
+  flashcore_device_info device{};
+  device.struct_size = sizeof(device);
+  device.arch = 89, device.multiprocessors = 58, device.shared_memory_per_block_optin_bytes = 101376;
+  flashcore_model_info model{};
+  model.struct_size = sizeof(model);
+  BOOST_TEST(flashcore_kernel_model(&args, &device, &model, nullptr) == FLASHCORE_OK);
+  BOOST_TEST(model.total_us > 0);
+  BOOST_TEST(std::string(model.module).size() > 0u);
+  for (auto member : {&flashcore_device_info::arch, &flashcore_device_info::multiprocessors, &flashcore_device_info::shared_memory_per_block_optin_bytes}) {
+    flashcore_device_info wrong = device;
+    wrong.*member = 0;
+    PoisonedError poisoned;
+    check_failure(poisoned, flashcore_kernel_model(&args, &wrong, &model, &poisoned.error), FLASHCORE_INVALID_ARGUMENT, "device");
+  }
+  Args unserved = args;
+  std::strcpy(unserved.kernel, "no_such_kernel");
+  PoisonedError poisoned, without;
+  check_failure(poisoned, flashcore_kernel_model(&unserved, &device, &model, &poisoned.error), FLASHCORE_INVALID_ARGUMENT, "kernel");
+  check_failure(without, flashcore_kernel_model(&args, nullptr, &model, &without.error), FLASHCORE_INVALID_ARGUMENT, "device");
+}
+
 BOOST_AUTO_TEST_CASE(prepare_and_workspace_take_absent_addresses) {
   Problem problem;
   for (auto tensor : {&Args::query, &Args::key, &Args::value, &Args::output, &Args::lse})

@@ -86,6 +86,27 @@ BOOST_AUTO_TEST_CASE(a_warm_call_allocates_nothing, *precondition(modules_exist)
   BOOST_TEST(fake().fake_calls("cuLaunchKernel") >= 1000);
 }
 
+// Its name is read in every call.
+BOOST_AUTO_TEST_CASE(a_warm_call_of_a_named_module_allocates_nothing, *precondition(modules_exist) * precondition(no_sanitizer)) {
+  GpuContext context;
+  flashcore_error error = fresh_error();
+  flashcore_attention_explanation explanation{};
+  explanation.struct_size = sizeof(explanation);
+  const flashcore_attention_args any = small_args();
+  BOOST_REQUIRE(flashcore_attention_explain(context.handle, &any, &explanation, &error) == FLASHCORE_OK);
+  const std::string module = explanation.module;
+  GpuProblem problem(context.handle, small_args(module.c_str()));
+  BOOST_REQUIRE(flashcore_attention_fwd(context.handle, &problem.args, nullptr, &error) == FLASHCORE_OK);
+  BOOST_TEST(std::string(fake().fake_get_launch(fake().fake_launch_count() - 1)->kernel) == explanation.kernel);
+  fake().fake_set_option("record", 0);
+  const int64_t before = malloc_count();
+  int failures = 0;
+  for (int i = 0; i < 1000; ++i)
+    failures += flashcore_attention_fwd(context.handle, &problem.args, nullptr, &error) != FLASHCORE_OK;
+  BOOST_TEST(malloc_count() == before);
+  BOOST_TEST(failures == 0);
+}
+
 BOOST_AUTO_TEST_CASE(the_launch_carries_the_problem, *precondition(modules_exist)) {
   GpuContext context;
   GpuProblem problem(context.handle, small_args(large_shared_kernel));

@@ -89,6 +89,8 @@ class Search(cli.ToolTest):
         first = self.candidates()
         timed = {module: one["us"] for module, one in first.items() if "us" in one}
         self.assertGreater(len(timed), 1)
+        # What a passport allows compiles.
+        self.assertNotIn("COMPILE_FAILED", json.dumps(first))
         # The stand-in's times: 5 us, and 20 us among the blocks.
         for module, us in timed.items():
             tile_q = int(module.split("-")[3].split("x")[0])

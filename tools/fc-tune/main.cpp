@@ -43,7 +43,7 @@ Outcome<int> run(const Words &words, Console &console) {
   }
   TOOLS_TRY_ASSIGN(const Request request, make_request(options));
   for (const std::string &note : request.notes) console.note(note);
-  if (request.action == Action::compile_worker) return run_compile_worker(request.context, request.arch, request.worker_modules);
+  if (request.action == Action::compile_worker) return run_compile_worker(request.context, request.arch, request.worker_module);
   handle_interrupts(OnInterrupt::finish_step);
   switch (request.action) {
     case Action::search_statically:

@@ -20,7 +20,6 @@ constexpr int32_t registers_per_multiprocessor = 65536, registers_per_thread_uni
 constexpr int64_t reserved_shared_bytes = 1024;  // CUDA keeps them of every block
 constexpr int32_t fewest_warps = 4;              // a multiprocessor has four schedulers
 constexpr int worker_timeout_seconds = 300;
-constexpr size_t modules_per_worker = 4;  // a process costs little beside a module
 
 int32_t resident_threads(int32_t arch) { return arch == 80 || (arch >= 90 && arch < 120) ? 2048 : 1536; }
 
@@ -43,11 +42,9 @@ void compile_in_processes(const std::vector<Candidate> &candidates, const std::s
   std::vector<std::thread> threads;
   for (int64_t job = 0; job < jobs; ++job)
     threads.emplace_back([&] {
-      for (size_t begin; (begin = next.fetch_add(modules_per_worker)) < candidates.size() && !interrupted();) {
-        Words words = {self, "--compile-worker", arch};
+      for (size_t i; (i = next.fetch_add(1)) < candidates.size() && !interrupted();) {
+        Words words = {self, "--compile-worker", arch, "--worker-module", candidates[i].name()};  // starting costs little beside compiling
         words.insert(words.end(), library_words.begin(), library_words.end());
-        for (size_t i = begin; i < std::min(begin + modules_per_worker, candidates.size()); ++i)
-          words.insert(words.end(), {"--worker-module", candidates[i].name()});
         static_cast<void>(run_process(words, worker_timeout_seconds));
       }
     });
@@ -100,13 +97,8 @@ std::vector<StaticResult> check_statically(const std::vector<Candidate> &candida
   return results;
 }
 
-Outcome<int> run_compile_worker(const flashcore_context_options &context, const std::string &arch, const Words &modules) {
-  std::optional<Failure> failure;  // the others are still compiled
-  for (const std::string &module : modules) {
-    Outcome<flashcore_module_info> info = obtain(context, module, arch);
-    if (!info.ok()) failure = std::move(info.failure());
-  }
-  if (failure) return *std::move(failure);
+Outcome<int> run_compile_worker(const flashcore_context_options &context, const std::string &arch, const std::string &module) {
+  TOOLS_TRY(obtain(context, module, arch));
   return static_cast<int>(exit_ok);
 }
 

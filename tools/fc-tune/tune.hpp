@@ -117,8 +117,8 @@ std::string prune_reason(const flashcore_kernel_resources &resources, int32_t th
 // Compiles what no cache holds, `jobs` processes at once, into the user cache; then judges each.
 std::vector<StaticResult> check_statically(const std::vector<Candidate> &candidates, const flashcore_device_info &device, const std::string &arch,
                                            const flashcore_context_options &context, int64_t jobs, const Words &library_words);
-// One process of it: compiles the modules that the words name.
-Outcome<int> run_compile_worker(const flashcore_context_options &context, const std::string &arch, const Words &modules);
+// One process of it: compiles one module.
+Outcome<int> run_compile_worker(const flashcore_context_options &context, const std::string &arch, const std::string &module);
 
 // --- timing.cpp: one shape on the device
 // -----------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ struct Request {
   double threshold = 0.01;
   SearchOptions search;
   flashcore_context_options context = FLASHCORE_CONTEXT_OPTIONS_INIT;
-  Words worker_modules;
+  std::string worker_module;
   Words library_words;  // options that say where the library looks, for the compile workers
   Words notes;
 };

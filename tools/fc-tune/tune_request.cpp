@@ -97,7 +97,7 @@ Step read_action(const Options &options, Request &request) {
   if (options.has("compile-worker")) {
     request.action = Action::compile_worker;
     request.arch = options.text("compile-worker");
-    request.worker_modules = options.words("worker-module");
+    request.worker_module = options.text("worker-module");
     return Done{};
   }
   if (options.flag("verify") && options.has("arch")) return usage_failure("options --verify and --arch exclude each other: rows are verified on a GPU");
@@ -157,7 +157,7 @@ po::options_description all_options() {
   po::options_description all;
   for (const auto &group : shown_option_groups()) all.add(group);
   add_value(all, "compile-worker", "ARCH", "one process of the static check");
-  add_words(all, "worker-module", "MODULE", "what it compiles");
+  add_value(all, "worker-module", "MODULE", "what it compiles");
   return all;
 }
 

@@ -58,7 +58,6 @@ BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
       {"sm80_fwd_mma-fp16-d64-64x64-w4x2", "has \"w4x2\" where the number of warps"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-s1", "has \"s1\" where the number of stages"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg-s2", "has \"s2\" where the end"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-t1", "has \"t1\" where the number of query tiles"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-o2", "has \"o2\" where the end"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-", "has \"\" where the end"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg ", "has \"qreg \" where the end"},

@@ -99,8 +99,23 @@ BOOST_AUTO_TEST_CASE(wrong_values_name_their_field) {
   BOOST_TEST(field_of([](auto &o) { std::memset(o.cache_directory, 'x', sizeof(o.cache_directory)); }) == "cache_directory");
   BOOST_TEST(field_of([](auto &o) { std::strcpy(o.cache_directory, "relative/path"); }) == "cache_directory");
   BOOST_TEST(field_of([](auto &o) { o.struct_size = 8; }) == "struct_size");
-  const Variables wrong({{"FLASHCORE_CACHE", "maybe"}});
-  const auto settings = resolve_settings(nullptr);
-  BOOST_REQUIRE(!settings.ok());
-  BOOST_TEST(settings.error().field == "FLASHCORE_CACHE");
+  for (const char *variable : {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_TUNED"}) {
+    const Variables wrong({{variable, "maybe"}});
+    const auto settings = resolve_settings(nullptr);
+    BOOST_REQUIRE(!settings.ok());
+    BOOST_TEST(settings.error().field == variable);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(tuned_rows_are_used_unless_they_are_turned_off) {
+  {
+    const Variables none({});
+    BOOST_TEST(resolved(nullptr).tuned_rows_used);
+  }
+  {
+    const Variables on({{"FLASHCORE_TUNED", "on"}});
+    BOOST_TEST(resolved(nullptr).tuned_rows_used);
+  }
+  const Variables off({{"FLASHCORE_TUNED", "off"}});
+  BOOST_TEST(!resolved(nullptr).tuned_rows_used);
 }
