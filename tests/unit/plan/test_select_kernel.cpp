@@ -127,7 +127,7 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
       {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.alignment_bytes = 2; }, "kernel", "moves rows by 16 bytes"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-unaligned", [](ProblemKey &) {}, "kernel", "rows of any alignment"},
       {"sm80_fwd_mma-fp16-d128-128x256-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "",
-       "needs 163840 bytes of shared memory per block, the device allows 101376"},
+       " bytes of shared memory per block, the device allows 101376"},
   };
   for (const auto &one : cases) {
     ProblemKey key = mission();
