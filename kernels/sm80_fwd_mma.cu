@@ -29,21 +29,24 @@
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::sm80_fwd_mma {
 
-enum Rows16 : int32_t { aligned = 1, unaligned = 2 };  // rows that are 16-byte aligned; rows that are not
+enum RowAlignment : int32_t { aligned = 1, unaligned = 2 };  // rows that are 16-byte aligned; rows that are not
 
 struct Tile {
   int32_t head_dim, head_dim_v, tile_q, tile_kv, warps, stages, q_in_registers;
-  int32_t rows;
+  int32_t rows;  // RowAlignment
 };
 // A head dimension is served by the next tile that holds it. The tall tiles are the fast ones, the low ones for little work.
-// Two blocks fit onto a multiprocessor of Ada (100 KB) up to head_dim 128.
+// Where a tall tile comes twice, two blocks of the second fit onto a multiprocessor of Ada (100 KB).
 inline constexpr Tile tiles[] = {
     {32, 32, 64, 64, 4, 2, 1, aligned | unaligned},
     {64, 64, 64, 64, 4, 2, 1, aligned | unaligned},
     {64, 64, 128, 64, 4, 2, 1, aligned},
     {96, 96, 64, 64, 4, 1, 0, aligned | unaligned},
+    {96, 96, 128, 64, 4, 2, 0, aligned},
     {96, 96, 128, 64, 4, 1, 0, aligned},
-    {128, 128, 64, 64, 4, 1, 0, aligned | unaligned},
+    {128, 128, 64, 64, 4, 1, 0, aligned},
+    {128, 128, 64, 32, 4, 1, 0, unaligned},
+    {128, 128, 128, 48, 4, 2, 0, aligned},
     {128, 128, 128, 32, 4, 1, 0, aligned},
     {192, 128, 64, 64, 4, 1, 0, aligned},
     {192, 192, 64, 64, 4, 1, 0, aligned},
@@ -51,7 +54,7 @@ inline constexpr Tile tiles[] = {
     {256, 256, 64, 64, 4, 1, 0, aligned},
     {256, 256, 64, 32, 4, 1, 0, aligned | unaligned},
 };
-inline constexpr int32_t largest_head_dim = 256;
+inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
 // Every tile for both types, with and without the causal mask.
 constexpr bool specialization(int32_t index, Specialization *out) {
@@ -112,7 +115,7 @@ constexpr bool serves(const Specialization &s, const ProblemKey &key) {
 
 // The Q tile, the stages of K and V, and what the block computes (SharedWork).
 constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
-  return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 + 32;
+  return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 + shared_work_bytes;
 }
 
 constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
@@ -175,16 +178,16 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
 // What the block computes, kept in shared memory: only the first and the masked steps and the end ask for it, and the steady
 // loop has no registers to spare.
 struct SharedWork {
-  SharedAddress at;
+  SharedAddress at;  // of shared_work_bytes
 
   __device__ __forceinline__ void put(const BlockWork &work, const KeyTiles &tiles) const {
     store_shared_16(at, make_uint4(work.batch, work.head_q, work.head_kv, work.first_query));
     store_shared_16(at + 16, make_uint4(tiles.count, tiles.unmasked, tiles.steady, 0));
+    store_shared_16(at + 32, make_uint4(0, 0, 0, 0));
   }
   // Whether a masked tile held an infinite or NaN value, which was taken for 0.
-  __device__ __forceinline__ void note_nonfinite() const { store_shared_4(at + 28, 1); }
-  __device__ __forceinline__ bool nonfinite() const { return load_shared_16(at + 16).w != 0;
-  }
+  __device__ __forceinline__ void note_nonfinite() const { or_shared_4(at + 32, 1); }
+  __device__ __forceinline__ bool nonfinite() const { return load_shared_16(at + 32).x != 0; }
   __device__ __forceinline__ BlockWork work() const {
     const uint4 words = load_shared_16(at);
     return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z), static_cast<int32_t>(words.w)};
@@ -303,7 +306,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::template exponentiate<!masked>(scores, state, params.scale_log2);
       Attention::Probabilities probabilities;
       Attention::round_probabilities(probabilities, scores);
-      const SharedAddress value_lane = Attention::value_lane(value_tile, lane);
+      // Tall tiles of wide heads must do without even this register.
+      constexpr bool tight = head_dim >= 128 && Attention::row_tiles > 1;
+      const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
       if constexpr (!masked) Attention::lower_large_sums(output, state);
     };

@@ -79,8 +79,8 @@ __device__ __forceinline__ void store_shared_16(SharedAddress destination, uint4
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(destination), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
                : "memory");
 }
-__device__ __forceinline__ void store_shared_4(SharedAddress destination, uint32_t value) {
-  asm volatile("st.shared.b32 [%0], %1;" ::"r"(destination), "r"(value) : "memory");
+__device__ __forceinline__ void or_shared_4(SharedAddress destination, uint32_t bits) {
+  asm volatile("red.shared.or.b32 [%0], %1;" ::"r"(destination), "r"(bits) : "memory");
 }
 __device__ __forceinline__ uint4 load_shared_16(SharedAddress source) {
   uint4 value;
