@@ -129,6 +129,9 @@ def measure(context, shape, dtype, kernels):
         entry = row["candidates"][name] = {}
         try:
             entry["max_error"] = max_error(shape, inputs[0], call(inputs[0]))
+            if name.startswith("flashcore"):
+                kernel = name.partition(":")[2]
+                entry["module"] = context.explain(*inputs[0], causal="top_left" if shape[6] else "none", layout="bhsd", kernel=kernel).module
             graphs[name] = graph_of(call, inputs, calls_per_graph)
             entry["host_us"] = round(host_us(call, inputs), 2)
         except RuntimeError as refusal:
