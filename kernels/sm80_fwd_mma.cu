@@ -50,7 +50,8 @@ inline constexpr Tile tiles[] = {
     {128, 128, 128, 32, 4, 1, 0, aligned},
     {192, 128, 64, 64, 4, 1, 0, aligned},
     {192, 192, 64, 64, 4, 1, 0, aligned},
-    {192, 192, 64, 32, 4, 1, 0, aligned | unaligned},
+    {192, 192, 64, 32, 4, 1, 0, aligned},
+    {192, 192, 32, 32, 2, 1, 0, unaligned},
     {256, 256, 64, 64, 4, 1, 0, aligned},
     {256, 256, 64, 32, 4, 1, 0, aligned | unaligned},
 };
@@ -102,8 +103,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 256"};
   if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
   // The smallest tile has the most thread blocks; a grid holds 2^31 - 1.
-  if (ceil_div(key.seqlen_q, 64) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
-    return {"batch", "batch * heads_q * seqlen_q / 64 below 2^31"};
+  if (ceil_div(key.seqlen_q, 32) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+    return {"batch", "batch * heads_q * seqlen_q / 32 below 2^31"};
   return no_refusal;
 }
 
@@ -306,8 +307,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::template exponentiate<!masked>(scores, state, params.scale_log2);
       Attention::Probabilities probabilities;
       Attention::round_probabilities(probabilities, scores);
-      // Tall tiles of wide heads must do without even this register.
-      constexpr bool tight = head_dim >= 128 && Attention::row_tiles > 1;
+      // Two stages of wide heads must do without even this register.
+      constexpr bool tight = head_dim >= 128 && stages > 1;
       const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
       if constexpr (!masked) Attention::lower_large_sums(output, state);

@@ -296,8 +296,7 @@ typedef struct flashcore_attention_args {
   int64_t split_tokens;      /* keys per piece, for results that do not depend on the batch; 0: off */
   uint64_t workspace;        /* device memory for the call, 16-byte aligned; 0: the context's own */
   int64_t workspace_bytes;
-  char kernel[64];           /* this kernel and no other ("sm80_fwd_mma"), or this module and no other, compiled on first need
-                              * ("sm80_fwd_mma-fp16-d64-causal-128x64-w4"); empty: the library's choice */
+  char kernel[64];           /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()

@@ -267,7 +267,7 @@ pub struct flashcore_attention_args {
     /// device memory for the call, 16-byte aligned; 0: the context's own
     pub workspace: u64,
     pub workspace_bytes: i64,
-    /// this kernel and no other ("sm80_fwd_mma"); empty: the library's choice
+    /// this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any
     pub kernel: [c_char; 64],
 }
 
