@@ -152,8 +152,27 @@ class SpillFree:
         self.assertEqual(spilling, [])
 
 
+class TwoBlocks:
+    """For Ampere's and Ada's small multiprocessors (100 KB of shared memory): with work for the whole GPU two blocks share one."""
+
+    def test_two_blocks_are_resident(self):
+        modules = {module["module"]: module for module in self.modules}
+        for head_dim in (64, 128):
+            for dtype in ("fp16", "bf16"):
+                for causal in ("none", "top-left"):
+                    for seqlen in (512, 4096, 16384):
+                        shape = f"{16384 // seqlen} {2048 // head_dim} {2048 // head_dim} {seqlen} {seqlen} {head_dim} {dtype} {causal}"
+                        module = modules[inspect("show", "--model", self.arch, "--shape", shape)["module"]]
+                        registers = -(-module["registers"] // 8) * 8 * module["max_threads_per_block"]
+                        shared_bytes = module["static_shared_bytes"] + module["dynamic_shared_bytes"] + 1024  # 1 KB is the system's
+                        with self.subTest(shape=shape, module=module["module"]):
+                            self.assertLessEqual(2 * registers, 65536)
+                            self.assertLessEqual(2 * shared_bytes, 100 * 1024)
+
+
 for path in cli.STAMPS:
-    bases = (Shipped, *([SpillFree] if arch_of(path) in SPILL_FREE_ARCHS else []), unittest.TestCase)
+    bases = (Shipped, *([SpillFree] if arch_of(path) in SPILL_FREE_ARCHS else []),
+             *([TwoBlocks] if arch_of(path) in ("sm_86", "sm_89") else []), unittest.TestCase)
     globals()[f"Shipped_{arch_of(path)}"] = type(f"Shipped_{arch_of(path)}", bases, {"stamp": path, "arch": arch_of(path)})
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ struct Node {
 };
 
 struct Graph {
-  std::vector<Node *> nodes;
+  std::vector<Node *> nodes;  // its own
+
+  ~Graph() {
+    for (const Node *node : nodes) delete node;
+  }
 };
 
 // Begun captures: where in the list of launches each one began. Guarded by the state's mutex.
@@ -116,8 +120,10 @@ CUresult fake_end_capture(CUstream stream, CUgraph *graph) {
 CUresult fake_instantiate(CUgraphExec *executable, CUgraph graph, unsigned long long) {
   const Lock lock(state().mutex);
   const CUresult result = enter_in_context("cuGraphInstantiateWithFlags");
-  if (result == CUDA_SUCCESS)
-    *executable = reinterpret_cast<CUgraphExec>(new Graph{reinterpret_cast<Graph *>(graph)->nodes});
+  if (result != CUDA_SUCCESS) return result;
+  auto *instance = new Graph;  // outlives the graph that it was made from
+  for (const Node *node : reinterpret_cast<Graph *>(graph)->nodes) instance->nodes.push_back(new Node(*node));
+  *executable = reinterpret_cast<CUgraphExec>(instance);
   return result;
 }
 
@@ -141,7 +147,6 @@ CUresult fake_destroy_executable(CUgraphExec executable) {
 
 CUresult fake_destroy_graph(CUgraph graph) {
   const Lock lock(state().mutex);
-  for (Node *node : reinterpret_cast<Graph *>(graph)->nodes) delete node;
   delete reinterpret_cast<Graph *>(graph);
   return enter("cuGraphDestroy");
 }

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// What goes into the kernel parameters: groups of heads.
 #include <boost/test/unit_test.hpp>
 
 #include "runtime/pack_params.hpp"
