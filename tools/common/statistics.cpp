@@ -63,4 +63,18 @@ Verdict judge(const std::vector<double> &older, const std::vector<double> &newer
   return ratio > 1 ? Verdict::slower : Verdict::faster;
 }
 
+Cell verdict_cell(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::slower:
+      return {"SLOWER", Mark::bad};
+    case Verdict::faster:
+      return {"faster", Mark::good};
+    case Verdict::unclear:
+      return {"too few samples", Mark::warning};
+    case Verdict::same:
+      return {"same"};
+  }
+  return {};
+}
+
 }  // namespace flashcore::tools

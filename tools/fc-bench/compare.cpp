@@ -22,20 +22,6 @@ const Row *find_row(const Results &results, const Row &wanted) {
   return found == results.rows.end() ? nullptr : &*found;
 }
 
-Cell verdict_cell(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::slower:
-      return {"SLOWER", Mark::bad};
-    case Verdict::faster:
-      return {"faster", Mark::good};
-    case Verdict::unclear:
-      return {"too few samples", Mark::warning};
-    case Verdict::same:
-      return {"same"};
-  }
-  return {};
-}
-
 // "auto: sm80_fwd_mma", and both where the choice has changed.
 std::string kernel_text(const Row &older, const Row &newer) {
   if (newer.kernel_asked != "auto") return newer.kernel;

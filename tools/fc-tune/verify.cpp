@@ -24,20 +24,6 @@ Outcome<Verified> verify_row(const Request &request, const TuningDevice &device,
   return Verified{median(duel.first_us), median(duel.second_us), judge(duel.first_us, duel.second_us, request.threshold)};
 }
 
-Cell verdict_cell(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::slower:
-      return {"SLOWER", Mark::bad};
-    case Verdict::faster:
-      return {"faster", Mark::good};
-    case Verdict::unclear:
-      return {"too few samples", Mark::warning};
-    case Verdict::same:
-      return {"same"};
-  }
-  return {};
-}
-
 }  // namespace
 
 Outcome<int> run_verify(const Request &request, const Console &console) {
