@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Host time of one eager call from PyTorch: flashcore beside torch.nn.functional.scaled_dot_product_attention.
 
-usage: host_cost_torch.py OUT.json [--device cuda|cpu] [--bursts N] [--limit-us X]
+usage: host_cost_torch.py OUT.json [--device cuda|cpu] [--bursts N] [--limit-us X]       (_flashcore_torch on PYTHONPATH)
 
 One process, the same tensors. A burst is 20 calls; the device is idle before it and is waited for after it, so that the launch
 queue never fills and nothing but the host is measured. Candidates take turns, burst by burst; the median over the bursts counts.
@@ -12,6 +12,7 @@ Candidates: the three ways into flashcore from PyTorch; the library's C call alo
 floor under them; the output's allocation alone; PyTorch's own choice of backend, and each backend pinned beforehand.
 """
 import argparse
+import ctypes
 import json
 import os
 import statistics
@@ -26,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bindings/python"))
 import flashcore  # noqa: E402
 import flashcore.torch as on_torch  # noqa: E402
-from flashcore import _torch_fast  # noqa: E402
+from flashcore import _abi_table as abi, _torch_fast  # noqa: E402
 
 CALLS = 20
 # name, batch, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim, causal
@@ -36,20 +37,18 @@ BACKENDS = {"flash2": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTE
             "math": SDPBackend.MATH}
 
 
-def library_alone(query, key, value, causal):
-    """The C call with everything ready: no checks, no output, no look-up."""
-    context = on_torch.context(query.device)
-    on_torch.attention(query, key, value, causal=causal, layout="bhsd")
-    options = (causal, None, 0.0, (None, None), "bhsd", None, "")
-    call = context.prepared_calls.find(options, query, key, value).pop()  # for nobody else
-    output = torch.empty_like(query)
-    call.words[on_torch._QUERY], call.words[on_torch._KEY] = query.data_ptr(), key.data_ptr()
-    call.words[on_torch._VALUE], call.words[on_torch._OUTPUT] = value.data_ptr(), output.data_ptr()
-    run, stream = call.run, call.raw_stream(call.ordinal)
+def library_alone(context, query, key, value, causal):
+    """The C call by ctypes with everything ready: no checks, no output, no look-up."""
+    args, error, output = context._described(query, key, value, causal, None, 0.0, (None, None), "bhsd", "", None), abi.Error(), torch.empty_like(query)
+    args.query.data, args.key.data, args.value.data, args.output.data = (t.data_ptr() for t in (query, key, value, output))
+    function = context.native().library["flashcore_attention_fwd"]
+    function.argtypes = [ctypes.c_void_p] * 4  # numbers are passed on faster than structs
+    handle, stream = context.native().handle, _torch_fast.current_stream(context.device, context.ordinal)
+    addresses = ctypes.addressof(args), ctypes.addressof(error)
 
-    def alone(_written=output):  # the call only knows addresses
-        if run(call.handle, call.args_address, stream, call.error_address):
-            sys.exit(f"the call failed: {call.error.message.decode()}")
+    def alone(_kept=(args, output)):  # the call only knows addresses
+        if function(handle, addresses[0], stream, addresses[1]):
+            sys.exit(f"the call failed: {error.message.decode()}")
     return alone, output
 
 
@@ -60,9 +59,8 @@ def candidates(shape, device):
     query, key, value = rand(heads_q, seqlen_q), rand(heads_kv, seqlen_kv), rand(heads_kv, seqlen_kv)
     word, gqa = "top_left" if causal else "none", heads_q != heads_kv
     context = on_torch.context(query.device)
-    alone, output = library_alone(query, key, value, word)
-    size, stride = tuple(output.shape), tuple(output.stride())
-    new = _torch_fast.makers(query.device)[0]
+    alone, output = library_alone(context, query, key, value, word)
+    new, arguments = _torch_fast.output_maker(query.device, tuple(output.shape), tuple(output.stride()), output.dtype)
     calls = {
         "flashcore.torch.attention": lambda: on_torch.attention(query, key, value, causal=word, layout="bhsd"),
         "flashcore.torch.scaled_dot_product_attention":
@@ -70,7 +68,7 @@ def candidates(shape, device):
         "Context.attention": lambda: context.attention(query, key, value, causal=word, layout="bhsd"),
         "operator": lambda: torch.ops.flashcore.attention_fwd(query, key, value, word, None, 0.0, None, None, "bhsd", None, ""),
         "flashcore C call alone": alone,
-        "output alone": lambda: new(size, stride, torch.float16),
+        "output alone": lambda: new(*arguments),
         "F.sdpa": lambda: F.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=gqa),
     }
     made = {name: (call, None) for name, call in calls.items()}
@@ -136,7 +134,7 @@ def environment(device):
     commit = os.environ.get("FLASHCORE_COMMIT") or ask("git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty")
     return {"schema": "flashcore.host_cost_torch/1", "commit": commit, "python": sys.version.split()[0], "torch": torch.__version__,
             "host_cpu": cpu, "gpu": gpu, "device": on_torch.context(device).describe().device.name, "flashcore": flashcore.version(),
-            "calls_per_burst": CALLS}
+            "prepared_calls": f"in Python: {_torch_fast.why_portable}" if _torch_fast.why_portable else "native", "calls_per_burst": CALLS}
 
 
 def main():
@@ -158,11 +156,10 @@ def main():
                 print(f"  {values['p50']:8.2f} us  ({values['p10']:.2f} to {values['p90']:.2f})  {name}")
             for name, reason in row["refused"].items():
                 print(f"         -     {name}: {reason}")
-    report["guards_used"] = bool(_torch_fast._trusted)
     with open(options.out, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=1)
         file.write("\n")
-    print(f"flashcore.torch.attention: at most {dearest:.2f} us; PyTorch's guards {'are' if report['guards_used'] else 'are NOT'} in use")
+    print(f"flashcore.torch.attention: at most {dearest:.2f} us; prepared calls {report['prepared_calls']}")
     if options.limit_us is not None and dearest > options.limit_us:
         sys.exit(f"that is more than {options.limit_us} us")
 

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts libflashcore.so.1, and the shipped modules where there are some, into the wheel beside the Python files, and names the
-wheel for this machine but for no Python in particular. Everything else stands in pyproject.toml.
+"""Puts libflashcore.so.1, and the shipped modules where there are some, into the wheel beside the Python files, compiles
+_flashcore_torch, and names the wheel for this machine but for no Python in particular. Everything else stands in pyproject.toml.
 
 The library is the one that FLASHCORE_LIBRARY names, else it is built from this source tree into build-wheel/ with Meson.
-FLASHCORE_MESON_OPTIONS holds more options for "meson setup".
+FLASHCORE_MESON_OPTIONS holds more options for "meson setup". FLASHCORE_TORCH_NATIVE=0 leaves _flashcore_torch out, with which a call from
+PyTorch costs a third of what it costs without; it is all that needs Python's headers.
 """
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sysconfig
 
-from setuptools import Distribution, setup
+from setuptools import Distribution, Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 try:
@@ -69,6 +72,22 @@ class BuildWithLibrary(build_py):
             shutil.copytree(modules, os.path.join(package, MODULES), dirs_exist_ok=True)
 
 
+def torch_native():
+    if os.environ.get("FLASHCORE_TORCH_NATIVE", "") == "0":
+        return []
+    return [Extension("_flashcore_torch", ["native/torch_calls.cpp"], include_dirs=[os.path.dirname(source_file("include/flashcore"))],
+                      depends=["native/dlpack_exchange.h"], define_macros=[("Py_LIMITED_API", "0x03090000")], py_limited_api=True,
+                      extra_compile_args=["-std=c++20", "-fvisibility=hidden"], extra_link_args=["-s"], language="c++")]
+
+
+class BuildWithHeaders(build_ext):
+    def build_extension(self, extension):
+        header = os.path.join(sysconfig.get_path("include"), "Python.h")
+        if not os.path.exists(header):
+            raise SystemExit(f"{header} is missing: install Python's headers (python3-dev), or set FLASHCORE_TORCH_NATIVE=0")
+        super().build_extension(extension)
+
+
 class WheelForAnyPython(bdist_wheel):
     def finalize_options(self):
         super().finalize_options()
@@ -83,5 +102,5 @@ class WithLibrary(Distribution):
         return True  # for the folder of files that belong to a machine
 
 
-setup(version=version(), cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": WheelForAnyPython}, distclass=WithLibrary,
-      package_data={"flashcore": ["py.typed"]})
+setup(version=version(), cmdclass={"build_py": BuildWithLibrary, "build_ext": BuildWithHeaders, "bdist_wheel": WheelForAnyPython},
+      distclass=WithLibrary, ext_modules=torch_native(), package_data={"flashcore": ["py.typed"]})

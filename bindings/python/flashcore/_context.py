@@ -168,7 +168,10 @@ class Context:
 
     def close(self) -> None:
         """Give the device back. Calls that are running on other threads finish first; closing twice is allowed."""
-        native, self._native, self.prepared_calls = self._native, None, None
+        native, self._native = self._native, None
+        calls, self.prepared_calls = self.prepared_calls, None
+        if calls is not None:
+            calls.close()
         if native is not None:
             native.closed = True
 

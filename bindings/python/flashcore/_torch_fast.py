@@ -1,83 +1,137 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What flashcore.torch takes from inside PyTorch because the public way costs microseconds. Each is looked for and tried out
-when it is first needed; where it is missing or behaves otherwise, the public way does the same, only slower."""
+"""The prepared calls of flashcore.torch: what a call of some shapes, strides, types and options needs is checked and filled once, and
+kept; only the four addresses and the stream change after that.
+
+_flashcore_torch (native/torch_calls.cpp) does that where this Python can load it and PyTorch is 2.10 or newer. PortableCalls does the same
+in Python, in about four times the time."""
 from __future__ import annotations
 
+import ctypes
+import functools
 from typing import Any, Callable, Optional
 
 import torch
 
-_guards: Any = getattr(getattr(torch._C, "_dynamo", None), "guards", None)
+from . import _abi_table as abi
+from ._context import Native
+from ._errors import check
 
+_MOST_CALLS = 1024  # a growing key-value cache makes a new shape in every step
+_Made = Callable[..., torch.Tensor]
+_Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
-def _guard(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Callable[..., bool]:
-    """check(query, key, value): is everything but the contents as it is now? (type, device, dtype, sizes, strides, gradients, and
-    the modes of PyTorch that stand between a tensor and its kernels)"""
-    tensors = (query, key, value)
-    guards = _guards.TensorGuards(*tensors, dynamic_dims_sizes=[list(t.shape) for t in tensors],
-                                  dynamic_dims_strides=[list(t.stride()) for t in tensors])
-    return guards.check
-
-
-def _guard_is_trusted() -> bool:
-    """Does it tell apart all that it must? Tried on small tensors, once."""
-    def tensor(*size: int, **more: Any) -> torch.Tensor:
-        return torch.empty(size, **{"dtype": torch.float16, **more})
-    a, b, c = tensor(2, 3, 4, 8), tensor(2, 5, 4, 8), tensor(2, 5, 4, 8)
-    try:
-        check = _guard(a, b, c)
-        same = check(a, b, c) and check(tensor(2, 3, 4, 8), tensor(2, 5, 4, 8), tensor(2, 5, 4, 8))
-        others = [tensor(2, 6, 4, 8), tensor(2, 4, 5, 8).transpose(1, 2), tensor(2, 5, 4, 8, dtype=torch.bfloat16),
-                  tensor(2, 5, 4, 8, device="meta"), tensor(2, 5, 4, 8, requires_grad=True), tensor(2, 5, 32)]
-        return same is True and not any(check(a, b, other) or check(a, other, c) or check(other, b, c) for other in others)
-    except (AttributeError, TypeError, ValueError, RuntimeError, SystemError):  # another PyTorch, with another TensorGuards
-        return False
-
-
-_trusted: Optional[bool] = None
-
-
-def make_guard(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Optional[Callable[..., bool]]:
-    """A quick test whether later tensors are like these; None where PyTorch has none, and for tensors that require gradients,
-    for which it depends on the moment whether they are refused."""
-    global _trusted
-    if _trusted is None:
-        _trusted = _guard_is_trusted()
-    if not _trusted or query.requires_grad or key.requires_grad or value.requires_grad:
-        return None
-    return _guard(query, key, value)
-
-
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_dispatch_depth: Callable[[], int] = torch._C._len_torch_dispatch_stack
 _is_wrapped: Callable[[torch.Tensor], bool] = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda _: False)
 
 
 def needs_dispatch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
     """Must PyTorch's dispatcher see the call? Tensors that are more than memory (fake ones, subclasses, vmap's), and active modes."""
-    plain = (torch.Tensor, torch.nn.Parameter)
-    return (any(type(tensor) not in plain or _is_wrapped(tensor) for tensor in (query, key, value))
-            or torch._C._len_torch_dispatch_stack() > 0)
+    return any(type(tensor) not in _PLAIN or _is_wrapped(tensor) for tensor in (query, key, value)) or _dispatch_depth() > 0
 
 
-def _no_stream(_ordinal: int) -> int:
-    return 0
+def _refuse(status: int, error: bytes) -> None:
+    check(status, abi.Error.from_buffer_copy(error))
 
 
-def _current_stream(ordinal: int) -> int:
-    return torch.cuda.current_stream(ordinal).cuda_stream
+_native: Any = None
+why_portable = ""  # why PortableCalls are in use; empty where they are not
+try:
+    import _flashcore_torch as _native
+    _native.configure(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None), *_PLAIN, torch.is_grad_enabled, _dispatch_depth, _refuse)
+except ImportError as _reason:  # a wheel that was built without it, another kind of Python, an older or much newer PyTorch
+    why_portable = str(_reason)
 
 
-def makers(device: torch.device) -> tuple[Callable[..., torch.Tensor], Callable[[int], int]]:
-    """(new(size, stride, dtype): an output on the device; the device's current stream as a number, by ordinal)"""
-    raw_stream: Callable[[int], int] = _no_stream
-    new: Any = getattr(_guards, f"_empty_strided_{device.type}", None)
-    if device.type == "cuda":
-        raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", _current_stream)
-        if torch.cuda.device_count() != 1:  # it allocates on the current device, which may be another
-            new = None
-    if new is None:
-        def new(size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-            return torch.empty_strided(size, stride, dtype=dtype, device=device)
-    return new, raw_stream
+class PortableCalls:
+    """Prepared calls by signature. Any thread may use them."""
+
+    def __init__(self, native: Native, device: str, ordinal: int) -> None:
+        self._native, self._place = native, (device, ordinal)
+        self._prepared: dict[Any, tuple[bytes, _Made, tuple[Any, ...]]] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._prepared)
+
+    def set_default(self) -> None:
+        _defaults[self._place] = self
+
+    def close(self) -> None:
+        """Forget all calls, and remember none any more."""
+        self._closed = True
+        self._prepared.clear()
+
+    @staticmethod
+    def _signature(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: tuple[Any, ...]) -> Any:
+        """None where a prepared call would not do."""
+        if needs_dispatch(query, key, value) or torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+            return None
+        return (options, *((t.shape, t.stride(), t.dtype, t.device) for t in (query, key, value)))
+
+    def run(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *options: Any) -> Optional[torch.Tensor]:
+        """The output; None where no call is prepared for such tensors, or where PyTorch must see it."""
+        try:
+            prepared = self._prepared.get(self._signature(query, key, value, options))
+        except TypeError:  # an option of a wrong kind, which the long way refuses by name
+            return None
+        if prepared is None:
+            return None
+        args, error = abi.AttentionArgs.from_buffer_copy(prepared[0]), abi.Error()
+        output = prepared[1](*prepared[2])
+        args.query.data, args.key.data, args.value.data = query.data_ptr(), key.data_ptr(), value.data_ptr()
+        args.output.data = output.data_ptr()
+        check(self._native.library.flashcore_attention_fwd(self._native.handle, args, current_stream(*self._place), error), error)
+        return output
+
+    def remember(self, tensors: _Tensors, options: tuple[Any, ...], args: bytes, new: _Made, new_arguments: tuple[Any, ...]) -> bool:
+        """From now on run() does this for such tensors and options. False where it would not take the tensors."""
+        signature = self._signature(*tensors, options)
+        if signature is None or self._closed:
+            return False
+        if len(self._prepared) >= _MOST_CALLS:
+            self._prepared.clear()
+        self._prepared[signature] = args, new, new_arguments
+        return True
+
+
+_defaults: dict[tuple[str, int], PortableCalls] = {}
+
+
+def _run_portable(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *options: Any) -> Optional[torch.Tensor]:
+    device = query.device
+    calls = _defaults.get((device.type, device.index or 0))
+    return None if calls is None else calls.run(query, key, value, *options)
+
+
+# run(query, key, value, *options): that of the calls that were made the default for the query's device.
+run: Callable[..., Optional[torch.Tensor]] = _run_portable if why_portable else _native.run
+
+
+def make_calls(device: str, ordinal: int, native: Native) -> Any:
+    """An empty set of prepared calls for a context on "cpu" or "cuda"."""
+    if why_portable:
+        return PortableCalls(native, device, ordinal)
+    function = ctypes.cast(native.library.flashcore_attention_fwd, ctypes.c_void_p).value
+    return _native.Calls(native, function, native.handle, {"cpu": 1, "cuda": 2}[device], ordinal)  # as DLPack numbers devices
+
+
+_raw_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream",
+                                            lambda ordinal: torch.cuda.current_stream(ordinal).cuda_stream)
+
+
+def current_stream(device: str, ordinal: int) -> int:
+    """PyTorch's current stream on it as a number."""
+    return 0 if device == "cpu" else _raw_stream(ordinal)
+
+
+def output_maker(device: torch.device, size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> tuple[_Made, tuple[Any, ...]]:
+    """(new, arguments): new(*arguments) is an output tensor. PyTorch's own compiled code allocates by a function that takes half as long
+    as the public one; on machines with several GPUs it would allocate on the current one, which may be another."""
+    quick: Any = getattr(getattr(getattr(torch._C, "_dynamo", None), "guards", None), f"_empty_strided_{device.type}", None)
+    if quick is not None and (device.type == "cpu" or torch.cuda.device_count() == 1):
+        return quick, (size, stride, dtype)
+    return functools.partial(torch.empty_strided, dtype=dtype, device=device), (size, stride)
 
 
 def operator_tags() -> tuple[Any, ...]:

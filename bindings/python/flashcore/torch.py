@@ -6,76 +6,27 @@
 Both are also traced by torch.compile, as the operator torch.ops.flashcore.attention_fwd. There is no backward yet: tensors that
 require gradients are refused, except under torch.no_grad().
 
-An eager call is meant to cost little beside its launch. What a call of some shapes, strides and types needs is checked
-and filled once, and kept as a prepared call: the argument struct, in which only the four addresses change. PyTorch's own
-compiled check of its compiled code (TensorGuards) says in one step whether a prepared call fits. A prepared call is taken
-out of its list while it is in use, so threads and re-entered code never share one.
+An eager call is meant to cost little beside its launch: what a call of some shapes, strides and types needs is checked and filled
+once, and kept as a prepared call (_torch_fast.py).
 """
 from __future__ import annotations
 
-import ctypes
 import threading
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 import torch
 
 from . import _abi_table as abi
 from . import _torch_fast as fast
-from ._abi import load_library
 from ._arrays import packed_strides, view_of
 from ._context import Context, Native
 from ._errors import InvalidArgumentError, UnsupportedError, check
 from ._problem import Problem, Window
 
-_MOST_SHAPES = 1024  # prepared calls of a context; a growing key-value cache makes a new shape in every step
-_MOST_RECENT = 6
-
-_contexts: dict[int, Context] = {}  # by Tensor.get_device(): -1 is the CPU
+_contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU
 _contexts_lock = threading.Lock()
+_NO_WINDOW: Window = (None, None)
 _is_tracing: Callable[[], bool] = getattr(torch.compiler, "is_dynamo_compiling", torch.compiler.is_compiling)
-
-# Where the addresses stand, counted in 8-byte words.
-_QUERY, _KEY, _VALUE, _OUTPUT = (getattr(abi.AttentionArgs, name).offset // 8 for name in ("query", "key", "value", "output"))
-
-
-class PreparedCall(NamedTuple):
-    """All that a call needs but its addresses and its stream."""
-
-    words: memoryview  # of args
-    new: Callable[..., torch.Tensor]  # makes the output from the next three
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-    run: Callable[[int, int, int, int], int]  # flashcore_attention_fwd
-    handle: int
-    args_address: int
-    raw_stream: Callable[[int], int]
-    ordinal: int
-    error_address: int
-    error: abi.Error
-    args: abi.AttentionArgs
-    native: Native
-
-
-class PreparedCalls:
-    """The prepared calls of one context; lists of them that are not in use."""
-
-    def __init__(self) -> None:
-        self.recent: tuple[tuple[Any, Callable[..., bool], list[PreparedCall]], ...] = ()  # (options, guard, list), newest first
-        self.by_signature: dict[Any, list[PreparedCall]] = {}
-
-    def find(self, options: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> list[PreparedCall]:
-        signature = (options, *((t.shape, t.stride(), t.dtype, t.device) for t in (query, key, value)))
-        free = self.by_signature.get(signature)
-        if free is None:
-            if len(self.by_signature) >= _MOST_SHAPES:
-                self.by_signature.clear()
-                self.recent = ()
-            free = self.by_signature.setdefault(signature, [])
-        guard = fast.make_guard(query, key, value)
-        if guard is not None:
-            self.recent = ((options, guard, free), *self.recent[:_MOST_RECENT - 1])
-        return free
 
 
 def context(device: Any = None) -> Context:
@@ -91,6 +42,7 @@ def context(device: Any = None) -> Context:
         if index not in _contexts:
             made = Context("cpu" if index < 0 else f"cuda:{index}")
             made.native().kept = True
+            _calls_of(made, made.native()).set_default()
             _contexts[index] = made
         return _contexts[index]
 
@@ -109,36 +61,12 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, ca
     """
     if _is_tracing():
         return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
-    if on is None:
-        on = _contexts.get(query.get_device()) or context(query.device)
-    calls, options = on.prepared_calls, (causal, scale, softcap, window, layout, output_layout, kernel)
-    free = None
+    calls = fast if on is None else on.prepared_calls
     if calls is not None:
-        for its_options, guard, its_list in calls.recent:
-            if its_options == options and guard(query, key, value):
-                free = its_list
-                break
-    if free is None:
-        free = _look_up(on, query, key, value, options)
-        if free is None:
-            return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
-    try:
-        call = free.pop()
-    except IndexError:  # the first call of its shape, or all others are in use by threads
-        call = _prepare(on, query, key, value, *options)
-    words, new, size, stride, dtype, run, handle, args_address, raw_stream, ordinal, error_address, error, _, _ = call
-    try:
-        output = new(size, stride, dtype)
-        words[_QUERY] = query.data_ptr()
-        words[_KEY] = key.data_ptr()
-        words[_VALUE] = value.data_ptr()
-        words[_OUTPUT] = output.data_ptr()
-        status = run(handle, args_address, raw_stream(ordinal), error_address)
-        if status:
-            check(status, error)
-    finally:
-        free.append(call)
-    return output
+        output = calls.run(query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, True)
+        if output is not None:
+            return output
+    return _prepare_and_run(on, query, key, value, (causal, scale, softcap, window, layout, output_layout, kernel, True))
 
 
 def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
@@ -150,30 +78,60 @@ def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: 
                                "causal=\"bottom_right\"", "attn_mask")
     if dropout_p != 0.0:
         raise UnsupportedError(f"dropout_p is {dropout_p}; allowed: 0, there is no dropout", "dropout_p")
-    if not enable_gqa and query.shape[1:2] != key.shape[1:2]:
+    causal = "top_left" if is_causal else "none"
+    if _is_tracing():
+        _check_heads(query, key, enable_gqa)
+        return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, 0.0, None, None, "bhsd", None, "")
+    output = fast.run(query, key, value, causal, scale, 0.0, _NO_WINDOW, "bhsd", None, "", enable_gqa)
+    if output is not None:
+        return output
+    return _prepare_and_run(None, query, key, value, (causal, scale, 0.0, _NO_WINDOW, "bhsd", None, "", enable_gqa))
+
+
+def _check_heads(query: torch.Tensor, key: torch.Tensor, grouped: bool) -> None:
+    if not grouped and query.shape[1:2] != key.shape[1:2]:
         raise InvalidArgumentError(f"key has {key.shape[1]} heads, query {query.shape[1]}; allowed: the same number, or enable_gqa=True", "key")
-    return attention(query, key, value, causal="top_left" if is_causal else "none", scale=scale, layout="bhsd")
 
 
-def _look_up(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: Any) -> Optional[list[PreparedCall]]:
-    """The list of prepared calls; None where PyTorch's dispatcher must see the call."""
-    on.native()  # ClosedError comes before anything about the tensors
+def _prepare_and_run(chosen: Optional[Context], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: Any) -> torch.Tensor:
+    """The long way: check everything, compute, and prepare the next call of this kind."""
+    if chosen is not None:
+        chosen.native()  # ClosedError comes before anything about the tensors
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name} is a {type(tensor).__name__}; allowed: a PyTorch tensor, as query is")
+            raise TypeError(f"{name} is a {type(tensor).__name__}; allowed: a PyTorch tensor")
+    causal, scale, softcap, window, layout, output_layout, kernel, grouped = options
+    _check_heads(query, key, grouped)
     if fast.needs_dispatch(query, key, value):
-        return None
+        return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
     _refuse_gradients(query, key, value)
-    try:
-        hash(options)
-    except TypeError:  # an option of a wrong kind, which is refused by name
-        _prepare(on, query, key, value, *options)
+    if query.device.type not in ("cpu", "cuda"):
+        raise InvalidArgumentError(f"query is on {query.device}; allowed: cpu, cuda", "query")
+    on = chosen or context(query.device)
+    native = on.native()
+    problem = Problem(layout)
+    problem.set_inputs(view_of("query", query, on.place), view_of("key", key, on.place), view_of("value", value, on.place), None)
+    problem.set_options(causal, scale, softcap, window, "natural", kernel)
+    size = problem.output_shape(output_layout)
+    stride, args, error = packed_strides(size), problem.args, abi.Error()
+    problem.set_output_strides(stride, output_layout)
+    new, new_arguments = fast.output_maker(query.device, size, stride, query.dtype)
+    output = new(*new_arguments)
+    args.output.data = output.data_ptr()
+    check(native.library.flashcore_attention_fwd(native.handle, args, fast.current_stream(on.device, on.ordinal), error), error)
+    _calls_of(on, native).remember((query, key, value), options, bytes(args), new, new_arguments)
+    return output
+
+
+def _calls_of(on: Context, native: Native) -> Any:
+    """Its prepared calls, made when they are first wanted."""
     calls = on.prepared_calls
     if calls is None:
-        calls = on.prepared_calls = PreparedCalls()
-        if on.closed:  # meanwhile, by another thread, which may not see what was just put there
+        calls = on.prepared_calls = fast.make_calls(on.device, on.ordinal, native)
+        if on.closed:  # meanwhile, by another thread, which may not have seen what was just put there
+            calls.close()
             on.prepared_calls = None
-    return calls.find(options, query, key, value)
+    return calls
 
 
 def _refuse_gradients(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
@@ -182,29 +140,6 @@ def _refuse_gradients(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
             if tensor.requires_grad:
                 raise UnsupportedError(f"{name} requires gradients, and there is no backward yet; call it under torch.no_grad() or detach "
                                        f"{name}", name)
-
-
-def _prepare(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float],
-             softcap: float, window: Window, layout: str, output_layout: Optional[str], kernel: str) -> PreparedCall:
-    """Check everything that the signature holds, and fill the struct. The addresses in it do not count."""
-    native = on.native()
-    problem = Problem(layout)
-    problem.set_inputs(view_of("query", query, on.place), view_of("key", key, on.place), view_of("value", value, on.place), None)
-    problem.set_options(causal, scale, softcap, window, "natural", kernel)
-    size = problem.output_shape(output_layout)
-    stride, args, error = packed_strides(size), problem.args, abi.Error()
-    problem.set_output_strides(stride, output_layout)
-    words = memoryview((ctypes.c_uint64 * (ctypes.sizeof(args) // 8)).from_buffer(args)).cast("B").cast("Q")
-    new, raw_stream = fast.makers(query.device)
-    return PreparedCall(words, new, size, stride, query.dtype, _run(), native.handle, ctypes.addressof(args), raw_stream, on.ordinal,
-                        ctypes.addressof(error), error, args, native)
-
-
-def _run() -> Callable[[int, int, int, int], int]:
-    """flashcore_attention_fwd as a function of four numbers, which ctypes passes on faster than structs."""
-    function: Any = load_library()["flashcore_attention_fwd"]
-    function.argtypes, function.restype = [ctypes.c_void_p] * 4, ctypes.c_int32
-    return function
 
 
 # --- The operator, for torch.compile and everything else that works on PyTorch's dispatcher ---------------------------

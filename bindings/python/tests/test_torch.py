@@ -2,6 +2,7 @@
 """flashcore.torch on the CPU device and, where there is one, the GPU: against float32, the quick path's reuse, threads, streams,
 graphs, modes, gradients, torch.compile."""
 import gc
+import importlib.util
 import threading
 import unittest
 
@@ -33,6 +34,8 @@ def expected_of(query, key, value, causal="none", scale=None):
 
 @support.needs_torch
 class TestTorch(support.ContextTest):
+    portable = False
+
     def close_to(self, output, expected, dtype=None):
         tolerance = 2e-2 if dtype == (torch and torch.bfloat16) else 3e-3
         self.assertLess((output.cpu().double() - expected).abs().max().item(), tolerance)
@@ -94,23 +97,54 @@ class TestTorch(support.ContextTest):
                                 context.attention(*variant, layout="bhsd")
                         else:
                             self.assertTrue(torch.equal(context.attention(*variant, layout="bhsd"), expected))
-                calls = context.prepared_calls
-                self.assertEqual({len(free) for free in calls.by_signature.values()}, {1})
-                self.assertLessEqual(len(calls.recent), 6)
+                kinds = sum(not isinstance(expected, str) for expected in fresh) - 1  # a flipped value is no kind of its own
+                self.assertEqual(len(context.prepared_calls), kinds)
                 torch.cuda.is_available() and torch.cuda.synchronize()
 
-    def test_without_pytorchs_insides(self):
+    def test_calls_are_made_where_they_should(self):
+        """In C++ wherever that is possible, for those who built it."""
+        if self.portable or importlib.util.find_spec("_flashcore_torch") is None:
+            self.assertNotEqual(_torch_fast.why_portable, "")
+        elif hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+            self.assertEqual(_torch_fast.why_portable, "")
+        on_torch.attention(*tensors("cpu"), layout="bhsd")
+        calls = on_torch.context("cpu").prepared_calls
+        self.assertEqual(isinstance(calls, _torch_fast.PortableCalls), _torch_fast.why_portable != "")
+
+    def test_options_are_told_apart(self):
+        for device in support.TORCH_DEVICES:
+            query, key, value = tensors(device, heads_q=4, heads_kv=4, seqlen_q=64, seqlen_kv=64)
+            with flashcore.Context(device) as context:
+                for scale in (None, 0.25, float("1.5")) * 2:
+                    for causal in ("none", "top_left", "bottom_right"):
+                        output = context.attention(query, key, value, layout="bhsd", causal=causal, scale=scale)
+                        self.close_to(output, expected_of(query, key, value, causal, scale))
+                self.assertEqual(len(context.prepared_calls), 9)
+                torch.cuda.is_available() and torch.cuda.synchronize()
+
+    def test_odd_options_do_no_harm(self):
+        """Values whose comparison runs code: it fails, or closes the context in the middle of the look-up."""
         query, key, value = tensors("cpu")
-        expected = on_torch.attention(query, key, value, layout="bhsd")
-        trusted, guards = _torch_fast._trusted, _torch_fast._guards
-        self.addCleanup(setattr, _torch_fast, "_trusted", trusted)
-        self.addCleanup(setattr, _torch_fast, "_guards", guards)
-        self.assertTrue(trusted is True or guards is None, "this PyTorch's TensorGuards is not used: calls are slower")
-        _torch_fast._trusted, _torch_fast._guards = None, None
-        for _ in range(2):
-            self.assertTrue(torch.equal(self.context.attention(query, key, value, layout="bhsd"), expected))
-        self.assertIs(_torch_fast._trusted, False)
-        self.assertEqual(self.context.prepared_calls.recent, ())
+
+        class Odd(float):
+            def __eq__(self, other):
+                return act()
+            __hash__ = float.__hash__
+
+        def fail():
+            raise ZeroDivisionError("as the test wants")
+        expected = self.context.attention(query, key, value, layout="bhsd", scale=0.125)
+        act = fail
+        with self.assertRaises(ZeroDivisionError):
+            self.context.attention(query, key, value, layout="bhsd", scale=Odd(0.125))
+        context = flashcore.Context("cpu")
+        context.attention(query, key, value, layout="bhsd", scale=0.125)
+        act = lambda: context.close() or True  # noqa: E731
+        try:
+            self.assertTrue(torch.equal(context.attention(query, key, value, layout="bhsd", scale=Odd(0.125)), expected))
+        except flashcore.ClosedError:
+            self.assertTrue(context.closed)
+        self.refused(flashcore.ClosedError, "context", "closed", lambda: context.attention(query, key, value, layout="bhsd"))
 
     def test_empty_sizes(self):
         for device in support.TORCH_DEVICES:
@@ -126,7 +160,7 @@ class TestTorch(support.ContextTest):
         query, key, value = tensors("cpu", batch=1, heads_q=1, heads_kv=1, seqlen_q=1, seqlen_kv=1100, head_dim=8)
         for keys in range(1, 1100):
             self.context.attention(query, key[:, :, :keys], value[:, :, :keys], layout="bhsd")
-        self.assertLessEqual(len(self.context.prepared_calls.by_signature), 1024)
+        self.assertLessEqual(len(self.context.prepared_calls), 1024)
 
     def test_threads_share_shapes(self):
         for device in support.TORCH_DEVICES:
@@ -318,6 +352,19 @@ class TestTorch(support.ContextTest):
             copied = torch.as_tensor(context.to_device(query.contiguous().cpu().numpy()), device="cuda")
             self.assertTrue(torch.equal(copied, query))
         gc.collect()
+
+
+class TestTorchPortably(TestTorch):
+    """The same with prepared calls in Python, as they are with an older PyTorch."""
+
+    portable = True
+
+    def setUp(self):
+        super().setUp()
+        for module, name, value in ((_torch_fast, "why_portable", "the test wants it"), (_torch_fast, "run", _torch_fast._run_portable),
+                                    (_torch_fast, "_defaults", {}), (on_torch, "_contexts", {})):
+            self.addCleanup(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
 
 
 def torch_operator(query, key, value, layout):

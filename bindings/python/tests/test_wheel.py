@@ -26,6 +26,7 @@ def is_missing(name):
 
 
 MISSING = [name for name in ("pip", "setuptools", "wheel") if is_missing(name)]
+HAVE_HEADERS = os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))
 PROGRAM = """
 import ctypes, flashcore
 from flashcore._abi import load_library
@@ -62,7 +63,7 @@ class TestWheel(unittest.TestCase):
 
     def test_build_install_compute(self):
         self.run_quietly(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-index", "--no-deps", "-w", "wheels",
-                         self.sources, PIP_DISABLE_PIP_VERSION_CHECK="1")
+                         self.sources, PIP_DISABLE_PIP_VERSION_CHECK="1", FLASHCORE_TORCH_NATIVE=str(int(HAVE_HEADERS)))
         name, = os.listdir(os.path.join(self.folder, "wheels"))
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         self.assertRegex(name, rf"^flashcore-[\d.]+-py3-none-{platform}\.whl$")
@@ -70,6 +71,8 @@ class TestWheel(unittest.TestCase):
             files = [file for file in wheel.namelist() if ".dist-info/" not in file]
         sources = os.listdir(os.path.join(self.sources, "flashcore"))
         expected = {f"flashcore/{file}" for file in sources if file.endswith((".py", "py.typed"))} | {"flashcore/libflashcore.so.1"}
+        if HAVE_HEADERS:
+            expected.add("_flashcore_torch.abi3.so")
         self.assertEqual({file for file in files if not file.startswith("flashcore/flashcore/modules/")}, expected)
         modules = os.path.join(os.path.dirname(self.library), "flashcore", "modules")
         shipped = sum(len(names) for _, _, names in os.walk(modules))
@@ -83,6 +86,10 @@ class TestWheel(unittest.TestCase):
         said = self.run_quietly(python, "-c", PROGRAM, FLASHCORE_LIBRARY="").split()
         self.assertEqual(said[0], name.split("-")[1])
         self.assertTrue(os.path.realpath(said[1]).startswith(os.path.realpath(os.path.join(self.folder, "venv"))), said)
+
+        if HAVE_HEADERS:  # it asks for no symbol that this Python lacks, and for no library beside Python and C++
+            said = self.run_quietly(python, "-c", "import _flashcore_torch; print(_flashcore_torch.__file__, _flashcore_torch.Calls.__name__)")
+            self.assertRegex(said, r"^\S*/venv/\S*/_flashcore_torch.abi3.so Calls$")
 
     def test_a_library_that_is_not_there(self):
         clean = {**os.environ, "FLASHCORE_LIBRARY": "/nonexistent/libflashcore.so.1"}
