@@ -47,7 +47,7 @@ def context(device: Any = None) -> Context:
         return _contexts[index]
 
 
-def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: str = "none", scale: Optional[float] = None,
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none", scale: Optional[float] = None,
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
               kernel: str = "", on: Optional[Context] = None) -> torch.Tensor:
     """softmax(scale * query.key^T + mask) . value in a new tensor.
@@ -61,6 +61,7 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, ca
     """
     if _is_tracing():
         return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
+    # Options may also be given by position: Python fills in what is missing of keyword-only ones one by one, for 0.4 us.
     calls = fast if on is None else on.prepared_calls
     if calls is not None:
         output = calls.run(query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, True)
