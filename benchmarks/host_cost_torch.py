@@ -4,8 +4,9 @@
 
 usage: host_cost_torch.py OUT.json [--device cuda|cpu] [--bursts N] [--limit-us X]       (_flashcore_torch on PYTHONPATH)
 
-One process, the same tensors. A burst is 20 calls; the device is idle before it and is waited for after it, so that the launch
-queue never fills and nothing but the host is measured. Candidates take turns, burst by burst; the median over the bursts counts.
+One process, the same tensors. A burst is 20 calls, after 3 that are not timed; the device is idle before it and is waited for
+after it, so that the launch queue never fills and nothing but the host is measured. Candidates take turns, burst by burst, in an order
+that is shuffled for each turn: whoever follows the largest one would find the processor's caches full of it. The median over the bursts counts.
 With --limit-us, exit status 1 when flashcore.torch.attention needs more in a row of the table. FLASHCORE_LIBRARY names the library.
 
 Candidates: the three ways into flashcore from PyTorch; the library's C call alone, with the struct and the output ready, which is the
@@ -15,6 +16,7 @@ import argparse
 import ctypes
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -94,6 +96,8 @@ class Pinned:
 
 def burst_us(call, backend, wait):
     with Pinned(backend):
+        for _ in range(3):
+            call()
         wait()
         start = time.perf_counter_ns()
         for _ in range(CALLS):
@@ -115,7 +119,9 @@ def measure(shape, device, bursts):
         except RuntimeError as reason:
             refused[name] = str(reason).split("\n")[0][:200]
     for _ in range(bursts):
-        for name in samples:
+        turn = list(samples)
+        random.shuffle(turn)
+        for name in turn:
             samples[name].append(burst_us(*made[name], wait))
     row = {"shape": dict(zip(("name", "batch", "heads_q", "heads_kv", "seqlen_q", "seqlen_kv", "head_dim", "causal"), shape)), "host_us": {},
            "refused": refused}
@@ -132,7 +138,7 @@ def environment(device):
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "")
     gpu = ask("nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem", "--format=csv,noheader") if device == "cuda" else None
     commit = os.environ.get("FLASHCORE_COMMIT") or ask("git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty")
-    return {"schema": "flashcore.host_cost_torch/1", "commit": commit, "python": sys.version.split()[0], "torch": torch.__version__,
+    return {"schema": "flashcore.host_cost_torch/2", "commit": commit, "python": sys.version.split()[0], "torch": torch.__version__,
             "host_cpu": cpu, "gpu": gpu, "device": on_torch.context(device).describe().device.name, "flashcore": flashcore.version(),
             "prepared_calls": f"in Python: {_torch_fast.why_portable}" if _torch_fast.why_portable else "native", "calls_per_burst": CALLS}
 

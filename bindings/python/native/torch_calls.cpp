@@ -208,7 +208,7 @@ std::shared_ptr<const Prepared> find(const Calls &calls, const Signature &signat
   std::shared_ptr<const Prepared> call = at == calls.prepared.end() ? nullptr : at->second;
   for (; call; call = call->next) {
     int same = 1;
-    for (int i = 0; i < option_count && same > 0; ++i) {
+    for (int i = option_count; i-- > 0 && same > 0;) {  // backwards: those that differ by the function called come last
       PyObject *kept = call->options[i].get();
       same = options[i] == kept ? 1 : PyObject_RichCompareBool(options[i], kept, Py_EQ);
     }
