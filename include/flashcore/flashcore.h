@@ -149,8 +149,14 @@ typedef struct flashcore_context_options {
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_create(const flashcore_context_options *options,
                                                                             flashcore_context *context, flashcore_error *error);
 
-/* Unload the context's modules and free it. NULL is accepted. Work that was launched must have finished.
- * Buffers, streams and events made through the context must be freed before it. */
+/* Wait until everything that was launched on the context's device is done, on every stream of its CUDA context, whoever launched
+ * it; failures of earlier work surface here. On the CPU device, where nothing is ever under way, it returns at once. It breaks a
+ * capture that is going on, with CUDA_ERROR. CUDA_ERROR, CONTEXT_LOST, FORKED. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_synchronize(flashcore_context context,
+                                                                                 flashcore_error *error);
+
+/* Unload the context's modules and free it. NULL is accepted. Work that was launched must have finished:
+ * flashcore_context_synchronize waits for it. Buffers, streams and events made through the context must be freed before it. */
 FLASHCORE_API void flashcore_context_destroy(flashcore_context context);
 
 /* What a context is and what its module cache did so far. */

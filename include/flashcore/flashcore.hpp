@@ -14,6 +14,7 @@
  *   - Owners are move-only. One that was closed or moved from is empty: using it is INVALID_ARGUMENT, closing it again is nothing.
  *   - Buffers, streams and events keep their device open: Context::close() lets go of it when the last of them is gone.
  *   - Destructors ignore what freeing says; close() returns it.
+ *   - Neither waits. What work on a GPU uses, the context too, is closed when the work is done: Context::synchronize() waits for it.
  *   - Threads: const functions may be called from many threads at once on one object; moving, assigning and closing need the
  *     object for themselves. A Result belongs to its call, so no thread sees another's error.
  *   - Units, shapes, statuses and streams are those of flashcore.h.
@@ -442,6 +443,7 @@ class Context {
     return context;
   }
   bool is_open() const noexcept { return get() != nullptr; }
+  /* Nothing waits here: work that was launched on a GPU must have finished, see synchronize(). */
   void close() noexcept { device_ = detail::Device(); }
   flashcore_context get() const noexcept { return device_.handle(); } /* for functions of flashcore.h; NULL when closed */
 
@@ -487,8 +489,8 @@ class Context {
     const Result<void *> event = detail::attempt_value<void *>(flashcore_event_create, get());
     return event ? Result<Event>(Event(device_, event.value())) : event.error();
   }
-  /* Wait for the default stream. */
-  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_stream_synchronize, get(), nullptr); }
+  /* Wait until everything on the device is done, on every stream; failures of earlier work surface here. */
+  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_context_synchronize, get()); }
 
  private:
   detail::Device device_;

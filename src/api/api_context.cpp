@@ -3,6 +3,7 @@
 // Exported functions: version, devices, contexts.
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
+#include "runtime/device_memory.hpp"
 
 using namespace flashcore;
 
@@ -51,6 +52,10 @@ flashcore_status flashcore_context_create(const flashcore_context_options *optio
     *context = reinterpret_cast<flashcore_context>(created.release());
     return success();
   });
+}
+
+flashcore_status flashcore_context_synchronize(flashcore_context context, flashcore_error *error) {
+  return with_context(context, error, [](Context &self) { return context_synchronize(self); });
 }
 
 void flashcore_context_destroy(flashcore_context context) {

@@ -159,6 +159,11 @@ Status stream_synchronize(Context &context, void *stream) {
   return on_gpu(context, [&](const CudaDriver &driver) { return driver.stream_synchronize(static_cast<CudaStream>(stream)); });
 }
 
+Status context_synchronize(Context &context) {
+  if (!context.gpu) return success();
+  return on_gpu(context, [](const CudaDriver &driver) { return driver.context_synchronize(); });
+}
+
 Result<void *> event_create(Context &context) {
   if (!context.gpu) return static_cast<void *>(new HostEvent);
   return on_gpu(context, [](const CudaDriver &driver) -> Result<void *> {

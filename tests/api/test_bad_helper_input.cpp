@@ -120,6 +120,10 @@ BOOST_AUTO_TEST_CASE(streams_and_events) {
   check_failure(poisoned, flashcore_event_synchronize(context, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
                 "event");
 
+  poisoned = {};
+  BOOST_TEST(flashcore_context_synchronize(context, &poisoned.error) == FLASHCORE_OK);  // nothing is ever under way
+  BOOST_TEST(poisoned.untouched());
+
   void *start = nullptr, *end = nullptr;
   BOOST_REQUIRE(flashcore_event_create(context, &start, nullptr) == FLASHCORE_OK);
   BOOST_REQUIRE(flashcore_event_create(context, &end, nullptr) == FLASHCORE_OK);

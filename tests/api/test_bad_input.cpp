@@ -164,6 +164,7 @@ BOOST_AUTO_TEST_CASE(null_context) {
       [&](auto *error) { return flashcore_attention_workspace_bytes(nullptr, &problem.args, &bytes, error); },
       [&](auto *error) { return flashcore_attention_explain(nullptr, &problem.args, &explanation, error); },
       [&](auto *error) { return flashcore_context_describe(nullptr, &info, error); },
+      [&](auto *error) { return flashcore_context_synchronize(nullptr, error); },
       [&](auto *error) { return flashcore_buffer_alloc(nullptr, 16, &address, error); },
       [&](auto *error) { return flashcore_buffer_free(nullptr, 0, error); },
       [&](auto *error) { return flashcore_host_alloc(nullptr, 16, &memory, error); },

@@ -270,6 +270,31 @@ BOOST_AUTO_TEST_CASE(a_capture_of_a_new_length_of_a_loaded_module_is_a_launch, *
   BOOST_TEST(flashcore_stream_destroy(context.handle, stream, nullptr) == FLASHCORE_OK);
 }
 
+// ---- waiting for the device
+
+BOOST_AUTO_TEST_CASE(to_synchronize_waits_for_the_whole_context_and_puts_the_caller_s_back) {
+  GpuContext context;
+  void *const others[] = {nullptr, fake().fake_user_context(0)};
+  for (void *current : others) {
+    fake().fake_set_current(current);
+    fake().fake_reset_calls();
+    BOOST_TEST(flashcore_context_synchronize(context.handle, nullptr) == FLASHCORE_OK);
+    BOOST_TEST(calls_since_reset() == "cuCtxGetCurrent cuCtxPushCurrent cuCtxSynchronize cuCtxPopCurrent");
+    BOOST_TEST(fake().fake_get_current() == current);
+  }
+  fake().fake_set_current(nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(to_synchronize_tells_of_work_that_failed) {
+  GpuContext context;
+  flashcore_error error = fresh_error();
+  fake().fake_fail_function("cuCtxSynchronize", 1, 700, 0);
+  BOOST_TEST(flashcore_context_synchronize(context.handle, &error) == FLASHCORE_CONTEXT_LOST);
+  BOOST_TEST(error.driver_code == 700);
+  CHECK_TEXT(error.message, "cuCtxSynchronize failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)");
+  BOOST_TEST(fake().fake_get_current() == nullptr);
+}
+
 // ---- addresses
 
 BOOST_AUTO_TEST_CASE(an_address_that_the_driver_does_not_know_is_named_when_the_shape_is_new,

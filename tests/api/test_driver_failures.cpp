@@ -188,6 +188,7 @@ Operation stream_operation(flashcore_context context) {
               return flashcore_event_elapsed_us(context, start, end, &elapsed_us, error);
             });
             steps.step([&](flashcore_error *error) { return flashcore_stream_synchronize(context, stream, error); });
+            steps.step([&](flashcore_error *error) { return flashcore_context_synchronize(context, error); });
             if (end != nullptr)
               steps.release("events",
                             [&](flashcore_error *error) { return flashcore_event_destroy(context, end, error); });

@@ -220,6 +220,7 @@ std::string statuses_that_are_not_forked(flashcore_context context, const flashc
   const std::pair<const char *, flashcore_status> statuses[] = {
       {"fwd", flashcore_attention_fwd(context, &args, nullptr, nullptr)},
       {"prepare", flashcore_attention_prepare(context, &args, nullptr)},
+      {"synchronize", flashcore_context_synchronize(context, nullptr)},
       {"buffer_alloc", flashcore_buffer_alloc(context, 16, &address, nullptr)},
       {"host_alloc", flashcore_host_alloc(context, 16, &pointer, nullptr)},
       {"copy_to_device", flashcore_copy_to_device(context, buffer, bytes, 16, nullptr, nullptr)},

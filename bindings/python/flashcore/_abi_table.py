@@ -217,6 +217,7 @@ PROTOTYPES = {
     "flashcore_device_count": (_i32, [POINTER(_i32), POINTER(Error)]),
     "flashcore_device_describe": (_i32, [_i32, POINTER(DeviceInfo), POINTER(Error)]),
     "flashcore_context_create": (_i32, [POINTER(ContextOptions), POINTER(_pointer), POINTER(Error)]),
+    "flashcore_context_synchronize": (_i32, [_pointer, POINTER(Error)]),
     "flashcore_context_destroy": (None, [_pointer]),
     "flashcore_context_describe": (_i32, [_pointer, POINTER(ContextInfo), POINTER(Error)]),
     "flashcore_attention_fwd": (_i32, [_pointer, POINTER(AttentionArgs), _pointer, POINTER(Error)]),

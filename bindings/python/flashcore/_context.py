@@ -142,8 +142,8 @@ class Context:
     device: "auto" (the first usable GPU, else the CPU), "cpu", "cuda" or "cuda:N". The other options are those of
     flashcore_context_options; cache_mode: "default", "read_write", "read_only", "off"; jit_mode: "default", "allowed", "forbidden".
 
-    Any thread may use it, also several at once. close() it, or use it in a `with` block, when the work it launched on a GPU
-    has finished; every use after that is a ClosedError. Raises a FlashcoreError of the status.
+    Any thread may use it, also several at once. close() it, or leave its `with` block, when the work it launched on a GPU has
+    finished: synchronize() waits for it. Every use after that is a ClosedError. Raises a FlashcoreError of the status.
     """
 
     def __init__(self, device: str = "auto", *, cpu_threads: int = 0, cache_mode: str = "default", jit_mode: str = "default",
@@ -167,7 +167,8 @@ class Context:
         self.prepared_calls: Any = None  # of flashcore.torch
 
     def close(self) -> None:
-        """Give the device back. Calls that are running on other threads finish first; closing twice is allowed."""
+        """Give the device back. Calls that are running on other threads finish first, but nothing waits for work that was
+        launched on a GPU: that is synchronize(). Closing twice is allowed."""
         native, self._native, self.prepared_calls = self._native, None, None
         if native is not None:
             native.closed = True
@@ -291,10 +292,14 @@ class Context:
         """New memory on this device, not initialised. dtype: "float16", "bfloat16", "float32", ..."""
         return DeviceArray(self, shape, dtype)
 
-    def synchronize(self, stream: int = 0) -> None:
-        """Wait until everything on the stream is done; failures of earlier work surface here."""
+    def synchronize(self, stream: Optional[int] = None) -> None:
+        """Wait until everything on the device is done, whoever launched it, or, with `stream` (a CUstream as a number, 0: the
+        default one), what is on that stream; failures of earlier work surface here."""
         native, error = self.native(), abi.Error()
-        check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
+        if stream is None:
+            check(native.library.flashcore_context_synchronize(native.handle, error), error)
+        else:
+            check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
 
 
 def _torch_attention(*given: Any, **options: Any) -> Any:

@@ -28,6 +28,10 @@ class TestContext(support.ContextTest):
         self.assertRegex(flashcore.version(), r"^\d+\.\d+\.\d+$")
         self.assertEqual((self.context.device, self.context.ordinal, repr(self.context)), ("cpu", 0, "<flashcore.Context cpu>"))
 
+    def test_synchronize(self):
+        self.assertIsNone(self.context.synchronize())
+        self.assertIsNone(self.context.synchronize(0))
+
     def test_devices(self):
         count, reason = flashcore.device_count()
         if count:

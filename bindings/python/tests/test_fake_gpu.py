@@ -67,6 +67,19 @@ class TestFakeGpu(support.ContextTest):
             self.assertTrue(context.explain(array, array, array).kernel.startswith("sm80_"))
             self.refused(flashcore.OutOfDeviceMemoryError, "", "memory", lambda: context.empty((2**40,), "float16"))
 
+    def test_synchronize(self):
+        """Everything on the device, or one stream; what failed earlier surfaces."""
+        calls, fail = self.driver.fake_calls, self.driver.fake_fail_function
+        calls.restype, calls.argtypes = ctypes.c_int64, [ctypes.c_char_p]
+        fail.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_int32]
+        with flashcore.Context("cuda") as context:
+            before = [calls(b"cuCtxSynchronize"), calls(b"cuStreamSynchronize")]
+            context.synchronize()
+            context.synchronize(0)
+            self.assertEqual([calls(b"cuCtxSynchronize"), calls(b"cuStreamSynchronize")], [before[0] + 1, before[1] + 1])
+            fail(b"cuCtxSynchronize", 1, 700, 0)
+            self.refused(flashcore.ContextLostError, "", "cuCtxSynchronize failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)", context.synchronize)
+
     def test_everything_is_given_back(self):
         before = self.open_now()
         context = flashcore.Context("cuda:1")

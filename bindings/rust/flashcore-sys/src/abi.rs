@@ -386,6 +386,10 @@ extern "C" {
         context: *mut flashcore_context,
         error: *mut flashcore_error,
     ) -> flashcore_status;
+    pub fn flashcore_context_synchronize(
+        context: flashcore_context,
+        error: *mut flashcore_error,
+    ) -> flashcore_status;
     pub fn flashcore_context_destroy(
         context: flashcore_context,
     );

@@ -196,18 +196,18 @@ unsafe impl Sync for Handle {}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Modules must not be unloaded under running work. Streams waited for theirs when they were dropped; this is the
-        // default stream's. A failure has nobody left to hear it.
+        // Modules must not be unloaded under running work, also on streams of others. A failure has nobody left to hear it.
         unsafe {
-            let _ = sys::flashcore_stream_synchronize(self.raw, ptr::null_mut(), ptr::null_mut());
+            let _ = sys::flashcore_context_synchronize(self.raw, ptr::null_mut());
             sys::flashcore_context_destroy(self.raw);
         }
     }
 }
 
 /// One device, its loaded kernels and its remembered plans. Cloning gives another handle of the same; all of them may be
-/// used from many threads at once. The last one to go, buffers, streams and events included, closes it. There is no way
-/// to use a closed one:
+/// used from many threads at once. The last one to go, buffers, streams and events included, closes it; on a GPU it waits for
+/// everything on the device first, as [`Context::synchronize`] does, which is the one that tells of failures. There is no
+/// way to use a closed one:
 ///
 /// ```compile_fail,E0382
 /// let context = flashcore::Context::open(flashcore::Device::Cpu).unwrap();
@@ -249,6 +249,12 @@ impl Context {
             cache_write_failures: raw.cache_write_failures,
             compile_us: raw.compile_us,
         })
+    }
+
+    /// Wait until everything on the device is done, on every stream, whoever launched it; failures of earlier work surface
+    /// here. The CPU device has always finished.
+    pub fn synchronize(&self) -> Result<()> {
+        call(|error| unsafe { sys::flashcore_context_synchronize(self.handle.raw, error) })
     }
 
     /// The C handle, for calls of `flashcore_sys`. It stays owned by this context and its clones.

@@ -167,6 +167,7 @@ fn what_a_context_made_outlives_the_name_of_the_context() {
     let context = cpu();
     let (buffer, stream) = (context.upload(&[F16::from_f32(2.0)]).unwrap(), context.stream().unwrap());
     let mut page_locked = context.host_zeros::<F16>(1).unwrap();
+    context.synchronize().unwrap();
     drop(context);
     let mut copy = buffer.context().zeros::<F16>(1).unwrap();
     copy.copy_from(0, &buffer, 0, 1, &stream).unwrap();
