@@ -48,7 +48,8 @@ func deviceInfo(raw *C.flashcore_device_info) DeviceInfo {
 	}
 }
 
-// CUDADeviceCount is the number of CUDA devices; 0 where there is no driver or no device. It starts the driver.
+// CUDADeviceCount is the number of CUDA devices; 0 where there is no driver or no device: DescribeCUDADevice(0) says why. It
+// starts the driver.
 func CUDADeviceCount() (int, error) {
 	var count C.int32_t
 	failure := newCError()
@@ -56,7 +57,8 @@ func CUDADeviceCount() (int, error) {
 	return int(count), err
 }
 
-// DescribeCUDADevice describes a CUDA device. ErrInvalidArgument past the count.
+// DescribeCUDADevice describes a CUDA device. ErrInvalidArgument past the count; where that is 0, the reason: ErrNoDriver,
+// ErrDriverTooOld, ErrNoDevice, ErrDeviceNotReady.
 func DescribeCUDADevice(ordinal int32) (DeviceInfo, error) {
 	var raw C.flashcore_device_info
 	raw.struct_size = C.sizeof_flashcore_device_info

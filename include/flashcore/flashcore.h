@@ -101,12 +101,12 @@ typedef struct flashcore_device_info {
   char name[128];
 } flashcore_device_info;
 
-/* Number of CUDA devices. 0 where there is no driver or no device, with status OK: the one call that then also writes the
- * reason to `error`. Calls cuInit. FORKED. */
+/* Number of CUDA devices; 0, with status OK, where there is no driver, no device or none that can be used now:
+ * flashcore_device_describe(0) says which. Calls cuInit. FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error);
 
-/* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY,
- * OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
+/* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; where the count is 0, the reason: NO_DRIVER, DRIVER_TOO_OLD,
+ * NO_DEVICE, DEVICE_NOT_READY. OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_info *info,
                                                                              flashcore_error *error);
 

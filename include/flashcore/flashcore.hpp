@@ -421,7 +421,7 @@ class HostBuffer : public detail::Owner<void *, flashcore_host_free> {
 /* Devices and contexts                                                                                               */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* Number of CUDA devices; 0 where there is no driver or no device. */
+/* Number of CUDA devices; 0 where there is no driver or no device: describe_device(0) says why. */
 inline Result<std::int32_t> device_count() noexcept { return detail::attempt_value<std::int32_t>(flashcore_device_count); }
 
 inline Result<flashcore_device_info> describe_device(std::int32_t ordinal) noexcept {

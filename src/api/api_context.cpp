@@ -16,14 +16,9 @@ flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error) 
     if (count == nullptr) return null_argument("count");
     *count = 0;
     const Result<const CudaDriver *> driver = CudaDriver::load(read_environment().libcuda);
-    if (driver.ok()) {
-      const Result<int32_t> found = driver.value()->device_count();
-      if (found.ok()) *count = found.value();
-      else report(error, found.error());
-      return success();
-    }
-    if (driver.error().status == FLASHCORE_FORKED) return driver.error();
-    report(error, driver.error());
+    if (!driver.ok()) return driver.error().status == FLASHCORE_FORKED ? Status(driver.error()) : success();
+    const Result<int32_t> found = driver.value()->device_count();
+    if (found.ok()) *count = found.value();
     return success();
   });
 }
@@ -32,10 +27,7 @@ flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_inf
   return guarded(error, [&]() -> Status {
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const CudaDriver *driver, CudaDriver::load(read_environment().libcuda));
-    FLASHCORE_TRY_ASSIGN(const int32_t count, driver->device_count());
-    if (ordinal < 0 || ordinal >= count)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "ordinal is " + std::to_string(ordinal) + "; allowed: 0 to " + std::to_string(count - 1),
-                   "ordinal"};
+    FLASHCORE_TRY(check_device_ordinal(*driver, ordinal, "ordinal"));
     FLASHCORE_TRY_ASSIGN(const CudaDeviceProperties properties, driver->device_properties(ordinal));
     flashcore_device_info content{};
     fill_device_info(*driver, properties, &content);

@@ -86,15 +86,15 @@ def version() -> str:
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
-def device_count() -> tuple[int, str]:
-    """(number of CUDA devices, why there is none: empty where there is one). Starts CUDA."""
+def device_count() -> int:
+    """Number of CUDA devices; 0 where there is no driver or no device: describe_device(0) raises the reason. Starts CUDA."""
     count, error = ctypes.c_int32(), abi.Error()
     check(load_library().flashcore_device_count(ctypes.byref(count), error), error)
-    return count.value, error.message.decode()
+    return count.value
 
 
 def describe_device(ordinal: int) -> DeviceInfo:
-    """What CUDA device `ordinal` is."""
+    """What CUDA device `ordinal` is. InvalidArgumentError past the count; where that is 0, the reason, such as NoDriverError."""
     info, error = abi.DeviceInfo(), abi.Error()
     check(load_library().flashcore_device_describe(ordinal, info, error), error)
     return _device_info(info)

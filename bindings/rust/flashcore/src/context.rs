@@ -67,14 +67,15 @@ impl DeviceInfo {
     }
 }
 
-/// Number of CUDA devices; 0 where there is no driver or no device. Starts the driver.
+/// Number of CUDA devices; 0 where there is no driver or no device: [`describe_cuda_device`] of 0 says why. Starts the driver.
 pub fn cuda_device_count() -> Result<usize> {
     let mut count = 0;
     call(|error| unsafe { sys::flashcore_device_count(&mut count, error) })?;
     Ok(count.max(0) as usize)
 }
 
-/// Describe the CUDA device with this ordinal. `InvalidArgument` past the count.
+/// Describe the CUDA device with this ordinal. `InvalidArgument` past the count; where that is 0, the reason: `NoDriver`,
+/// `DriverTooOld`, `NoDevice`, `DeviceNotReady`.
 pub fn describe_cuda_device(ordinal: i32) -> Result<DeviceInfo> {
     let mut info = sys::flashcore_device_info::default();
     call(|error| unsafe { sys::flashcore_device_describe(ordinal, &mut info, error) })?;
