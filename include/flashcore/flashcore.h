@@ -215,6 +215,9 @@ enum {
   FLASHCORE_FLAG_ROTARY_INTERLEAVED = 16 /* rotary pairs are neighbours (2i, 2i+1), not halves */
 };
 
+/* Size of every field that holds the name of a kernel or of a module, with the zero at its end. */
+enum { FLASHCORE_NAME_BYTES = 128 };
+
 /* Up to four-dimensional data on the context's device. Strides count elements, in the order batch, sequence, head, head
  * dimension; all four zero means contiguous in the order that the field states. A batch, sequence or head stride of
  * inputs may be zero (the same data for every index). Strides are never negative. The last one is 1 (or all are 0). */
@@ -302,7 +305,7 @@ typedef struct flashcore_attention_args {
   int64_t split_tokens;      /* keys per piece, for results that do not depend on the batch; 0: off */
   uint64_t workspace;        /* device memory for the call, 16-byte aligned; 0: the context's own */
   int64_t workspace_bytes;
-  char kernel[64];           /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
+  char kernel[FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()
@@ -339,8 +342,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace
 typedef struct flashcore_attention_explanation {
   uint32_t struct_size;      /* set by the caller */
   int32_t supported;         /* 1: a kernel can do it; 0: none can, `reasons` says why */
-  char kernel[64];           /* "sm80_fwd_mma"; "cpu" on the CPU device */
-  char module[128];          /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
+  char kernel[FLASHCORE_NAME_BYTES]; /* "sm80_fwd_mma"; "cpu" on the CPU device */
+  char module[FLASHCORE_NAME_BYTES]; /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
   int32_t tile_q, tile_kv, warps, stages;
   int32_t grid[3];           /* thread blocks */
   int32_t threads_per_block;

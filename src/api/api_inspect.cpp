@@ -210,10 +210,9 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
 flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *error) {
   return guarded(error, [&]() -> Status {
     if (name == nullptr) return null_argument("name");
-    constexpr size_t capacity = sizeof(flashcore_attention_args::kernel);
-    if (const size_t length = std::strlen(name); length == 0 || length >= capacity)
+    if (const size_t length = std::strlen(name); length == 0 || length >= FLASHCORE_NAME_BYTES)
       return Error{FLASHCORE_INVALID_ARGUMENT, "kernel has " + std::to_string(length) + " characters; allowed: 1 to " +
-                                                   std::to_string(capacity - 1), "kernel"};
+                                                   std::to_string(FLASHCORE_NAME_BYTES - 1), "kernel"};
     kernels::ProblemKey key{};
     return pin_kernel(key, name);
   });

@@ -26,7 +26,7 @@ struct AttentionProblem {
   bool lse_base2 = false;
   uint64_t workspace = 0;
   int64_t workspace_bytes = 0;
-  char kernel[64] = {};  // the kernel asked for by name, or empty
+  char kernel[FLASHCORE_NAME_BYTES] = {};  // the kernel asked for by name, or empty
 
   bool empty() const { return key.batch == 0 || key.seqlen_q == 0; }  // no output rows
 };

@@ -26,7 +26,7 @@ namespace {
 
 using Args = flashcore_attention_args;
 
-constexpr uint32_t version1_size = 848;  // for ever; smaller structs were never published
+constexpr uint32_t version1_size = 912;  // for ever; smaller structs were never published
 static_assert(sizeof(Args) >= version1_size);
 
 constexpr int64_t largest_size = std::numeric_limits<int32_t>::max();  // kernels count rows and sequences in 32 bits
@@ -134,7 +134,8 @@ Status check_kernel_name(const Args &args, AttentionProblem &problem) {
   if (args.kernel[0] == '\0') return success();
   const size_t length = strnlen(args.kernel, sizeof(args.kernel));
   if (length == sizeof(args.kernel)) {
-    return invalid_field("kernel", "a text without an end", "the name of a kernel or a module of up to 63 bytes, zero-terminated");
+    return invalid_field("kernel", "a text without an end", "the name of a kernel or a module of up to " +
+                                                                std::to_string(FLASHCORE_NAME_BYTES - 1) + " bytes, zero-terminated");
   }
   std::memcpy(problem.kernel, args.kernel, length);
   return success();

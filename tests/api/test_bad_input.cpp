@@ -300,7 +300,7 @@ BOOST_AUTO_TEST_CASE(gpu_kernels_on_the_cpu) {
 BOOST_AUTO_TEST_CASE(names_of_kernels_and_modules) {
   for (const char *name : {"sm80_fwd_mma", "sm80_fwd_mma-fp16-d64-64x64-w4-qreg", "fwd_scalar"})
     BOOST_TEST(flashcore_kernel_check_name(name, nullptr) == FLASHCORE_OK, name);
-  const std::string endless(64, 'x');
+  const std::string endless(FLASHCORE_NAME_BYTES, 'x');
   for (const char *name : {"", "cpu", "fwd_magic", "sm80_fwd_mma-fp16", "sm80_fwd_mma-fp16-d64-64x8-w4", endless.c_str()}) {
     PoisonedError poisoned;
     const flashcore_status status = flashcore_kernel_check_name(name, &poisoned.error);

@@ -139,7 +139,7 @@ class AttentionArgs(_Sized):
         ("split_tokens", _i64),
         ("workspace", _u64),
         ("workspace_bytes", _i64),
-        ("kernel", _char * 64),
+        ("kernel", _char * 128),
     ]
 
 
@@ -147,7 +147,7 @@ class AttentionExplanation(_Sized):
     _fields_ = [
         ("struct_size", _u32),
         ("supported", _i32),
-        ("kernel", _char * 64),
+        ("kernel", _char * 128),
         ("module", _char * 128),
         ("tile_q", _i32),
         ("tile_kv", _i32),
@@ -190,6 +190,7 @@ FLAG_WINDOW_LEFT = 2
 FLAG_WINDOW_RIGHT = 4
 FLAG_BATCH_INVARIANT = 8
 FLAG_ROTARY_INTERLEAVED = 16
+NAME_BYTES = 128
 OK = 0
 INVALID_ARGUMENT = 10
 UNSUPPORTED = 11

@@ -211,7 +211,7 @@ class Context:
         causal: "none", "top_left" (key j is visible to query i when j <= i) or "bottom_right" (j <= i + seqlen_kv - seqlen_q).
         scale: 1/sqrt(head_dim) where None. softcap: scores become softcap * tanh(score / softcap), 0: they do not.
         window: (left, right): key j is visible to query i when i + d - left <= j <= i + d + right, d = seqlen_kv - seqlen_q; None: all.
-        What the loaded library does not do is refused by it. kernel: this kernel and no other.
+        What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
         stream: the CUstream as a number; for PyTorch tensors the current one, else the default stream. On a GPU the call returns after
         the launch, and the memory must stay until the work is done.

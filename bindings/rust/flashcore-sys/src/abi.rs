@@ -268,7 +268,7 @@ pub struct flashcore_attention_args {
     pub workspace: u64,
     pub workspace_bytes: i64,
     /// this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any
-    pub kernel: [c_char; 64],
+    pub kernel: [c_char; 128],
 }
 
 impl Default for flashcore_attention_args {
@@ -289,7 +289,7 @@ pub struct flashcore_attention_explanation {
     /// 1: a kernel can do it; 0: none can, `reasons` says why
     pub supported: i32,
     /// "sm80_fwd_mma"; "cpu" on the CPU device
-    pub kernel: [c_char; 64],
+    pub kernel: [c_char; 128],
     /// its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4"
     pub module: [c_char; 128],
     pub tile_q: i32,
@@ -344,6 +344,7 @@ pub const FLASHCORE_FLAG_WINDOW_LEFT: u32 = 2;
 pub const FLASHCORE_FLAG_WINDOW_RIGHT: u32 = 4;
 pub const FLASHCORE_FLAG_BATCH_INVARIANT: u32 = 8;
 pub const FLASHCORE_FLAG_ROTARY_INTERLEAVED: u32 = 16;
+pub const FLASHCORE_NAME_BYTES: i32 = 128;
 pub const FLASHCORE_OK: i32 = 0;
 pub const FLASHCORE_INVALID_ARGUMENT: i32 = 10;
 pub const FLASHCORE_UNSUPPORTED: i32 = 11;
