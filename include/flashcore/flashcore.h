@@ -19,10 +19,14 @@
  *
  * Manners
  *   - Every function returns a flashcore_status, except getters that cannot fail. The library never prints, exits or aborts.
- *   - `error` may be NULL. It belongs to the caller and is written only when the status is not FLASHCORE_OK.
+ *   - `error` may be NULL. It belongs to the caller.
  *   - In every struct and every enumeration zero means "the default".
- *   - Structs that may grow begin with struct_size. A larger struct than this library knows is accepted when the unknown
- *     tail is zero; a smaller one than version 1 is refused. The structs hold no host pointers.
+ *   - Structs that may grow begin with struct_size, which the caller sets to sizeof the struct: smaller than version 1 or above
+ *     65536 is INVALID_ARGUMENT. Input larger than this library knows is accepted when the unknown tail is zero. The structs hold
+ *     no host pointers.
+ *   - What a function fills needs no clearing. Of an output struct and of `error` only struct_size is read; what is written is every
+ *     byte after it (what this library does not know as 0, text to its end with zeros) or, where nothing is to be said, none: an
+ *     output struct on failure, `error` on success. A number, handle or address is 0 or NULL on failure.
  *   - On any status but FLASHCORE_OK the output tensors are as they were, except CUDA_ERROR and CONTEXT_LOST,
  *     which may come from work that had begun.
  *   - Threads: every function may be called from many threads at once on one context, except the destroy functions,
@@ -65,7 +69,7 @@ FLASHCORE_API const char *flashcore_status_sentence(flashcore_status status);
 
 /* What went wrong, in the caller's own memory, so that no thread or goroutine ever sees another's error. */
 typedef struct flashcore_error {
-  uint32_t struct_size;    /* sizeof(flashcore_error); a smaller value than version 1's makes every call INVALID_ARGUMENT */
+  uint32_t struct_size;    /* sizeof(flashcore_error); a value out of range makes every call INVALID_ARGUMENT, and nothing is written */
   flashcore_status status; /* the status that the call returned */
   int32_t driver_code;     /* CUresult or nvrtcResult behind it, 0 where there is none */
   int32_t reserved;        /* 0 */

@@ -12,9 +12,9 @@ extern "C" {
 uint32_t flashcore_version(void) { return FLASHCORE_VERSION; }
 
 flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error) {
+  clear(count);
   return guarded(error, [&]() -> Status {
     if (count == nullptr) return null_argument("count");
-    *count = 0;
     const Result<const CudaDriver *> driver = CudaDriver::load(read_environment().libcuda);
     if (!driver.ok()) return driver.error().status == FLASHCORE_FORKED ? Status(driver.error()) : success();
     const Result<int32_t> found = driver.value()->device_count();
@@ -37,9 +37,9 @@ flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_inf
 
 flashcore_status flashcore_context_create(const flashcore_context_options *options, flashcore_context *context,
                                           flashcore_error *error) {
+  clear(context);
   return guarded(error, [&]() -> Status {
     if (context == nullptr) return null_argument("context");
-    *context = nullptr;
     FLASHCORE_TRY_ASSIGN(std::unique_ptr<Context> created, create_context(options));
     *context = reinterpret_cast<flashcore_context>(created.release());
     return success();

@@ -190,9 +190,9 @@ BOOST_AUTO_TEST_CASE(null_context) {
   flashcore_context_destroy(nullptr);
 }
 
-BOOST_AUTO_TEST_CASE(error_struct_of_version_zero) {
+BOOST_AUTO_TEST_CASE(error_struct_of_no_version) {
   Problem problem;
-  for (uint32_t size : {0u, 4u, uint32_t{sizeof(flashcore_error)} - 1}) {
+  for (uint32_t size : {0u, 4u, uint32_t{sizeof(flashcore_error)} - 1, 65537u}) {
     PoisonedError poisoned;
     poisoned.error.struct_size = size;
     // Not even good arguments are looked at: nobody could be told what was wrong with them.
@@ -201,19 +201,6 @@ BOOST_AUTO_TEST_CASE(error_struct_of_version_zero) {
     BOOST_TEST(poisoned.error.struct_size == size);
     BOOST_TEST(problem.outputs_untouched());
   }
-}
-
-BOOST_AUTO_TEST_CASE(error_struct_of_a_newer_header) {
-  std::vector<unsigned char> bytes(sizeof(flashcore_error) + 64, poison);
-  auto *error = reinterpret_cast<flashcore_error *>(bytes.data());
-  error->struct_size = static_cast<uint32_t>(bytes.size());
-  Problem problem;
-  problem.args.batch = -1;
-  BOOST_TEST(flashcore_attention_fwd(context, &problem.args, nullptr, error) == FLASHCORE_INVALID_ARGUMENT);
-  BOOST_TEST(std::string(error->field) == "batch");
-  BOOST_TEST(error->struct_size == bytes.size());
-  BOOST_TEST(std::all_of(bytes.begin() + sizeof(flashcore_error), bytes.end(),
-                         [](unsigned char byte) { return byte == poison; }));
 }
 
 BOOST_AUTO_TEST_CASE(args_of_a_newer_header) {
@@ -378,7 +365,7 @@ BOOST_AUTO_TEST_CASE(prepare_and_workspace_take_absent_addresses) {
     bytes = -1;
     check_failure(poisoned, flashcore_attention_workspace_bytes(context, &spoiled.args, &bytes, &poisoned.error),
                   bad.status, bad.field);
-    BOOST_TEST(bytes == -1);
+    BOOST_TEST(bytes == 0);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "gpu_fixture.hpp"
 #include "malloc_counter.hpp"
+#include "out_struct.hpp"
 
 using boost::unit_test::precondition;
 
@@ -293,6 +294,18 @@ BOOST_AUTO_TEST_CASE(to_synchronize_tells_of_work_that_failed) {
   BOOST_TEST(error.driver_code == 700);
   CHECK_TEXT(error.message, "cuCtxSynchronize failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)");
   BOOST_TEST(fake().fake_get_current() == nullptr);
+}
+
+// ---- structs
+
+BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_about_a_gpu_is_written) {
+  GpuContext context;
+  check_every_byte_is_written<flashcore_device_info>([](auto *info) { return flashcore_device_describe(0, info, nullptr); });
+  check_every_byte_is_written<flashcore_context_info>(
+      [&](auto *info) { return flashcore_context_describe(context.handle, info, nullptr); });
+  const flashcore_attention_args args = small_args();
+  check_every_byte_is_written<flashcore_attention_explanation>(
+      [&](auto *explanation) { return flashcore_attention_explain(context.handle, &args, explanation, nullptr); });
 }
 
 // ---- addresses

@@ -21,7 +21,7 @@ pub type flashcore_context = *mut flashcore_context_s;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct flashcore_error {
-    /// sizeof(flashcore_error); a smaller value than version 1's makes every call INVALID_ARGUMENT
+    /// sizeof(flashcore_error); a value out of range makes every call INVALID_ARGUMENT, and nothing is written
     pub struct_size: u32,
     /// the status that the call returned
     pub status: flashcore_status,
