@@ -88,8 +88,6 @@ type Context struct {
 
 	listLock sync.Mutex // of `live` among those who hold the other lock shared
 	live     map[*resource]struct{}
-
-	eventLock sync.Mutex // an event of the CPU device is plain memory
 }
 
 func setPath(target []C.char, text, field string) error {

@@ -105,8 +105,6 @@ func (e *Event) Record(stream *Stream) error {
 	if err != nil {
 		return err
 	}
-	e.context.eventLock.Lock()
-	defer e.context.eventLock.Unlock()
 	failure := newCError()
 	return check(C.flashcore_event_record(e.context.raw, e.res.handle, queue, &failure), &failure)
 }
@@ -133,8 +131,6 @@ func (e *Event) Since(start *Event) (time.Duration, error) {
 	if start.res.freed {
 		return 0, closedError("start")
 	}
-	e.context.eventLock.Lock()
-	defer e.context.eventLock.Unlock()
 	var us C.double
 	failure := newCError()
 	err := check(C.flashcore_event_elapsed_us(e.context.raw, start.res.handle, e.res.handle, &us, &failure), &failure)

@@ -395,6 +395,7 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_fill(flashco
 /* A stream that does not wait for the default stream. It is a CUstream and may be passed to any CUDA library. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_create(flashcore_context context, void **stream,
                                                                            flashcore_error *error);
+/* NULL is accepted, here and for events. */
 FLASHCORE_API flashcore_status flashcore_stream_destroy(flashcore_context context, void *stream, flashcore_error *error);
 /* Wait until everything on the stream is done; failures of earlier work surface here. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_synchronize(flashcore_context context, void *stream,
