@@ -7,18 +7,20 @@
  * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams.
  * It needs no CUDA header: a device address is a uint64_t, a stream is the CUstream passed as void *.
  *
- *     flashcore_context context = NULL;
+ *     flashcore_context context = NULL;                              -- first usable GPU, else the CPU; the context says which
  *     flashcore_error error = FLASHCORE_ERROR_INIT;
- *     flashcore_context_create(NULL, &context, &error);              -- first usable GPU, else the CPU; the context says which
+ *     if (flashcore_context_create(NULL, &context, &error) != FLASHCORE_OK) return puts(error.message);
  *     flashcore_attention_args args = FLASHCORE_ATTENTION_ARGS_INIT;
  *     args.batch = 1; args.heads_q = 8; args.seqlen_q = 512; args.seqlen_kv = 512; args.head_dim = 64;
  *     args.query.dtype = FLASHCORE_DTYPE_FLOAT16;
  *     args.query.data = q; args.key.data = k; args.value.data = v; args.output.data = o;
  *     if (flashcore_attention_fwd(context, &args, stream, &error) != FLASHCORE_OK) puts(error.message);
+ *     if (flashcore_context_synchronize(context, &error) != FLASHCORE_OK) puts(error.message);
  *     flashcore_context_destroy(context);
  *
  * Manners
  *   - Every function returns a flashcore_status, except getters that cannot fail. The library never prints, exits or aborts.
+ *     INVALID_ARGUMENT (a NULL, a struct_size), OUT_OF_HOST_MEMORY and INTERNAL are possible everywhere; the comments name the others.
  *   - `error` may be NULL. It belongs to the caller.
  *   - In every struct and every enumeration zero means "the default".
  *   - Structs that may grow begin with struct_size, which the caller sets to sizeof the struct: smaller than version 1 or above
@@ -29,9 +31,12 @@
  *     output struct on failure, `error` on success. A number, handle or address is 0 or NULL on failure.
  *   - On any status but FLASHCORE_OK the output tensors are as they were, except CUDA_ERROR and CONTEXT_LOST,
  *     which may come from work that had begun.
- *   - Threads: every function may be called from many threads at once on one context, except the destroy functions,
- *     which need the object for themselves. Any CUDA context may be current; it is current again when the call returns.
- *   - After fork() the child gets FLASHCORE_FORKED from every call on an inherited context of a GPU.
+ *   - Threads: every function may be called from many threads at once on one context, one stream or one event, except the destroy
+ *     and free functions, which need the object for themselves. Any CUDA context may be current; it is current again when the call
+ *     returns.
+ *   - After fork() the child gets FLASHCORE_FORKED from every call on an inherited context of a GPU that has to reach the GPU.
+ *     What is only computed or remembered (describe, explain, workspace_bytes) is still answered.
+ *   - Text is UTF-8 and ends with a zero; where it names a file, the bytes of the name are in it as they are.
  */
 #ifndef FLASHCORE_H
 #define FLASHCORE_H
@@ -58,7 +63,7 @@ extern "C" {
 /* Version, statuses, errors                                                                                          */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* The version of the loaded library as FLASHCORE_VERSION of the header it was built with. Cannot fail. */
+/* The version of the loaded library, FLASHCORE_VERSION of the header it was built with: 1.2.3 is 10203. Cannot fail. */
 FLASHCORE_API uint32_t flashcore_version(void);
 
 /* "INVALID_ARGUMENT" and the like; "UNKNOWN" for a number that is no status. Static storage. Cannot fail. */
@@ -74,7 +79,7 @@ typedef struct flashcore_error {
   int32_t driver_code;     /* CUresult or nvrtcResult behind it, 0 where there is none */
   int32_t reserved;        /* 0 */
   char field[64];          /* the argument at fault ("key.stride[1]"), empty where there is none */
-  char message[1024];      /* a sentence: what was given, what is allowed, what to do next; zero-terminated UTF-8 */
+  char message[1024];      /* a sentence: what was given, what is allowed, what to do next */
 } flashcore_error;
 #ifdef __cplusplus
 #define FLASHCORE_ERROR_INIT {sizeof(flashcore_error), 0, 0, 0, {0}, {0}}
@@ -92,17 +97,18 @@ enum {
   FLASHCORE_DEVICE_CUDA = 2  /* a CUDA device, or an error; a GPU context never computes on the CPU */
 };
 
+/* What a device is. */
 typedef struct flashcore_device_info {
   uint32_t struct_size; /* set by the caller */
   int32_t kind;         /* FLASHCORE_DEVICE_CPU or _CUDA */
   int32_t ordinal;      /* CUDA device ordinal; 0 for the CPU */
-  int32_t arch;         /* 89 for compute capability 8.9; 0 for the CPU */
+  int32_t arch;         /* 89 for compute capability 8.9, 120 for 12.0; 0 for the CPU */
   int32_t multiprocessors;                      /* SMs; worker threads for the CPU */
   int32_t shared_memory_per_block_optin_bytes;  /* what one thread block may use after the opt-in; 0 for the CPU */
   int64_t memory_bytes;                         /* total device memory; 0 for the CPU */
   int32_t driver_version;                       /* 13000 for CUDA 13.0; 0 for the CPU */
   int32_t reserved;                             /* 0 */
-  char name[128];
+  char name[128];                               /* as the driver calls it; for the CPU with its threads */
 } flashcore_device_info;
 
 /* Number of CUDA devices; 0, with status OK, where there is no driver, no device or none that can be used now:
@@ -130,10 +136,10 @@ enum {
 };
 
 typedef struct flashcore_context_options {
-  uint32_t struct_size;
+  uint32_t struct_size;       /* set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it */
   int32_t device_kind;        /* FLASHCORE_DEVICE_* */
-  int32_t device_ordinal;     /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA */
-  int32_t cpu_threads;        /* worker threads of the CPU device; 0: all that the process may run on */
+  int32_t device_ordinal;     /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds */
+  int32_t cpu_threads;        /* worker threads of the CPU device, up to 4096; 0: all that the process may run on */
   int32_t cache_mode;         /* FLASHCORE_CACHE_* */
   int32_t jit_mode;           /* FLASHCORE_JIT_* */
   char cache_directory[1024]; /* user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
@@ -235,7 +241,7 @@ typedef struct flashcore_tensor {
 /* One attention. Only the fields of the first three blocks are needed; a field that this build cannot serve must be 0,
  * else the call is UNSUPPORTED and error->field names it: nothing is ever ignored. */
 typedef struct flashcore_attention_args {
-  uint32_t struct_size;
+  uint32_t struct_size; /* set by the caller; FLASHCORE_ATTENTION_ARGS_INIT does it */
   uint32_t flags; /* FLASHCORE_FLAG_* */
 
   /* Sizes, up to 2^31 - 1. batch, seqlen_q and seqlen_kv may be 0: an empty output, or rows that see no key (output 0, LSE -inf). */
@@ -271,7 +277,7 @@ typedef struct flashcore_attention_args {
   flashcore_tensor sinks;            /* [heads_q], one more logit in the denominator, with no value */
 
   /* Ragged batches. int32 or int64 (index_dtype) on the device. */
-  int32_t index_dtype;       /* 0: int32 */
+  int32_t index_dtype;       /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
   int32_t reserved0;         /* 0 */
   uint64_t cu_seqlens_q;     /* [batch + 1]: rows of sequence b are cu[b] .. cu[b+1]-1; batch strides are then unused */
   uint64_t cu_seqlens_kv;    /* [batch + 1] */
@@ -317,7 +323,7 @@ typedef struct flashcore_attention_args {
 #define FLASHCORE_ATTENTION_ARGS_INIT {.struct_size = sizeof(flashcore_attention_args)}
 #endif
 
-/* Compute attention on `stream` (a CUstream; NULL is the default stream; ignored by the CPU device, which has computed
+/* Compute attention on `stream` (a CUstream; NULL is CUDA's legacy default stream; ignored by the CPU device, which has computed
  * everything when the call returns). Returns after the launch. A shape that was seen or prepared before costs one
  * launch: no allocation, no environment, no exclusive lock, no synchronisation. A new shape may compile for a moment.
  *
@@ -338,7 +344,7 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_prepare(f
                                                                                const flashcore_attention_args *args,
                                                                                flashcore_error *error);
 
-/* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. */
+/* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. UNSUPPORTED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace_bytes(flashcore_context context,
                                                                                        const flashcore_attention_args *args,
                                                                                        int64_t *bytes, flashcore_error *error);
@@ -348,7 +354,7 @@ typedef struct flashcore_attention_explanation {
   int32_t supported;         /* 1: a kernel can do it; 0: none can, `reasons` says why */
   char kernel[FLASHCORE_NAME_BYTES]; /* "sm80_fwd_mma"; "cpu" on the CPU device */
   char module[FLASHCORE_NAME_BYTES]; /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
-  int32_t tile_q, tile_kv, warps, stages;
+  int32_t tile_q, tile_kv, warps, stages; /* these and all below but `reasons` are 0 on the CPU device */
   int32_t grid[3];           /* thread blocks */
   int32_t threads_per_block;
   int64_t dynamic_shared_bytes;
@@ -357,7 +363,7 @@ typedef struct flashcore_attention_explanation {
   char reasons[4096];        /* one line per kernel: chosen, dearer, or why it cannot */
 } flashcore_attention_explanation;
 
-/* Say which kernel a call would use, or why none. UNSUPPORTED problems are explained with status OK and supported = 0. */
+/* Say which kernel a call would use, or why none. What would be UNSUPPORTED is explained, with status OK and supported = 0. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_explain(flashcore_context context,
                                                                                const flashcore_attention_args *args,
                                                                                flashcore_attention_explanation *explanation,
@@ -365,19 +371,24 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_explain(f
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Memory, streams and events, for callers without a CUDA binding. They work on the CPU device too.                   */
+/* What a context made goes back to it, when the work that uses it is done.                                           */
+/* Every function here: CUDA_ERROR, CONTEXT_LOST, FORKED.                                                             */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* Device memory, aligned to 256 bytes. 0 bytes gives address 0. Freeing address 0 is allowed. OUT_OF_DEVICE_MEMORY. */
+/* Device memory, aligned to 256 bytes, not initialised. 0 bytes gives address 0. Freeing address 0 is nothing.
+ * OUT_OF_DEVICE_MEMORY. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_alloc(flashcore_context context, int64_t bytes,
                                                                           uint64_t *address, flashcore_error *error);
 FLASHCORE_API flashcore_status flashcore_buffer_free(flashcore_context context, uint64_t address, flashcore_error *error);
 
-/* Page-locked host memory, for copies that overlap with work on the device. */
+/* Page-locked host memory, for copies that overlap with work on the device; not initialised. 0 bytes gives NULL. Freeing NULL is
+ * nothing. OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_host_alloc(flashcore_context context, int64_t bytes,
                                                                         void **memory, flashcore_error *error);
 FLASHCORE_API flashcore_status flashcore_host_free(flashcore_context context, void *memory, flashcore_error *error);
 
-/* Copies, ordered on `stream`. From or to pageable host memory they have finished on return; else synchronise first. */
+/* Copies, ordered on `stream`. From or to pageable host memory they have finished on return; else synchronise first. Source and
+ * destination must not overlap. 0 bytes are nothing. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_device(flashcore_context context, uint64_t destination,
                                                                             const void *source, int64_t bytes, void *stream,
                                                                             flashcore_error *error);
@@ -401,7 +412,8 @@ FLASHCORE_API flashcore_status flashcore_stream_destroy(flashcore_context contex
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_synchronize(flashcore_context context, void *stream,
                                                                                 flashcore_error *error);
 
-/* Events measure time on a stream: record two, synchronise, ask for the time between them. */
+/* Events measure time on a stream: record two, synchronise with the later one, ask for the time between them. To record again
+ * moves the event. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_create(flashcore_context context, void **event,
                                                                           flashcore_error *error);
 FLASHCORE_API flashcore_status flashcore_event_destroy(flashcore_context context, void *event, flashcore_error *error);

@@ -244,6 +244,15 @@ std::string statuses_that_are_not_forked(flashcore_context context, const flashc
       {"event_destroy", flashcore_event_destroy(context, event, nullptr)},
   };
   std::string text;
+  // What needs no GPU is answered.
+  int64_t workspace_bytes = 0;
+  flashcore_attention_explanation explanation{};
+  explanation.struct_size = sizeof(explanation);
+  flashcore_context_info info{};
+  info.struct_size = sizeof(info);
+  if (flashcore_context_describe(context, &info, nullptr) != FLASHCORE_OK) text += "context_describe ";
+  if (flashcore_attention_explain(context, &args, &explanation, nullptr) != FLASHCORE_OK) text += "explain ";
+  if (flashcore_attention_workspace_bytes(context, &args, &workspace_bytes, nullptr) != FLASHCORE_OK) text += "workspace_bytes ";
   for (const auto &[name, status] : statuses)
     if (status != FLASHCORE_FORKED) text += std::string(name) + "=" + flashcore_status_name(status) + " ";
   int32_t count = 0;

@@ -69,7 +69,8 @@ class Explanation(NamedTuple):
 
 
 def _python_value(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else tuple(value) if isinstance(value, ctypes.Array) else value
+    # As os.fsdecode does: a folder's name comes back as it was given.
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else tuple(value) if isinstance(value, ctypes.Array) else value
 
 
 def _record(made: Any, struct: ctypes.Structure, **known: Any) -> Any:

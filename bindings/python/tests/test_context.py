@@ -28,6 +28,11 @@ class TestContext(support.ContextTest):
         self.assertRegex(flashcore.version(), r"^\d+\.\d+\.\d+$")
         self.assertEqual((self.context.device, self.context.ordinal, repr(self.context)), ("cpu", 0, "<flashcore.Context cpu>"))
 
+    def test_names_of_files_that_are_no_utf8(self):
+        with self.assertRaises(flashcore.InvalidArgumentError) as caught:
+            flashcore.Context("cpu", cache_directory="relative\udcff")
+        self.assertIn("relative\\xff", caught.exception.message)
+
     def test_synchronize(self):
         self.assertIsNone(self.context.synchronize())
         self.assertIsNone(self.context.synchronize(0))

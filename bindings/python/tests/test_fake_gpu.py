@@ -4,6 +4,7 @@ device memory lies on, what is open at the end, what happens to contexts that ar
 import ctypes
 import gc
 import os
+import tempfile
 import unittest
 import warnings
 
@@ -66,6 +67,12 @@ class TestFakeGpu(support.ContextTest):
             self.refused(CompilerUnavailableError, "", "no module folder", lambda: context.prepare(array, array, array))
             self.assertTrue(context.explain(array, array, array).kernel.startswith("sm80_"))
             self.refused(flashcore.OutOfDeviceMemoryError, "", "memory", lambda: context.empty((2**40,), "float16"))
+
+    def test_names_of_folders_that_are_no_utf8(self):
+        with tempfile.TemporaryDirectory() as folder:
+            name = os.fsdecode(os.fsencode(folder) + b"/\xff")
+            with flashcore.Context("cuda", cache_directory=name, cache_mode="read_write") as context:
+                self.assertEqual(context.describe().cache_directory, name)
 
     def test_synchronize(self):
         """Everything on the device, or one stream; what failed earlier surfaces."""

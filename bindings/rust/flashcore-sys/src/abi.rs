@@ -31,7 +31,7 @@ pub struct flashcore_error {
     pub reserved: i32,
     /// the argument at fault ("key.stride\[1\]"), empty where there is none
     pub field: [c_char; 64],
-    /// a sentence: what was given, what is allowed, what to do next; zero-terminated UTF-8
+    /// a sentence: what was given, what is allowed, what to do next
     pub message: [c_char; 1024],
 }
 
@@ -54,7 +54,7 @@ pub struct flashcore_device_info {
     pub kind: i32,
     /// CUDA device ordinal; 0 for the CPU
     pub ordinal: i32,
-    /// 89 for compute capability 8.9; 0 for the CPU
+    /// 89 for compute capability 8.9, 120 for 12.0; 0 for the CPU
     pub arch: i32,
     /// SMs; worker threads for the CPU
     pub multiprocessors: i32,
@@ -66,6 +66,7 @@ pub struct flashcore_device_info {
     pub driver_version: i32,
     /// 0
     pub reserved: i32,
+    /// as the driver calls it; for the CPU with its threads
     pub name: [c_char; 128],
 }
 
@@ -82,12 +83,13 @@ impl Default for flashcore_device_info {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct flashcore_context_options {
+    /// set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it
     pub struct_size: u32,
     /// FLASHCORE_DEVICE_*
     pub device_kind: i32,
-    /// CUDA device ordinal, for FLASHCORE_DEVICE_CUDA
+    /// CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds
     pub device_ordinal: i32,
-    /// worker threads of the CPU device; 0: all that the process may run on
+    /// worker threads of the CPU device, up to 4096; 0: all that the process may run on
     pub cpu_threads: i32,
     /// FLASHCORE_CACHE_*
     pub cache_mode: i32,
@@ -176,6 +178,7 @@ impl Default for flashcore_tensor {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct flashcore_attention_args {
+    /// set by the caller; FLASHCORE_ATTENTION_ARGS_INIT does it
     pub struct_size: u32,
     /// FLASHCORE_FLAG_*
     pub flags: u32,
@@ -217,7 +220,7 @@ pub struct flashcore_attention_args {
     pub mask: flashcore_tensor,
     /// \[heads_q\], one more logit in the denominator, with no value
     pub sinks: flashcore_tensor,
-    /// 0: int32
+    /// FLASHCORE_DTYPE_INT32 or _INT64; 0: int32
     pub index_dtype: i32,
     /// 0
     pub reserved0: i32,
@@ -292,9 +295,13 @@ pub struct flashcore_attention_explanation {
     pub kernel: [c_char; 128],
     /// its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4"
     pub module: [c_char; 128],
+    /// these and all below but `reasons` are 0 on the CPU device
     pub tile_q: i32,
+    /// these and all below but `reasons` are 0 on the CPU device
     pub tile_kv: i32,
+    /// these and all below but `reasons` are 0 on the CPU device
     pub warps: i32,
+    /// these and all below but `reasons` are 0 on the CPU device
     pub stages: i32,
     /// thread blocks
     pub grid: [i32; 3],

@@ -2,15 +2,16 @@
 //
 //! Devices and contexts. A context is counted: buffers, streams and events keep it alive, so none can outlive it.
 
+use std::ffi::OsString;
 use std::os::raw::c_char;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 
 use flashcore_sys as sys;
 
-use crate::error::{call, text_of_array, Error, Result};
+use crate::error::{bytes_of_array, call, text_of_array, Error, Result};
 
 /// Where to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -235,12 +236,12 @@ impl Context {
     pub fn describe(&self) -> Result<ContextInfo> {
         let mut raw = sys::flashcore_context_info::default();
         call(|error| unsafe { sys::flashcore_context_describe(self.handle.raw, &mut raw, error) })?;
-        let directory = text_of_array(&raw.cache_directory);
+        let directory = bytes_of_array(&raw.cache_directory);
         Ok(ContextInfo {
             device: DeviceInfo::from_raw(&raw.device),
             device_reason: text_of_array(&raw.device_reason),
             nvrtc_version: raw.nvrtc_version,
-            cache_directory: if directory.is_empty() { None } else { Some(PathBuf::from(directory)) },
+            cache_directory: if directory.is_empty() { None } else { Some(PathBuf::from(OsString::from_vec(directory))) },
             cache_warning: text_of_array(&raw.cache_warning),
             modules_from_process: raw.modules_from_process,
             modules_from_shipped: raw.modules_from_shipped,

@@ -154,10 +154,14 @@ impl std::error::Error for Error {}
 /// The result of every call that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Text of a fixed array inside a struct of the library.
+/// Bytes of a zero-terminated text in a fixed array inside a struct of the library.
+pub(crate) fn bytes_of_array(text: &[c_char]) -> Vec<u8> {
+    text.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect()
+}
+
+/// The same as text; bytes of a file's name that are no UTF-8 are replaced.
 pub(crate) fn text_of_array(text: &[c_char]) -> String {
-    let bytes: Vec<u8> = text.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&bytes_of_array(text)).into_owned()
 }
 
 /// Make one call of the C interface with an error of its own. It is not cleared: that would cost more than the rest, and the
