@@ -84,8 +84,13 @@ func (c *Context) Describe() (ContextInfo, error) {
 	if err := check(C.flashcore_context_describe(c.raw, &raw, &failure), &failure); err != nil {
 		return ContextInfo{}, err
 	}
+	var device C.flashcore_device_info
+	device.struct_size = C.sizeof_flashcore_device_info
+	if err := check(C.flashcore_context_describe_device(c.raw, &device, &failure), &failure); err != nil {
+		return ContextInfo{}, err
+	}
 	return ContextInfo{
-		Device:               deviceInfo(&raw.device),
+		Device:               deviceInfo(&device),
 		DeviceReason:         C.GoString(&raw.device_reason[0]),
 		NVRTCVersion:         int32(raw.nvrtc_version),
 		CacheDirectory:       C.GoString(&raw.cache_directory[0]),

@@ -169,11 +169,15 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_synchronize
  * flashcore_context_synchronize waits for it. Buffers, streams and events made through the context must be freed before it. */
 FLASHCORE_API void flashcore_context_destroy(flashcore_context context);
 
-/* What a context is and what its module cache did so far. */
+/* Describe the context's device; the CPU is one, too. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_describe_device(flashcore_context context,
+                                                                                     flashcore_device_info *info,
+                                                                                     flashcore_error *error);
+
+/* Why a context has its device, and what its module cache did so far. */
 typedef struct flashcore_context_info {
   uint32_t struct_size; /* set by the caller */
   int32_t nvrtc_version; /* 13000 for NVRTC 13.0; 0: not loaded (not needed so far) */
-  flashcore_device_info device; /* its struct_size is set by the library */
   char device_reason[512];      /* why this device: "first usable GPU", or why AUTO found no GPU */
   char cache_directory[1024];   /* user cache in use; empty where it is off */
   char cache_warning[512];      /* the last trouble with the cache, which never makes a call fail; empty: none */

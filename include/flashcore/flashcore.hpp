@@ -343,22 +343,19 @@ class Buffer : public detail::Owner<std::uint64_t, flashcore_buffer_free> {
   std::int64_t bytes() const noexcept { return is_open() ? bytes_ : 0; }
 
   /* From and to pageable memory these have finished on return; after one with a HostBuffer, synchronise first. */
-  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {},
-                              std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
       return flashcore_copy_to_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source, bytes, raw, error);
     });
   }
-  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {},
-                            std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
       return flashcore_copy_to_host(context(), destination, address() + static_cast<std::uint64_t>(offset_bytes), bytes, raw,
                                     error);
     });
   }
   /* The first `bytes` of another buffer of the same device into this one. */
-  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {},
-                         std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
     if (bytes > source.bytes()) return outside(bytes, 0, source.bytes());
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
       return flashcore_copy_on_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source.address(), bytes,
@@ -443,12 +440,14 @@ class Context {
     return context;
   }
   bool is_open() const noexcept { return get() != nullptr; }
-  /* Nothing waits here: work that was launched on a GPU must have finished, see synchronize(). */
-  void close() noexcept { device_ = detail::Device(); }
+  void close() noexcept { device_ = detail::Device(); } /* waits for nothing, see synchronize() */
   flashcore_context get() const noexcept { return device_.handle(); } /* for functions of flashcore.h; NULL when closed */
 
   Result<flashcore_context_info> describe() const noexcept {
     return detail::attempt_value<flashcore_context_info>(flashcore_context_describe, get());
+  }
+  Result<flashcore_device_info> describe_device() const noexcept { /* the CPU is one, too */
+    return detail::attempt_value<flashcore_device_info>(flashcore_context_describe_device, get());
   }
 
   /* flashcore_attention_fwd and its companions. Returns after the launch. */

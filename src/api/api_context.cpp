@@ -55,6 +55,15 @@ void flashcore_context_destroy(flashcore_context context) {
   destroy_context(std::unique_ptr<Context>(reinterpret_cast<Context *>(context)));
 }
 
+flashcore_status flashcore_context_describe_device(flashcore_context context, flashcore_device_info *info, flashcore_error *error) {
+  return with_context(context, error, [&](Context &self) -> Status {
+    if (info == nullptr) return null_argument("info");
+    flashcore_device_info content{};
+    fill_device_info(self, &content);
+    return write_sized_struct(info, content, "info", sizeof(flashcore_device_info));
+  });
+}
+
 flashcore_status flashcore_context_describe(flashcore_context context, flashcore_context_info *info, flashcore_error *error) {
   return with_context(context, error, [&](Context &self) -> Status {
     if (info == nullptr) return null_argument("info");

@@ -193,16 +193,17 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
   return guarded(error, [&]() -> Status {
     if (device == nullptr) return null_argument("device");
     if (info == nullptr) return null_argument("info");
-    if (device->arch < 1 || device->multiprocessors < 1 || device->shared_memory_per_block_optin_bytes < 1)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "device has arch " + std::to_string(device->arch) + ", " + std::to_string(device->multiprocessors) +
-                                                   " multiprocessors and " + std::to_string(device->shared_memory_per_block_optin_bytes) +
+    FLASHCORE_TRY_ASSIGN(const flashcore_device_info given, read_sized_struct(device, "device", sizeof(flashcore_device_info)));
+    if (given.arch < 1 || given.multiprocessors < 1 || given.shared_memory_per_block_optin_bytes < 1)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "device has arch " + std::to_string(given.arch) + ", " + std::to_string(given.multiprocessors) +
+                                                   " multiprocessors and " + std::to_string(given.shared_memory_per_block_optin_bytes) +
                                                    " bytes of shared memory per block; allowed: 1 or more of each", "device"};
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
     kernels::ProblemKey key = problem.key;
     FLASHCORE_TRY(pin_kernel(key, problem.kernel));
     // On every architecture a multiprocessor has a kilobyte more than a block may use.
-    const kernels::DeviceLimits limits = {device->arch, device->multiprocessors, device->shared_memory_per_block_optin_bytes,
-                                          device->shared_memory_per_block_optin_bytes + 1024};
+    const kernels::DeviceLimits limits = {given.arch, given.multiprocessors, given.shared_memory_per_block_optin_bytes,
+                                          given.shared_memory_per_block_optin_bytes + 1024};
     FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
     const kernels::Cost &cost = selection.cost;
     flashcore_model_info content{};

@@ -101,7 +101,6 @@ Status check_device_ordinal(const CudaDriver &driver, int32_t ordinal, const cha
 }
 
 void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &properties, flashcore_device_info *info) {
-  info->struct_size = sizeof(*info);
   info->kind = FLASHCORE_DEVICE_CUDA;
   info->ordinal = properties.ordinal;
   info->arch = properties.arch;
@@ -112,19 +111,21 @@ void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &prop
   copy_text(info->name, properties.name);
 }
 
+void fill_device_info(const Context &context, flashcore_device_info *info) {
+  if (context.gpu) return fill_device_info(context.gpu->driver, context.gpu->properties, info);
+  info->kind = FLASHCORE_DEVICE_CPU;
+  info->multiprocessors = context.cpu_threads;
+  copy_text(info->name, "CPU (" + std::to_string(context.cpu_threads) + " threads)");
+}
+
 void fill_context_info(Context &context, flashcore_context_info *info) {
   const NvrtcLibrary *nvrtc = NvrtcLibrary::loaded();
   info->nvrtc_version = nvrtc == nullptr ? 0 : nvrtc->version();
   copy_text(info->device_reason, context.device_reason);
   if (!context.gpu) {
-    info->device.struct_size = sizeof(info->device);
-    info->device.kind = FLASHCORE_DEVICE_CPU;
-    info->device.multiprocessors = context.cpu_threads;
-    copy_text(info->device.name, "CPU (" + std::to_string(context.cpu_threads) + " threads)");
     copy_text(info->cache_warning, context.settings.user_cache_note);
     return;
   }
-  fill_device_info(context.gpu->driver, context.gpu->properties, &info->device);
   ModuleLoader &loader = context.gpu->loader;
   const LoaderCounters &counters = loader.counters();
   const ModuleStoreCounters stored = loader.store().counters();

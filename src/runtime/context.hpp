@@ -45,6 +45,7 @@ void destroy_context(std::unique_ptr<Context> context);
 void fill_context_info(Context &context, flashcore_context_info *info);
 // NO_DEVICE where the driver has none; INVALID_ARGUMENT, naming `field`, past the last.
 Status check_device_ordinal(const CudaDriver &driver, int32_t ordinal, const char *field);
+void fill_device_info(const Context &context, flashcore_device_info *info);
 void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &properties, flashcore_device_info *info);
 
 // Makes the GPU context current for a scope, and the caller's again after it. Fails with FORKED in a forked child.

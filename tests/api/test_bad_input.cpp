@@ -139,6 +139,9 @@ BOOST_AUTO_TEST_CASE(null_arguments) {
   check_failure(poisoned, flashcore_context_describe(context, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
                 "info");
   poisoned = {};
+  check_failure(poisoned, flashcore_context_describe_device(context, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
+                "info");
+  poisoned = {};
   check_failure(poisoned, flashcore_context_create(nullptr, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
                 "context");
   poisoned = {};
@@ -153,6 +156,8 @@ BOOST_AUTO_TEST_CASE(null_context) {
   explanation.struct_size = sizeof(explanation);
   flashcore_context_info info{};
   info.struct_size = sizeof(info);
+  flashcore_device_info device{};
+  device.struct_size = sizeof(device);
   uint64_t address = 0;
   int64_t bytes = 0;
   double elapsed_us = 0;
@@ -164,6 +169,7 @@ BOOST_AUTO_TEST_CASE(null_context) {
       [&](auto *error) { return flashcore_attention_workspace_bytes(nullptr, &problem.args, &bytes, error); },
       [&](auto *error) { return flashcore_attention_explain(nullptr, &problem.args, &explanation, error); },
       [&](auto *error) { return flashcore_context_describe(nullptr, &info, error); },
+      [&](auto *error) { return flashcore_context_describe_device(nullptr, &device, error); },
       [&](auto *error) { return flashcore_context_synchronize(nullptr, error); },
       [&](auto *error) { return flashcore_buffer_alloc(nullptr, 16, &address, error); },
       [&](auto *error) { return flashcore_buffer_free(nullptr, 0, error); },

@@ -301,6 +301,13 @@ BOOST_AUTO_TEST_CASE(to_synchronize_tells_of_work_that_failed) {
 BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_about_a_gpu_is_written) {
   GpuContext context;
   check_every_byte_is_written<flashcore_device_info>([](auto *info) { return flashcore_device_describe(0, info, nullptr); });
+  check_every_byte_is_written<flashcore_device_info>(
+      [&](auto *info) { return flashcore_context_describe_device(context.handle, info, nullptr); });
+  flashcore_device_info by_ordinal{}, by_context{};
+  by_ordinal.struct_size = by_context.struct_size = sizeof(by_ordinal);
+  BOOST_REQUIRE(flashcore_device_describe(0, &by_ordinal, nullptr) == FLASHCORE_OK);
+  BOOST_REQUIRE(flashcore_context_describe_device(context.handle, &by_context, nullptr) == FLASHCORE_OK);
+  BOOST_TEST(std::memcmp(&by_ordinal, &by_context, sizeof(by_ordinal)) == 0);
   check_every_byte_is_written<flashcore_context_info>(
       [&](auto *info) { return flashcore_context_describe(context.handle, info, nullptr); });
   const flashcore_attention_args args = small_args();

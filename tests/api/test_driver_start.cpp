@@ -38,7 +38,10 @@ std::string create_auto() {
   flashcore_context_info info{};
   info.struct_size = sizeof(info);
   if (flashcore_context_describe(context, &info, &error) != FLASHCORE_OK) return error.message;
-  std::string text = info.device.kind == FLASHCORE_DEVICE_CPU ? "CPU: " : "CUDA: ";
+  flashcore_device_info device{};
+  device.struct_size = sizeof(device);
+  if (flashcore_context_describe_device(context, &device, &error) != FLASHCORE_OK) return error.message;
+  std::string text = device.kind == FLASHCORE_DEVICE_CPU ? "CPU: " : "CUDA: ";
   text += info.device_reason;
   flashcore_context_destroy(context);
   return text;
@@ -250,7 +253,10 @@ std::string statuses_that_are_not_forked(flashcore_context context, const flashc
   explanation.struct_size = sizeof(explanation);
   flashcore_context_info info{};
   info.struct_size = sizeof(info);
+  flashcore_device_info device{};
+  device.struct_size = sizeof(device);
   if (flashcore_context_describe(context, &info, nullptr) != FLASHCORE_OK) text += "context_describe ";
+  if (flashcore_context_describe_device(context, &device, nullptr) != FLASHCORE_OK) text += "context_describe_device ";
   if (flashcore_attention_explain(context, &args, &explanation, nullptr) != FLASHCORE_OK) text += "explain ";
   if (flashcore_attention_workspace_bytes(context, &args, &workspace_bytes, nullptr) != FLASHCORE_OK) text += "workspace_bytes ";
   for (const auto &[name, status] : statuses)

@@ -13,6 +13,7 @@ BOOST_FIXTURE_TEST_SUITE(out_struct_suite, CpuContext)
 
 BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_is_written) {
   check_every_byte_is_written<flashcore_context_info>([&](auto *info) { return flashcore_context_describe(context, info, nullptr); });
+  check_every_byte_is_written<flashcore_device_info>([&](auto *info) { return flashcore_context_describe_device(context, info, nullptr); });
   Problem problem;
   const auto explain = [&](auto *explanation) { return flashcore_attention_explain(context, &problem.args, explanation, nullptr); };
   check_every_byte_is_written<flashcore_attention_explanation>(explain);

@@ -58,7 +58,6 @@ class ContextInfo(_Sized):
     _fields_ = [
         ("struct_size", _u32),
         ("nvrtc_version", _i32),
-        ("device", DeviceInfo),
         ("device_reason", _char * 512),
         ("cache_directory", _char * 1024),
         ("cache_warning", _char * 512),
@@ -220,6 +219,7 @@ PROTOTYPES = {
     "flashcore_context_create": (_i32, [POINTER(ContextOptions), POINTER(_pointer), POINTER(Error)]),
     "flashcore_context_synchronize": (_i32, [_pointer, POINTER(Error)]),
     "flashcore_context_destroy": (None, [_pointer]),
+    "flashcore_context_describe_device": (_i32, [_pointer, POINTER(DeviceInfo), POINTER(Error)]),
     "flashcore_context_describe": (_i32, [_pointer, POINTER(ContextInfo), POINTER(Error)]),
     "flashcore_attention_fwd": (_i32, [_pointer, POINTER(AttentionArgs), _pointer, POINTER(Error)]),
     "flashcore_attention_prepare": (_i32, [_pointer, POINTER(AttentionArgs), POINTER(Error)]),

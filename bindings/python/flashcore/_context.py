@@ -34,7 +34,7 @@ class DeviceInfo(NamedTuple):
 
 
 class ContextInfo(NamedTuple):
-    """A context as flashcore_context_info describes it."""
+    """A context as flashcore_context_info describes it, and its device."""
 
     device: DeviceInfo
     nvrtc_version: int
@@ -196,9 +196,10 @@ class Context:
 
     def describe(self) -> ContextInfo:
         """The device, why it was chosen, and what the module cache did so far."""
-        native, info, error = self.native(), abi.ContextInfo(), abi.Error()
+        native, info, device, error = self.native(), abi.ContextInfo(), abi.DeviceInfo(), abi.Error()
         check(native.library.flashcore_context_describe(native.handle, info, error), error)
-        return _record(ContextInfo, info, device=_device_info(info.device))
+        check(native.library.flashcore_context_describe_device(native.handle, device, error), error)
+        return _record(ContextInfo, info, device=_device_info(device))
 
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                   window: problem.Window = (None, None), layout: str = "bshd", out: Any = None, return_lse: bool = False,

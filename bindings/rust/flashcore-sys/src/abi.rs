@@ -120,8 +120,6 @@ pub struct flashcore_context_info {
     pub struct_size: u32,
     /// 13000 for NVRTC 13.0; 0: not loaded (not needed so far)
     pub nvrtc_version: i32,
-    /// its struct_size is set by the library
-    pub device: flashcore_device_info,
     /// why this device: "first usable GPU", or why AUTO found no GPU
     pub device_reason: [c_char; 512],
     /// user cache in use; empty where it is off
@@ -401,6 +399,11 @@ extern "C" {
     pub fn flashcore_context_destroy(
         context: flashcore_context,
     );
+    pub fn flashcore_context_describe_device(
+        context: flashcore_context,
+        info: *mut flashcore_device_info,
+        error: *mut flashcore_error,
+    ) -> flashcore_status;
     pub fn flashcore_context_describe(
         context: flashcore_context,
         info: *mut flashcore_context_info,

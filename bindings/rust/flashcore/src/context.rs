@@ -236,9 +236,11 @@ impl Context {
     pub fn describe(&self) -> Result<ContextInfo> {
         let mut raw = sys::flashcore_context_info::default();
         call(|error| unsafe { sys::flashcore_context_describe(self.handle.raw, &mut raw, error) })?;
+        let mut device = sys::flashcore_device_info::default();
+        call(|error| unsafe { sys::flashcore_context_describe_device(self.handle.raw, &mut device, error) })?;
         let directory = bytes_of_array(&raw.cache_directory);
         Ok(ContextInfo {
-            device: DeviceInfo::from_raw(&raw.device),
+            device: DeviceInfo::from_raw(&device),
             device_reason: text_of_array(&raw.device_reason),
             nvrtc_version: raw.nvrtc_version,
             cache_directory: if directory.is_empty() { None } else { Some(PathBuf::from(OsString::from_vec(directory))) },
