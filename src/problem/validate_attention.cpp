@@ -8,6 +8,7 @@
 // This runs in every call, so success allocates nothing; errors are put together only once something is wrong.
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <iterator>
 #include <limits>
@@ -137,7 +138,7 @@ Status check_kernel_name(const Args &args, AttentionProblem &problem) {
     return invalid_field("kernel", "a text without an end", "the name of a kernel or a module of up to " +
                                                                 std::to_string(FLASHCORE_NAME_BYTES - 1) + " bytes, zero-terminated");
   }
-  std::memcpy(problem.kernel, args.kernel, length);
+  problem.kernel = {args.kernel, length};
   return success();
 }
 
@@ -265,7 +266,10 @@ Result<AttentionProblem> validate_attention(const flashcore_attention_args *give
   Args args;
   if (Status status = copy_sized_struct(given, "args", version1_size, args); !status.ok()) return status.error();
   Result<AttentionProblem> result{AttentionProblem{}};
-  if (Status status = check_args(args, rule, result.value()); !status.ok()) result = std::move(status.error());
+  if (Status status = check_args(args, rule, result.value()); !status.ok())
+    result = std::move(status.error());
+  else  // `args` ends here, and the caller's own need not be aligned
+    result.value().kernel = {reinterpret_cast<const char *>(given) + offsetof(Args, kernel), result.value().kernel.size()};
   return result;
 }
 
