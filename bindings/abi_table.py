@@ -29,7 +29,7 @@ HEADERS = ("include/flashcore/flashcore.h", "include/flashcore/flashcore_status.
 
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 STRUCT = re.compile(r"^typedef struct (flashcore_\w+) \{$(.*?)^\} \1;$", re.MULTILINE | re.DOTALL)
-DECLARATION = re.compile(r"^\s*(\w+) (\w[\w, ]*?(?:\[\d+\])?);", re.MULTILINE)
+DECLARATION = re.compile(r"^\s*(\w+) (\w[\w, ]*?(?:\[\w+\])?);", re.MULTILINE)
 CONSTANT = re.compile(r"\b(FLASHCORE_\w+) = (-?\d+)\b")
 STATUS = re.compile(r"^  X\((\w+), (\d+),", re.MULTILINE)
 FUNCTION = re.compile(r"^FLASHCORE_API\s+(?:FLASHCORE_NODISCARD\s+)?([\w ]+?[ *]+)(flashcore_\w+)\(([^)]*)\);", re.MULTILINE)
@@ -60,7 +60,8 @@ def read(path, root=ROOT):
         return file.read()
 
 
-def struct_fields(struct, body):
+def struct_fields(struct, body, constants):
+    """Its fields; an array's size that is a constant is written as its number."""
     fields = []
     for line in body.splitlines():
         match = DECLARATION.match(COMMENT.sub("", line))
@@ -68,7 +69,8 @@ def struct_fields(struct, body):
             doc = re.search(r"/\* (.*?) \*/$", line.strip())
             for name in match.group(2).split(", "):
                 word, bracket, count = name.partition("[")
-                fields.append(Field(struct, word, match.group(1) + bracket + count, doc.group(1) if doc else ""))
+                size = f"[{constants.get(count[:-1], count[:-1])}]" if bracket else ""
+                fields.append(Field(struct, word, match.group(1) + size, doc.group(1) if doc else ""))
     return fields
 
 
@@ -76,10 +78,10 @@ def parse_headers(root=ROOT):
     abi = Abi()
     for path in HEADERS:
         text = read(path, root)
-        for name, body in STRUCT.findall(text):
-            abi.structs[name] = struct_fields(name, body)
         plain = COMMENT.sub("", text)
         abi.constants.update({name: int(value) for name, value in CONSTANT.findall(plain)})
+        for name, body in STRUCT.findall(text):
+            abi.structs[name] = struct_fields(name, body, abi.constants)
         abi.constants.update({f"FLASHCORE_{name}": int(value) for name, value in STATUS.findall(plain)})
         for kind, name, parameters in FUNCTION.findall(plain):
             words = " ".join(parameters.split())

@@ -80,11 +80,13 @@ int main(int argc, char **argv) {
   check(flashcore_copy_to_host(context, output_host, output, 2 * ELEMENTS, NULL, &error), &error);
   check(flashcore_stream_synchronize(context, NULL, &error), &error);
 
-  flashcore_context_info info = {.struct_size = sizeof(flashcore_context_info)};
+  flashcore_context_info info = {.struct_size = sizeof(info)};
+  flashcore_device_info device = {.struct_size = sizeof(device)};
   check(flashcore_context_describe(context, &info, &error), &error);
+  check(flashcore_context_describe_device(context, &device, &error), &error);
   int wrong = 0;
   for (int i = 0; i < ELEMENTS; ++i) wrong += from_bfloat16(output_host[i]) != 1.5f;
-  printf("%s (%s): output[0] = %g, %d of %d elements differ from 1.5\n", info.device.name, info.device_reason,
+  printf("%s (%s): output[0] = %g, %d of %d elements differ from 1.5\n", device.name, info.device_reason,
          (double)from_bfloat16(output_host[0]), wrong, (int)ELEMENTS);
 
   const uint64_t buffers[] = {query, key, value, output};

@@ -69,9 +69,8 @@ static void check_driver(int result, const char *function) {
 // A first GPU, or the end of the program with the reason.
 static flashcore_context open_gpu(void) {
   flashcore_error error = FLASHCORE_ERROR_INIT;
-  int32_t count = 0;
-  check(flashcore_device_count(&count, &error), &error);
-  if (count == 0) {
+  flashcore_device_info first = {.struct_size = sizeof(first)};
+  if (flashcore_device_describe(0, &first, &error) != FLASHCORE_OK) {
     fprintf(stderr, "no GPU to capture on: %s\n", error.message);
     exit(SKIPPED);
   }

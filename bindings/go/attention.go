@@ -50,7 +50,7 @@ type Attention struct {
 	Sinks       Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
 
 	BatchInvariant bool   // a row's bits must not depend on the batch or on the other rows
-	Kernel         string // this kernel and no other ("sm80_fwd_mma"); empty: the library's choice
+	Kernel         string // this kernel ("sm80_fwd_mma") or this module and no other; empty: the library's choice
 }
 
 // Ptr gives the address of a copy of a value, for fields whose default is nil.
@@ -197,7 +197,7 @@ func (a *Attention) fillScalars(args *C.flashcore_attention_args) error {
 		args.flags |= C.FLASHCORE_FLAG_BATCH_INVARIANT
 	}
 	if len(a.Kernel) >= len(args.kernel) || strings.IndexByte(a.Kernel, 0) >= 0 {
-		return invalidf("kernel", "a kernel's name of up to 63 bytes, none of them 0", "%q", a.Kernel)
+		return invalidf("kernel", fmt.Sprintf("the name of a kernel or a module of up to %d bytes, none of them 0", len(args.kernel)-1), "%q", a.Kernel)
 	}
 	for i := 0; i < len(a.Kernel); i++ {
 		args.kernel[i] = C.char(a.Kernel[i])

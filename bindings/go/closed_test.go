@@ -117,7 +117,7 @@ func TestPageLockedMemory(t *testing.T) {
 			t.Error(address, err)
 		}
 		wrapped := c.WrapStream(must[unsafe.Pointer](t)(stream.CUstream()))
-		for _, err := range []error{a.CopyFrom(wrapped, 0, b, 1, 3), wrapped.Synchronize(), wrapped.Free(), stream.Synchronize()} {
+		for _, err := range []error{a.CopyFrom(wrapped, 0, b, 1, 3), wrapped.Synchronize(), wrapped.Free(), c.Synchronize()} {
 			if err != nil {
 				t.Error(err)
 			}

@@ -88,8 +88,6 @@ type Context struct {
 
 	listLock sync.Mutex // of `live` among those who hold the other lock shared
 	live     map[*resource]struct{}
-
-	eventLock sync.Mutex // an event of the CPU device is plain memory
 }
 
 func setPath(target []C.char, text, field string) error {
@@ -136,8 +134,9 @@ func Open(options Options) (*Context, error) {
 	return c, nil
 }
 
-// Close waits for running calls and for the work of the context's streams, frees everything that was made through the context
-// and closes it. Every later use of any of them is ErrClosed; closing again is allowed.
+// Close waits for running calls and, as Synchronize does, for everything on the device, whoever launched it; then it frees what
+// was made through the context and closes it. Every later use of any of them is ErrClosed; closing again is allowed. The error
+// is the first of what waiting and freeing said; closed it is in any case.
 func (c *Context) Close() error {
 	if c == nil {
 		return nil
@@ -149,21 +148,12 @@ func (c *Context) Close() error {
 	}
 	c.closed = true
 	failure := newCError()
-	// Modules must not be unloaded under running work: streams first, then the default stream, then memory.
-	var first error
-	keep := func(err error) {
-		if first == nil {
+	// Modules must not be unloaded, nor memory freed, under running work: also that of streams of others.
+	first := check(C.flashcore_context_synchronize(c.raw, &failure), &failure)
+	for r := range c.live {
+		if err := c.free(r); first == nil {
 			first = err
 		}
-	}
-	for r := range c.live {
-		if r.kind == streamResource {
-			keep(c.free(r))
-		}
-	}
-	keep(check(C.flashcore_stream_synchronize(c.raw, nil, &failure), &failure))
-	for r := range c.live {
-		keep(c.free(r))
 	}
 	C.flashcore_context_destroy(c.raw)
 	c.raw = nil

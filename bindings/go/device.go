@@ -48,7 +48,8 @@ func deviceInfo(raw *C.flashcore_device_info) DeviceInfo {
 	}
 }
 
-// CUDADeviceCount is the number of CUDA devices; 0 where there is no driver or no device. It starts the driver.
+// CUDADeviceCount is the number of CUDA devices; 0 where there is no driver or no device: DescribeCUDADevice(0) says why. It
+// starts the driver.
 func CUDADeviceCount() (int, error) {
 	var count C.int32_t
 	failure := newCError()
@@ -56,7 +57,8 @@ func CUDADeviceCount() (int, error) {
 	return int(count), err
 }
 
-// DescribeCUDADevice describes a CUDA device. ErrInvalidArgument past the count.
+// DescribeCUDADevice describes a CUDA device. ErrInvalidArgument past the count; where that is 0, the reason: ErrNoDriver,
+// ErrDriverTooOld, ErrNoDevice, ErrDeviceNotReady.
 func DescribeCUDADevice(ordinal int32) (DeviceInfo, error) {
 	var raw C.flashcore_device_info
 	raw.struct_size = C.sizeof_flashcore_device_info
@@ -82,8 +84,13 @@ func (c *Context) Describe() (ContextInfo, error) {
 	if err := check(C.flashcore_context_describe(c.raw, &raw, &failure), &failure); err != nil {
 		return ContextInfo{}, err
 	}
+	var device C.flashcore_device_info
+	device.struct_size = C.sizeof_flashcore_device_info
+	if err := check(C.flashcore_context_describe_device(c.raw, &device, &failure), &failure); err != nil {
+		return ContextInfo{}, err
+	}
 	return ContextInfo{
-		Device:               deviceInfo(&raw.device),
+		Device:               deviceInfo(&device),
 		DeviceReason:         C.GoString(&raw.device_reason[0]),
 		NVRTCVersion:         int32(raw.nvrtc_version),
 		CacheDirectory:       C.GoString(&raw.cache_directory[0]),

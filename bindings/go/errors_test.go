@@ -96,8 +96,8 @@ func TestBadInputIsRefusedWithItsField(t *testing.T) {
 		{"alibi_slopes.shape[2]", ErrInvalidArgument, "3", func(a *Attention) { a.AlibiSlopes = Host(slopes, 1, 1, 3, 1) }},
 		{"bias.data", ErrInvalidArgument, "takes 200", func(a *Attention) { a.Bias = Host(slopes, 2, 5, 4, 5) }},
 		{"sinks.data", ErrInvalidArgument, "takes 4", func(a *Attention) { a.Sinks = Host(slopes[:3], 1, 1, 4, 1) }},
-		{"kernel", ErrInvalidArgument, "63 bytes", func(a *Attention) { a.Kernel = strings.Repeat("k", 64) }},
-		{"kernel", ErrInvalidArgument, "63 bytes", func(a *Attention) { a.Kernel = "a\x00b" }},
+		{"kernel", ErrInvalidArgument, "127 bytes", func(a *Attention) { a.Kernel = strings.Repeat("k", 128) }},
+		{"kernel", ErrInvalidArgument, "127 bytes", func(a *Attention) { a.Kernel = "a\x00b" }},
 		// The wrong place.
 		{"value.data", ErrInvalidArgument, "a buffer of another context", func(a *Attention) { a.Value = other.Tensor(2, 5, 4, 16) }},
 		{"value.data", ErrInvalidArgument, "is 0", func(a *Attention) {

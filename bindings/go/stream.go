@@ -66,14 +66,14 @@ func (s *Stream) Synchronize() error {
 	return check(C.flashcore_stream_synchronize(s.context.raw, s.res.handle, &failure), &failure)
 }
 
-// Synchronize waits until everything on the default stream is done; failures of earlier work surface here.
+// Synchronize waits until everything on the device is done, on every stream; failures of earlier work surface here.
 func (c *Context) Synchronize() error {
 	if err := c.enter(); err != nil {
 		return err
 	}
 	defer c.leave()
 	failure := newCError()
-	return check(C.flashcore_stream_synchronize(c.raw, nil, &failure), &failure)
+	return check(C.flashcore_context_synchronize(c.raw, &failure), &failure)
 }
 
 // Free waits for the stream's work and frees it. Freeing again is allowed.
@@ -105,8 +105,6 @@ func (e *Event) Record(stream *Stream) error {
 	if err != nil {
 		return err
 	}
-	e.context.eventLock.Lock()
-	defer e.context.eventLock.Unlock()
 	failure := newCError()
 	return check(C.flashcore_event_record(e.context.raw, e.res.handle, queue, &failure), &failure)
 }
@@ -133,8 +131,6 @@ func (e *Event) Since(start *Event) (time.Duration, error) {
 	if start.res.freed {
 		return 0, closedError("start")
 	}
-	e.context.eventLock.Lock()
-	defer e.context.eventLock.Unlock()
 	var us C.double
 	failure := newCError()
 	err := check(C.flashcore_event_elapsed_us(e.context.raw, start.res.handle, e.res.handle, &us, &failure), &failure)

@@ -7,27 +7,36 @@
  * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams.
  * It needs no CUDA header: a device address is a uint64_t, a stream is the CUstream passed as void *.
  *
- *     flashcore_context context = NULL;
+ *     flashcore_context context = NULL;                              -- first usable GPU, else the CPU; the context says which
  *     flashcore_error error = FLASHCORE_ERROR_INIT;
- *     flashcore_context_create(NULL, &context, &error);              -- first usable GPU, else the CPU; the context says which
+ *     if (flashcore_context_create(NULL, &context, &error) != FLASHCORE_OK) return puts(error.message);
  *     flashcore_attention_args args = FLASHCORE_ATTENTION_ARGS_INIT;
  *     args.batch = 1; args.heads_q = 8; args.seqlen_q = 512; args.seqlen_kv = 512; args.head_dim = 64;
  *     args.query.dtype = FLASHCORE_DTYPE_FLOAT16;
  *     args.query.data = q; args.key.data = k; args.value.data = v; args.output.data = o;
  *     if (flashcore_attention_fwd(context, &args, stream, &error) != FLASHCORE_OK) puts(error.message);
+ *     if (flashcore_context_synchronize(context, &error) != FLASHCORE_OK) puts(error.message);
  *     flashcore_context_destroy(context);
  *
  * Manners
  *   - Every function returns a flashcore_status, except getters that cannot fail. The library never prints, exits or aborts.
- *   - `error` may be NULL. It belongs to the caller and is written only when the status is not FLASHCORE_OK.
+ *     INVALID_ARGUMENT (a NULL, a struct_size), OUT_OF_HOST_MEMORY and INTERNAL are possible everywhere; the comments name the others.
+ *   - `error` may be NULL. It belongs to the caller.
  *   - In every struct and every enumeration zero means "the default".
- *   - Structs that may grow begin with struct_size. A larger struct than this library knows is accepted when the unknown
- *     tail is zero; a smaller one than version 1 is refused. The structs hold no host pointers.
+ *   - Structs that may grow begin with struct_size, which the caller sets to sizeof the struct: smaller than version 1 or above
+ *     65536 is INVALID_ARGUMENT. Input larger than this library knows is accepted when the unknown tail is zero. The structs hold
+ *     no host pointers.
+ *   - What a function fills needs no clearing. Of an output struct and of `error` only struct_size is read; what is written is every
+ *     byte after it (what this library does not know as 0, text to its end with zeros) or, where nothing is to be said, none: an
+ *     output struct on failure, `error` on success. A number, handle or address is 0 or NULL on failure.
  *   - On any status but FLASHCORE_OK the output tensors are as they were, except CUDA_ERROR and CONTEXT_LOST,
  *     which may come from work that had begun.
- *   - Threads: every function may be called from many threads at once on one context, except the destroy functions,
- *     which need the object for themselves. Any CUDA context may be current; it is current again when the call returns.
- *   - After fork() the child gets FLASHCORE_FORKED from every call on an inherited context of a GPU.
+ *   - Threads: every function may be called from many threads at once on one context, one stream or one event, except the destroy
+ *     and free functions, which need the object for themselves. Any CUDA context may be current; it is current again when the call
+ *     returns.
+ *   - After fork() the child gets FLASHCORE_FORKED from every call on an inherited context of a GPU that has to reach the GPU.
+ *     What is only computed or remembered (describe, explain, workspace_bytes) is still answered.
+ *   - Text is UTF-8 and ends with a zero; where it names a file, the bytes of the name are in it as they are.
  */
 #ifndef FLASHCORE_H
 #define FLASHCORE_H
@@ -54,7 +63,7 @@ extern "C" {
 /* Version, statuses, errors                                                                                          */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* The version of the loaded library as FLASHCORE_VERSION of the header it was built with. Cannot fail. */
+/* The version of the loaded library, FLASHCORE_VERSION of the header it was built with: 1.2.3 is 10203. Cannot fail. */
 FLASHCORE_API uint32_t flashcore_version(void);
 
 /* "INVALID_ARGUMENT" and the like; "UNKNOWN" for a number that is no status. Static storage. Cannot fail. */
@@ -65,12 +74,12 @@ FLASHCORE_API const char *flashcore_status_sentence(flashcore_status status);
 
 /* What went wrong, in the caller's own memory, so that no thread or goroutine ever sees another's error. */
 typedef struct flashcore_error {
-  uint32_t struct_size;    /* sizeof(flashcore_error); a smaller value than version 1's makes every call INVALID_ARGUMENT */
+  uint32_t struct_size;    /* sizeof(flashcore_error); a value out of range makes every call INVALID_ARGUMENT, and nothing is written */
   flashcore_status status; /* the status that the call returned */
   int32_t driver_code;     /* CUresult or nvrtcResult behind it, 0 where there is none */
   int32_t reserved;        /* 0 */
   char field[64];          /* the argument at fault ("key.stride[1]"), empty where there is none */
-  char message[1024];      /* a sentence: what was given, what is allowed, what to do next; zero-terminated UTF-8 */
+  char message[1024];      /* a sentence: what was given, what is allowed, what to do next */
 } flashcore_error;
 #ifdef __cplusplus
 #define FLASHCORE_ERROR_INIT {sizeof(flashcore_error), 0, 0, 0, {0}, {0}}
@@ -88,25 +97,26 @@ enum {
   FLASHCORE_DEVICE_CUDA = 2  /* a CUDA device, or an error; a GPU context never computes on the CPU */
 };
 
+/* What a device is. */
 typedef struct flashcore_device_info {
   uint32_t struct_size; /* set by the caller */
   int32_t kind;         /* FLASHCORE_DEVICE_CPU or _CUDA */
   int32_t ordinal;      /* CUDA device ordinal; 0 for the CPU */
-  int32_t arch;         /* 89 for compute capability 8.9; 0 for the CPU */
+  int32_t arch;         /* 89 for compute capability 8.9, 120 for 12.0; 0 for the CPU */
   int32_t multiprocessors;                      /* SMs; worker threads for the CPU */
   int32_t shared_memory_per_block_optin_bytes;  /* what one thread block may use after the opt-in; 0 for the CPU */
   int64_t memory_bytes;                         /* total device memory; 0 for the CPU */
   int32_t driver_version;                       /* 13000 for CUDA 13.0; 0 for the CPU */
   int32_t reserved;                             /* 0 */
-  char name[128];
+  char name[128];                               /* as the driver calls it; for the CPU with its threads */
 } flashcore_device_info;
 
-/* Number of CUDA devices. 0 where there is no driver or no device, with status OK: the one call that then also writes the
- * reason to `error`. Calls cuInit. FORKED. */
+/* Number of CUDA devices; 0, with status OK, where there is no driver, no device or none that can be used now:
+ * flashcore_device_describe(0) says which. Calls cuInit. FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error);
 
-/* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY,
- * OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
+/* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; where the count is 0, the reason: NO_DRIVER, DRIVER_TOO_OLD,
+ * NO_DEVICE, DEVICE_NOT_READY. OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_info *info,
                                                                              flashcore_error *error);
 
@@ -126,10 +136,10 @@ enum {
 };
 
 typedef struct flashcore_context_options {
-  uint32_t struct_size;
+  uint32_t struct_size;       /* set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it */
   int32_t device_kind;        /* FLASHCORE_DEVICE_* */
-  int32_t device_ordinal;     /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA */
-  int32_t cpu_threads;        /* worker threads of the CPU device; 0: all that the process may run on */
+  int32_t device_ordinal;     /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds */
+  int32_t cpu_threads;        /* worker threads of the CPU device, up to 4096; 0: all that the process may run on */
   int32_t cache_mode;         /* FLASHCORE_CACHE_* */
   int32_t jit_mode;           /* FLASHCORE_JIT_* */
   char cache_directory[1024]; /* user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
@@ -149,15 +159,25 @@ typedef struct flashcore_context_options {
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_create(const flashcore_context_options *options,
                                                                             flashcore_context *context, flashcore_error *error);
 
-/* Unload the context's modules and free it. NULL is accepted. Work that was launched must have finished.
- * Buffers, streams and events made through the context must be freed before it. */
+/* Wait until everything that was launched on the context's device is done, on every stream of its CUDA context, whoever launched
+ * it; failures of earlier work surface here. On the CPU device, where nothing is ever under way, it returns at once. It breaks a
+ * capture that is going on, with CUDA_ERROR. CUDA_ERROR, CONTEXT_LOST, FORKED. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_synchronize(flashcore_context context,
+                                                                                 flashcore_error *error);
+
+/* Unload the context's modules and free it. NULL is accepted. Work that was launched must have finished:
+ * flashcore_context_synchronize waits for it. Buffers, streams and events made through the context must be freed before it. */
 FLASHCORE_API void flashcore_context_destroy(flashcore_context context);
 
-/* What a context is and what its module cache did so far. */
+/* Describe the context's device; the CPU is one, too. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_describe_device(flashcore_context context,
+                                                                                     flashcore_device_info *info,
+                                                                                     flashcore_error *error);
+
+/* Why a context has its device, and what its module cache did so far. */
 typedef struct flashcore_context_info {
   uint32_t struct_size; /* set by the caller */
   int32_t nvrtc_version; /* 13000 for NVRTC 13.0; 0: not loaded (not needed so far) */
-  flashcore_device_info device; /* its struct_size is set by the library */
   char device_reason[512];      /* why this device: "first usable GPU", or why AUTO found no GPU */
   char cache_directory[1024];   /* user cache in use; empty where it is off */
   char cache_warning[512];      /* the last trouble with the cache, which never makes a call fail; empty: none */
@@ -209,6 +229,9 @@ enum {
   FLASHCORE_FLAG_ROTARY_INTERLEAVED = 16 /* rotary pairs are neighbours (2i, 2i+1), not halves */
 };
 
+/* Size of every field that holds the name of a kernel or of a module, with the zero at its end. */
+enum { FLASHCORE_NAME_BYTES = 128 };
+
 /* Up to four-dimensional data on the context's device. Strides count elements, in the order batch, sequence, head, head
  * dimension; all four zero means contiguous in the order that the field states. A batch, sequence or head stride of
  * inputs may be zero (the same data for every index). Strides are never negative. The last one is 1 (or all are 0). */
@@ -222,7 +245,7 @@ typedef struct flashcore_tensor {
 /* One attention. Only the fields of the first three blocks are needed; a field that this build cannot serve must be 0,
  * else the call is UNSUPPORTED and error->field names it: nothing is ever ignored. */
 typedef struct flashcore_attention_args {
-  uint32_t struct_size;
+  uint32_t struct_size; /* set by the caller; FLASHCORE_ATTENTION_ARGS_INIT does it */
   uint32_t flags; /* FLASHCORE_FLAG_* */
 
   /* Sizes, up to 2^31 - 1. batch, seqlen_q and seqlen_kv may be 0: an empty output, or rows that see no key (output 0, LSE -inf). */
@@ -258,7 +281,7 @@ typedef struct flashcore_attention_args {
   flashcore_tensor sinks;            /* [heads_q], one more logit in the denominator, with no value */
 
   /* Ragged batches. int32 or int64 (index_dtype) on the device. */
-  int32_t index_dtype;       /* 0: int32 */
+  int32_t index_dtype;       /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
   int32_t reserved0;         /* 0 */
   uint64_t cu_seqlens_q;     /* [batch + 1]: rows of sequence b are cu[b] .. cu[b+1]-1; batch strides are then unused */
   uint64_t cu_seqlens_kv;    /* [batch + 1] */
@@ -296,7 +319,7 @@ typedef struct flashcore_attention_args {
   int64_t split_tokens;      /* keys per piece, for results that do not depend on the batch; 0: off */
   uint64_t workspace;        /* device memory for the call, 16-byte aligned; 0: the context's own */
   int64_t workspace_bytes;
-  char kernel[64];           /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
+  char kernel[FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()
@@ -304,7 +327,7 @@ typedef struct flashcore_attention_args {
 #define FLASHCORE_ATTENTION_ARGS_INIT {.struct_size = sizeof(flashcore_attention_args)}
 #endif
 
-/* Compute attention on `stream` (a CUstream; NULL is the default stream; ignored by the CPU device, which has computed
+/* Compute attention on `stream` (a CUstream; NULL is CUDA's legacy default stream; ignored by the CPU device, which has computed
  * everything when the call returns). Returns after the launch. A shape that was seen or prepared before costs one
  * launch: no allocation, no environment, no exclusive lock, no synchronisation. A new shape may compile for a moment.
  *
@@ -325,7 +348,7 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_prepare(f
                                                                                const flashcore_attention_args *args,
                                                                                flashcore_error *error);
 
-/* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. */
+/* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. UNSUPPORTED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace_bytes(flashcore_context context,
                                                                                        const flashcore_attention_args *args,
                                                                                        int64_t *bytes, flashcore_error *error);
@@ -333,9 +356,9 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace
 typedef struct flashcore_attention_explanation {
   uint32_t struct_size;      /* set by the caller */
   int32_t supported;         /* 1: a kernel can do it; 0: none can, `reasons` says why */
-  char kernel[64];           /* "sm80_fwd_mma"; "cpu" on the CPU device */
-  char module[128];          /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
-  int32_t tile_q, tile_kv, warps, stages;
+  char kernel[FLASHCORE_NAME_BYTES]; /* "sm80_fwd_mma"; "cpu" on the CPU device */
+  char module[FLASHCORE_NAME_BYTES]; /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
+  int32_t tile_q, tile_kv, warps, stages; /* these and all below but `reasons` are 0 on the CPU device */
   int32_t grid[3];           /* thread blocks */
   int32_t threads_per_block;
   int64_t dynamic_shared_bytes;
@@ -344,7 +367,7 @@ typedef struct flashcore_attention_explanation {
   char reasons[4096];        /* one line per kernel: chosen, dearer, or why it cannot */
 } flashcore_attention_explanation;
 
-/* Say which kernel a call would use, or why none. UNSUPPORTED problems are explained with status OK and supported = 0. */
+/* Say which kernel a call would use, or why none. What would be UNSUPPORTED is explained, with status OK and supported = 0. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_explain(flashcore_context context,
                                                                                const flashcore_attention_args *args,
                                                                                flashcore_attention_explanation *explanation,
@@ -352,19 +375,24 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_explain(f
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Memory, streams and events, for callers without a CUDA binding. They work on the CPU device too.                   */
+/* What a context made goes back to it, when the work that uses it is done.                                           */
+/* Every function here: CUDA_ERROR, CONTEXT_LOST, FORKED.                                                             */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* Device memory, aligned to 256 bytes. 0 bytes gives address 0. Freeing address 0 is allowed. OUT_OF_DEVICE_MEMORY. */
+/* Device memory, aligned to 256 bytes, not initialised. 0 bytes gives address 0. Freeing address 0 is nothing.
+ * OUT_OF_DEVICE_MEMORY. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_alloc(flashcore_context context, int64_t bytes,
                                                                           uint64_t *address, flashcore_error *error);
 FLASHCORE_API flashcore_status flashcore_buffer_free(flashcore_context context, uint64_t address, flashcore_error *error);
 
-/* Page-locked host memory, for copies that overlap with work on the device. */
+/* Page-locked host memory, for copies that overlap with work on the device; not initialised. 0 bytes gives NULL. Freeing NULL is
+ * nothing. OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_host_alloc(flashcore_context context, int64_t bytes,
                                                                         void **memory, flashcore_error *error);
 FLASHCORE_API flashcore_status flashcore_host_free(flashcore_context context, void *memory, flashcore_error *error);
 
-/* Copies, ordered on `stream`. From or to pageable host memory they have finished on return; else synchronise first. */
+/* Copies, ordered on `stream`. From or to pageable host memory they have finished on return; else synchronise first. Source and
+ * destination must not overlap. 0 bytes are nothing. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_device(flashcore_context context, uint64_t destination,
                                                                             const void *source, int64_t bytes, void *stream,
                                                                             flashcore_error *error);
@@ -382,12 +410,14 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_fill(flashco
 /* A stream that does not wait for the default stream. It is a CUstream and may be passed to any CUDA library. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_create(flashcore_context context, void **stream,
                                                                            flashcore_error *error);
+/* NULL is accepted, here and for events. */
 FLASHCORE_API flashcore_status flashcore_stream_destroy(flashcore_context context, void *stream, flashcore_error *error);
 /* Wait until everything on the stream is done; failures of earlier work surface here. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_synchronize(flashcore_context context, void *stream,
                                                                                 flashcore_error *error);
 
-/* Events measure time on a stream: record two, synchronise, ask for the time between them. */
+/* Events measure time on a stream: record two, synchronise with the later one, ask for the time between them. To record again
+ * moves the event. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_create(flashcore_context context, void **event,
                                                                           flashcore_error *error);
 FLASHCORE_API flashcore_status flashcore_event_destroy(flashcore_context context, void *event, flashcore_error *error);

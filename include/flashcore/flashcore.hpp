@@ -14,6 +14,7 @@
  *   - Owners are move-only. One that was closed or moved from is empty: using it is INVALID_ARGUMENT, closing it again is nothing.
  *   - Buffers, streams and events keep their device open: Context::close() lets go of it when the last of them is gone.
  *   - Destructors ignore what freeing says; close() returns it.
+ *   - Neither waits. What work on a GPU uses, the context too, is closed when the work is done: Context::synchronize() waits for it.
  *   - Threads: const functions may be called from many threads at once on one object; moving, assigning and closing need the
  *     object for themselves. A Result belongs to its call, so no thread sees another's error.
  *   - Units, shapes, statuses and streams are those of flashcore.h.
@@ -342,22 +343,19 @@ class Buffer : public detail::Owner<std::uint64_t, flashcore_buffer_free> {
   std::int64_t bytes() const noexcept { return is_open() ? bytes_ : 0; }
 
   /* From and to pageable memory these have finished on return; after one with a HostBuffer, synchronise first. */
-  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {},
-                              std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
       return flashcore_copy_to_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source, bytes, raw, error);
     });
   }
-  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {},
-                            std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
       return flashcore_copy_to_host(context(), destination, address() + static_cast<std::uint64_t>(offset_bytes), bytes, raw,
                                     error);
     });
   }
   /* The first `bytes` of another buffer of the same device into this one. */
-  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {},
-                         std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
     if (bytes > source.bytes()) return outside(bytes, 0, source.bytes());
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
       return flashcore_copy_on_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source.address(), bytes,
@@ -420,7 +418,7 @@ class HostBuffer : public detail::Owner<void *, flashcore_host_free> {
 /* Devices and contexts                                                                                               */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* Number of CUDA devices; 0 where there is no driver or no device. */
+/* Number of CUDA devices; 0 where there is no driver or no device: describe_device(0) says why. */
 inline Result<std::int32_t> device_count() noexcept { return detail::attempt_value<std::int32_t>(flashcore_device_count); }
 
 inline Result<flashcore_device_info> describe_device(std::int32_t ordinal) noexcept {
@@ -442,11 +440,14 @@ class Context {
     return context;
   }
   bool is_open() const noexcept { return get() != nullptr; }
-  void close() noexcept { device_ = detail::Device(); }
+  void close() noexcept { device_ = detail::Device(); } /* waits for nothing, see synchronize() */
   flashcore_context get() const noexcept { return device_.handle(); } /* for functions of flashcore.h; NULL when closed */
 
   Result<flashcore_context_info> describe() const noexcept {
     return detail::attempt_value<flashcore_context_info>(flashcore_context_describe, get());
+  }
+  Result<flashcore_device_info> describe_device() const noexcept { /* the CPU is one, too */
+    return detail::attempt_value<flashcore_device_info>(flashcore_context_describe_device, get());
   }
 
   /* flashcore_attention_fwd and its companions. Returns after the launch. */
@@ -487,8 +488,8 @@ class Context {
     const Result<void *> event = detail::attempt_value<void *>(flashcore_event_create, get());
     return event ? Result<Event>(Event(device_, event.value())) : event.error();
   }
-  /* Wait for the default stream. */
-  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_stream_synchronize, get(), nullptr); }
+  /* Wait until everything on the device is done, on every stream; failures of earlier work surface here. */
+  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_context_synchronize, get()); }
 
  private:
   detail::Device device_;

@@ -19,7 +19,7 @@ typedef struct flashcore_kernel_info {
   int32_t minimum_arch; /* 80 */
   int32_t maximum_arch; /* inclusive; 0: open */
   int32_t specializations; /* how many modules the kernel has per architecture */
-  char name[64];
+  char name[FLASHCORE_NAME_BYTES];
   char summary[256];
   int32_t by_name_only;    /* 1: kept to learn from, never the library's own choice */
   int32_t reserved;        /* 0 */
@@ -36,7 +36,7 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(c
 
 /* Resource usage of one kernel, read from the cubin's own ELF records. */
 typedef struct flashcore_kernel_resources {
-  char name[64];
+  char name[FLASHCORE_NAME_BYTES];
   int32_t registers;            /* per thread, at launch */
   int32_t static_shared_bytes;
   int64_t dynamic_shared_bytes; /* per block, from the module's record; the cubin does not know it */
@@ -64,8 +64,8 @@ typedef struct flashcore_module_info {
   int32_t current;      /* 1: its key is one that this library can ask for; 0: left by another version */
   char path[4096];
   char problem[512];    /* the check that failed */
-  char module[128];     /* "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
-  char kernel[64];
+  char module[FLASHCORE_NAME_BYTES]; /* "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
+  char kernel[FLASHCORE_NAME_BYTES];
   char arch[16];        /* "sm_89", "sm_90a" */
   char key[65];         /* logical key, SHA-256 in hex */
   char compiler[128];   /* "NVRTC 13.0, ptxas V13.0.88" */
@@ -134,7 +134,7 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_obtain(const
 typedef struct flashcore_model_info {
   uint32_t struct_size; /* set by the caller */
   int32_t blocks_per_multiprocessor; /* thread blocks that are resident at once */
-  char module[128];     /* what is chosen, or what args.kernel names */
+  char module[FLASHCORE_NAME_BYTES]; /* what is chosen, or what args.kernel names */
   double waves;         /* of thread blocks */
   double launch_us;
   double tensor_us;     /* tensor cores */

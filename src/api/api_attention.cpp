@@ -28,6 +28,7 @@ flashcore_status flashcore_attention_prepare(flashcore_context context, const fl
 
 flashcore_status flashcore_attention_workspace_bytes(flashcore_context context, const flashcore_attention_args *args,
                                                      int64_t *bytes, flashcore_error *error) {
+  clear(bytes);
   return with_context(context, error, [&](Context &self) -> Status {
     if (bytes == nullptr) return null_argument("bytes");
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));

@@ -3,6 +3,7 @@
 // Exported functions: version, devices, contexts.
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
+#include "runtime/device_memory.hpp"
 
 using namespace flashcore;
 
@@ -11,18 +12,13 @@ extern "C" {
 uint32_t flashcore_version(void) { return FLASHCORE_VERSION; }
 
 flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error) {
+  clear(count);
   return guarded(error, [&]() -> Status {
     if (count == nullptr) return null_argument("count");
-    *count = 0;
     const Result<const CudaDriver *> driver = CudaDriver::load(read_environment().libcuda);
-    if (driver.ok()) {
-      const Result<int32_t> found = driver.value()->device_count();
-      if (found.ok()) *count = found.value();
-      else report(error, found.error());
-      return success();
-    }
-    if (driver.error().status == FLASHCORE_FORKED) return driver.error();
-    report(error, driver.error());
+    if (!driver.ok()) return driver.error().status == FLASHCORE_FORKED ? Status(driver.error()) : success();
+    const Result<int32_t> found = driver.value()->device_count();
+    if (found.ok()) *count = found.value();
     return success();
   });
 }
@@ -31,10 +27,7 @@ flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_inf
   return guarded(error, [&]() -> Status {
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const CudaDriver *driver, CudaDriver::load(read_environment().libcuda));
-    FLASHCORE_TRY_ASSIGN(const int32_t count, driver->device_count());
-    if (ordinal < 0 || ordinal >= count)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "ordinal is " + std::to_string(ordinal) + "; allowed: 0 to " + std::to_string(count - 1),
-                   "ordinal"};
+    FLASHCORE_TRY(check_device_ordinal(*driver, ordinal, "ordinal"));
     FLASHCORE_TRY_ASSIGN(const CudaDeviceProperties properties, driver->device_properties(ordinal));
     flashcore_device_info content{};
     fill_device_info(*driver, properties, &content);
@@ -44,18 +37,31 @@ flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_inf
 
 flashcore_status flashcore_context_create(const flashcore_context_options *options, flashcore_context *context,
                                           flashcore_error *error) {
+  clear(context);
   return guarded(error, [&]() -> Status {
     if (context == nullptr) return null_argument("context");
-    *context = nullptr;
     FLASHCORE_TRY_ASSIGN(std::unique_ptr<Context> created, create_context(options));
     *context = reinterpret_cast<flashcore_context>(created.release());
     return success();
   });
 }
 
+flashcore_status flashcore_context_synchronize(flashcore_context context, flashcore_error *error) {
+  return with_context(context, error, [](Context &self) { return context_synchronize(self); });
+}
+
 void flashcore_context_destroy(flashcore_context context) {
   if (context == nullptr) return;
   destroy_context(std::unique_ptr<Context>(reinterpret_cast<Context *>(context)));
+}
+
+flashcore_status flashcore_context_describe_device(flashcore_context context, flashcore_device_info *info, flashcore_error *error) {
+  return with_context(context, error, [&](Context &self) -> Status {
+    if (info == nullptr) return null_argument("info");
+    flashcore_device_info content{};
+    fill_device_info(self, &content);
+    return write_sized_struct(info, content, "info", sizeof(flashcore_device_info));
+  });
 }
 
 flashcore_status flashcore_context_describe(flashcore_context context, flashcore_context_info *info, flashcore_error *error) {

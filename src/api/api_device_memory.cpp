@@ -8,12 +8,12 @@ using namespace flashcore;
 
 namespace {
 
-// For the functions that give something back: `out` first checked, then cleared, then filled.
+// For the functions that give something back.
 template <typename T, typename Body>
 flashcore_status into(flashcore_context context, flashcore_error *error, T *out, const char *name, Body body) noexcept {
+  clear(out);
   return with_context(context, error, [&](Context &self) -> Status {
     if (out == nullptr) return null_argument(name);
-    *out = T{};
     return store_result<T>(body(self), out);
   });
 }

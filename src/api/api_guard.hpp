@@ -4,39 +4,33 @@
 // status and the caller's flashcore_error, and lets no exception out.
 #pragma once
 
+#include <cstddef>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string_view>
 
 #include "base/error.hpp"
+#include "base/struct_size.hpp"
 #include "flashcore/flashcore.h"
 #include "runtime/context.hpp"
 
 namespace flashcore {
 
-// Version 1 of flashcore_error: what every caller has at least.
-inline bool error_is_writable(const flashcore_error *error) { return error != nullptr && error->struct_size >= sizeof(flashcore_error); }
-
-inline flashcore_status report(flashcore_error *error, const Error &what) {
-  if (error_is_writable(error)) {
-    error->status = what.status;
-    error->driver_code = what.driver_code;
-    error->reserved = 0;
-    copy_text(error->field, what.field);
-    copy_text(error->message, what.message);
-  }
-  return what.status;
+// Version 1 of flashcore_error is what every caller has at least; a size above the limit was never set.
+inline bool error_is_writable(const flashcore_error *error) {
+  return error != nullptr && error->struct_size >= sizeof(flashcore_error) && error->struct_size <= largest_struct_bytes;
 }
 
-// Without allocation, for when memory is gone.
-inline flashcore_status report_plain(flashcore_error *error, flashcore_status status, std::string_view message) {
-  if (error_is_writable(error)) {
-    error->status = status;
-    error->driver_code = 0;
-    error->reserved = 0;
-    copy_text(error->field, "");
-    copy_text(error->message, message);
-  }
+// Every byte but those of struct_size, so that the caller has nothing to clear; without allocation, for when memory is gone.
+inline flashcore_status report(flashcore_error *error, flashcore_status status, int32_t driver_code, std::string_view field,
+                               std::string_view message) {
+  if (!error_is_writable(error)) return status;
+  std::memset(&error->status, 0, error->struct_size - offsetof(flashcore_error, status));
+  error->status = status;
+  error->driver_code = driver_code;
+  copy_text(error->field, field);
+  copy_text(error->message, message);
   return status;
 }
 
@@ -45,11 +39,13 @@ flashcore_status guarded(flashcore_error *error, Body body) noexcept {
   if (error != nullptr && !error_is_writable(error)) return FLASHCORE_INVALID_ARGUMENT;
   try {
     const Status status = body();
-    return status.ok() ? FLASHCORE_OK : report(error, status.error());
+    if (status.ok()) return FLASHCORE_OK;
+    const Error &what = status.error();
+    return report(error, what.status, what.driver_code, what.field, what.message);
   } catch (const std::bad_alloc &) {
-    return report_plain(error, FLASHCORE_OUT_OF_HOST_MEMORY, flashcore_status_sentence(FLASHCORE_OUT_OF_HOST_MEMORY));
+    return report(error, FLASHCORE_OUT_OF_HOST_MEMORY, 0, "", flashcore_status_sentence(FLASHCORE_OUT_OF_HOST_MEMORY));
   } catch (const std::exception &exception) {
-    return report_plain(error, FLASHCORE_INTERNAL, exception.what());
+    return report(error, FLASHCORE_INTERNAL, 0, "", exception.what());
   }
 }
 
@@ -64,6 +60,12 @@ flashcore_status with_context(flashcore_context handle, flashcore_error *error, 
     if (handle == nullptr) return null_argument("context");
     return body(*reinterpret_cast<Context *>(handle));
   });
+}
+
+// What comes back through a pointer is 0 or NULL on every failure, also of the arguments before it.
+template <typename T>
+void clear(T *out) noexcept {
+  if (out != nullptr) *out = T{};
 }
 
 // Store what a Result holds in an out-parameter.

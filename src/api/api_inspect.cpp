@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
@@ -128,11 +129,16 @@ Status check_arch_name(const char *arch) {
                "arch"};
 }
 
-char *malloc_copy(const void *bytes, size_t size, size_t extra) {
-  auto *copy = static_cast<char *>(std::malloc(size + extra));
+struct Free {
+  void operator()(char *memory) const { std::free(memory); }
+};
+using MallocCopy = std::unique_ptr<char, Free>;
+
+MallocCopy malloc_copy(const void *bytes, size_t size, size_t extra) {
+  MallocCopy copy(static_cast<char *>(std::malloc(size + extra)));
   if (copy == nullptr) throw std::bad_alloc();
-  std::memcpy(copy, bytes, size);
-  std::memset(copy + size, 0, extra);
+  std::memcpy(copy.get(), bytes, size);
+  std::memset(copy.get() + size, 0, extra);
   return copy;
 }
 
@@ -149,9 +155,12 @@ Result<flashcore_loop_info> loop_info(const ModuleEntry &entry) {
 Status copy_module(const ListedModule &listed, bool current, flashcore_module_info *info, void **cubin, char **record) {
   if (!listed.entry.ok()) return listed.entry.error();
   const ModuleEntry &entry = listed.entry.value();
+  MallocCopy cubin_copy, record_copy;
+  if (cubin != nullptr) cubin_copy = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
+  if (record != nullptr) record_copy = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);
   FLASHCORE_TRY(write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info)));
-  if (cubin != nullptr) *cubin = malloc_copy(entry.cubin.data(), entry.cubin.size(), 0);
-  if (record != nullptr) *record = malloc_copy(entry.record_json.data(), entry.record_json.size(), 1);
+  if (cubin != nullptr) *cubin = cubin_copy.release();
+  if (record != nullptr) *record = record_copy.release();
   return success();
 }
 
@@ -184,16 +193,17 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
   return guarded(error, [&]() -> Status {
     if (device == nullptr) return null_argument("device");
     if (info == nullptr) return null_argument("info");
-    if (device->arch < 1 || device->multiprocessors < 1 || device->shared_memory_per_block_optin_bytes < 1)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "device has arch " + std::to_string(device->arch) + ", " + std::to_string(device->multiprocessors) +
-                                                   " multiprocessors and " + std::to_string(device->shared_memory_per_block_optin_bytes) +
+    FLASHCORE_TRY_ASSIGN(const flashcore_device_info given, read_sized_struct(device, "device", sizeof(flashcore_device_info)));
+    if (given.arch < 1 || given.multiprocessors < 1 || given.shared_memory_per_block_optin_bytes < 1)
+      return Error{FLASHCORE_INVALID_ARGUMENT, "device has arch " + std::to_string(given.arch) + ", " + std::to_string(given.multiprocessors) +
+                                                   " multiprocessors and " + std::to_string(given.shared_memory_per_block_optin_bytes) +
                                                    " bytes of shared memory per block; allowed: 1 or more of each", "device"};
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
     kernels::ProblemKey key = problem.key;
     FLASHCORE_TRY(pin_kernel(key, problem.kernel));
     // On every architecture a multiprocessor has a kilobyte more than a block may use.
-    const kernels::DeviceLimits limits = {device->arch, device->multiprocessors, device->shared_memory_per_block_optin_bytes,
-                                          device->shared_memory_per_block_optin_bytes + 1024};
+    const kernels::DeviceLimits limits = {given.arch, given.multiprocessors, given.shared_memory_per_block_optin_bytes,
+                                          given.shared_memory_per_block_optin_bytes + 1024};
     FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
     const kernels::Cost &cost = selection.cost;
     flashcore_model_info content{};
@@ -210,10 +220,9 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
 flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *error) {
   return guarded(error, [&]() -> Status {
     if (name == nullptr) return null_argument("name");
-    constexpr size_t capacity = sizeof(flashcore_attention_args::kernel);
-    if (const size_t length = std::strlen(name); length == 0 || length >= capacity)
+    if (const size_t length = std::strlen(name); length == 0 || length >= FLASHCORE_NAME_BYTES)
       return Error{FLASHCORE_INVALID_ARGUMENT, "kernel has " + std::to_string(length) + " characters; allowed: 1 to " +
-                                                   std::to_string(capacity - 1), "kernel"};
+                                                   std::to_string(FLASHCORE_NAME_BYTES - 1), "kernel"};
     kernels::ProblemKey key{};
     return pin_kernel(key, name);
   });
@@ -221,9 +230,9 @@ flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *
 
 flashcore_status flashcore_module_list_create(const flashcore_context_options *options, flashcore_module_list *list,
                                               flashcore_error *error) {
+  clear(list);
   return guarded(error, [&]() -> Status {
     if (list == nullptr) return null_argument("list");
-    *list = nullptr;
     FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
     auto created = std::make_unique<flashcore_module_list_s>();
     FLASHCORE_TRY_ASSIGN(created->modules, list_modules(settings.store));
@@ -256,11 +265,11 @@ void flashcore_module_list_destroy(flashcore_module_list list) { delete list; }
 
 flashcore_status flashcore_module_read(const char *path, flashcore_module_info *info, void **cubin, char **record,
                                        flashcore_error *error) {
+  clear(cubin), clear(record);
   return guarded(error, [&]() -> Status {
     if (path == nullptr) return null_argument("path");
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
-    if (!listed.entry.ok()) return listed.entry.error();
     return copy_module(listed, is_current(listed.entry.value().record, read_environment().nvrtc_append_flags), info, cubin, record);
   });
 }
@@ -278,6 +287,7 @@ flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *in
 
 flashcore_status flashcore_module_obtain(const flashcore_context_options *options, const char *module, const char *arch,
                                          flashcore_module_info *info, void **cubin, char **record, flashcore_error *error) {
+  clear(cubin), clear(record);
   return guarded(error, [&]() -> Status {
     if (module == nullptr) return null_argument("module");
     if (arch == nullptr) return null_argument("arch");

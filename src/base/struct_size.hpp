@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The growth rule of public structs, in one place: struct_size comes first; smaller than version 1 is refused; larger
-// than known is accepted when the unknown tail is zero; what a caller's older struct lacks reads as zero.
+// The growth rule of public structs, in one place: struct_size comes first; smaller than version 1 is refused. Input larger
+// than known is accepted when the unknown tail is zero, and what a caller's older struct lacks reads as zero; output larger
+// than known gets a tail of zeros, and an older caller what it has room for.
 #pragma once
 
 #include <cstdint>
@@ -15,17 +16,20 @@ namespace flashcore {
 // No struct of any version comes near this; a larger size is an unset field, and believing it would read wild memory.
 inline constexpr uint32_t largest_struct_bytes = 65536;
 
+inline Status check_struct_size(uint32_t size, const char *name, uint32_t version1_size) {
+  if (size >= version1_size && size <= largest_struct_bytes) return success();
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               std::string(name) + ".struct_size is " + std::to_string(size) + "; allowed: " + std::to_string(version1_size) + " to " +
+                   std::to_string(largest_struct_bytes) + ". Set it to sizeof the struct.",
+               "struct_size"};
+}
+
 // Copy a caller's input struct into `copy`. `name` is the argument's name for the error.
 template <typename Struct>
 Status copy_sized_struct(const Struct *given, const char *name, uint32_t version1_size, Struct &copy) {
   uint32_t size;
   std::memcpy(&size, given, sizeof(size));
-  if (size < version1_size || size > largest_struct_bytes)
-    return Error{FLASHCORE_INVALID_ARGUMENT,
-                 std::string(name) + ".struct_size is " + std::to_string(size) + "; allowed: " +
-                     std::to_string(version1_size) + " to " + std::to_string(largest_struct_bytes) +
-                     ". Set it to sizeof the struct.",
-                 "struct_size"};
+  FLASHCORE_TRY(check_struct_size(size, name, version1_size));
   const auto *bytes = reinterpret_cast<const unsigned char *>(given);
   for (uint32_t i = sizeof(Struct); i < size; ++i)
     if (bytes[i] != 0)
@@ -51,16 +55,13 @@ Result<Struct> read_sized_struct(const Struct *given, const char *name, uint32_t
   return copy;
 }
 
-// Fill a caller's output struct: only as many bytes as the caller has; struct_size keeps the caller's value.
+// Fill a caller's output struct, all the bytes that the caller has; struct_size keeps the caller's value.
 template <typename Struct>
 Status write_sized_struct(Struct *target, const Struct &content, const char *name, uint32_t version1_size) {
   const uint32_t size = target->struct_size;
-  if (size < version1_size)
-    return Error{FLASHCORE_INVALID_ARGUMENT,
-                 std::string(name) + ".struct_size is " + std::to_string(size) + "; allowed: " +
-                     std::to_string(version1_size) + " or more. Set it to sizeof the struct.",
-                 "struct_size"};
+  FLASHCORE_TRY(check_struct_size(size, name, version1_size));
   std::memcpy(target, &content, size < sizeof(Struct) ? size : sizeof(Struct));
+  if (size > sizeof(Struct)) std::memset(reinterpret_cast<unsigned char *>(target) + sizeof(Struct), 0, size - sizeof(Struct));
   target->struct_size = size;
   return success();
 }

@@ -135,6 +135,10 @@ void CudaDriver::pop_context() const {
   if (!forked()) functions_->context_pop(&popped);
 }
 
+Status CudaDriver::context_synchronize() const {
+  return check(*functions_, functions_->context_synchronize(), "cuCtxSynchronize");
+}
+
 Result<CudaModule> CudaDriver::module_load(const void *cubin) const {
   CUmodule module = nullptr;
   FLASHCORE_TRY(check(*functions_, functions_->module_load_data(&module, cubin), "cuModuleLoadData"));

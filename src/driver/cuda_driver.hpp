@@ -66,6 +66,7 @@ class CudaDriver {
   // Make `context` current unless it is; pop() undoes exactly that.
   Result<bool> push_context(CudaContext context) const;  // value: was pushed
   void pop_context() const;
+  Status context_synchronize() const;  // of the current one, all streams
 
   Result<CudaModule> module_load(const void *cubin) const;  // cuModuleLoadData
   void module_unload(CudaModule module) const;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/error.hpp"
 #include "contract/problem_key.h"
@@ -26,7 +27,7 @@ struct AttentionProblem {
   bool lse_base2 = false;
   uint64_t workspace = 0;
   int64_t workspace_bytes = 0;
-  char kernel[64] = {};  // the kernel asked for by name, or empty
+  std::string_view kernel;  // the kernel or module asked for by name, or empty; lies in the caller's args
 
   bool empty() const { return key.batch == 0 || key.seqlen_q == 0; }  // no output rows
 };

@@ -8,6 +8,7 @@
 // This runs in every call, so success allocates nothing; errors are put together only once something is wrong.
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <iterator>
 #include <limits>
@@ -26,7 +27,7 @@ namespace {
 
 using Args = flashcore_attention_args;
 
-constexpr uint32_t version1_size = 848;  // for ever; smaller structs were never published
+constexpr uint32_t version1_size = 912;  // for ever; smaller structs were never published
 static_assert(sizeof(Args) >= version1_size);
 
 constexpr int64_t largest_size = std::numeric_limits<int32_t>::max();  // kernels count rows and sequences in 32 bits
@@ -134,9 +135,10 @@ Status check_kernel_name(const Args &args, AttentionProblem &problem) {
   if (args.kernel[0] == '\0') return success();
   const size_t length = strnlen(args.kernel, sizeof(args.kernel));
   if (length == sizeof(args.kernel)) {
-    return invalid_field("kernel", "a text without an end", "the name of a kernel or a module of up to 63 bytes, zero-terminated");
+    return invalid_field("kernel", "a text without an end", "the name of a kernel or a module of up to " +
+                                                                std::to_string(FLASHCORE_NAME_BYTES - 1) + " bytes, zero-terminated");
   }
-  std::memcpy(problem.kernel, args.kernel, length);
+  problem.kernel = {args.kernel, length};
   return success();
 }
 
@@ -264,7 +266,10 @@ Result<AttentionProblem> validate_attention(const flashcore_attention_args *give
   Args args;
   if (Status status = copy_sized_struct(given, "args", version1_size, args); !status.ok()) return status.error();
   Result<AttentionProblem> result{AttentionProblem{}};
-  if (Status status = check_args(args, rule, result.value()); !status.ok()) result = std::move(status.error());
+  if (Status status = check_args(args, rule, result.value()); !status.ok())
+    result = std::move(status.error());
+  else  // `args` ends here, and the caller's own need not be aligned
+    result.value().kernel = {reinterpret_cast<const char *>(given) + offsetof(Args, kernel), result.value().kernel.size()};
   return result;
 }
 

@@ -90,7 +90,7 @@ Status attention_fwd(Context &context, const AttentionProblem &problem, void *st
     return cpu_attention(problem, context.cpu_threads);
   }
   kernels::ProblemKey key = problem.key;
-  if (problem.kernel[0] != '\0') FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  if (!problem.kernel.empty()) FLASHCORE_TRY(pin_kernel(key, problem.kernel));
   if (problem.empty()) return success();
   return launch_on_gpu(*context.gpu, problem, key, static_cast<CudaStream>(stream));
 }

@@ -14,12 +14,11 @@ kernels::DeviceLimits device_limits(const CudaDeviceProperties &properties) {
 // The oldest architecture that any kernel is written for.
 constexpr int32_t oldest_arch = 80;
 
+Error no_device() { return {FLASHCORE_NO_DEVICE, "the driver shows no CUDA device; look at CUDA_VISIBLE_DEVICES"}; }
+
 Result<std::unique_ptr<GpuState>> open_gpu(const Settings &settings, int32_t ordinal) {
   FLASHCORE_TRY_ASSIGN(const CudaDriver *driver, CudaDriver::load(settings.environment.libcuda));
-  FLASHCORE_TRY_ASSIGN(const int32_t count, driver->device_count());
-  if (ordinal < 0 || ordinal >= count)
-    return Error{FLASHCORE_INVALID_ARGUMENT,
-                 "device_ordinal is " + std::to_string(ordinal) + "; allowed: 0 to " + std::to_string(count - 1), "device_ordinal"};
+  FLASHCORE_TRY(check_device_ordinal(*driver, ordinal, "device_ordinal"));
   FLASHCORE_TRY_ASSIGN(const CudaDeviceProperties properties, driver->device_properties(ordinal));
   if (properties.arch < oldest_arch)
     return Error{FLASHCORE_UNSUPPORTED,
@@ -34,7 +33,8 @@ Result<std::unique_ptr<GpuState>> open_gpu(const Settings &settings, int32_t ord
 Result<std::unique_ptr<GpuState>> open_first_gpu(const Settings &settings) {
   FLASHCORE_TRY_ASSIGN(const CudaDriver *driver, CudaDriver::load(settings.environment.libcuda));
   FLASHCORE_TRY_ASSIGN(const int32_t count, driver->device_count());
-  Error why{FLASHCORE_NO_DEVICE, count == 0 ? "the driver shows no CUDA device" : ""};
+  if (count == 0) return no_device();
+  Error why{FLASHCORE_NO_DEVICE, ""};
   for (int32_t ordinal = 0; ordinal < count; ++ordinal) {
     Result<std::unique_ptr<GpuState>> gpu = open_gpu(settings, ordinal);
     if (gpu.ok()) return gpu;
@@ -92,8 +92,15 @@ Result<std::unique_ptr<Context>> create_context(const flashcore_context_options 
   return context;
 }
 
+Status check_device_ordinal(const CudaDriver &driver, int32_t ordinal, const char *field) {
+  FLASHCORE_TRY_ASSIGN(const int32_t count, driver.device_count());
+  if (count == 0) return no_device();
+  if (ordinal >= 0 && ordinal < count) return success();
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               std::string(field) + " is " + std::to_string(ordinal) + "; allowed: 0 to " + std::to_string(count - 1), field};
+}
+
 void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &properties, flashcore_device_info *info) {
-  info->struct_size = sizeof(*info);
   info->kind = FLASHCORE_DEVICE_CUDA;
   info->ordinal = properties.ordinal;
   info->arch = properties.arch;
@@ -104,19 +111,21 @@ void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &prop
   copy_text(info->name, properties.name);
 }
 
+void fill_device_info(const Context &context, flashcore_device_info *info) {
+  if (context.gpu) return fill_device_info(context.gpu->driver, context.gpu->properties, info);
+  info->kind = FLASHCORE_DEVICE_CPU;
+  info->multiprocessors = context.cpu_threads;
+  copy_text(info->name, "CPU (" + std::to_string(context.cpu_threads) + " threads)");
+}
+
 void fill_context_info(Context &context, flashcore_context_info *info) {
   const NvrtcLibrary *nvrtc = NvrtcLibrary::loaded();
   info->nvrtc_version = nvrtc == nullptr ? 0 : nvrtc->version();
   copy_text(info->device_reason, context.device_reason);
   if (!context.gpu) {
-    info->device.struct_size = sizeof(info->device);
-    info->device.kind = FLASHCORE_DEVICE_CPU;
-    info->device.multiprocessors = context.cpu_threads;
-    copy_text(info->device.name, "CPU (" + std::to_string(context.cpu_threads) + " threads)");
     copy_text(info->cache_warning, context.settings.user_cache_note);
     return;
   }
-  fill_device_info(context.gpu->driver, context.gpu->properties, &info->device);
   ModuleLoader &loader = context.gpu->loader;
   const LoaderCounters &counters = loader.counters();
   const ModuleStoreCounters stored = loader.store().counters();

@@ -43,6 +43,9 @@ Result<std::unique_ptr<Context>> create_context(const flashcore_context_options 
 // Unload and free. The GPU's context is made current for it and released after it.
 void destroy_context(std::unique_ptr<Context> context);
 void fill_context_info(Context &context, flashcore_context_info *info);
+// NO_DEVICE where the driver has none; INVALID_ARGUMENT, naming `field`, past the last.
+Status check_device_ordinal(const CudaDriver &driver, int32_t ordinal, const char *field);
+void fill_device_info(const Context &context, flashcore_device_info *info);
 void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &properties, flashcore_device_info *info);
 
 // Makes the GPU context current for a scope, and the caller's again after it. Fails with FORKED in a forked child.
@@ -62,10 +65,18 @@ class CurrentContext {
   bool pushed_;
 };
 
-// Copy text into a fixed field, cut to fit, always terminated.
+// Copy text into a fixed field, cut to fit at the beginning of a character, always terminated.
 template <size_t capacity>
 void copy_text(char (&field)[capacity], std::string_view text) {
-  const size_t length = text.size() < capacity ? text.size() : capacity - 1;
+  static_assert(capacity > 3);
+  size_t length = text.size();
+  if (length >= capacity) {
+    const auto continues = [text](size_t i) { return (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80; };
+    length = capacity - 1;
+    size_t begin = length;  // of the character that does not fit, which has four bytes at most
+    while (begin > length - 3 && continues(begin)) --begin;
+    if (!continues(begin)) length = begin;
+  }
   text.copy(field, length);
   field[length] = '\0';
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/device_memory.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 namespace flashcore {
@@ -12,9 +14,15 @@ namespace {
 constexpr size_t alignment_bytes = 256;  // what cuMemAlloc gives too
 
 struct HostStream {};
+// Recorded and read by any threads at once, as a CUevent is.
 struct HostEvent {
-  bool recorded = false;
-  std::chrono::steady_clock::time_point time;
+  static constexpr int64_t never = std::numeric_limits<int64_t>::min();
+  std::atomic<int64_t> recorded_ns{never};
+
+  void record() {
+    using namespace std::chrono;
+    recorded_ns = duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
+  }
 };
 
 Status check_bytes(int64_t bytes) {
@@ -147,7 +155,7 @@ Result<void *> stream_create(Context &context) {
 }
 
 Status stream_destroy(Context &context, void *stream) {
-  FLASHCORE_TRY(check_handle(stream, "stream"));
+  if (stream == nullptr) return success();
   if (context.gpu)
     return on_gpu(context, [&](const CudaDriver &driver) { return driver.stream_destroy(static_cast<CudaStream>(stream)); });
   delete static_cast<HostStream *>(stream);
@@ -159,6 +167,11 @@ Status stream_synchronize(Context &context, void *stream) {
   return on_gpu(context, [&](const CudaDriver &driver) { return driver.stream_synchronize(static_cast<CudaStream>(stream)); });
 }
 
+Status context_synchronize(Context &context) {
+  if (!context.gpu) return success();
+  return on_gpu(context, [](const CudaDriver &driver) { return driver.context_synchronize(); });
+}
+
 Result<void *> event_create(Context &context) {
   if (!context.gpu) return static_cast<void *>(new HostEvent);
   return on_gpu(context, [](const CudaDriver &driver) -> Result<void *> {
@@ -168,7 +181,7 @@ Result<void *> event_create(Context &context) {
 }
 
 Status event_destroy(Context &context, void *event) {
-  FLASHCORE_TRY(check_handle(event, "event"));
+  if (event == nullptr) return success();
   if (context.gpu)
     return on_gpu(context, [&](const CudaDriver &driver) { return driver.event_destroy(static_cast<CudaEvent>(event)); });
   delete static_cast<HostEvent *>(event);
@@ -181,7 +194,7 @@ Status event_record(Context &context, void *event, void *stream) {
     return on_gpu(context, [&](const CudaDriver &driver) {
       return driver.event_record(static_cast<CudaEvent>(event), static_cast<CudaStream>(stream));
     });
-  *static_cast<HostEvent *>(event) = {true, std::chrono::steady_clock::now()};
+  static_cast<HostEvent *>(event)->record();
   return success();
 }
 
@@ -200,12 +213,12 @@ Result<double> event_elapsed_us(Context &context, void *start, void *end) {
     return on_gpu(context, [&](const CudaDriver &driver) {
       return driver.event_elapsed_us(static_cast<CudaEvent>(start), static_cast<CudaEvent>(end));
     });
-  const auto &first = *static_cast<HostEvent *>(start), &second = *static_cast<HostEvent *>(end);
-  if (!first.recorded || !second.recorded) {
-    const char *field = first.recorded ? "end" : "start";
+  const int64_t start_ns = static_cast<HostEvent *>(start)->recorded_ns, end_ns = static_cast<HostEvent *>(end)->recorded_ns;
+  if (start_ns == HostEvent::never || end_ns == HostEvent::never) {
+    const char *field = start_ns == HostEvent::never ? "start" : "end";
     return Error{FLASHCORE_INVALID_ARGUMENT, std::string(field) + " was never recorded; allowed: a recorded event", field};
   }
-  return std::chrono::duration<double, std::micro>(second.time - first.time).count();
+  return static_cast<double>(end_ns - start_ns) / 1000.0;
 }
 
 }  // namespace flashcore

@@ -25,6 +25,9 @@ Result<void *> stream_create(Context &context);
 Status stream_destroy(Context &context, void *stream);
 Status stream_synchronize(Context &context, void *stream);
 
+// Every stream of the CUDA context.
+Status context_synchronize(Context &context);
+
 Result<void *> event_create(Context &context);
 Status event_destroy(Context &context, void *event);
 Status event_record(Context &context, void *event, void *stream);

@@ -62,7 +62,7 @@ def self_test(report, compiler, abi, folder):
     for name, old, new, said in (
             ("a field of another type", "  int64_t seqlen_kv;", "  uint64_t seqlen_kv;", "seqlen_kv"),
             ("fields that changed places", "  int64_t seqlen_q;\n  int64_t seqlen_kv;", "  int64_t seqlen_kv;\n  int64_t seqlen_q;", "seqlen_"),
-            ("a field that was appended", "  char kernel[64];           /*", "  char kernel[64]; int64_t appended; /*", "appended"),
+            ("a field that was appended", "  char reasons[4096];", "  char reasons[4096]; int64_t appended;", "appended"),
             ("a parameter of another type", "uint64_t address,\n", "int64_t address,\n", "parameter 2")):
         changed = header.replace(old, new)
         house.plant(folder, {"include/flashcore/flashcore.h": changed, "include/flashcore/flashcore_version.h": abi_table.read("include/flashcore/flashcore_version.h"),

@@ -139,6 +139,9 @@ BOOST_AUTO_TEST_CASE(null_arguments) {
   check_failure(poisoned, flashcore_context_describe(context, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
                 "info");
   poisoned = {};
+  check_failure(poisoned, flashcore_context_describe_device(context, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
+                "info");
+  poisoned = {};
   check_failure(poisoned, flashcore_context_create(nullptr, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
                 "context");
   poisoned = {};
@@ -153,6 +156,8 @@ BOOST_AUTO_TEST_CASE(null_context) {
   explanation.struct_size = sizeof(explanation);
   flashcore_context_info info{};
   info.struct_size = sizeof(info);
+  flashcore_device_info device{};
+  device.struct_size = sizeof(device);
   uint64_t address = 0;
   int64_t bytes = 0;
   double elapsed_us = 0;
@@ -164,6 +169,8 @@ BOOST_AUTO_TEST_CASE(null_context) {
       [&](auto *error) { return flashcore_attention_workspace_bytes(nullptr, &problem.args, &bytes, error); },
       [&](auto *error) { return flashcore_attention_explain(nullptr, &problem.args, &explanation, error); },
       [&](auto *error) { return flashcore_context_describe(nullptr, &info, error); },
+      [&](auto *error) { return flashcore_context_describe_device(nullptr, &device, error); },
+      [&](auto *error) { return flashcore_context_synchronize(nullptr, error); },
       [&](auto *error) { return flashcore_buffer_alloc(nullptr, 16, &address, error); },
       [&](auto *error) { return flashcore_buffer_free(nullptr, 0, error); },
       [&](auto *error) { return flashcore_host_alloc(nullptr, 16, &memory, error); },
@@ -189,9 +196,9 @@ BOOST_AUTO_TEST_CASE(null_context) {
   flashcore_context_destroy(nullptr);
 }
 
-BOOST_AUTO_TEST_CASE(error_struct_of_version_zero) {
+BOOST_AUTO_TEST_CASE(error_struct_of_no_version) {
   Problem problem;
-  for (uint32_t size : {0u, 4u, uint32_t{sizeof(flashcore_error)} - 1}) {
+  for (uint32_t size : {0u, 4u, uint32_t{sizeof(flashcore_error)} - 1, 65537u}) {
     PoisonedError poisoned;
     poisoned.error.struct_size = size;
     // Not even good arguments are looked at: nobody could be told what was wrong with them.
@@ -200,19 +207,6 @@ BOOST_AUTO_TEST_CASE(error_struct_of_version_zero) {
     BOOST_TEST(poisoned.error.struct_size == size);
     BOOST_TEST(problem.outputs_untouched());
   }
-}
-
-BOOST_AUTO_TEST_CASE(error_struct_of_a_newer_header) {
-  std::vector<unsigned char> bytes(sizeof(flashcore_error) + 64, poison);
-  auto *error = reinterpret_cast<flashcore_error *>(bytes.data());
-  error->struct_size = static_cast<uint32_t>(bytes.size());
-  Problem problem;
-  problem.args.batch = -1;
-  BOOST_TEST(flashcore_attention_fwd(context, &problem.args, nullptr, error) == FLASHCORE_INVALID_ARGUMENT);
-  BOOST_TEST(std::string(error->field) == "batch");
-  BOOST_TEST(error->struct_size == bytes.size());
-  BOOST_TEST(std::all_of(bytes.begin() + sizeof(flashcore_error), bytes.end(),
-                         [](unsigned char byte) { return byte == poison; }));
 }
 
 BOOST_AUTO_TEST_CASE(args_of_a_newer_header) {
@@ -299,7 +293,7 @@ BOOST_AUTO_TEST_CASE(gpu_kernels_on_the_cpu) {
 BOOST_AUTO_TEST_CASE(names_of_kernels_and_modules) {
   for (const char *name : {"sm80_fwd_mma", "sm80_fwd_mma-fp16-d64-64x64-w4-qreg", "fwd_scalar"})
     BOOST_TEST(flashcore_kernel_check_name(name, nullptr) == FLASHCORE_OK, name);
-  const std::string endless(64, 'x');
+  const std::string endless(FLASHCORE_NAME_BYTES, 'x');
   for (const char *name : {"", "cpu", "fwd_magic", "sm80_fwd_mma-fp16", "sm80_fwd_mma-fp16-d64-64x8-w4", endless.c_str()}) {
     PoisonedError poisoned;
     const flashcore_status status = flashcore_kernel_check_name(name, &poisoned.error);
@@ -377,7 +371,7 @@ BOOST_AUTO_TEST_CASE(prepare_and_workspace_take_absent_addresses) {
     bytes = -1;
     check_failure(poisoned, flashcore_attention_workspace_bytes(context, &spoiled.args, &bytes, &poisoned.error),
                   bad.status, bad.field);
-    BOOST_TEST(bytes == -1);
+    BOOST_TEST(bytes == 0);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "gpu_fixture.hpp"
 #include "malloc_counter.hpp"
+#include "out_struct.hpp"
 
 using boost::unit_test::precondition;
 
@@ -268,6 +269,50 @@ BOOST_AUTO_TEST_CASE(a_capture_of_a_new_length_of_a_loaded_module_is_a_launch, *
   BOOST_TEST(fake().fake_launch_count() == 1);
   fake().fake_set_capture(stream, 0);
   BOOST_TEST(flashcore_stream_destroy(context.handle, stream, nullptr) == FLASHCORE_OK);
+}
+
+// ---- waiting for the device
+
+BOOST_AUTO_TEST_CASE(to_synchronize_waits_for_the_whole_context_and_puts_the_caller_s_back) {
+  GpuContext context;
+  void *const others[] = {nullptr, fake().fake_user_context(0)};
+  for (void *current : others) {
+    fake().fake_set_current(current);
+    fake().fake_reset_calls();
+    BOOST_TEST(flashcore_context_synchronize(context.handle, nullptr) == FLASHCORE_OK);
+    BOOST_TEST(calls_since_reset() == "cuCtxGetCurrent cuCtxPushCurrent cuCtxSynchronize cuCtxPopCurrent");
+    BOOST_TEST(fake().fake_get_current() == current);
+  }
+  fake().fake_set_current(nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(to_synchronize_tells_of_work_that_failed) {
+  GpuContext context;
+  flashcore_error error = fresh_error();
+  fake().fake_fail_function("cuCtxSynchronize", 1, 700, 0);
+  BOOST_TEST(flashcore_context_synchronize(context.handle, &error) == FLASHCORE_CONTEXT_LOST);
+  BOOST_TEST(error.driver_code == 700);
+  CHECK_TEXT(error.message, "cuCtxSynchronize failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)");
+  BOOST_TEST(fake().fake_get_current() == nullptr);
+}
+
+// ---- structs
+
+BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_about_a_gpu_is_written) {
+  GpuContext context;
+  check_every_byte_is_written<flashcore_device_info>([](auto *info) { return flashcore_device_describe(0, info, nullptr); });
+  check_every_byte_is_written<flashcore_device_info>(
+      [&](auto *info) { return flashcore_context_describe_device(context.handle, info, nullptr); });
+  flashcore_device_info by_ordinal{}, by_context{};
+  by_ordinal.struct_size = by_context.struct_size = sizeof(by_ordinal);
+  BOOST_REQUIRE(flashcore_device_describe(0, &by_ordinal, nullptr) == FLASHCORE_OK);
+  BOOST_REQUIRE(flashcore_context_describe_device(context.handle, &by_context, nullptr) == FLASHCORE_OK);
+  BOOST_TEST(std::memcmp(&by_ordinal, &by_context, sizeof(by_ordinal)) == 0);
+  check_every_byte_is_written<flashcore_context_info>(
+      [&](auto *info) { return flashcore_context_describe(context.handle, info, nullptr); });
+  const flashcore_attention_args args = small_args();
+  check_every_byte_is_written<flashcore_attention_explanation>(
+      [&](auto *explanation) { return flashcore_attention_explain(context.handle, &args, explanation, nullptr); });
 }
 
 // ---- addresses

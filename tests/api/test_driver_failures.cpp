@@ -188,6 +188,7 @@ Operation stream_operation(flashcore_context context) {
               return flashcore_event_elapsed_us(context, start, end, &elapsed_us, error);
             });
             steps.step([&](flashcore_error *error) { return flashcore_stream_synchronize(context, stream, error); });
+            steps.step([&](flashcore_error *error) { return flashcore_context_synchronize(context, error); });
             if (end != nullptr)
               steps.release("events",
                             [&](flashcore_error *error) { return flashcore_event_destroy(context, end, error); });
@@ -219,17 +220,37 @@ BOOST_AUTO_TEST_CASE(device_describe) {
   BOOST_TEST(info.arch == 89);
 }
 
-// The one function that says OK and still writes the reason.
+// No device is an answer, not a failure: the error is left alone, and flashcore_device_describe has the reason.
 BOOST_AUTO_TEST_CASE(device_count) {
+  flashcore_error error;
+  std::memset(&error, 0x5a, sizeof(error));
+  error.struct_size = sizeof(error);
+  const flashcore_error untouched = error;
+  int32_t count = -1;
   for (const int32_t code : codes) {
-    flashcore_error error = fresh_error();
-    int32_t count = -1;
     fake().fake_fail_function("cuDeviceGetCount", 1, code, 0);
     BOOST_TEST(flashcore_device_count(&count, &error) == FLASHCORE_OK);
     BOOST_TEST(count == 0);
-    BOOST_TEST(error.driver_code == code);
     BOOST_TEST(flashcore_device_count(&count, &error) == FLASHCORE_OK);
     BOOST_TEST(count == 1);
+  }
+  BOOST_TEST(std::memcmp(&error, &untouched, sizeof(error)) == 0);
+}
+
+// A driver that starts and then shows nothing: "allowed: 0 to -1" would help nobody.
+BOOST_AUTO_TEST_CASE(no_device_is_the_answer_for_every_ordinal) {
+  { const GpuContext started; }
+  fake().fake_set_option("devices", 0);
+  for (const int32_t ordinal : {-1, 0, 1}) {
+    flashcore_device_info info{};
+    info.struct_size = sizeof(info);
+    flashcore_error error = fresh_error();
+    BOOST_TEST(flashcore_device_describe(ordinal, &info, &error) == FLASHCORE_NO_DEVICE);
+    CHECK_TEXT(error.message, "CUDA_VISIBLE_DEVICES");
+    flashcore_context_options options = gpu_options(FLASHCORE_JIT_FORBIDDEN);
+    options.device_ordinal = ordinal;
+    flashcore_context context = nullptr;
+    BOOST_TEST(flashcore_context_create(&options, &context, &error) == FLASHCORE_NO_DEVICE);
   }
 }
 

@@ -255,6 +255,12 @@ CUresult fake_context_pop(CUcontext *context) {
   return result;
 }
 
+// Everything has happened already; a capture on any stream forbids it, as cuStreamBeginCapture documents.
+CUresult fake_context_synchronize() {
+  const Lock lock(state().mutex);
+  return enter_outside_capture("cuCtxSynchronize");
+}
+
 // ---- modules and functions
 
 CUresult fake_module_load_data(CUmodule *module, const void *image) {

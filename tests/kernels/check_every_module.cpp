@@ -37,10 +37,10 @@ std::vector<AttentionCase> cases_for(const Specialization &s) {
 
 void check_modules(const Target &target) {
   const Device device(target.device_kind, target.device_ordinal);
-  flashcore_context_info info{};
+  flashcore_device_info info{};
   info.struct_size = sizeof(info);
   flashcore_error error = FLASHCORE_ERROR_INIT;
-  BOOST_REQUIRE_MESSAGE(flashcore_context_describe(device.context(), &info, &error) == FLASHCORE_OK, error.message);
+  BOOST_REQUIRE_MESSAGE(flashcore_context_describe_device(device.context(), &info, &error) == FLASHCORE_OK, error.message);
   const int32_t index = flashcore::find_kernel(target.kernel);
   BOOST_REQUIRE(index >= 0);
   std::vector<Specialization> modules;
@@ -48,7 +48,7 @@ void check_modules(const Target &target) {
   for (int32_t i = 0; flashcore::kernel_table()[static_cast<size_t>(index)].passport->specialization(i, &s); ++i) modules.push_back(s);
   std::set<std::string> tuned;
   for (const flashcore::TunedRow &row : flashcore::tuned_rows())
-    if (row.kernel_index == index && row.arch == info.device.arch && tuned.insert(row.module_name).second) modules.push_back(row.module);
+    if (row.kernel_index == index && row.arch == info.arch && tuned.insert(row.module_name).second) modules.push_back(row.module);
   int passed = 0, refused = 0;
   for (const Specialization &module : modules) {
     const std::string name = flashcore::module_name(target.kernel, module);

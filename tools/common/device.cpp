@@ -18,15 +18,6 @@ Outcome<Context> Context::open(const flashcore_context_options &options) {
   return context;
 }
 
-Outcome<flashcore_context_info> Context::describe() const {
-  flashcore_context_info info{};
-  info.struct_size = sizeof(info);
-  flashcore_error error = FLASHCORE_ERROR_INIT;
-  if (flashcore_context_describe(handle_, &info, &error) != FLASHCORE_OK)
-    return library_failure("describe the device", error);
-  return info;
-}
-
 Outcome<flashcore_attention_explanation> Context::explain(const flashcore_attention_args &args) const {
   flashcore_attention_explanation explanation{};
   explanation.struct_size = sizeof(explanation);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "context_info.hpp"
 #include "outcome.hpp"
 
 namespace flashcore::tools {
@@ -23,7 +24,7 @@ class Context {
   ~Context() { flashcore_context_destroy(handle_); }
 
   flashcore_context get() const { return handle_; }
-  Outcome<flashcore_context_info> describe() const;
+  Outcome<ContextInfo> describe() const { return describe_context(handle_); }
   Outcome<flashcore_attention_explanation> explain(const flashcore_attention_args &args) const;
   Step prepare(const flashcore_attention_args &args) const;
 

@@ -18,6 +18,7 @@
 
 #include "../common/command_line.hpp"
 #include "../common/console.hpp"
+#include "../common/context_info.hpp"
 #include "../common/measuring.hpp"
 #include "../common/outcome.hpp"
 
@@ -105,7 +106,7 @@ struct Results {
   std::string stopped;  // why the run ended before its last row; empty: it did not
   std::string date_utc, commit = build_commit, host_cpu;
   uint32_t library_version = 0;
-  flashcore_context_info context{};  // struct_size 0: no device was opened
+  ContextInfo context{};  // struct_size 0: no device was opened
   GpuState before, after;
   int64_t seed = 0, flush_bytes = 0;
   std::optional<double> event_pair_us;  // what the events alone cost: the time between two with nothing in between

@@ -237,7 +237,7 @@ Step measure(const Request &request, const Console &console, Results &results) {
   results.interrupted = interrupted();
   results.flush_bytes = sampler.flush_bytes();
   if (device.on_gpu()) results.after = sampler.gpu_state();
-  const Outcome<flashcore_context_info> info =
+  const Outcome<ContextInfo> info =
       device.context.describe();  // again: its counters now say what was loaded
   if (info.ok()) results.context = info.value();
   return Done{};

@@ -23,7 +23,7 @@ std::string reason_of(const std::string &reasons, const std::string &kernel_or_m
 
 Outcome<OpenedDevice> open_device(const Request &request, Results &results) {
   TOOLS_TRY_ASSIGN(Context context, Context::open(request.context));
-  TOOLS_TRY_ASSIGN(const flashcore_context_info info, context.describe());
+  TOOLS_TRY_ASSIGN(const ContextInfo info, context.describe());
   results.context = info;
   return OpenedDevice{std::move(context), info};
 }

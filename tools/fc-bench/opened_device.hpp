@@ -13,7 +13,7 @@ namespace flashcore::tools {
 
 struct OpenedDevice {
   Context context;
-  flashcore_context_info info;
+  ContextInfo info;
   bool on_gpu() const { return info.device.kind == FLASHCORE_DEVICE_CUDA; }
 };
 

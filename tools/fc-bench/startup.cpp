@@ -122,7 +122,7 @@ std::string text(const Json &json, const char *key) {
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-void read_device(const Json &json, flashcore_context_info &info) {
+void read_device(const Json &json, ContextInfo &info) {
   const auto copy = [](const std::string &from, char *to, size_t capacity) { to[from.copy(to, capacity - 1)] = '\0'; };
   info.struct_size = sizeof(info);
   info.device.kind = static_cast<int32_t>(number(json, "device_kind"));

@@ -17,7 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // By the context's own counters.
-const char *serving_layer(const flashcore_context_info &info) {
+const char *serving_layer(const ContextInfo &info) {
   if (info.device.kind != FLASHCORE_DEVICE_CUDA) return "";
   if (info.modules_compiled > 0) return "compiled";
   if (info.modules_from_user_cache > 0) return "user cache";
@@ -25,7 +25,7 @@ const char *serving_layer(const flashcore_context_info &info) {
   return "none";
 }
 
-void add_device(const flashcore_context_info &info, Json &json) {
+void add_device(const ContextInfo &info, Json &json) {
   json["device_kind"] = info.device.kind;
   json["device_ordinal"] = info.device.ordinal;
   json["device_arch"] = info.device.arch;
@@ -72,7 +72,7 @@ Step start(const Request &request, Json &json) {
   TOOLS_TRY(lse_buffer.download(lse.data()));
   const CheckResult check = check_output(shape, compute_reference(shape, host), output, lse);
   if (!check.passed()) json["problem"] = fmt::format("the result is wrong: error {}", check.error.describe());
-  TOOLS_TRY_ASSIGN(const flashcore_context_info info, context.describe());
+  TOOLS_TRY_ASSIGN(const ContextInfo info, context.describe());
   add_device(info, json);
   json["module"] = explain_kernel(context, shape, kernel).module;
   if (const Outcome<GraphDriver> driver = GraphDriver::load();

@@ -18,11 +18,12 @@ Devices find_devices() {
   Devices devices;
   flashcore_error error = FLASHCORE_ERROR_INIT;
   int32_t count = 0;
-  flashcore_status status = flashcore_device_count(&count, &error);
-  if (status != FLASHCORE_OK || count == 0) devices.remark = error.message;
+  flashcore_device_info info{};
+  info.struct_size = sizeof(info);
+  if (flashcore_device_count(&count, &error) != FLASHCORE_OK ||
+      (count == 0 && flashcore_device_describe(0, &info, &error) != FLASHCORE_OK))
+    devices.remark = error.message;
   for (int32_t ordinal = 0; ordinal < count; ++ordinal) {
-    flashcore_device_info info{};
-    info.struct_size = sizeof(info);
     if (flashcore_device_describe(ordinal, &info, &error) == FLASHCORE_OK)
       devices.found.push_back(info);
     else

@@ -157,15 +157,6 @@ Args sized_args(const RunRequest &request, const Sizes &sizes) {
   return args;
 }
 
-Step describe_context(const Context &context, Execution &execution) {
-  flashcore_error error = FLASHCORE_ERROR_INIT;
-  execution.context = {};
-  execution.context.struct_size = sizeof(execution.context);
-  if (flashcore_context_describe(context.get(), &execution.context, &error) != FLASHCORE_OK)
-    return library_failure("describe the device", error);
-  return Done{};
-}
-
 Step explain(const Context &context, const Args &args, Execution &execution) {
   flashcore_error error = FLASHCORE_ERROR_INIT;
   execution.explanation = {};
@@ -216,7 +207,7 @@ Step compute(const Context &context, const RunRequest &request, const Args &args
 Outcome<Execution> execute(const RunRequest &request, const Inputs &inputs, const Console &console) {
   Execution execution;
   TOOLS_TRY_ASSIGN(const Context context, Context::open(request.context));
-  TOOLS_TRY(describe_context(context, execution));
+  TOOLS_TRY_ASSIGN(execution.context, describe_context(context.get()));
   Args args = sized_args(request, inputs.sizes);
   TOOLS_TRY_ASSIGN(const std::vector<Buffer> extras, upload_extras(context, inputs, args));
   TOOLS_TRY(explain(context, args, execution));
@@ -242,7 +233,7 @@ Outcome<Execution> execute(const RunRequest &request, const Inputs &inputs, cons
   TOOLS_TRY(compute(context, request, args, execution, console));
   TOOLS_TRY(output.download(execution.output.data()));
   TOOLS_TRY(lse.download(execution.lse.data()));
-  TOOLS_TRY(describe_context(context, execution));  // again: the counters now say where the module came from
+  TOOLS_TRY_ASSIGN(execution.context, describe_context(context.get()));  // again: the counters now say where the module came from
   return execution;
 }
 

@@ -40,7 +40,7 @@ const char *causal_word(int32_t causal) {
                                                    : "none";
 }
 
-void add_device(const flashcore_context_info &context, FieldList &fields) {
+void add_device(const ContextInfo &context, FieldList &fields) {
   const flashcore_device_info &device = context.device;
   const bool gpu = device.kind == FLASHCORE_DEVICE_CUDA;
   fields.add("device", gpu ? fmt::format("{} (cuda:{}, sm_{}, {} SMs)", device.name, device.ordinal, device.arch,
@@ -50,7 +50,7 @@ void add_device(const flashcore_context_info &context, FieldList &fields) {
 }
 
 const char *module_origin(const Execution &execution) {
-  const flashcore_context_info &context = execution.context;
+  const ContextInfo &context = execution.context;
   if (!execution.on_gpu()) return "none";
   if (context.modules_compiled > 0) return "compiled";
   if (context.modules_from_user_cache > 0) return "user cache";
@@ -59,7 +59,7 @@ const char *module_origin(const Execution &execution) {
 }
 
 std::string module_text(const Execution &execution) {
-  const flashcore_context_info &context = execution.context;
+  const ContextInfo &context = execution.context;
   const std::string origin = module_origin(execution), name = execution.explanation.module;
   if (!execution.on_gpu()) return "none; the CPU device runs code of the library itself";
   if (origin == "compiled")
@@ -173,7 +173,7 @@ std::string run_text(const RunReport &report, const Console &console) {
 // --- JSON
 // -----------------------------------------------------------------------------------------------------------------
 
-Json device_json(const flashcore_context_info &context) {
+Json device_json(const ContextInfo &context) {
   const flashcore_device_info &device = context.device;
   const bool gpu = device.kind == FLASHCORE_DEVICE_CUDA;
   Json json{{"kind", gpu ? "cuda" : "cpu"}, {"name", device.name}, {"reason", context.device_reason}};

@@ -15,6 +15,7 @@
 #include "../common/accuracy.hpp"
 #include "../common/command_line.hpp"
 #include "../common/console.hpp"
+#include "../common/context_info.hpp"
 #include "../common/float16.hpp"
 #include "../common/npy.hpp"
 #include "../common/outcome.hpp"
@@ -92,7 +93,7 @@ std::vector<int64_t> array_shape(Layout layout, int64_t batch, int64_t seqlen, i
 // --------------------------------------------------------------------------------------------------------
 
 struct Execution {
-  flashcore_context_info context{};
+  ContextInfo context{};
   flashcore_attention_explanation explanation{};
   double prepare_us = 0;         // selecting, loading and, where no module was found, compiling
   std::vector<double> times_us;  // one per call

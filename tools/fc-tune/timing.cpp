@@ -28,7 +28,7 @@ std::string wrong_text(const CheckResult &check) {
 Outcome<TuningDevice> TuningDevice::open(const flashcore_context_options &options) {
   setenv("FLASHCORE_TUNED", "off", 1);
   TOOLS_TRY_ASSIGN(Context context, Context::open(options));
-  TOOLS_TRY_ASSIGN(const flashcore_context_info info, context.describe());
+  TOOLS_TRY_ASSIGN(const ContextInfo info, context.describe());
   return TuningDevice{std::move(context), info.device, module_arch(info.device.arch)};
 }
 

@@ -58,7 +58,6 @@ class ContextInfo(_Sized):
     _fields_ = [
         ("struct_size", _u32),
         ("nvrtc_version", _i32),
-        ("device", DeviceInfo),
         ("device_reason", _char * 512),
         ("cache_directory", _char * 1024),
         ("cache_warning", _char * 512),
@@ -139,7 +138,7 @@ class AttentionArgs(_Sized):
         ("split_tokens", _i64),
         ("workspace", _u64),
         ("workspace_bytes", _i64),
-        ("kernel", _char * 64),
+        ("kernel", _char * 128),
     ]
 
 
@@ -147,7 +146,7 @@ class AttentionExplanation(_Sized):
     _fields_ = [
         ("struct_size", _u32),
         ("supported", _i32),
-        ("kernel", _char * 64),
+        ("kernel", _char * 128),
         ("module", _char * 128),
         ("tile_q", _i32),
         ("tile_kv", _i32),
@@ -190,6 +189,7 @@ FLAG_WINDOW_LEFT = 2
 FLAG_WINDOW_RIGHT = 4
 FLAG_BATCH_INVARIANT = 8
 FLAG_ROTARY_INTERLEAVED = 16
+NAME_BYTES = 128
 OK = 0
 INVALID_ARGUMENT = 10
 UNSUPPORTED = 11
@@ -217,7 +217,9 @@ PROTOTYPES = {
     "flashcore_device_count": (_i32, [POINTER(_i32), POINTER(Error)]),
     "flashcore_device_describe": (_i32, [_i32, POINTER(DeviceInfo), POINTER(Error)]),
     "flashcore_context_create": (_i32, [POINTER(ContextOptions), POINTER(_pointer), POINTER(Error)]),
+    "flashcore_context_synchronize": (_i32, [_pointer, POINTER(Error)]),
     "flashcore_context_destroy": (None, [_pointer]),
+    "flashcore_context_describe_device": (_i32, [_pointer, POINTER(DeviceInfo), POINTER(Error)]),
     "flashcore_context_describe": (_i32, [_pointer, POINTER(ContextInfo), POINTER(Error)]),
     "flashcore_attention_fwd": (_i32, [_pointer, POINTER(AttentionArgs), _pointer, POINTER(Error)]),
     "flashcore_attention_prepare": (_i32, [_pointer, POINTER(AttentionArgs), POINTER(Error)]),

@@ -34,7 +34,7 @@ class DeviceInfo(NamedTuple):
 
 
 class ContextInfo(NamedTuple):
-    """A context as flashcore_context_info describes it."""
+    """A context as flashcore_context_info describes it, and its device."""
 
     device: DeviceInfo
     nvrtc_version: int
@@ -69,7 +69,8 @@ class Explanation(NamedTuple):
 
 
 def _python_value(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else tuple(value) if isinstance(value, ctypes.Array) else value
+    # As os.fsdecode does: a folder's name comes back as it was given.
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else tuple(value) if isinstance(value, ctypes.Array) else value
 
 
 def _record(made: Any, struct: ctypes.Structure, **known: Any) -> Any:
@@ -86,15 +87,15 @@ def version() -> str:
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
-def device_count() -> tuple[int, str]:
-    """(number of CUDA devices, why there is none: empty where there is one). Starts CUDA."""
+def device_count() -> int:
+    """Number of CUDA devices; 0 where there is no driver or no device: describe_device(0) raises the reason. Starts CUDA."""
     count, error = ctypes.c_int32(), abi.Error()
     check(load_library().flashcore_device_count(ctypes.byref(count), error), error)
-    return count.value, error.message.decode()
+    return count.value
 
 
 def describe_device(ordinal: int) -> DeviceInfo:
-    """What CUDA device `ordinal` is."""
+    """What CUDA device `ordinal` is. InvalidArgumentError past the count; where that is 0, the reason, such as NoDriverError."""
     info, error = abi.DeviceInfo(), abi.Error()
     check(load_library().flashcore_device_describe(ordinal, info, error), error)
     return _device_info(info)
@@ -142,8 +143,8 @@ class Context:
     device: "auto" (the first usable GPU, else the CPU), "cpu", "cuda" or "cuda:N". The other options are those of
     flashcore_context_options; cache_mode: "default", "read_write", "read_only", "off"; jit_mode: "default", "allowed", "forbidden".
 
-    Any thread may use it, also several at once. close() it, or use it in a `with` block, when the work it launched on a GPU
-    has finished; every use after that is a ClosedError. Raises a FlashcoreError of the status.
+    Any thread may use it, also several at once. close() it, or leave its `with` block, when the work it launched on a GPU has
+    finished: synchronize() waits for it. Every use after that is a ClosedError. Raises a FlashcoreError of the status.
     """
 
     def __init__(self, device: str = "auto", *, cpu_threads: int = 0, cache_mode: str = "default", jit_mode: str = "default",
@@ -167,7 +168,8 @@ class Context:
         self.prepared_calls: Any = None  # of flashcore.torch
 
     def close(self) -> None:
-        """Give the device back. Calls that are running on other threads finish first; closing twice is allowed."""
+        """Give the device back. Calls that are running on other threads finish first, but nothing waits for work that was
+        launched on a GPU: that is synchronize(). Closing twice is allowed."""
         native, self._native = self._native, None
         calls, self.prepared_calls = self.prepared_calls, None
         if calls is not None:
@@ -197,9 +199,10 @@ class Context:
 
     def describe(self) -> ContextInfo:
         """The device, why it was chosen, and what the module cache did so far."""
-        native, info, error = self.native(), abi.ContextInfo(), abi.Error()
+        native, info, device, error = self.native(), abi.ContextInfo(), abi.DeviceInfo(), abi.Error()
         check(native.library.flashcore_context_describe(native.handle, info, error), error)
-        return _record(ContextInfo, info, device=_device_info(info.device))
+        check(native.library.flashcore_context_describe_device(native.handle, device, error), error)
+        return _record(ContextInfo, info, device=_device_info(device))
 
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                   window: problem.Window = (None, None), layout: str = "bshd", out: Any = None, return_lse: bool = False,
@@ -213,7 +216,7 @@ class Context:
         causal: "none", "top_left" (key j is visible to query i when j <= i) or "bottom_right" (j <= i + seqlen_kv - seqlen_q).
         scale: 1/sqrt(head_dim) where None. softcap: scores become softcap * tanh(score / softcap), 0: they do not.
         window: (left, right): key j is visible to query i when i + d - left <= j <= i + d + right, d = seqlen_kv - seqlen_q; None: all.
-        What the loaded library does not do is refused by it. kernel: this kernel and no other.
+        What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
         stream: the CUstream as a number; for PyTorch tensors the current one, else the default stream. On a GPU the call returns after
         the launch, and the memory must stay until the work is done.
@@ -294,10 +297,14 @@ class Context:
         """New memory on this device, not initialised. dtype: "float16", "bfloat16", "float32", ..."""
         return DeviceArray(self, shape, dtype)
 
-    def synchronize(self, stream: int = 0) -> None:
-        """Wait until everything on the stream is done; failures of earlier work surface here."""
+    def synchronize(self, stream: Optional[int] = None) -> None:
+        """Wait until everything on the device is done, whoever launched it, or, with `stream` (a CUstream as a number, 0: the
+        default one), what is on that stream; failures of earlier work surface here."""
         native, error = self.native(), abi.Error()
-        check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
+        if stream is None:
+            check(native.library.flashcore_context_synchronize(native.handle, error), error)
+        else:
+            check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
 
 
 def _torch_attention(*given: Any, **options: Any) -> Any:

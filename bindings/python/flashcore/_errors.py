@@ -113,7 +113,8 @@ def check(status: int, error: abi.Error) -> None:
     """Raise what `status` stands for; nothing when it is OK. `error` is what the call filled."""
     if status == abi.OK:
         return
-    message, field, driver_code = error.message.decode(), error.field.decode(), error.driver_code
+    # The name of a file may be no UTF-8.
+    message, field, driver_code = error.message.decode(errors="backslashreplace"), error.field.decode(), error.driver_code
     if status in BY_STATUS:
         raise BY_STATUS[status](message, field, driver_code)
     unknown = UnknownStatusError(message, field, driver_code)

@@ -95,8 +95,8 @@ class Problem:
         if right is not None:
             args.flags, args.window_right = args.flags | abi.FLAG_WINDOW_RIGHT, right
         name = kernel.encode() if isinstance(kernel, str) else b"\0"
-        if len(name) > 63 or b"\0" in name:
-            raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: a kernel's name of up to 63 bytes", "kernel")
+        if len(name) >= abi.NAME_BYTES or b"\0" in name:
+            raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: the name of a kernel or a module of up to {abi.NAME_BYTES - 1} bytes", "kernel")
         args.kernel = name
 
     def set_output(self, output: View) -> None:

@@ -115,7 +115,7 @@ class TestBadInput(support.ContextTest):
         for window in (5, (1,), (1, 2, 3), (1.0, 2), (True, None), [1, 2]):
             self.refuse(InvalidArgumentError, "window", "window is", window=window)
         self.refuse(InvalidArgumentError, "window_left", "64 bits", window=(2**63, None))
-        self.refuse(InvalidArgumentError, "kernel", "up to 63 bytes", kernel="k" * 64)
+        self.refuse(InvalidArgumentError, "kernel", "up to 127 bytes", kernel="k" * 128)
         self.refuse(InvalidArgumentError, "kernel", "kernel is None", kernel=None)
         for stream in (-1, 1.5, True, 2**64):
             self.refuse(InvalidArgumentError, "stream", "allowed: a CUstream", stream=stream)

@@ -4,6 +4,7 @@ device memory lies on, what is open at the end, what happens to contexts that ar
 import ctypes
 import gc
 import os
+import tempfile
 import unittest
 import warnings
 
@@ -33,7 +34,7 @@ class TestFakeGpu(support.ContextTest):
         return {kind: self.driver.fake_open(kind.encode()) for kind in ("device_memory", "modules", "primary_contexts")}
 
     def test_devices(self):
-        self.assertEqual(flashcore.device_count(), (2, ""))
+        self.assertEqual(flashcore.device_count(), 2)
         self.assertEqual([flashcore.describe_device(i).name for i in range(2)], ["Stand-in GPU 0", "Stand-in GPU 1"])
         with flashcore.Context() as auto, flashcore.Context("cuda:1") as second:
             self.assertEqual((repr(auto), repr(second)), ("<flashcore.Context cuda:0>", "<flashcore.Context cuda:1>"))
@@ -66,6 +67,25 @@ class TestFakeGpu(support.ContextTest):
             self.refused(CompilerUnavailableError, "", "no module folder", lambda: context.prepare(array, array, array))
             self.assertTrue(context.explain(array, array, array).kernel.startswith("sm80_"))
             self.refused(flashcore.OutOfDeviceMemoryError, "", "memory", lambda: context.empty((2**40,), "float16"))
+
+    def test_names_of_folders_that_are_no_utf8(self):
+        with tempfile.TemporaryDirectory() as folder:
+            name = os.fsdecode(os.fsencode(folder) + b"/\xff")
+            with flashcore.Context("cuda", cache_directory=name, cache_mode="read_write") as context:
+                self.assertEqual(context.describe().cache_directory, name)
+
+    def test_synchronize(self):
+        """Everything on the device, or one stream; what failed earlier surfaces."""
+        calls, fail = self.driver.fake_calls, self.driver.fake_fail_function
+        calls.restype, calls.argtypes = ctypes.c_int64, [ctypes.c_char_p]
+        fail.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_int32]
+        with flashcore.Context("cuda") as context:
+            before = [calls(b"cuCtxSynchronize"), calls(b"cuStreamSynchronize")]
+            context.synchronize()
+            context.synchronize(0)
+            self.assertEqual([calls(b"cuCtxSynchronize"), calls(b"cuStreamSynchronize")], [before[0] + 1, before[1] + 1])
+            fail(b"cuCtxSynchronize", 1, 700, 0)
+            self.refused(flashcore.ContextLostError, "", "cuCtxSynchronize failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)", context.synchronize)
 
     def test_everything_is_given_back(self):
         before = self.open_now()

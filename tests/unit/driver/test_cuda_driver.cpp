@@ -408,6 +408,7 @@ BOOST_FIXTURE_TEST_CASE(every_call_of_every_wrapper_may_fail, Device) {
       {"device_properties", [&] { return code(d.device_properties(0)); }},
       {"borrow_context", [&] { return code(d.borrow_context(0)); }},
       {"push_context", [&] { return code(d.push_context(static_cast<CudaContext>(fake().fake_get_current()))); }},
+      {"context_synchronize", [&] { return code(d.context_synchronize()); }},
       {"module_load",
        [&] {
          const auto result = d.module_load(cubin.data());

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/test/unit_test.hpp>
+#include <cstring>
 #include <initializer_list>
 #include <sstream>
 #include <string>
@@ -53,7 +54,7 @@ inline Args explicit_args() {
   args.lse_base = FLASHCORE_LSE_BASE2;
   args.workspace = 0x600000000;
   args.workspace_bytes = 4096;
-  std::string(63, 'k').copy(args.kernel, 63);
+  std::memset(args.kernel, 'k', sizeof(args.kernel) - 1);
   return args;
 }
 

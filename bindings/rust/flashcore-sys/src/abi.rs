@@ -21,7 +21,7 @@ pub type flashcore_context = *mut flashcore_context_s;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct flashcore_error {
-    /// sizeof(flashcore_error); a smaller value than version 1's makes every call INVALID_ARGUMENT
+    /// sizeof(flashcore_error); a value out of range makes every call INVALID_ARGUMENT, and nothing is written
     pub struct_size: u32,
     /// the status that the call returned
     pub status: flashcore_status,
@@ -31,7 +31,7 @@ pub struct flashcore_error {
     pub reserved: i32,
     /// the argument at fault ("key.stride\[1\]"), empty where there is none
     pub field: [c_char; 64],
-    /// a sentence: what was given, what is allowed, what to do next; zero-terminated UTF-8
+    /// a sentence: what was given, what is allowed, what to do next
     pub message: [c_char; 1024],
 }
 
@@ -54,7 +54,7 @@ pub struct flashcore_device_info {
     pub kind: i32,
     /// CUDA device ordinal; 0 for the CPU
     pub ordinal: i32,
-    /// 89 for compute capability 8.9; 0 for the CPU
+    /// 89 for compute capability 8.9, 120 for 12.0; 0 for the CPU
     pub arch: i32,
     /// SMs; worker threads for the CPU
     pub multiprocessors: i32,
@@ -66,6 +66,7 @@ pub struct flashcore_device_info {
     pub driver_version: i32,
     /// 0
     pub reserved: i32,
+    /// as the driver calls it; for the CPU with its threads
     pub name: [c_char; 128],
 }
 
@@ -82,12 +83,13 @@ impl Default for flashcore_device_info {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct flashcore_context_options {
+    /// set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it
     pub struct_size: u32,
     /// FLASHCORE_DEVICE_*
     pub device_kind: i32,
-    /// CUDA device ordinal, for FLASHCORE_DEVICE_CUDA
+    /// CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds
     pub device_ordinal: i32,
-    /// worker threads of the CPU device; 0: all that the process may run on
+    /// worker threads of the CPU device, up to 4096; 0: all that the process may run on
     pub cpu_threads: i32,
     /// FLASHCORE_CACHE_*
     pub cache_mode: i32,
@@ -118,8 +120,6 @@ pub struct flashcore_context_info {
     pub struct_size: u32,
     /// 13000 for NVRTC 13.0; 0: not loaded (not needed so far)
     pub nvrtc_version: i32,
-    /// its struct_size is set by the library
-    pub device: flashcore_device_info,
     /// why this device: "first usable GPU", or why AUTO found no GPU
     pub device_reason: [c_char; 512],
     /// user cache in use; empty where it is off
@@ -176,6 +176,7 @@ impl Default for flashcore_tensor {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct flashcore_attention_args {
+    /// set by the caller; FLASHCORE_ATTENTION_ARGS_INIT does it
     pub struct_size: u32,
     /// FLASHCORE_FLAG_*
     pub flags: u32,
@@ -217,7 +218,7 @@ pub struct flashcore_attention_args {
     pub mask: flashcore_tensor,
     /// \[heads_q\], one more logit in the denominator, with no value
     pub sinks: flashcore_tensor,
-    /// 0: int32
+    /// FLASHCORE_DTYPE_INT32 or _INT64; 0: int32
     pub index_dtype: i32,
     /// 0
     pub reserved0: i32,
@@ -268,7 +269,7 @@ pub struct flashcore_attention_args {
     pub workspace: u64,
     pub workspace_bytes: i64,
     /// this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any
-    pub kernel: [c_char; 64],
+    pub kernel: [c_char; 128],
 }
 
 impl Default for flashcore_attention_args {
@@ -289,12 +290,16 @@ pub struct flashcore_attention_explanation {
     /// 1: a kernel can do it; 0: none can, `reasons` says why
     pub supported: i32,
     /// "sm80_fwd_mma"; "cpu" on the CPU device
-    pub kernel: [c_char; 64],
+    pub kernel: [c_char; 128],
     /// its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4"
     pub module: [c_char; 128],
+    /// these and all below but `reasons` are 0 on the CPU device
     pub tile_q: i32,
+    /// these and all below but `reasons` are 0 on the CPU device
     pub tile_kv: i32,
+    /// these and all below but `reasons` are 0 on the CPU device
     pub warps: i32,
+    /// these and all below but `reasons` are 0 on the CPU device
     pub stages: i32,
     /// thread blocks
     pub grid: [i32; 3],
@@ -344,6 +349,7 @@ pub const FLASHCORE_FLAG_WINDOW_LEFT: u32 = 2;
 pub const FLASHCORE_FLAG_WINDOW_RIGHT: u32 = 4;
 pub const FLASHCORE_FLAG_BATCH_INVARIANT: u32 = 8;
 pub const FLASHCORE_FLAG_ROTARY_INTERLEAVED: u32 = 16;
+pub const FLASHCORE_NAME_BYTES: i32 = 128;
 pub const FLASHCORE_OK: i32 = 0;
 pub const FLASHCORE_INVALID_ARGUMENT: i32 = 10;
 pub const FLASHCORE_UNSUPPORTED: i32 = 11;
@@ -386,9 +392,18 @@ extern "C" {
         context: *mut flashcore_context,
         error: *mut flashcore_error,
     ) -> flashcore_status;
+    pub fn flashcore_context_synchronize(
+        context: flashcore_context,
+        error: *mut flashcore_error,
+    ) -> flashcore_status;
     pub fn flashcore_context_destroy(
         context: flashcore_context,
     );
+    pub fn flashcore_context_describe_device(
+        context: flashcore_context,
+        info: *mut flashcore_device_info,
+        error: *mut flashcore_error,
+    ) -> flashcore_status;
     pub fn flashcore_context_describe(
         context: flashcore_context,
         info: *mut flashcore_context_info,

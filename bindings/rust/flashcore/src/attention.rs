@@ -163,7 +163,7 @@ impl<'a, T: Element> Attention<'a, T> {
         self
     }
 
-    /// This kernel and no other (`"sm80_fwd_mma"`).
+    /// This kernel (`"sm80_fwd_mma"`) or this module and no other.
     pub fn kernel(mut self, name: &'a str) -> Self {
         self.kernel = name;
         self
@@ -288,7 +288,7 @@ impl<'a, T: Element> Attention<'a, T> {
             return Err(Error::invalid(
                 "kernel",
                 format_args!("{:?}", self.kernel),
-                "a kernel's name of up to 63 bytes, none of them 0",
+                format!("the name of a kernel or a module of up to {} bytes, none of them 0", args.kernel.len() - 1),
             ));
         }
         for (target, byte) in args.kernel.iter_mut().zip(self.kernel.bytes()) {

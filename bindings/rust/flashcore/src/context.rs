@@ -2,15 +2,16 @@
 //
 //! Devices and contexts. A context is counted: buffers, streams and events keep it alive, so none can outlive it.
 
+use std::ffi::OsString;
 use std::os::raw::c_char;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 
 use flashcore_sys as sys;
 
-use crate::error::{call, text_of_array, Error, Result};
+use crate::error::{bytes_of_array, call, text_of_array, Error, Result};
 
 /// Where to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,14 +68,15 @@ impl DeviceInfo {
     }
 }
 
-/// Number of CUDA devices; 0 where there is no driver or no device. Starts the driver.
+/// Number of CUDA devices; 0 where there is no driver or no device: [`describe_cuda_device`] of 0 says why. Starts the driver.
 pub fn cuda_device_count() -> Result<usize> {
     let mut count = 0;
     call(|error| unsafe { sys::flashcore_device_count(&mut count, error) })?;
     Ok(count.max(0) as usize)
 }
 
-/// Describe the CUDA device with this ordinal. `InvalidArgument` past the count.
+/// Describe the CUDA device with this ordinal. `InvalidArgument` past the count; where that is 0, the reason: `NoDriver`,
+/// `DriverTooOld`, `NoDevice`, `DeviceNotReady`.
 pub fn describe_cuda_device(ordinal: i32) -> Result<DeviceInfo> {
     let mut info = sys::flashcore_device_info::default();
     call(|error| unsafe { sys::flashcore_device_describe(ordinal, &mut info, error) })?;
@@ -196,18 +198,18 @@ unsafe impl Sync for Handle {}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Modules must not be unloaded under running work. Streams waited for theirs when they were dropped; this is the
-        // default stream's. A failure has nobody left to hear it.
+        // Modules must not be unloaded under running work, also on streams of others. A failure has nobody left to hear it.
         unsafe {
-            let _ = sys::flashcore_stream_synchronize(self.raw, ptr::null_mut(), ptr::null_mut());
+            let _ = sys::flashcore_context_synchronize(self.raw, ptr::null_mut());
             sys::flashcore_context_destroy(self.raw);
         }
     }
 }
 
 /// One device, its loaded kernels and its remembered plans. Cloning gives another handle of the same; all of them may be
-/// used from many threads at once. The last one to go, buffers, streams and events included, closes it. There is no way
-/// to use a closed one:
+/// used from many threads at once. The last one to go, buffers, streams and events included, closes it; on a GPU it waits for
+/// everything on the device first, as [`Context::synchronize`] does, which is the one that tells of failures. There is no
+/// way to use a closed one:
 ///
 /// ```compile_fail,E0382
 /// let context = flashcore::Context::open(flashcore::Device::Cpu).unwrap();
@@ -234,12 +236,14 @@ impl Context {
     pub fn describe(&self) -> Result<ContextInfo> {
         let mut raw = sys::flashcore_context_info::default();
         call(|error| unsafe { sys::flashcore_context_describe(self.handle.raw, &mut raw, error) })?;
-        let directory = text_of_array(&raw.cache_directory);
+        let mut device = sys::flashcore_device_info::default();
+        call(|error| unsafe { sys::flashcore_context_describe_device(self.handle.raw, &mut device, error) })?;
+        let directory = bytes_of_array(&raw.cache_directory);
         Ok(ContextInfo {
-            device: DeviceInfo::from_raw(&raw.device),
+            device: DeviceInfo::from_raw(&device),
             device_reason: text_of_array(&raw.device_reason),
             nvrtc_version: raw.nvrtc_version,
-            cache_directory: if directory.is_empty() { None } else { Some(PathBuf::from(directory)) },
+            cache_directory: if directory.is_empty() { None } else { Some(PathBuf::from(OsString::from_vec(directory))) },
             cache_warning: text_of_array(&raw.cache_warning),
             modules_from_process: raw.modules_from_process,
             modules_from_shipped: raw.modules_from_shipped,
@@ -249,6 +253,12 @@ impl Context {
             cache_write_failures: raw.cache_write_failures,
             compile_us: raw.compile_us,
         })
+    }
+
+    /// Wait until everything on the device is done, on every stream, whoever launched it; failures of earlier work surface
+    /// here. The CPU device has always finished.
+    pub fn synchronize(&self) -> Result<()> {
+        call(|error| unsafe { sys::flashcore_context_synchronize(self.handle.raw, error) })
     }
 
     /// The C handle, for calls of `flashcore_sys`. It stays owned by this context and its clones.

@@ -154,47 +154,35 @@ impl std::error::Error for Error {}
 /// The result of every call that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Text up to its zero.
-///
-/// # Safety
-/// `text` points to zero-terminated bytes.
-pub(crate) unsafe fn text_of(text: *const c_char) -> String {
-    CStr::from_ptr(text).to_string_lossy().into_owned()
+/// Bytes of a zero-terminated text in a fixed array inside a struct of the library.
+pub(crate) fn bytes_of_array(text: &[c_char]) -> Vec<u8> {
+    text.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect()
 }
 
-/// Text of a fixed array inside a struct of the library.
+/// The same as text; bytes of a file's name that are no UTF-8 are replaced.
 pub(crate) fn text_of_array(text: &[c_char]) -> String {
-    let bytes: Vec<u8> = text.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&bytes_of_array(text)).into_owned()
 }
 
-/// Make one call of the C interface with an error of its own. The texts are not cleared: that would cost more than the rest,
-/// and the library writes every field when it fails.
+/// Make one call of the C interface with an error of its own. It is not cleared: that would cost more than the rest, and the
+/// library writes every byte when it fails.
 #[inline]
 pub(crate) fn call(function: impl FnOnce(*mut sys::flashcore_error) -> sys::flashcore_status) -> Result<()> {
     let mut error = MaybeUninit::<sys::flashcore_error>::uninit();
     let raw = error.as_mut_ptr();
-    unsafe {
-        addr_of_mut!((*raw).struct_size).write(size_of::<sys::flashcore_error>() as u32);
-        addr_of_mut!((*raw).driver_code).write(0);
-        addr_of_mut!((*raw).field).cast::<c_char>().write(0);
-        addr_of_mut!((*raw).message).cast::<c_char>().write(0);
-    }
+    unsafe { addr_of_mut!((*raw).struct_size).write(size_of::<sys::flashcore_error>() as u32) };
     match function(raw) {
         sys::FLASHCORE_OK => Ok(()),
-        // The four fields that are read here were written above, and the texts end where the library ended them.
-        status => Err(unsafe { error_from(status, raw) }),
+        status => Err(error_from(status, unsafe { error.assume_init_ref() })),
     }
 }
 
-/// # Safety
-/// `raw` points to an error whose `driver_code` and zero-terminated texts were written.
 #[cold]
-unsafe fn error_from(status: sys::flashcore_status, raw: *mut sys::flashcore_error) -> Error {
+fn error_from(status: sys::flashcore_status, raw: &sys::flashcore_error) -> Error {
     Error {
         status: Status::from(status),
-        field: text_of(addr_of_mut!((*raw).field).cast()),
-        message: text_of(addr_of_mut!((*raw).message).cast()),
-        driver_code: addr_of_mut!((*raw).driver_code).read(),
+        field: text_of_array(&raw.field),
+        message: text_of_array(&raw.message),
+        driver_code: raw.driver_code,
     }
 }

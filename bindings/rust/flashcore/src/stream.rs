@@ -98,13 +98,13 @@ pub struct Event {
     raw: *mut c_void,
 }
 
-// A CUevent may be used from any thread. Recording needs `&mut`, because the CPU device's event is plain memory.
+// A CUevent, and the CPU device's event, may be used from any threads at once.
 unsafe impl Send for Event {}
 unsafe impl Sync for Event {}
 
 impl Event {
     /// Mark the point that the stream has reached.
-    pub fn record(&mut self, stream: &Stream) -> Result<()> {
+    pub fn record(&self, stream: &Stream) -> Result<()> {
         stream.check_context(&self.context)?;
         call(|error| unsafe { sys::flashcore_event_record(self.context.handle.raw, self.raw, stream.as_raw(), error) })
     }

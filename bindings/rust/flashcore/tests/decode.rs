@@ -43,7 +43,7 @@ fn check_decode<T: Half>(device: Device, bound: f32) -> Result<()> {
     let mut key_cache = context.zeros::<T>(BATCH * CAPACITY * row_kv)?;
     let mut value_cache = context.zeros::<T>(BATCH * CAPACITY * row_kv)?;
     let mut output = context.zeros::<T>(BATCH * row_q)?;
-    let (mut start, mut end): (Event, Event) = (context.event()?, context.event()?);
+    let (start, end): (Event, Event) = (context.event()?, context.event()?);
     start.record(&stream)?;
     for position in 0..TOKENS {
         let mut rows = Vec::new();

@@ -20,6 +20,7 @@ fn host_memory_is_refused_on_a_gpu() {
     let error = Attention::new(device, host, device).run(&context, TensorMut::host(&mut output, SHAPE)).unwrap_err();
     assert_eq!((error.status(), error.field()), (Status::InvalidArgument, "key.data"), "{:?}", error);
     assert!(error.message().contains("host memory"), "{:?}", error);
+    context.synchronize().unwrap();
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn the_gpu_agrees_with_the_cpu() {
             attention.prepare(&context).unwrap();
             attention.run_on(&stream, output.tensor_mut(SHAPE)).unwrap();
             drop(inputs); // freeing waits for the kernel that reads them
-            stream.synchronize().unwrap();
+            context.synchronize().unwrap();
             output.to_vec().unwrap()
         })
         .collect();
