@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPU time of one forward call: flashcore beside PyTorch's scaled_dot_product_attention backends.
 
-usage: compare_torch.py OUT.json [--shapes mission|small|large|all] [--kernel NAME ...] [--dtype fp16 bf16]
+usage: compare_torch.py OUT.json [--shapes mission|small|decode|large|all] [--kernel NAME ...] [--dtype fp16 bf16]
 
 One process, the same tensors, interleaved: each round replays one CUDA graph of many calls per candidate, the median over
 the rounds counts, and every figure is a ratio within one run. Inputs are random normal and rotate so that they do not
@@ -34,12 +34,14 @@ def shapes(which):
     """(batch, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim, causal)"""
     mission = [(1, 8, 8, 512, 512, 64, False)]
     small = [(1, 8, 8, s, s, 64, c) for s in (256, 512, 1024) for c in (False, True)]
-    small += [(4, 8, 8, 512, 512, 64, False), (1, 32, 8, 1, 4096, 128, False), (8, 32, 8, 1, 4096, 128, False),
-              (1, 32, 8, 1, 32768, 128, False)]
+    small += [(4, 8, 8, 512, 512, 64, False)]
+    decode = [(b, 32, kv, 1, s, 128, False) for b, kv, s in ((1, 8, 1024), (1, 8, 4096), (4, 8, 4096), (8, 8, 4096), (32, 8, 4096), (1, 8, 32768),
+                                                             (1, 32, 4096), (16, 32, 2048))]
+    decode += [(b, 32, 8, 1, 4096, d, False) for d in (64, 256) for b in (1, 8, 32)] + [(1, 8, 1, 1, 16384, 128, False)]
     large = [(16384 // s, 2048 // d, 2048 // d, s, s, d, c) for d in (64, 128, 256) for s in (512, 1024, 2048, 4096, 8192, 16384)
              for c in (False, True)]
     large += [(2, 32, 8, 4096, 4096, 128, True)]
-    return {"mission": mission, "small": small, "large": large, "all": small + large}[which]
+    return {"mission": mission, "small": small, "decode": decode, "large": large, "all": small + decode + large}[which]
 
 
 def flop(shape):
@@ -168,7 +170,7 @@ def main():
     warnings.filterwarnings("ignore", category=UserWarning, module=__name__)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out")
-    parser.add_argument("--shapes", choices=("mission", "small", "large", "all"), default="all")
+    parser.add_argument("--shapes", choices=("mission", "small", "decode", "large", "all"), default="all")
     parser.add_argument("--kernel", nargs="*", default=[""], help="kernel names; default: the library's choice")
     parser.add_argument("--dtype", nargs="*", choices=("fp16", "bf16"), default=["fp16"])
     options = parser.parse_args()

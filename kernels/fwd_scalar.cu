@@ -26,6 +26,7 @@ constexpr Refusal allows(const Specialization &s) {
   if (s.warps != warps) return {"warps", "4"};
   if (s.stages != 1) return {"stages", "1"};
   if (s.q_in_registers != 0) return {"q_in_registers", "0"};
+  if (s.cluster != 1) return {"cluster", "1"};
   return no_refusal;
 }
 

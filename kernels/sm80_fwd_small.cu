@@ -33,6 +33,7 @@ constexpr Refusal allows(const Specialization &s) {
   if (s.warps != warps) return {"warps", "8"};
   if (s.stages != 1) return {"stages", "1"};
   if (s.q_in_registers != 1) return {"q_in_registers", "1"};
+  if (s.cluster != 1) return {"cluster", "1"};
   return no_refusal;
 }
 
@@ -54,7 +55,7 @@ constexpr bool serves(const Specialization &s, const ProblemKey &key) {
 }
 
 constexpr int32_t tile_bytes = tile_kv * head_dim * 2;
-// A group's float32 partial output, padded so that neighbouring rows start eight banks apart, then its row maxima and sums.
+// A group's float32 partial output, padded so that neighbouring rows start eight banks apart, then its rows' references and sums.
 inline constexpr int32_t partial_pitch = head_dim + 8;
 constexpr int32_t partial_bytes = tile_q * partial_pitch * 4 + 2 * tile_q * 4;
 
@@ -66,10 +67,11 @@ constexpr int64_t dynamic_shared_bytes(const Specialization &) {
 
 constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), s.warps));
-  return mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
+  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
                    dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x), steps,
                    mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
-                  device);
+                  device),
+                     key, device);
 }
 
 #ifndef __CUDACC_RTC__

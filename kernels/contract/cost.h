@@ -18,13 +18,14 @@ struct Rates {
   double instructions;  // issued, each for a warp
   double shared_bytes;
   double l2_bytes;      // its share of what the L2 cache delivers
+  double memory_bytes;  // its share of what memory delivers
 };
 
 constexpr Rates rates_of(int32_t arch) {
-  if (arch == 80) return {1410, 2048, 16, 4, 128, 33};                // A100: 312 TFLOP/s on 108 multiprocessors
-  if (arch == 86) return {1695, 1024, 16, 4, 128, 16};                // A10: 125 TFLOP/s on 72
-  if (arch >= 90 && arch < 120) return {1755, 2560, 16, 4, 128, 40};  // mma.sync reaches about 62 % of the wgmma rate
-  return {2040, 1024, 16, 4, 128, 16};                                // Ada and its neighbours: L4 121 TFLOP/s on 58
+  if (arch == 80) return {1410, 2048, 16, 4, 128, 33, 9.5};                 // A100: 312 TFLOP/s on 108 multiprocessors
+  if (arch == 86) return {1695, 1024, 16, 4, 128, 16, 4.5};                 // A10: 125 TFLOP/s on 72
+  if (arch >= 90 && arch < 120) return {1755, 2560, 16, 4, 128, 40, 18.8};  // mma.sync reaches about 62 % of the wgmma rate
+  return {2040, 1024, 16, 4, 128, 16, 2.4};                                 // Ada and its neighbours: L4 121 TFLOP/s on 58
 }
 
 // Fitted on the H200. Units that are not the bound still cost a share of their time: their instructions compete for issue,
@@ -116,6 +117,17 @@ constexpr Cost mma_cost(const MmaWork &work, const DeviceLimits &device) {
   const double io_clocks = clocks_per_io_byte * work.tile_q * dims * 2.0 + work.merge_clocks;
   return cost_of_steps(clocks, work.thread_blocks, work.steps, work.mean_steps, work.warps, resident < 1 ? 1 : resident,
                        prologue_clocks + io_clocks, occupied_clocks + io_clocks, device);
+}
+
+// No call is faster than what it takes to read every key and value from memory once.
+constexpr double memory_us(const ProblemKey &key, const DeviceLimits &device) {
+  const Rates rates = rates_of(device.arch);
+  const double bytes = 2.0 * static_cast<double>(key.batch) * key.heads_kv * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v);
+  return bytes / (rates.memory_bytes * rates.clock_mhz * device.multiprocessors);
+}
+constexpr Cost with_memory(Cost cost, const ProblemKey &key, const DeviceLimits &device) {
+  cost.total_us = larger_of(cost.total_us, cost.launch_us + memory_us(key, device));
+  return cost;
 }
 
 // Steps of a mean block: with a causal mask half of the keys and what the diagonal adds.

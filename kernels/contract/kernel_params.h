@@ -24,7 +24,7 @@ struct AttentionFwdParams {
   int32_t heads_per_kv;   // query heads that share one key head
   int32_t head_dim;       // of query and key; no more than the specialization's
   int32_t head_dim_v;
-  int32_t causal_offset;  // causal specializations: key j is visible to query i when j <= i + causal_offset
+  int32_t causal_offset;  // key j is visible to query i when j <= i + causal_offset; without a causal mask seqlen_kv, so that all are
   int32_t negate_query;   // 1: the softmax scale is negative; scale_log2 holds its absolute value
   float scale_log2;       // |softmax scale| times log2(e), above 0: scores go straight into exp2
   float lse_factor;       // ln(2) for natural logarithms, 1 for base 2

@@ -27,6 +27,7 @@ constexpr Refusal allows(const WmmaTile (&tiles)[count], const Specialization &s
   if (s.head_dim_v != head_dim) return {"head_dim_v", "64"};
   if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
   if (s.q_in_registers != 0) return {"q_in_registers", "0"};
+  if (s.cluster != 1) return {"cluster", "1"};
   for (const WmmaTile &tile : tiles)
     if (s.tile_q == tile.tile_q && s.tile_kv == tile.tile_kv && s.warps == tile.warps() && s.stages == tile.stages) return no_refusal;
   return {"tile_q", "one of the rung's tiles, with its warps and stages"};

@@ -25,7 +25,8 @@ struct ProblemKey {
   int32_t causal;           // Causal
   int32_t alignment_bytes;  // largest power of two up to 16 that divides every row's address of q, k, v and o
   int32_t kernel_index;     // the only kernel that may serve the call, or -1
-  Specialization module{};  // and in no other specialization than this one; all zero: in any
+  Specialization module{};  // and in no other specialization than this one; dtype 0: in any
+  int32_t reserved = 0;     // for a size of whole words
 
   constexpr bool one_module() const { return module.dtype != 0; }
 };

@@ -49,6 +49,13 @@ __device__ __forceinline__ void load_matrix_x4_transposed(uint32_t (&r)[4], Shar
                : "r"(row));
 }
 
+// An 8x8 matrix of 16-bit elements, one row in each quad of lanes, two columns in each lane: transposed.
+__device__ __forceinline__ uint32_t transpose_8x8(uint32_t pair) {
+  uint32_t transposed;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(pair));
+  return transposed;
+}
+
 // c += a . b
 template <int32_t dtype>
 __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {

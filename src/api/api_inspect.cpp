@@ -270,6 +270,7 @@ flashcore_status flashcore_module_read(const char *path, flashcore_module_info *
     if (path == nullptr) return null_argument("path");
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
+    if (!listed.entry.ok()) return listed.entry.error();
     return copy_module(listed, is_current(listed.entry.value().record, read_environment().nvrtc_append_flags), info, cubin, record);
   });
 }

@@ -17,7 +17,7 @@ COLUMNS = ("dtype", "head_dim", "head_dim_v", "causal", "batch_heads", "seqlen_q
 DTYPES = {"fp16": "dtype_float16", "bf16": "dtype_bfloat16"}
 LARGEST = 2**31 - 1
 MODULE = re.compile(r"(?P<kernel>\w+)-(?P<dtype>fp16|bf16)-d(?P<d>[1-9]\d*)(v(?P<dv>[1-9]\d*))?(?P<causal>-causal)?-(?P<tq>[1-9]\d*)x(?P<tkv>[1-9]\d*)"
-                    r"-w(?P<warps>[1-9]\d*)(-s(?P<stages>[2-9]|[1-9]\d+))?(?P<qreg>-qreg)?")
+                    r"-w(?P<warps>[1-9]\d*)(-s(?P<stages>[2-9]|[1-9]\d+))?(-c(?P<cluster>[2-9]|[1-9]\d+))?(?P<qreg>-qreg)?")
 
 
 class Malformed(Exception):
@@ -67,7 +67,8 @@ def read_module(text, row, kernels):
         raise Malformed("module", f'"{text}" is not for causal {row["causal"]}')
     fields = {"dtype": DTYPES[parts["dtype"]], "head_dim": int(parts["d"]), "head_dim_v": int(parts["dv"] or parts["d"]),
               "causal": 1 if parts["causal"] else 0, "alignment_bytes": 16, "tile_q": int(parts["tq"]), "tile_kv": int(parts["tkv"]),
-              "warps": int(parts["warps"]), "stages": int(parts["stages"] or 1), "q_in_registers": 1 if parts["qreg"] else 0}
+              "warps": int(parts["warps"]), "stages": int(parts["stages"] or 1), "q_in_registers": 1 if parts["qreg"] else 0,
+              "cluster": int(parts["cluster"] or 1)}
     return parts["kernel"], "{" + ", ".join(f".{name} = {value}" for name, value in fields.items()) + "}"
 
 

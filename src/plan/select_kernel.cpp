@@ -67,11 +67,12 @@ Exclusion module_exclusion(const Specialization &s, const ProblemKey &key) {
   };
   const auto dtype_word = [](int32_t dtype) { return std::string(dtype == kernels::dtype_bfloat16 ? "bfloat16" : "float16"); };
   if (s.dtype != key.dtype) return other("query.dtype", dtype_word(s.dtype), dtype_word(key.dtype));
+  // No kernel refuses a head that is narrower than its tile. Some apply every mask, but none is left by then that does not serve.
+  if (key.head_dim > s.head_dim) return other("head_dim", std::to_string(s.head_dim), std::to_string(key.head_dim));
+  if (key.head_dim_v > s.head_dim_v) return other("head_dim_v", std::to_string(s.head_dim_v), std::to_string(key.head_dim_v));
   if ((s.causal != 0) != (key.causal != kernels::causal_none))
     return {"causal", s.causal != 0 ? "the module applies a causal mask, the call has none"
                                     : "the module applies no mask, the call has a causal one"};
-  if (s.head_dim != key.head_dim) return other("head_dim", std::to_string(s.head_dim), std::to_string(key.head_dim));
-  if (s.head_dim_v != key.head_dim_v) return other("head_dim_v", std::to_string(s.head_dim_v), std::to_string(key.head_dim_v));
   return {"kernel", s.alignment_bytes > key.alignment_bytes ? "the module moves rows by 16 bytes, the call's are not aligned to that"
                                                             : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};
 }

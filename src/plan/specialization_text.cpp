@@ -25,11 +25,12 @@ constexpr Field fields[] = {
     {"warps", &Specialization::warps, 1, 32},
     {"stages", &Specialization::stages, 1, 8},
     {"q_in_registers", &Specialization::q_in_registers, 0, 1},
+    {"cluster", &Specialization::cluster, 1, 8},
 };
 static_assert(sizeof(fields) / sizeof(fields[0]) * sizeof(int32_t) == sizeof(Specialization),
               "a field of Specialization is missing from the generated header");
 
-constexpr char grammar[] = "KERNEL-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS[-sSTAGES][-qreg][-unaligned]";
+constexpr char grammar[] = "KERNEL-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS[-sSTAGES][-cCLUSTER][-qreg][-unaligned]";
 
 // The parts of a module's name, one after another.
 class NameParts {
@@ -105,6 +106,7 @@ std::string module_name(std::string_view kernel, const Specialization &s) {
   if (s.causal != 0) name += "-causal";
   name += "-" + std::to_string(s.tile_q) + "x" + std::to_string(s.tile_kv) + "-w" + std::to_string(s.warps);
   if (s.stages > 1) name += "-s" + std::to_string(s.stages);
+  if (s.cluster > 1) name += "-c" + std::to_string(s.cluster);
   if (s.q_in_registers != 0) name += "-qreg";
   if (s.alignment_bytes < 16) name += "-unaligned";
   return name;
@@ -131,9 +133,12 @@ Result<ModuleName> parse_module_name(std::string_view name) {
   before = parts;
   if (!parts.at_end() && parts.part().starts_with('s') && (!parts.take_numbers('s', &s.stages, '\0', nullptr) || s.stages == 1))
     return before.expected("the number of stages, 2 or more (s2)");
+  before = parts;
+  if (!parts.at_end() && parts.part().starts_with('c') && (!parts.take_numbers('c', &s.cluster, '\0', nullptr) || s.cluster == 1))
+    return before.expected("the thread blocks of a cluster, 2 or more (c2)");
   s.q_in_registers = parts.take("qreg") ? 1 : 0;
   s.alignment_bytes = parts.take("unaligned") ? 2 : 16;
-  if (!parts.at_end()) return parts.expected("the end or, in this order, s2, qreg, unaligned");
+  if (!parts.at_end()) return parts.expected("the end or, in this order, s2, c2, qreg, unaligned");
   return module;
 }
 

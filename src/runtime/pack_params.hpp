@@ -43,7 +43,9 @@ inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem, 
   params.heads_per_kv = key.heads_q / key.heads_kv;
   params.head_dim = key.head_dim;
   params.head_dim_v = key.head_dim_v;
-  params.causal_offset = key.causal == kernels::causal_bottom_right ? params.seqlen_kv - params.seqlen_q : 0;
+  params.causal_offset = key.causal == kernels::causal_bottom_right ? params.seqlen_kv - params.seqlen_q
+                         : key.causal == kernels::causal_top_left   ? 0
+                                                                    : params.seqlen_kv;
   params.negate_query = problem.softmax_scale < 0.0f ? 1 : 0;
   params.scale_log2 = std::max(std::fabs(problem.softmax_scale) * log2_of_e, smallest_scale_log2);
   params.lse_factor = problem.lse_base2 ? 1.0f : ln_of_2;

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <iterator>
 #include <random>
 #include <sstream>
 
@@ -93,6 +94,42 @@ void add_groups(Cases &cases) {
                        .heads_kv = pair[1],
                        .dtype = queries == 4 ? Float16Type::bfloat16 : Float16Type::float16,
                        .causal = ReferenceCausal::bottom_right});
+}
+
+// Few queries and many keys, one to several tiles of rows that share a key head; the number of keys around the steps of one warp, of a
+// block's warps and of a cluster's.
+void add_decode(Cases &cases) {
+  const int32_t heads[][2] = {{8, 8}, {8, 2}, {32, 4}, {16, 1}}, dims[][2] = {{128, 128}, {64, 64}, {256, 256}, {192, 128}, {72, 72}};
+  size_t turn = 0;
+  for (int64_t keys : {1, 15, 16, 17, 129, 1000, 4099})
+    for (int64_t queries : {1, 2, 5})
+      for (const auto &pair : heads) {
+        const auto &dim = dims[turn % std::size(dims)];
+        cases.push_back({.batch = 1 + keys % 2,
+                         .seqlen_q = queries,
+                         .seqlen_kv = keys,
+                         .heads_q = pair[0],
+                         .heads_kv = pair[1],
+                         .head_dim = dim[0],
+                         .head_dim_v = dim[1],
+                         .dtype = both_types[turn / 2 % 2],
+                         .causal = all_masks[turn % std::size(all_masks)],
+                         .sink = turn % 7 == 0 ? 60.0f : 1.0f});
+        ++turn;
+      }
+  for (Garbage garbage : {Garbage::later_keys, Garbage::later_values})
+    for (Float16Type dtype : both_types)
+      for (int64_t queries : {2, 5, 17})
+        cases.push_back({.seqlen_q = queries,
+                         .seqlen_kv = 333,
+                         .heads_q = 8,
+                         .heads_kv = 2,
+                         .head_dim = 128,
+                         .head_dim_v = 128,
+                         .dtype = dtype,
+                         .causal = ReferenceCausal::bottom_right,
+                         .layout = Layout::bshd,
+                         .garbage = garbage});
 }
 
 void add_lse_requests(Cases &cases) {
@@ -225,6 +262,16 @@ Cases reduced_grid() {
                      .causal = bottom_right,
                      .layout = layout});
   cases.push_back({.seqlen_q = 1, .seqlen_kv = 1, .heads_q = 1, .heads_kv = 1});
+  cases.push_back({.seqlen_q = 2, .seqlen_kv = 300, .heads_q = 8, .heads_kv = 2, .head_dim = 256, .head_dim_v = 256, .causal = bottom_right});
+  cases.push_back({.seqlen_q = 3,
+                   .seqlen_kv = 200,
+                   .heads_q = 8,
+                   .heads_kv = 2,
+                   .head_dim = 128,
+                   .head_dim_v = 128,
+                   .causal = bottom_right,
+                   .layout = Layout::bshd,
+                   .garbage = Garbage::later_values});
   cases.push_back({.seqlen_q = 40, .seqlen_kv = 0});
   cases.push_back({.seqlen_q = 0, .seqlen_kv = 40});
   cases.push_back({.seqlen_q = 70, .seqlen_kv = 20, .causal = bottom_right, .lse = LseRequest::padded});
@@ -288,7 +335,7 @@ std::vector<AttentionCase> attention_grid(GridSize size) {
   if (size == GridSize::reduced) {
     cases = reduced_grid();
   } else {
-    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_lse_requests, add_scores, add_sinks,
+    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_lse_requests, add_scores, add_sinks,
                            add_garbage, add_long_rows})
       add(cases);
     const bool full = size == GridSize::full;

@@ -19,10 +19,11 @@ struct Gene {
 };
 const std::vector<Gene> &genes() {
   static const std::vector<Gene> all = {
-      {&Candidate::tile_q, {16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256}},
+      {&Candidate::tile_q, {8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256}},
       {&Candidate::tile_kv, {16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 256}},
       {&Candidate::warps, {1, 2, 3, 4, 6, 8, 12, 16}},
       {&Candidate::stages, {1, 2, 3, 4}},
+      {&Candidate::cluster, {1, 2, 4, 8}},
       {&Candidate::q_in_registers, {0, 1}},
   };
   return all;
@@ -51,16 +52,17 @@ int32_t number(const std::ssub_match &match, int32_t absent) {
 std::string Candidate::name() const {
   std::string text = fmt::format("{}-{}-{}x{}-w{}", kernel, problem, tile_q, tile_kv, warps);
   if (stages > 1) text += fmt::format("-s{}", stages);
+  if (cluster > 1) text += fmt::format("-c{}", cluster);
   if (q_in_registers != 0) text += "-qreg";
   return text;
 }
 
 std::optional<Candidate> parse_candidate(const std::string &module) {
-  static const std::regex form("(\\w+)-((?:fp16|bf16)-d\\d+(?:v\\d+)?(?:-causal)?)-(\\d{1,4})x(\\d{1,4})-w(\\d{1,2})(?:-s(\\d{1,2}))?(-qreg)?");
+  static const std::regex form("(\\w+)-((?:fp16|bf16)-d\\d+(?:v\\d+)?(?:-causal)?)-(\\d{1,4})x(\\d{1,4})-w(\\d{1,2})(?:-s(\\d{1,2}))?(?:-c(\\d))?(-qreg)?");
   std::smatch match;
   if (!std::regex_match(module, match, form)) return std::nullopt;
   return Candidate{match[1],           match[2],           number(match[3], 0),        number(match[4], 0), number(match[5], 0),
-                   number(match[6], 1), match[7].matched ? 1 : 0};
+                   number(match[6], 1), number(match[7], 1), match[8].matched ? 1 : 0};
 }
 
 Candidate mutated(const Candidate &parent, const std::vector<Candidate> &seeds, Random &random) {

@@ -37,7 +37,7 @@ inline constexpr const char *tool_name = "fc-tune";
 struct Candidate {
   std::string kernel;
   std::string problem;  // "fp16-d64-causal": dtype, tile of head dimensions, mask
-  int32_t tile_q = 0, tile_kv = 0, warps = 0, stages = 1, q_in_registers = 0;
+  int32_t tile_q = 0, tile_kv = 0, warps = 0, stages = 1, cluster = 1, q_in_registers = 0;
 
   std::string name() const;  // the module's
   int32_t threads() const { return warps * 32; }

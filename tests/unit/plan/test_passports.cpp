@@ -73,7 +73,10 @@ BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
     for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) {
       const ProblemKey key = problem_for(s, seqlen);
       const Grid grid = passport.grid(s, key);
-      BOOST_TEST(grid.x == ceil_div(seqlen, s.tile_q) * key.heads_q * key.batch);
+      // The query rows of a head in tiles; or those of all heads that share a key head, for one block or a cluster of them.
+      const int64_t by_head = ceil_div(seqlen, s.tile_q) * key.heads_q * key.batch;
+      const int64_t packed = ceil_div(seqlen * (key.heads_q / key.heads_kv), s.tile_q) * key.heads_kv * key.batch * s.cluster;
+      BOOST_TEST((grid.x == by_head || grid.x == packed), grid.x);
       BOOST_TEST((grid.y == 1 && grid.z == 1));
     }
   });

@@ -45,6 +45,18 @@ BOOST_AUTO_TEST_CASE(little_work_gets_the_latency_kernel_and_much_work_the_workh
   }
 }
 
+BOOST_AUTO_TEST_CASE(few_queries_and_many_keys_get_the_decode_kernels) {
+  ProblemKey key = mission();
+  key.seqlen_q = 1, key.seqlen_kv = 4096, key.heads_q = 32, key.heads_kv = 8, key.head_dim = key.head_dim_v = 128;
+  for (const int32_t causal : {kernels::causal_none, kernels::causal_bottom_right}) {
+    key.causal = causal, key.batch = 1;
+    BOOST_TEST(chosen_kernel(key, h200) == "sm90_fwd_decode");
+    BOOST_TEST(chosen_kernel(key, l4) == "sm80_fwd_decode");
+    key.batch = 64;  // key heads enough for all multiprocessors
+    BOOST_TEST(chosen_kernel(key, h200) == "sm80_fwd_decode");
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_cheapest_specialization_wins) {
   // Little work wants many small thread blocks, much work wants large tiles.
   ProblemKey small = mission(), large = mission();
@@ -192,6 +204,7 @@ BOOST_AUTO_TEST_CASE(a_device_too_small_for_every_configuration_is_told_each_ker
   BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
   for (const KernelRow &row : kernel_table()) {
     const kernels::Passport &passport = *row.passport;
+    if (passport.minimum_arch > l4.arch) continue;
     int64_t smallest = -1;
     kernels::Specialization s;
     for (int32_t i = 0; passport.specialization(i, &s); ++i)

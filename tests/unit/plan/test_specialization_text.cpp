@@ -30,7 +30,7 @@ BOOST_AUTO_TEST_CASE(names_read_back) {
       for (const int32_t stages : {1, 2, 3})
         for (const int32_t flags : {0, 1}) {
           Specialization s = shipped;
-          s.stages = stages, s.q_in_registers = flags, s.head_dim_v += flags * 8;
+          s.stages = stages, s.q_in_registers = flags, s.head_dim_v += flags * 8, s.cluster = stages * 2 - 1;
           const std::string name = module_name(row.passport->name, s);
           const auto parsed = parse_module_name(name);
           BOOST_REQUIRE_MESSAGE(parsed.ok(), name);
@@ -59,6 +59,8 @@ BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
       {"sm80_fwd_mma-fp16-d64-64x64-w4x2", "has \"w4x2\" where the number of warps"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-s1", "has \"s1\" where the number of stages"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg-s2", "has \"s2\" where the end"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-c1", "has \"c1\" where the thread blocks of a cluster"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-c2-s2", "has \"s2\" where the end"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-o2", "has \"o2\" where the end"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-", "has \"\" where the end"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg ", "has \"qreg \" where the end"},
@@ -72,7 +74,6 @@ BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
   }
 }
 
-// args.kernel holds 63 characters.
 BOOST_AUTO_TEST_CASE(every_shipped_name_can_be_asked_for) {
   for (const KernelRow &row : kernel_table()) {
     Specialization s;

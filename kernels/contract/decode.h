@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the passports of the decode kernels have in common (parts/decode.cuh).
+#pragma once
+
+#include "contract/cost.h"
+#include "contract/passport.h"
+
+namespace flashcore::kernels::decode {
+
+inline constexpr int32_t largest_head_dim = 256, tile_q = 8;
+
+struct Tile {
+  int32_t head_dim, tile_kv, warps, cluster;
+};
+
+// Thread blocks that are meant to share a multiprocessor's registers: sixteen warps, or eight where the heads are widest.
+constexpr int32_t resident_blocks(const Specialization &s) {
+  const int32_t warps = s.head_dim + s.head_dim_v <= 256 ? 16 : 8;
+  return warps > s.warps ? warps / s.warps : 1;
+}
+
+// Both types for each tile. `causal` is 0: one module serves every mask.
+template <int32_t count>
+constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Specialization *out) {
+  if (index < 0 || index >= 2 * count) return false;
+  const Tile &tile = tiles[index / 2];
+  *out = {(index & 1) != 0 ? dtype_bfloat16 : dtype_float16, tile.head_dim, tile.head_dim, 0, 16, tile_q, tile.tile_kv, tile.warps, 1, 0,
+          tile.cluster};
+  return true;
+}
+
+constexpr Refusal allows(const Specialization &s, int32_t least_cluster, int32_t most_cluster) {
+  if (s.head_dim % 32 != 0 || s.head_dim < 32 || s.head_dim > largest_head_dim) return {"head_dim", "32 to 256, by 32"};
+  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim) return {"head_dim_v", "32 to 256, by 32"};
+  if (s.causal != 0) return {"causal", "0; the kernel applies every mask"};
+  if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
+  if (s.tile_q != 8 && s.tile_q != 16) return {"tile_q", "8 or 16"};
+  if (s.tile_kv != 16 && s.tile_kv != 32) return {"tile_kv", "16 or 32"};
+  const bool wide = s.head_dim + s.head_dim_v > 256;
+  if (s.warps != 2 && s.warps != 4 && s.warps != 8 && (s.warps != 16 || wide || s.tile_q != 8))
+    return {"warps", "2, 4 or 8; 16 for tiles of 8 rows and up to 256 columns of key and value together"};
+  if (s.stages != 1) return {"stages", "1"};
+  if (s.q_in_registers != 0) return {"q_in_registers", "0"};
+  if (s.cluster < least_cluster || s.cluster > most_cluster || (s.cluster & (s.cluster - 1)) != 0)
+    return {"cluster", least_cluster == most_cluster ? "1" : "2, 4 or 8"};
+  return no_refusal;
+}
+
+// All query rows that share a key head, in tiles.
+constexpr int64_t row_tiles(int32_t tile_q, const ProblemKey &key) { return ceil_div(key.seqlen_q * (key.heads_q / key.heads_kv), tile_q); }
+
+constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
+  return {row_tiles(s.tile_q, key) * key.heads_kv * key.batch * s.cluster, 1, 1};
+}
+
+constexpr Refusal refuse(const ProblemKey &key) {
+  if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 256"};
+  if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
+  if (key.alignment_bytes < 16) return {"query", "16-byte aligned, in address and strides, as key, value and output"};
+  // Packed rows are counted in 32 bits, and so are the blocks of the largest cluster.
+  if (key.seqlen_q * (key.heads_q / key.heads_kv) > 0x7ffffff0) return {"seqlen_q", "seqlen_q * heads_q / heads_kv below 2^31 - 16"};
+  if (row_tiles(tile_q, key) > 0x7fffffff / 8 / (static_cast<int64_t>(key.heads_kv) * (key.batch > 0 ? key.batch : 1)))
+    return {"batch", "batch * heads_q * seqlen_q below 2^31"};
+  return no_refusal;
+}
+
+constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+  return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v;
+}
+
+// A partial output with its references and sums for each warp, and the block's where blocks merge; and Q.
+constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
+  const int32_t partials = s.warps + (s.cluster > 1 ? 1 : 0);
+  return int64_t{partials} * s.tile_q * (s.head_dim_v + 4 + 2) * 4 + s.tile_q * ((s.head_dim + 31) / 32) * 64;
+}
+
+// Fitted on the H200: what a block takes beside its keys, alone and with a second one on its multiprocessor; what the merge of a cluster
+// adds; and how fast a block alone can read.
+constexpr double block_us(const Specialization &s) {
+  const double alone = (s.warps > 8 ? 2.3 : 1.3) + (s.head_dim + s.head_dim_v > 256 ? 0.7 : 0.0);
+  double merge = s.cluster > 1 ? 0.6 : 0.0;
+  for (int32_t size = 1; size < s.cluster; size *= 2) merge += 0.3;
+  return alone + merge;
+}
+inline constexpr double second_block = 0.4;
+constexpr double block_bytes_per_clock(const Specialization &s, const ProblemKey &key) {
+  return s.warps > 8 ? 34 : key.head_dim + key.head_dim_v <= 128 ? 20 : 28;
+}
+// Clusters of four and more find no place for some blocks in their part of the GPU.
+constexpr double placed_share(int32_t cluster) { return cluster >= 4 ? 0.85 : 1.0; }
+
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const Rates rates = rates_of(device.arch);
+  const double clocks_of_us = rates.clock_mhz, tiles = static_cast<double>(row_tiles(s.tile_q, key));
+  const double bytes_of_block = 2.0 * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v) / s.cluster;
+  const int32_t resident = resident_blocks(s);
+  const double slots = resident * device.multiprocessors * placed_share(s.cluster), blocks = static_cast<double>(grid(s, key).x);
+  // The tiles of one key head's rows find its keys in the L2 cache, all but the first.
+  const double l2_us = bytes_of_block / device.multiprocessors / rates.l2_bytes / clocks_of_us;
+  const double us_of_block = larger_of(l2_us, bytes_of_block / tiles / device.multiprocessors / rates.memory_bytes / clocks_of_us);
+  const double alone_us = bytes_of_block / block_bytes_per_clock(s, key) / clocks_of_us;
+  const auto wave_us = [&](double in_wave) {
+    const double per_multiprocessor = in_wave / device.multiprocessors;
+    return larger_of(in_wave * us_of_block, alone_us) + block_us(s) * (per_multiprocessor > 1 ? 1 + second_block * (per_multiprocessor - 1) : 1);
+  };
+  const auto whole_waves = static_cast<double>(static_cast<int64_t>(blocks / slots));
+  const double rest = blocks - whole_waves * slots;
+  Cost cost{};
+  cost.launch_us = launch_us;
+  cost.blocks_per_multiprocessor = resident;
+  cost.waves = blocks / slots;
+  cost.l2_us = blocks * l2_us;
+  cost.throughput_us = blocks * us_of_block;
+  cost.latency_us = whole_waves * wave_us(slots) + (rest > 0.5 ? wave_us(rest) : 0.0);
+  cost.total_us = cost.launch_us + cost.latency_us;
+  return cost;
+}
+
+}  // namespace flashcore::kernels::decode

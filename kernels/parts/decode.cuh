@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention of few query rows with many keys, as when a model writes one token after the other: all query heads of a key head
+// are rows of one small tile, so that each key is read once, and every warp of a block (and every block of a cluster) takes
+// keys of its own; the partial outputs are merged in shared memory.
+//
+// Keys and values go from memory straight into the registers of mma.sync, with no shared memory and no barrier on the way.
+// That takes a product with the keys as rows, S^T = K.Q^T and O^T = V^T.P^T, and freedom in the order of what is summed over:
+//   S^T  lane l = 4g + t reads eight neighbouring columns, 32c + 8t .. +7, of key g and of key g + 8: sixteen bytes each. They are
+//        its A fragments of two steps of depth, if Q's columns are taken in the same order.
+//   O^T  the lane reads eight neighbouring columns, 64c + 8g .. +7, of keys 2t, 2t+1, 2t+8, 2t+9. The columns 8g + 2j and 8g + 2j+1
+//        are rows g and g + 8 of the j-th A tile, once the keys of a pair are interleaved (one instruction per register).
+// So every load fetches whole sectors, and rows of O^T are columns of O in an order that only the last store has to know.
+#pragma once
+
+#include "contract/kernel_params.h"
+#include "parts/cluster.cuh"
+#include "parts/mma_sm80.cuh"
+#include "parts/numeric.cuh"
+#include "parts/tile_io.cuh"
+
+namespace flashcore::kernels {
+
+struct DecodeShape {
+  int32_t dtype, head_dim, head_dim_v;
+  int32_t tile_q;   // packed query rows of a block: 8 or 16
+  int32_t tile_kv;  // keys of a step of a warp: 16 or 32
+  int32_t warps;
+  int32_t blocks;   // of a cluster
+};
+
+template <DecodeShape shape>
+struct Decode {
+  static constexpr int32_t dtype = shape.dtype, tile_q = shape.tile_q, row_tiles = tile_q / 8, key_groups = shape.tile_kv / 16;
+  static constexpr int32_t threads = shape.warps * 32, workers = shape.warps * shape.blocks;
+  static constexpr int32_t key_chunks = (shape.head_dim + 31) / 32, value_chunks = (shape.head_dim_v + 63) / 64;
+  // Are values under way while their keys are multiplied? Registers do not hold both of 256 columns.
+  static constexpr bool values_early = shape.head_dim + shape.head_dim_v <= 256;
+  static constexpr float headroom = 8.0f;  // probabilities reach 2^8 before a reference is raised
+
+  // What the block computes: rows first_row .. of the query rows that share a key head, row r being query r / heads_per_kv of head
+  // r % heads_per_kv among those heads. Their positions rise with the rows.
+  struct Work {
+    int32_t batch, head_kv, first_row, row_count;
+    int32_t part;  // rank in the cluster
+  };
+  static __device__ __forceinline__ Work work(const AttentionFwdParams &params, uint32_t block) {
+    const uint32_t rows = static_cast<uint32_t>(params.seqlen_q) * static_cast<uint32_t>(params.heads_per_kv);
+    const uint32_t tiles = (rows + tile_q - 1) / tile_q, heads = static_cast<uint32_t>(params.heads_q / params.heads_per_kv);
+    const uint32_t index = block / shape.blocks, head = index / tiles;
+    return {static_cast<int32_t>(head / heads), static_cast<int32_t>(head % heads), static_cast<int32_t>(index % tiles * tile_q),
+            static_cast<int32_t>(rows), static_cast<int32_t>(block % shape.blocks)};
+  }
+
+  // Keys 0 .. n-1 are seen by a row. Rows past the last one count as the last.
+  static __device__ __forceinline__ int32_t keys_seen(const AttentionFwdParams &params, const Work &work, int32_t row) {
+    const int32_t query = min(work.first_row + row, work.row_count - 1) / params.heads_per_kv;
+    const int64_t seen = int64_t{query} + params.causal_offset + 1;
+    return static_cast<int32_t>(seen < 0 ? 0 : seen < params.seqlen_kv ? seen : params.seqlen_kv);
+  }
+
+  static __device__ __forceinline__ uint4 load_chunk(const uint16_t *source, bool valid) {
+    uint4 chunk = make_uint4(0, 0, 0, 0);
+    if (valid)
+      asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.b32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(chunk.x), "=r"(chunk.y), "=r"(chunk.z), "=r"(chunk.w)
+                   : "l"(source));
+    return chunk;
+  }
+  static __device__ __forceinline__ uint32_t word(const uint4 &chunk, int32_t i) {
+    return i == 0 ? chunk.x : i == 1 ? chunk.y : i == 2 ? chunk.z : chunk.w;
+  }
+
+  // Q as B fragments in shared memory: sixteen bytes for each lane, row tile and chunk. In registers it would be a sixth of
+  // all that there are.
+  static __device__ __forceinline__ SharedAddress query_chunk(SharedAddress query, int32_t row_tile, int32_t chunk, int32_t lane) {
+    return query + (row_tile * key_chunks + chunk) * 512 + lane * 16;
+  }
+  static __device__ __forceinline__ void load_query(SharedAddress query, const AttentionFwdParams &params, const Work &work, int32_t thread) {
+    const uint32_t sign = params.negate_query != 0 ? 0x80008000u : 0;
+#pragma unroll
+    for (int32_t i = thread; i < row_tiles * key_chunks * 32; i += threads) {
+      const int32_t lane = i % 32, row = work.first_row + i / 32 / key_chunks * 8 + lane / 4, column = i / 32 % key_chunks * 32 + lane % 4 * 8;
+      const HeadRows rows = head_rows(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
+      const uint4 chunk = load_chunk(rows.first + row / params.heads_per_kv * rows.stride + column, row < work.row_count && column < params.head_dim);
+      store_shared_16(query + i * 16, make_uint4(chunk.x ^ sign, chunk.y ^ sign, chunk.z ^ sign, chunk.w ^ sign));
+    }
+  }
+
+  // Where a lane reads in the rows of a head, step by step. What can be had from its number is worked out at each step: registers
+  // are what limits how much is under way.
+  struct Cursor {
+    const uint16_t *place;  // of the lane's first key and column in the step
+
+    __device__ __forceinline__ uint4 load(int64_t stride, int32_t keys_left, int32_t columns_left, int32_t key, int32_t column) const {
+      return load_chunk(place + key * stride + column, key < keys_left && column < columns_left);
+    }
+  };
+
+  // The keys of a step, as this lane holds them: key 16 i + 8 h + g.
+  struct Keys {
+    uint4 chunk[key_groups][2][key_chunks];
+    static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane / 4; }
+    static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane % 4 * 8; }
+    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
+      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane), columns = params.head_dim - first_column(lane);
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+        for (int32_t h = 0; h < 2; ++h)
+#pragma unroll
+          for (int32_t c = 0; c < key_chunks; ++c) chunk[i][h][c] = cursor.load(params.key.stride_row, left, columns, i * 16 + h * 8, c * 32);
+    }
+  };
+
+  // Their values: key 16 i + 8 (k / 2) + 2t + k % 2.
+  struct Values {
+    uint4 chunk[key_groups][4][value_chunks];
+    static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane % 4 * 2; }
+    static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane / 4 * 8; }
+    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
+      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane), columns = params.head_dim_v - first_column(lane);
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+        for (int32_t k = 0; k < 4; ++k)
+#pragma unroll
+          for (int32_t c = 0; c < value_chunks; ++c) chunk[i][k][c] = cursor.load(params.value.stride_row, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
+    }
+    __device__ __forceinline__ bool has_nonfinite() const {
+      bool any = false;
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+        for (int32_t k = 0; k < 4; ++k)
+#pragma unroll
+          for (int32_t c = 0; c < value_chunks; ++c) {
+            uint4 copy = chunk[i][k][c];
+            any |= clear_nonfinite_chunk<dtype>(copy);
+          }
+      return any;
+    }
+  };
+
+  // [0] key g, row 2t; [1] key g, row 2t+1; [2] and [3] key g+8.
+  using Scores = float[key_groups][row_tiles][4];
+  // Probabilities of rows g: keys 2t 2t+1, and keys 2t+8 2t+9.
+  using Probabilities = uint32_t[key_groups][row_tiles][2];
+  // Of the tile for columns 64c + 8g + 2j (+1): [0] row 2t, [1] row 2t+1; [2] and [3] the next column.
+  using Output = float[value_chunks][4][row_tiles][4];
+
+  // Of rows 2t and 2t+1. `sum` is this lane's share until the end.
+  struct RowState {
+    float reference[row_tiles][2], sum[row_tiles][2];
+  };
+
+  static __device__ __forceinline__ void multiply_key_query(Scores &scores, const Keys &keys, SharedAddress query, int32_t lane) {
+#pragma unroll
+    for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+      for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+        for (int32_t x = 0; x < 4; ++x) scores[i][n][x] = 0.0f;
+#pragma unroll
+    for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+      for (int32_t c = 0; c < key_chunks; ++c) {
+        const uint4 rows = load_shared_16(query_chunk(query, n, c, lane));
+#pragma unroll
+        for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+          for (int32_t w = 0; w < 4; w += 2) {
+            const uint32_t a[4] = {word(keys.chunk[i][0][c], w), word(keys.chunk[i][1][c], w), word(keys.chunk[i][0][c], w + 1),
+                                   word(keys.chunk[i][1][c], w + 1)};
+            mma_m16n8k16<dtype>(scores[i][n], a, word(rows, w), word(rows, w + 1));
+          }
+      }
+  }
+
+  static __device__ __forceinline__ void scale_scores(Scores &scores, float scale_log2) {
+#pragma unroll
+    for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+      for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+        for (int32_t x = 0; x < 4; ++x) scores[i][n][x] *= scale_log2;
+  }
+
+  // How many keys of the step the rows 2t and 2t+1 see. keys_left: how many the last row sees.
+  struct Seen {
+    int32_t keys[row_tiles][2];
+    __device__ __forceinline__ Seen(const AttentionFwdParams &params, int32_t keys_left, int32_t lane) {
+      const Work here = work_anew(params);
+      const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left;
+#pragma unroll
+      for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+        for (int32_t r = 0; r < 2; ++r) keys[n][r] = keys_seen(params, here, n * 8 + lane % 4 * 2 + r) - first_key;
+    }
+  };
+
+  static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params, int32_t keys_left, int32_t lane) {
+    const Seen seen(params, keys_left, lane);
+#pragma unroll
+    for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+      for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+        for (int32_t x = 0; x < 4; ++x)
+          if (i * 16 + x / 2 * 8 + lane / 4 >= seen.keys[n][x % 2]) scores[i][n][x] = -infinity;
+  }
+
+  // Over the eight lanes that hold a row's keys.
+  template <typename Combine>
+  static __device__ __forceinline__ float over_keys(float x, Combine combine) {
+#pragma unroll
+    for (int32_t distance = 4; distance < 32; distance *= 2) x = combine(x, __shfl_xor_sync(0xffffffffu, x, distance));
+    return x;
+  }
+
+  // The largest score seen becomes the reference of its row, for all rows of the warp, when one has left the headroom.
+  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state) {
+    bool high = false;
+#pragma unroll
+    for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+      for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+        for (int32_t x = 0; x < 4; ++x) high |= scores[i][n][x] > state.reference[n][x % 2] + headroom;
+    if (!__any_sync(0xffffffffu, high)) return;
+#pragma unroll
+    for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+      for (int32_t r = 0; r < 2; ++r) {
+        float largest = state.reference[n][r];
+#pragma unroll
+        for (int32_t i = 0; i < key_groups; ++i) largest = fmaxf(largest, fmaxf(scores[i][n][r], scores[i][n][r + 2]));
+        largest = over_keys(largest, [](float a, float b) { return fmaxf(a, b); });
+        const float weight = largest == -infinity ? 1.0f : exp2_approx(state.reference[n][r] - largest);
+        state.reference[n][r] = largest;
+        state.sum[n][r] *= weight;
+#pragma unroll
+        for (int32_t c = 0; c < value_chunks; ++c)
+#pragma unroll
+          for (int32_t j = 0; j < 4; ++j) {
+            output[c][j][n][r] *= weight;
+            output[c][j][n][r + 2] *= weight;
+          }
+      }
+  }
+
+  static __device__ __forceinline__ void exponentiate(Probabilities &probabilities, const Scores &scores, RowState &state) {
+#pragma unroll
+    for (int32_t n = 0; n < row_tiles; ++n) {
+      float finite[2];  // a row that has seen no key has only masked scores: every probability is 2^-infinity = 0
+#pragma unroll
+      for (int32_t r = 0; r < 2; ++r) finite[r] = state.reference[n][r] == -infinity ? 0.0f : state.reference[n][r];
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i) {
+        float p[4];
+#pragma unroll
+        for (int32_t x = 0; x < 4; ++x) {
+          p[x] = exp2_approx(scores[i][n][x] - finite[x % 2]);
+          state.sum[n][x % 2] += p[x];
+        }
+        probabilities[i][n][0] = transpose_8x8(pack2<dtype>(p[0], p[1]));
+        probabilities[i][n][1] = transpose_8x8(pack2<dtype>(p[2], p[3]));
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void multiply_value_probability(Output &output, const Values &values, const Probabilities &probabilities) {
+#pragma unroll
+    for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+      for (int32_t c = 0; c < value_chunks; ++c)
+#pragma unroll
+        for (int32_t j = 0; j < 4; ++j) {
+          const uint32_t w[4] = {word(values.chunk[i][0][c], j), word(values.chunk[i][1][c], j), word(values.chunk[i][2][c], j),
+                                 word(values.chunk[i][3][c], j)};
+          const uint32_t a[4] = {__byte_perm(w[0], w[1], 0x5410), __byte_perm(w[0], w[1], 0x7632), __byte_perm(w[2], w[3], 0x5410),
+                                 __byte_perm(w[2], w[3], 0x7632)};
+#pragma unroll
+          for (int32_t n = 0; n < row_tiles; ++n) mma_m16n8k16<dtype>(output[c][j][n], a, probabilities[i][n][0], probabilities[i][n][1]);
+        }
+  }
+
+  // The same product key by key, which leaves out what a row does not see: for steps where an infinity or a NaN, which 0 times
+  // would make NaN, lies at a key that some rows see and others do not. Rare, and read from memory once more.
+  static __device__ __forceinline__ void add_values_one_by_one(Output &output, const AttentionFwdParams &params, const Probabilities &probabilities,
+                                                               int32_t keys_left, int32_t lane) {
+    const Seen seen(params, keys_left, lane);
+    const Work here = work_anew(params);
+    const HeadRows rows = head_rows(params.value, here.batch, here.head_kv);
+    const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left;
+#pragma unroll 1
+    for (int32_t k = 0; k < 16 * key_groups; ++k) {
+      uint32_t held[row_tiles] = {};  // this lane's register that may hold the key's probabilities
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+        for (int32_t h = 0; h < 2; ++h)
+#pragma unroll
+          for (int32_t n = 0; n < row_tiles; ++n)
+            if (k / 8 == i * 2 + h) held[n] = probabilities[i][n][h];
+#pragma unroll
+      for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+        for (int32_t r = 0; r < 2; ++r) {
+          const uint32_t pair = __shfl_sync(0xffffffffu, held[n], (lane % 4 * 2 + r) * 4 + k % 8 / 2);
+          const float p = to_float<dtype>(static_cast<uint16_t>(k % 2 == 0 ? pair : pair >> 16));
+          if (k >= seen.keys[n][r]) continue;
+#pragma unroll
+          for (int32_t c = 0; c < value_chunks; ++c) {
+            const int32_t column = c * 64 + lane / 4 * 8;
+            const uint4 chunk = load_chunk(rows.first + (first_key + k) * rows.stride + column, column < params.head_dim_v);
+#pragma unroll
+            for (int32_t j = 0; j < 4; ++j) {
+              output[c][j][n][r] = fmaf(p, to_float<dtype>(static_cast<uint16_t>(word(chunk, j))), output[c][j][n][r]);
+              output[c][j][n][r + 2] = fmaf(p, to_float<dtype>(static_cast<uint16_t>(word(chunk, j) >> 16)), output[c][j][n][r + 2]);
+            }
+          }
+        }
+    }
+  }
+
+  // A partial result in shared memory: of a warp, or of a block.
+  static constexpr int32_t pitch = shape.head_dim_v + 4, partial_floats = tile_q * (pitch + 2);
+  static constexpr int32_t query_at = (shape.warps + (shape.blocks > 1 ? 1 : 0)) * partial_floats, shared_floats = query_at + row_tiles * key_chunks * 128;
+  static __device__ __forceinline__ int32_t reference_at(int32_t row) { return tile_q * pitch + row; }
+  static __device__ __forceinline__ int32_t sum_at(int32_t row) { return tile_q * (pitch + 1) + row; }
+
+  static __device__ __forceinline__ void leave_partial(float *partial, const Output &output, RowState &state, int32_t lane) {
+#pragma unroll
+    for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+      for (int32_t r = 0; r < 2; ++r) {
+        const int32_t row = n * 8 + lane % 4 * 2 + r;
+        const float sum = over_keys(state.sum[n][r], [](float a, float b) { return a + b; });
+        if (lane / 4 == 0) {
+          partial[reference_at(row)] = state.reference[n][r];
+          partial[sum_at(row)] = sum;
+        }
+#pragma unroll
+        for (int32_t c = 0; c < value_chunks; ++c) {
+          const int32_t column = c * 64 + lane / 4 * 8;
+          if (column >= shape.head_dim_v) continue;
+          float4 *const place = reinterpret_cast<float4 *>(partial + row * pitch + column);
+          place[0] = make_float4(output[c][0][n][r], output[c][0][n][r + 2], output[c][1][n][r], output[c][1][n][r + 2]);
+          place[1] = make_float4(output[c][2][n][r], output[c][2][n][r + 2], output[c][3][n][r], output[c][3][n][r + 2]);
+        }
+      }
+  }
+
+  struct Merged {
+    float4 output;
+    float reference, sum;
+  };
+
+  // Four columns of a row over `count` partial results; at(i) reads from the i-th.
+  template <int32_t count, typename Floats, typename Columns>
+  static __device__ __forceinline__ Merged merge(int32_t row, int32_t column, Floats float_of, Columns columns_of) {
+    float references[count];
+    Merged merged{make_float4(0, 0, 0, 0), -infinity, 0.0f};
+#pragma unroll
+    for (int32_t i = 0; i < count; ++i) {
+      references[i] = float_of(i, reference_at(row));
+      merged.reference = fmaxf(merged.reference, references[i]);
+    }
+    const float finite = merged.reference == -infinity ? 0.0f : merged.reference;
+#pragma unroll
+    for (int32_t i = 0; i < count; ++i) {
+      const float weight = exp2_approx(references[i] - finite);
+      const float4 part = columns_of(i, row * pitch + column);
+      merged.sum = fmaf(float_of(i, sum_at(row)), weight, merged.sum);
+      merged.output = make_float4(fmaf(part.x, weight, merged.output.x), fmaf(part.y, weight, merged.output.y),
+                                  fmaf(part.z, weight, merged.output.z), fmaf(part.w, weight, merged.output.w));
+    }
+    return merged;
+  }
+
+  static __device__ __forceinline__ void store(const AttentionFwdParams &params, const Work &work, int32_t row, int32_t column,
+                                               const Merged &merged) {
+    const int32_t packed_row = work.first_row + row, query = packed_row / params.heads_per_kv;
+    if (packed_row >= work.row_count) return;
+    const int32_t head = work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv;
+    const float inverse = merged.sum == 0.0f ? 0.0f : reciprocal_approx(merged.sum);
+    const HeadRows rows = head_rows(params.output, work.batch, head);
+    if (column < params.head_dim_v)
+      *reinterpret_cast<uint2 *>(rows.first + query * rows.stride + column) =
+          make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
+                     pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
+    if (column == 0) write_lse(params, work.batch, head, query, merged.reference, merged.sum);
+  }
+
+  static __device__ __forceinline__ Work work_anew(const AttentionFwdParams &params) {
+    uint32_t block;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    return work(params, block);
+  }
+
+  static __device__ __forceinline__ void run(const AttentionFwdParams &params, float *shared) {
+    const SharedAddress query = shared_address(shared + query_at);
+    // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
+    constexpr int32_t stride = workers * shape.tile_kv;
+    Cursor key_cursor, value_cursor;
+    int32_t first_key, keys_left, masked_left;  // of the step; until the last key that a row sees; until the first that one does not see
+    {
+      const int32_t thread = static_cast<int32_t>(threadIdx.x), lane = thread % 32;
+      const Work here = work(params, blockIdx.x);
+      first_key = (here.part * shape.warps + thread / 32) * shape.tile_kv;
+      keys_left = keys_seen(params, here, tile_q - 1) - first_key;
+      masked_left = keys_seen(params, here, 0) - first_key;
+      const HeadRows keys = head_rows(params.key, here.batch, here.head_kv), values = head_rows(params.value, here.batch, here.head_kv);
+      key_cursor.place = keys.first + (first_key + Keys::first_key(lane)) * keys.stride + Keys::first_column(lane);
+      value_cursor.place = values.first + (first_key + Values::first_key(lane)) * values.stride + Values::first_column(lane);
+      load_query(query, params, here, thread);
+    }
+    Keys keys;
+    Values values;
+    keys.load(key_cursor, params, keys_left);
+    if constexpr (values_early) values.load(value_cursor, params, keys_left);
+    Output output{};
+    RowState state;
+#pragma unroll
+    for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+      for (int32_t r = 0; r < 2; ++r) state.reference[n][r] = -infinity, state.sum[n][r] = 0.0f;
+    __syncthreads();
+
+#pragma unroll 1
+    while (keys_left > 0) {
+      Scores scores;
+      multiply_key_query(scores, keys, query, thread_anew() % 32);
+      key_cursor.place += stride * params.key.stride_row;
+      if constexpr (values_early)
+        keys.load(key_cursor, params, keys_left - stride);
+      else
+        values.load(value_cursor, params, keys_left);
+      scale_scores(scores, params.scale_log2);
+      const bool masked = masked_left < shape.tile_kv;
+      if (masked) mask_scores(scores, params, keys_left, thread_anew() % 32);
+      raise_references(scores, output, state);
+      Probabilities probabilities;
+      exponentiate(probabilities, scores, state);
+      if (masked && __any_sync(0xffffffffu, values.has_nonfinite()))
+        add_values_one_by_one(output, params, probabilities, keys_left, thread_anew() % 32);
+      else
+        multiply_value_probability(output, values, probabilities);
+      value_cursor.place += stride * params.value.stride_row;
+      keys_left -= stride;
+      masked_left -= stride;
+      if constexpr (values_early)
+        values.load(value_cursor, params, keys_left);
+      else
+        keys.load(key_cursor, params, keys_left);
+    }
+
+    const int32_t thread = thread_anew();
+    leave_partial(shared + thread / 32 * partial_floats, output, state, thread % 32);
+    __syncthreads();
+    const Work here = work_anew(params);
+    constexpr int32_t quads = shape.head_dim_v / 4;  // of columns in a row
+    const auto float_of_warp = [&](int32_t i, int32_t at) { return shared[i * partial_floats + at]; };
+    const auto columns_of_warp = [&](int32_t i, int32_t at) { return *reinterpret_cast<const float4 *>(shared + i * partial_floats + at); };
+    if constexpr (shape.blocks == 1) {
+      for (int32_t i = thread; i < tile_q * quads; i += threads) {
+        const int32_t row = i / quads, column = i % quads * 4;
+        store(params, here, row, column, merge<shape.warps>(row, column, float_of_warp, columns_of_warp));
+      }
+    } else {
+      float *const of_block = shared + shape.warps * partial_floats;
+      for (int32_t i = thread; i < tile_q * quads; i += threads) {
+        const int32_t row = i / quads, column = i % quads * 4;
+        const Merged merged = merge<shape.warps>(row, column, float_of_warp, columns_of_warp);
+        *reinterpret_cast<float4 *>(of_block + row * pitch + column) = merged.output;
+        if (column == 0) of_block[reference_at(row)] = merged.reference, of_block[sum_at(row)] = merged.sum;
+      }
+      cluster_barrier();
+      const SharedAddress base = shared_address(of_block);
+      const auto float_of_block = [&](int32_t i, int32_t at) { return load_cluster_float(cluster_address(base + at * 4, i)); };
+      const auto columns_of_block = [&](int32_t i, int32_t at) { return load_cluster_float4(cluster_address(base + at * 4, i)); };
+      for (int32_t i = here.part * threads + thread; i < tile_q * quads; i += shape.blocks * threads) {
+        const int32_t row = i / quads, column = i % quads * 4;
+        store(params, here, row, column, merge<shape.blocks>(row, column, float_of_block, columns_of_block));
+      }
+      cluster_barrier();  // no block leaves while others read its shared memory
+    }
+  }
+};
+
+}  // namespace flashcore::kernels

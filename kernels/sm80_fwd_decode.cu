@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// sm80_fwd_decode: few query rows, many keys. One thread block for all query rows of a key head (in tiles of eight), whose warps share the
+// keys; keys and values pass from memory to tensor cores through registers alone. parts/decode.cuh has the loop, and why. Where key heads are
+// fewer than multiprocessors most of a large GPU stays idle: sm90_fwd_decode gives a key head several blocks.
+//
+// Tried on the H200, float16, one query, 32 query heads on 8 key heads of 128 (keys per head, batch; cuDNN 9.19 in the same run):
+//   kept  eight warps of 16 keys, two blocks a multiprocessor                        4096, 32: 122.6 us, cuDNN 124.2
+//   kept  Q from shared memory in each step: 16 registers, which make room for the second block
+//   kept  for 256 columns values are fetched after the scores; else both would not fit into registers and spill
+//   lost  32 keys in a step: one block a multiprocessor                              4096, 8 in clusters of eight: 52.7 for 45.3 us
+//   lost  four warps, four blocks a multiprocessor (equal, but for small batches)    4096, 1 in clusters of eight: 13.4 for 10.2 us
+//   lost  tiles of sixteen rows where eight do: one block a multiprocessor           4096, 32: 137 us in clusters of two for 125
+#include "contract/decode.h"
+
+// ---- Passport ------------------------------------------------------------------------------------------------------
+namespace flashcore::kernels::sm80_fwd_decode {
+
+inline constexpr decode::Tile tiles[] = {{64, 16, 8, 1}, {128, 16, 8, 1}, {256, 16, 8, 1}};
+
+constexpr bool specialization(int32_t index, Specialization *out) { return decode::specialization(tiles, index, out); }
+constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 1, 1); }
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    "sm80_fwd_decode", "mma.sync for few queries: rows of a key head packed, keys through registers, split over eight warps", 80, 0, false,
+    specialization, allows, decode::refuse, decode::serves, decode::dynamic_shared_bytes, decode::grid, decode::cost};
+#endif
+}  // namespace flashcore::kernels::sm80_fwd_decode
+
+// ---- Device --------------------------------------------------------------------------------------------------------
+#ifdef __CUDACC_RTC__
+#include "parts/decode.cuh"
+#include "specialization.h"
+
+namespace flashcore::kernels::sm80_fwd_decode {
+using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv, chosen.warps, chosen.cluster}>;
+static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_bytes(chosen));
+}  // namespace flashcore::kernels::sm80_fwd_decode
+
+extern "C" __global__ void
+    __launch_bounds__(flashcore::kernels::sm80_fwd_decode::Kernel::threads, flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
+    sm80_fwd_decode(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+  extern __shared__ __align__(16) float shared[];
+  flashcore::kernels::sm80_fwd_decode::Kernel::run(params, shared);
+}
+#endif

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// sm90_fwd_decode: sm80_fwd_decode with the keys of a head split over the thread blocks of a cluster, which merge through each other's shared
+// memory: one launch, no workspace, the same bits in every run.
+//
+// Tried on the H200 as for sm80_fwd_decode (microseconds; cuDNN 9.19 in the same run):
+//   keys x batch   blocks 1      2      4      8     16    cuDNN
+//   1024 x 1         12.4    8.9    6.7    6.2    9.2      7.5
+//   4096 x 1         39.4   22.8   13.9   10.2   12.1     11.6
+//   4096 x 4         41.5   25.4   22.8   29.3   32.9     22.5
+//   4096 x 8         44.8   34.2   43.3   45.3   58.0     36.9
+//   4096 x 32       122.6  125.3  135.7  146.8  198.5    124.2
+//   32768 x 1       289.4  149.9   79.5   46.2   43.8     38.0
+// kept  sixteen warps in a cluster of eight, for few key heads with very many keys: 32768 x 1 39.6 us, with 64 columns 21.7 for 33.7
+// lost  clusters of sixteen (not portable): better only for a single key head, 16384 x 1 of 8 query heads 14.7 for 21.5
+#include "contract/decode.h"
+
+// ---- Passport ------------------------------------------------------------------------------------------------------
+namespace flashcore::kernels::sm90_fwd_decode {
+
+// Sixteen warps are for a few key heads with very many keys.
+inline constexpr decode::Tile tiles[] = {{64, 16, 8, 2},  {64, 16, 8, 4},  {64, 16, 8, 8},  {64, 32, 16, 8},  {128, 16, 8, 2}, {128, 16, 8, 4},
+                                         {128, 16, 8, 8}, {128, 16, 16, 8}, {256, 16, 8, 2}, {256, 16, 8, 4},  {256, 16, 8, 8}};
+
+constexpr bool specialization(int32_t index, Specialization *out) { return decode::specialization(tiles, index, out); }
+constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 2, 8); }
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    "sm90_fwd_decode", "sm80_fwd_decode with keys split over a cluster of thread blocks too, merged in shared memory", 90, 0, false,
+    specialization, allows, decode::refuse, decode::serves, decode::dynamic_shared_bytes, decode::grid, decode::cost};
+#endif
+}  // namespace flashcore::kernels::sm90_fwd_decode
+
+// ---- Device --------------------------------------------------------------------------------------------------------
+#ifdef __CUDACC_RTC__
+#include "parts/decode.cuh"
+#include "specialization.h"
+
+namespace flashcore::kernels::sm90_fwd_decode {
+using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv, chosen.warps, chosen.cluster}>;
+static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_bytes(chosen));
+}  // namespace flashcore::kernels::sm90_fwd_decode
+
+extern "C" __global__ void __cluster_dims__(flashcore::kernels::chosen.cluster, 1, 1)
+    __launch_bounds__(flashcore::kernels::sm90_fwd_decode::Kernel::threads, flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
+    sm90_fwd_decode(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+  extern __shared__ __align__(16) float shared[];
+  flashcore::kernels::sm90_fwd_decode::Kernel::run(params, shared);
+}
+#endif
