@@ -13,8 +13,9 @@ extern "C" {
 flashcore_status flashcore_attention_fwd(flashcore_context context, const flashcore_attention_args *args, void *stream,
                                          flashcore_error *error) {
   return with_context(context, error, [&](Context &self) -> Status {
+    if (std::optional<Status> again = attention_fwd_again(self, args, stream)) return *std::move(again);
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
-    return attention_fwd(self, problem, stream);
+    return attention_fwd(self, *args, problem, stream);
   });
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/context.hpp"
 
+#include <atomic>
+
 #include "cpu/cpu_attention.hpp"
 
 namespace flashcore {
@@ -46,9 +48,11 @@ Result<std::unique_ptr<GpuState>> open_first_gpu(const Settings &settings) {
 
 }  // namespace
 
+static std::atomic<uint64_t> last_serial{0};
+
 GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, CudaDriver::BorrowedContext borrowed_context,
                    const CudaDeviceProperties &device)
-    : driver(driver_table), borrowed(borrowed_context), properties(device), limits(device_limits(device)),
+    : serial(++last_serial), driver(driver_table), borrowed(borrowed_context), properties(device), limits(device_limits(device)),
       tuned_rows(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
       loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
 

@@ -23,6 +23,7 @@ struct GpuState {
   GpuState(const Settings &settings, const CudaDriver &driver, CudaDriver::BorrowedContext borrowed,
            const CudaDeviceProperties &properties);
 
+  const uint64_t serial;  // no other GpuState of the process ever has it
   const CudaDriver &driver;
   const CudaDriver::BorrowedContext borrowed;
   const CudaDeviceProperties properties;

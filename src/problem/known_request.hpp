@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// KnownRequest: arguments that were checked before, so that a call that differs from them in its addresses only needs no check but that
+// of the addresses. Programs call with the same shapes again and again, and after a launch little of this library is left in
+// the processor's caches: what is not executed is what saves time.
+#pragma once
+
+#include "flashcore/flashcore.h"
+#include "problem/attention_problem.hpp"
+
+namespace flashcore {
+
+class KnownRequest {
+ public:
+  struct Addresses {
+    uint64_t query, key, value, output, lse;  // lse 0: not wanted
+  };
+
+  // `problem` is what validate_attention made of `args`. Requests that are not the usual ones (tensors without elements or of any
+  // alignment, a workspace, a struct of another version) are forgotten instead.
+  void remember(const flashcore_attention_args &args, const AttentionProblem &problem);
+  void forget() { args_.struct_size = 0; }
+  // Would validate_attention accept `args`, and make of them what it made of those that are remembered, but for the addresses? No: it is
+  // not known; validate_attention decides.
+  bool matches(const flashcore_attention_args *args, Addresses *addresses) const;
+
+ private:
+  flashcore_attention_args args_{};  // struct_size 0: nothing is remembered
+  uint64_t extent_bytes_[5]{};       // of query, key, value, output, lse
+};
+
+}  // namespace flashcore
