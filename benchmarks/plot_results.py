@@ -68,6 +68,23 @@ def throughput(rows, caption, path):
     save(figure, path)
 
 
+def decode(rows, caption, path):
+    """How long one query over many keys takes, in times of flashcore; its microseconds under each group."""
+    rows = [r for r in rows if r["dtype"] == "float16" and r["seqlen_q"] == 1 and "us" in r["candidates"].get("flashcore", {})]
+    figure, axis = plt.subplots(figsize=(12.5, 2.9))
+    width, names = 0.27, ("flashcore", "flash2", "cudnn")
+    for i, name in enumerate(names):
+        points = [(k + (i - 1) * width, r["candidates"][name]["us"] / r["candidates"]["flashcore"]["us"]) for k, r in enumerate(rows)
+                  if "us" in r["candidates"].get(name, {})]
+        axis.bar(*zip(*points), width=width, color=COLORS[name], label=NAMES[name])
+    axis.set_xticks(range(len(rows)), [f"B={r['batch']} {r['heads_q']}/{r['heads_kv']}\n{r['seqlen_kv']} keys\nD={r['head_dim']}\n"
+                                       f"{r['candidates']['flashcore']['us']:.1f} us" for r in rows], fontsize=7)
+    axis.set_ylabel("time, flashcore = 1")
+    axis.legend(loc="upper center", ncol=len(names), bbox_to_anchor=(0.5, 1.18), frameon=False)
+    figure.text(0.5, -0.22, "float16, one query; batch, query heads / key heads; " + caption, ha="center", fontsize=7, color="#555555")
+    save(figure, path)
+
+
 def ladder(rows, caption, path):
     """Microseconds of every rung at the mission shape, on a logarithmic scale."""
     row = next(r for r in rows if (r["batch"], r["heads_q"], r["seqlen_q"], r["head_dim"], r["causal"]) == (1, 8, 512, 64, False))
@@ -94,7 +111,9 @@ def main():
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
-    throughput(*load(options.compare), os.path.join(options.out, "throughput.svg"))
+    compared = load(options.compare)
+    throughput(*compared, os.path.join(options.out, "throughput.svg"))
+    decode(*compared, os.path.join(options.out, "decode.svg"))
     ladder(*load([options.ladder]), os.path.join(options.out, "ladder.svg"))
 
 
