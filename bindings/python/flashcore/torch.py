@@ -26,6 +26,9 @@ from ._problem import Problem, Window
 _contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU
 _contexts_lock = threading.Lock()
 _NO_WINDOW: Window = (None, None)
+
+why_portable: str = fast.why_portable
+"""Why calls are prepared in Python, at four times the cost, and not by _flashcore_torch; empty where they are not."""
 _is_tracing: Callable[[], bool] = getattr(torch.compiler, "is_dynamo_compiling", torch.compiler.is_compiling)
 
 

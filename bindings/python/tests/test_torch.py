@@ -106,7 +106,7 @@ class TestTorch(support.ContextTest):
         if self.portable or importlib.util.find_spec("_flashcore_torch") is None:
             self.assertNotEqual(_torch_fast.why_portable, "")
         elif hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
-            self.assertEqual(_torch_fast.why_portable, "")
+            self.assertEqual(on_torch.why_portable, "")
         on_torch.attention(*tensors("cpu"), layout="bhsd")
         calls = on_torch.context("cpu").prepared_calls
         self.assertEqual(isinstance(calls, _torch_fast.PortableCalls), _torch_fast.why_portable != "")
