@@ -4,7 +4,7 @@ _flashcore_torch, and names the wheel for this machine but for no Python in part
 
 The library is the one that FLASHCORE_LIBRARY names, else it is built from this source tree into build-wheel/ with Meson.
 FLASHCORE_MESON_OPTIONS holds more options for "meson setup". FLASHCORE_TORCH_NATIVE=0 leaves _flashcore_torch out, with which a call from
-PyTorch costs a third of what it costs without; it is all that needs Python's headers.
+PyTorch costs a fraction of what it costs without; it is all that needs Python's headers.
 """
 import os
 import re

@@ -3,7 +3,7 @@
 kept; only the four addresses and the stream change after that.
 
 _flashcore_torch (native/torch_calls.cpp) does that where this Python can load it and PyTorch is 2.10 or newer. PortableCalls does the same
-in Python, in about four times the time."""
+in Python, in several times the time."""
 from __future__ import annotations
 
 import ctypes

@@ -28,7 +28,7 @@ _contexts_lock = threading.Lock()
 _NO_WINDOW: Window = (None, None)
 
 why_portable: str = fast.why_portable
-"""Why calls are prepared in Python, at four times the cost, and not by _flashcore_torch; empty where they are not."""
+"""Why calls are prepared in Python, at several times the cost, and not by _flashcore_torch; empty where they are not."""
 _is_tracing: Callable[[], bool] = getattr(torch.compiler, "is_dynamo_compiling", torch.compiler.is_compiling)
 
 
