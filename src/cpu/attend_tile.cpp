@@ -20,6 +20,8 @@
 namespace flashcore {
 namespace {
 
+constexpr float log2_of_e = 1.44269504088896340736f;  // not part of the scale, which may be as large as a float32 is
+
 constexpr int64_t round_up_to_lanes(int64_t count) { return (count + tile_lanes - 1) / tile_lanes * tile_lanes; }
 
 FLASHCORE_CPU_INLINE void convert_to_float(const uint16_t *__restrict from, float *__restrict to, int64_t count,
@@ -90,10 +92,11 @@ FLASHCORE_CPU_INLINE float softmax_row(float *__restrict scores, int64_t count, 
   const float block_maximum = largest(scores, padded);
   const float old_maximum = maximum;
   maximum = block_maximum > old_maximum ? block_maximum : old_maximum;
+  // Scores of -infinity alone: -infinity is subtracted from nothing, and every probability is 0.
+  const float subtrahend = maximum == minus_infinity ? 0.0f : maximum;
   // The first keys have nothing to correct; -inf times a scale of 0 would make a NaN of it.
-  const float correction =
-      old_maximum == minus_infinity ? 0.0f : exp2_nonpositive<fused>((old_maximum - maximum) * task.scale_log2);
-  for (int64_t j = 0; j < padded; j++) scores[j] = exp2_nonpositive<fused>((scores[j] - maximum) * task.scale_log2);
+  const float correction = old_maximum == minus_infinity ? 0.0f : exp2_nonpositive<fused>((old_maximum - subtrahend) * task.scale * log2_of_e);
+  for (int64_t j = 0; j < padded; j++) scores[j] = exp2_nonpositive<fused>((scores[j] - subtrahend) * task.scale * log2_of_e);
   for (int64_t j = count; j < padded; j++) scores[j] = 0.0f;
   sum = sum * correction + sum_of(scores, padded);
   if (task.bfloat16) {
@@ -166,7 +169,7 @@ FLASHCORE_CPU_INLINE void store_output(const TileTask &task, const TileScratch &
   for (int64_t r = 0; r < task.row_count; r++) {
     const float *row = scratch.output + r * scratch.value_columns;
     uint16_t *__restrict output = task.rows[r].output;
-    const float sum = task.rows[r].visible > 0 ? statistics.sum[r] : 1.0f;  // no key: 0 / 1
+    const float sum = statistics.sum[r] == 0.0f ? 1.0f : statistics.sum[r];  // no key, or none above -infinity: 0 / 1
     if (task.bfloat16) {
       for (int64_t d = 0; d < task.head_dim_v; d++) output[d] = float_to_bfloat16(row[d] / sum);
     } else {

@@ -32,14 +32,14 @@ struct TileTask {
   const uint16_t *key, *value;
   int64_t key_stride_row, value_stride_row;  // elements
   int64_t head_dim, head_dim_v;
-  float scale_log2;  // at least 0; scores times this go into exp2
+  float scale;       // at least 0; scores times this go into exp
   bool negate;       // the scale was negative: its sign goes to the queries
   bool bfloat16;
   int64_t row_count;
   TileRow rows[tile_rows];
 };
 
-// Softmax statistics of the rows: the largest score, unscaled (-inf: no key seen), and the sum of exp2.
+// Softmax statistics of the rows: the largest score, unscaled (-inf: no key seen, or none above it), and the sum of exp.
 struct TileStatistics {
   float maximum[tile_rows];
   float sum[tile_rows];

@@ -56,6 +56,7 @@ T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head
 }
 
 float natural_or_base2_lse(const AttentionProblem &problem, const TileStatistics &statistics, int64_t r) {
+  if (statistics.sum[r] == 0.0f) return -std::numeric_limits<float>::infinity();  // no key, or none above -infinity
   const double score = static_cast<double>(statistics.maximum[r]) * std::fabs(problem.softmax_scale);
   const double natural = score + std::log(static_cast<double>(statistics.sum[r]));
   return static_cast<float>(problem.lse_base2 ? natural * 1.4426950408889634 : natural);
@@ -75,7 +76,7 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.value_stride_row = problem.value.stride_row;
   task.head_dim = key.head_dim;
   task.head_dim_v = key.head_dim_v;
-  task.scale_log2 = static_cast<float>(std::fabs(static_cast<double>(problem.softmax_scale)) * 1.4426950408889634);
+  task.scale = std::fabs(problem.softmax_scale);
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
   task.row_count = std::min(tile_rows, work.rows_per_head - first_row);
@@ -90,9 +91,7 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   if (problem.lse.data == 0) return;
   for (int64_t r = 0; r < task.row_count; r++) {
     const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
-    *element<float>(problem.lse, batch, position, head_q) = task.rows[r].visible > 0
-                                                                ? natural_or_base2_lse(problem, statistics, r)
-                                                                : -std::numeric_limits<float>::infinity();
+    *element<float>(problem.lse, batch, position, head_q) = natural_or_base2_lse(problem, statistics, r);
   }
 }
 

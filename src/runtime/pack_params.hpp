@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "contract/kernel_params.h"
 #include "problem/attention_problem.hpp"
@@ -26,8 +27,9 @@ inline int32_t heads_per_group(const kernels::ProblemKey &key, int64_t l2_cache_
 
 inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem, int64_t l2_cache_bytes) {
   constexpr float log2_of_e = 1.44269504088896340736f, ln_of_2 = 0.69314718055994530942f;
-  // Masked scores are -infinity, and -infinity times 0 is NaN: a scale of 0 becomes one that no finite score can feel.
-  constexpr float smallest_scale_log2 = 1e-30f;
+  // Masked scores are -infinity, and -infinity times 0 is NaN: a scale of 0 becomes one that no finite score can feel. Above
+  // the largest one only a difference of subnormal scores could tell.
+  constexpr float smallest_scale_log2 = std::numeric_limits<float>::denorm_min(), largest_scale_log2 = std::numeric_limits<float>::max();
   const kernels::ProblemKey &key = problem.key;
   kernels::AttentionFwdParams params{};
   params.query = tensor_view(problem.query);
@@ -47,7 +49,7 @@ inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem, 
                          : key.causal == kernels::causal_top_left   ? 0
                                                                     : params.seqlen_kv;
   params.negate_query = problem.softmax_scale < 0.0f ? 1 : 0;
-  params.scale_log2 = std::max(std::fabs(problem.softmax_scale) * log2_of_e, smallest_scale_log2);
+  params.scale_log2 = std::clamp(std::fabs(problem.softmax_scale) * log2_of_e, smallest_scale_log2, largest_scale_log2);
   params.lse_factor = problem.lse_base2 ? 1.0f : ln_of_2;
   params.heads_per_group = heads_per_group(key, l2_cache_bytes);
   return params;
