@@ -137,8 +137,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
     float score = -infinity;
     if (thread < keys) score = dot(query, key_rows.first + (first_key + thread) * key_rows.stride, params.head_dim);
     const float new_max = fmaxf(row_max, over_block<Maximum>(score, scratch));
-    const float rescale = exp2_approx((row_max - new_max) * params.scale_log2);
-    const float p = thread < keys ? exp2_approx((score - new_max) * params.scale_log2) : 0.0f;
+    const float subtrahend = new_max == -infinity ? 0.0f : new_max;  // every score so far is -infinity: p is 0, not NaN
+    const float rescale = exp2_approx((row_max - subtrahend) * params.scale_log2);
+    const float p = thread < keys ? exp2_approx((score - subtrahend) * params.scale_log2) : 0.0f;
     probability[thread] = p;
     row_sum = fmaf(row_sum, rescale, over_block<Sum>(p, scratch));
     row_max = new_max;
@@ -162,6 +163,6 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
     if (column < params.head_dim_v)
       rows.first[work.first_query * rows.stride + column] = static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
   }
-  if (thread == 0) write_lse(params, work.batch, work.head_q, work.first_query, row_max * params.scale_log2, row_sum);
+  if (thread == 0) write_lse(params, work.batch, work.head_q, work.first_query, row_max, params.scale_log2, row_sum);
 }
 #endif

@@ -12,13 +12,22 @@
 //   kept  causal blocks longest first, in groups of heads whose keys fit into L2                  +4 to +10 %
 //   kept  no maximum in the steady loop (optimistic references): no branch between the exponentials and P.V, so that
 //         they overlap within a warp                                                              +5 to +8 %
+//   kept  references at the maximum instead of up to 2^5 above it, raised only for keys that outweigh their row, whose rounding
+//         error is taken back: float16 keeps the tail, a dominating key is exact         D=64 -1 to -3 %, D=128 -3 to +4 %
+//         of it looking at a tile with 37 instructions before anything else is read: +5 %; P read back by products with ones
+//         instead of as integers, which would have every step copy it: +5 %; 1.25 times the sum in the state: +1 %
+//   lost  row sums of rounded probabilities by a product with ones (in float64 models): 1.3 to 1.8 times the error of exact maxima
+//         where values lie around 0, and the logarithm of the sum wrong by 2^-12 or 2^-9
+//   lost  more exact steps, until a row has seen 8, 16 or 32 keys: causal -2 to -3 % at D=64, 0 at D=128
+//   lost  a fused product for the exponents of exact steps, unless the tile is computed again: causal -2 %
 //   kept  the mask compares constants, thread and block are read anew outside the steady loop, values that are not finite
 //         are treated after it: 30 registers fewer, no spills                                     +5 to +8 %
 //   kept  eight threads to a row of every width in copies (16 at D=128: one more address each)    +2 %
 //   kept  O from registers to memory by shuffles; through shared memory                           -2 to -5 % at S=512
 //   lost  scores one step ahead of the softmax: D=64 -1 to -4 %, D=128 spills
 //   lost  maximum of the tile before, checked by each step's sum in a branch: half of what optimistic references gain
-//   lost  masked products skipped by 16 keys: the branches cost more than the products (-5 % at S=512)
+//   lost  masked products skipped by 16 keys: the branches cost more than the products (-5 % at S=512);
+//         by tiles, warp by warp: 0
 //   lost  several query tiles a block, the next one's copies under the last step's: 0 to +4 %, spills; two stages do more
 //   lost  prefetch of the tiles after the next into L2: +5 % at S=512, -2 % at 16384; two stages do more
 //   lost  three blocks a multiprocessor (D=64, 128x32, 168 registers) -10 %; eight warps -3 to -15 %
@@ -53,7 +62,7 @@ inline constexpr Tile tiles[] = {
     {192, 192, 64, 64, 4, 1, 0, aligned},
     {192, 192, 64, 32, 4, 1, 0, aligned},
     {256, 256, 64, 64, 4, 1, 0, aligned},
-    {256, 256, 64, 32, 4, 1, 0, aligned | unaligned},
+    {256, 256, 64, 32, 4, 1, 0, unaligned},
 };
 inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
@@ -156,16 +165,16 @@ using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows>;
 using ValueLoader = DescendingLoader<tile_kv, threads, alignment_bytes, ValueRows>;
 constexpr int32_t warp_rows = Attention::warp_rows;
 
-// O / row sum to memory; the logarithm of the row sum from one lane of each quad.
+// O / row sum to memory; the logarithm of the row sum from one lane of each quad. `settled`: the state is.
 __device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, Attention::Output &output,
-                                             const Attention::RowState &state) {
+                                             const Attention::RowState &state, bool settled) {
   const int32_t thread = thread_anew(), warp = thread / 32, lane = thread % 32;
   const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
 #pragma unroll
   for (int32_t i = 0; i < Attention::row_tiles; ++i)
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
-      const float sum = quad_sum(state.row_sum[i][half]);
+      const float sum = quad_sum(state.row_sum[i][half]) * (settled ? 1.0f / Attention::sum_factor : 1.0f);
       const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
       const int32_t query = work.first_query + warp * warp_rows + i * 16 + half * 8 + lane / 4;
       uint32_t words[Attention::value_columns];
@@ -174,7 +183,7 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
         words[n] = pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse);
       store_row<alignment_bytes>(rows.first + query * rows.stride, words, lane % 4, query < params.seqlen_q, params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q)
-        write_lse(params, work.batch, work.head_q, query, state.reference[i][half], sum);
+        write_lse(params, work.batch, work.head_q, query, state.reference[i][half], settled ? 1.0f : params.scale_log2, sum);
     }
 }
 
@@ -185,7 +194,7 @@ struct SharedWork {
 
   __device__ __forceinline__ void put(const BlockWork &work, const KeyTiles &tiles) const {
     store_shared_16(at, make_uint4(work.batch, work.head_q, work.head_kv, work.first_query));
-    store_shared_16(at + 16, make_uint4(tiles.count, tiles.unmasked, tiles.steady, 0));
+    store_shared_16(at + 16, make_uint4(tiles.count, tiles.unmasked, 0, 0));
     store_shared_16(at + 32, make_uint4(0, 0, 0, 0));
   }
   // Whether a masked tile held an infinite or NaN value, which was taken for 0.
@@ -197,7 +206,7 @@ struct SharedWork {
   }
   __device__ __forceinline__ KeyTiles tiles() const {
     const uint4 words = load_shared_16(at + 16);
-    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z)};
+    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y)};
   }
 };
 
@@ -216,8 +225,8 @@ struct SharedWork {
 //   K(n-1), V(n-1) ....         S = Q.K(n)^T ; softmax(S) ; O += P.V(n)
 //
 // Keys are walked from the last tile to the first: the tiles that need masks come first, the steady loop has none. The
-// masked tiles set the softmax references the exact way, so there is always one; the steady loop is optimistic, and when
-// that failed all is done again with masked steps only.
+// masked tiles set the softmax references in exact steps, so there is always one; the steady loop is optimistic, and when
+// that lost a row all is done again in exact steps, which are the masked ones.
 extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::threads)
     sm80_fwd_mma(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
   using namespace flashcore::kernels;
@@ -305,20 +314,34 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
         if (tile > 0) key_loader.load_next(key_tile, params.head_dim);
         copy_async_commit();
       }
-      if constexpr (masked) Attention::raise_references(scores, output, state, params.scale_log2);
-      Attention::template exponentiate<!masked>(scores, state, params.scale_log2);
+      Attention::TileSums tile_sums;
+      if constexpr (masked) {
+        Attention::raise_references(scores, output, state, params.scale_log2);
+        Attention::exponentiate(scores, state, params.scale_log2);
+      } else {
+        Attention::exponentiate_optimistically(scores, tile_sums, state, params.scale_log2);
+      }
       Attention::Probabilities probabilities;
       Attention::round_probabilities(probabilities, scores);
-      // Two stages of wide heads must do without even this register.
-      constexpr bool tight = head_dim >= 128 && stages > 1;
+      // Where a register more would be spilled, the lane is read anew: two stages of wide heads, and 192 columns under a mask.
+      constexpr bool tight = (head_dim >= 128 && stages > 1) || (head_dim == 192 && causal);
       const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
-      if constexpr (!masked) Attention::lower_large_sums(output, state);
+      if constexpr (!masked)
+        Attention::watch_large_probabilities(output, state, tile_sums, probabilities, value_tile,
+                                             [&] { return shared_work.tiles().count - 1 - tile; });
     };
 
-    for (; tile >= 0 && (again || tile >= shared_work.tiles().steady); --tile) step(Constant<true>{});
+    // Each warp goes over to optimistic steps when its own rows all have a reference; the barriers of a step are the same in both.
+    const auto optimistic_tiles = [&] {
+      const int32_t first_row = shared_work.work().first_query + thread_anew() / 32 * warp_rows;
+      return again ? 0 : tiles_left<tile_kv, causal>(params, shared_work.tiles(), first_row);
+    };
+    for (; tile >= optimistic_tiles(); --tile) step(Constant<true>{});
+    if (again) break;
+    Attention::settle_references(state, params.scale_log2);
     for (; tile >= 0; --tile) step(Constant<false>{});
-    again = __syncthreads_or(Attention::is_lost(state)) != 0;
+    again = __syncthreads_or(Attention::is_lost(output, state)) != 0;
   } while (again);
   if (shared_work.nonfinite()) {
     const BlockWork work = shared_work.work();
@@ -326,6 +349,6 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     Attention::add_nonfinite_values(output, params, work, tiles.unmasked * tile_kv, tiles.count * tile_kv,
                                     work.first_query + thread_anew() / 32 * warp_rows);
   }
-  write_output(params, shared_work.work(), output, state);
+  write_output(params, shared_work.work(), output, state, !again);
 }
 #endif

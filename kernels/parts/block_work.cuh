@@ -36,20 +36,29 @@ constexpr BlockWork block_work(const AttentionFwdParams &params, uint32_t block)
 struct KeyTiles {
   int32_t count;     // tiles 0 .. count-1 hold a key that some query of the block sees
   int32_t unmasked;  // tiles 0 .. unmasked-1 are seen whole by every query of the block
-  int32_t steady;    // the same, and every query sees a key in the tiles after steady-1
 };
+
+// Keys 0 .. n-1 are seen by a query.
+template <bool causal>
+constexpr int64_t keys_seen(const AttentionFwdParams &params, int32_t query) {
+  if (!causal) return params.seqlen_kv;
+  const int64_t seen = int64_t{query} + params.causal_offset + 1;
+  return seen < 0 ? 0 : seen < params.seqlen_kv ? seen : params.seqlen_kv;
+}
 
 template <int32_t tile_q, int32_t tile_kv, bool causal>
 constexpr KeyTiles key_tiles(const AttentionFwdParams &params, int32_t first_query) {
-  int64_t seen_by_last = params.seqlen_kv, seen_by_first = params.seqlen_kv;  // keys 0 .. n-1
-  if constexpr (causal) {
-    const int64_t last_query = first_query + tile_q < params.seqlen_q ? first_query + tile_q - 1 : params.seqlen_q - 1;
-    const int64_t last = last_query + params.causal_offset + 1, first = int64_t{first_query} + params.causal_offset + 1;
-    seen_by_last = last < 0 ? 0 : last < params.seqlen_kv ? last : params.seqlen_kv;
-    seen_by_first = first < 0 ? 0 : first < params.seqlen_kv ? first : params.seqlen_kv;
-  }
-  return {static_cast<int32_t>((seen_by_last + tile_kv - 1) / tile_kv), static_cast<int32_t>(seen_by_first / tile_kv),
-          static_cast<int32_t>((seen_by_first > 0 ? seen_by_first - 1 : 0) / tile_kv)};
+  const int32_t last_query = first_query + tile_q < params.seqlen_q ? first_query + tile_q - 1 : params.seqlen_q - 1;
+  return {static_cast<int32_t>((keys_seen<causal>(params, last_query) + tile_kv - 1) / tile_kv),
+          static_cast<int32_t>(keys_seen<causal>(params, first_query) / tile_kv)};
+}
+
+// Of the unmasked tiles, how many are left when every query from `first_query` on has seen a key in the tiles behind them.
+template <int32_t tile_kv, bool causal>
+constexpr int32_t tiles_left(const AttentionFwdParams &params, const KeyTiles &tiles, int32_t first_query) {
+  const int64_t seen = keys_seen<causal>(params, first_query);
+  const int32_t left = static_cast<int32_t>((seen > 0 ? seen - 1 : 0) / tile_kv);
+  return left < tiles.unmasked ? left : tiles.unmasked;
 }
 
 }  // namespace flashcore::kernels

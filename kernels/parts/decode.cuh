@@ -36,7 +36,6 @@ struct Decode {
   static constexpr int32_t key_chunks = (shape.head_dim + 31) / 32, value_chunks = (shape.head_dim_v + 63) / 64;
   // Are values under way while their keys are multiplied? Registers do not hold both of 256 columns.
   static constexpr bool values_early = shape.head_dim + shape.head_dim_v <= 256;
-  static constexpr float headroom = 8.0f;  // probabilities reach 2^8 before a reference is raised
 
   // What the block computes: rows first_row .. of the query rows that share a key head, row r being query r / heads_per_kv of head
   // r % heads_per_kv among those heads. Their positions rise with the rows.
@@ -149,7 +148,8 @@ struct Decode {
   // Of the tile for columns 64c + 8g + 2j (+1): [0] row 2t, [1] row 2t+1; [2] and [3] the next column.
   using Output = float[value_chunks][4][row_tiles][4];
 
-  // Of rows 2t and 2t+1. `sum` is this lane's share until the end.
+  // Of rows 2t and 2t+1. The reference is the largest score so far, so that the largest probability is 1 to the last bit; `sum`
+  // is this lane's share until the end. Scores are scaled when the reference is subtracted, so that they may be of any size.
   struct RowState {
     float reference[row_tiles][2], sum[row_tiles][2];
   };
@@ -175,15 +175,6 @@ struct Decode {
             mma_m16n8k16<dtype>(scores[i][n], a, word(rows, w), word(rows, w + 1));
           }
       }
-  }
-
-  static __device__ __forceinline__ void scale_scores(Scores &scores, float scale_log2) {
-#pragma unroll
-    for (int32_t i = 0; i < key_groups; ++i)
-#pragma unroll
-      for (int32_t n = 0; n < row_tiles; ++n)
-#pragma unroll
-        for (int32_t x = 0; x < 4; ++x) scores[i][n][x] *= scale_log2;
   }
 
   // How many keys of the step the rows 2t and 2t+1 see. keys_left: how many the last row sees.
@@ -218,15 +209,17 @@ struct Decode {
     return x;
   }
 
-  // The largest score seen becomes the reference of its row, for all rows of the warp, when one has left the headroom.
-  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state) {
+  // Every subtraction of a reference: while it is -infinity, every probability and weight is 2^-infinity = 0.
+  static __device__ __forceinline__ float subtrahend(float reference) { return reference == -infinity ? 0.0f : reference; }
+
+  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state, float scale_log2) {
     bool high = false;
 #pragma unroll
     for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
       for (int32_t n = 0; n < row_tiles; ++n)
 #pragma unroll
-        for (int32_t x = 0; x < 4; ++x) high |= scores[i][n][x] > state.reference[n][x % 2] + headroom;
+        for (int32_t x = 0; x < 4; ++x) high |= scores[i][n][x] > state.reference[n][x % 2];
     if (!__any_sync(0xffffffffu, high)) return;
 #pragma unroll
     for (int32_t n = 0; n < row_tiles; ++n)
@@ -236,7 +229,7 @@ struct Decode {
 #pragma unroll
         for (int32_t i = 0; i < key_groups; ++i) largest = fmaxf(largest, fmaxf(scores[i][n][r], scores[i][n][r + 2]));
         largest = over_keys(largest, [](float a, float b) { return fmaxf(a, b); });
-        const float weight = largest == -infinity ? 1.0f : exp2_approx(state.reference[n][r] - largest);
+        const float weight = exp2_approx((state.reference[n][r] - subtrahend(largest)) * scale_log2);
         state.reference[n][r] = largest;
         state.sum[n][r] *= weight;
 #pragma unroll
@@ -249,18 +242,16 @@ struct Decode {
       }
   }
 
-  static __device__ __forceinline__ void exponentiate(Probabilities &probabilities, const Scores &scores, RowState &state) {
+  static __device__ __forceinline__ void exponentiate(Probabilities &probabilities, const Scores &scores, RowState &state, float scale_log2) {
 #pragma unroll
     for (int32_t n = 0; n < row_tiles; ++n) {
-      float finite[2];  // a row that has seen no key has only masked scores: every probability is 2^-infinity = 0
-#pragma unroll
-      for (int32_t r = 0; r < 2; ++r) finite[r] = state.reference[n][r] == -infinity ? 0.0f : state.reference[n][r];
+      const float reference[2] = {subtrahend(state.reference[n][0]), subtrahend(state.reference[n][1])};
 #pragma unroll
       for (int32_t i = 0; i < key_groups; ++i) {
         float p[4];
 #pragma unroll
         for (int32_t x = 0; x < 4; ++x) {
-          p[x] = exp2_approx(scores[i][n][x] - finite[x % 2]);
+          p[x] = exp2_approx((scores[i][n][x] - reference[x % 2]) * scale_log2);
           state.sum[n][x % 2] += p[x];
         }
         probabilities[i][n][0] = transpose_8x8(pack2<dtype>(p[0], p[1]));
@@ -357,9 +348,9 @@ struct Decode {
     float reference, sum;
   };
 
-  // Four columns of a row over `count` partial results; at(i) reads from the i-th.
+  // Four columns of a row over `count` partial results; float_of(i, at) and columns_of(i, at) read from the i-th.
   template <int32_t count, typename Floats, typename Columns>
-  static __device__ __forceinline__ Merged merge(int32_t row, int32_t column, Floats float_of, Columns columns_of) {
+  static __device__ __forceinline__ Merged merge(int32_t row, int32_t column, float scale_log2, Floats float_of, Columns columns_of) {
     float references[count];
     Merged merged{make_float4(0, 0, 0, 0), -infinity, 0.0f};
 #pragma unroll
@@ -367,10 +358,9 @@ struct Decode {
       references[i] = float_of(i, reference_at(row));
       merged.reference = fmaxf(merged.reference, references[i]);
     }
-    const float finite = merged.reference == -infinity ? 0.0f : merged.reference;
 #pragma unroll
     for (int32_t i = 0; i < count; ++i) {
-      const float weight = exp2_approx(references[i] - finite);
+      const float weight = exp2_approx((references[i] - subtrahend(merged.reference)) * scale_log2);
       const float4 part = columns_of(i, row * pitch + column);
       merged.sum = fmaf(float_of(i, sum_at(row)), weight, merged.sum);
       merged.output = make_float4(fmaf(part.x, weight, merged.output.x), fmaf(part.y, weight, merged.output.y),
@@ -390,7 +380,7 @@ struct Decode {
       *reinterpret_cast<uint2 *>(rows.first + query * rows.stride + column) =
           make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
                      pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
-    if (column == 0) write_lse(params, work.batch, head, query, merged.reference, merged.sum);
+    if (column == 0) write_lse(params, work.batch, head, query, merged.reference, params.scale_log2, merged.sum);
   }
 
   static __device__ __forceinline__ Work work_anew(const AttentionFwdParams &params) {
@@ -437,12 +427,11 @@ struct Decode {
         keys.load(key_cursor, params, keys_left - stride);
       else
         values.load(value_cursor, params, keys_left);
-      scale_scores(scores, params.scale_log2);
       const bool masked = masked_left < shape.tile_kv;
       if (masked) mask_scores(scores, params, keys_left, thread_anew() % 32);
-      raise_references(scores, output, state);
+      raise_references(scores, output, state, params.scale_log2);
       Probabilities probabilities;
-      exponentiate(probabilities, scores, state);
+      exponentiate(probabilities, scores, state, params.scale_log2);
       if (masked && __any_sync(0xffffffffu, values.has_nonfinite()))
         add_values_one_by_one(output, params, probabilities, keys_left, thread_anew() % 32);
       else
@@ -466,13 +455,13 @@ struct Decode {
     if constexpr (shape.blocks == 1) {
       for (int32_t i = thread; i < tile_q * quads; i += threads) {
         const int32_t row = i / quads, column = i % quads * 4;
-        store(params, here, row, column, merge<shape.warps>(row, column, float_of_warp, columns_of_warp));
+        store(params, here, row, column, merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp));
       }
     } else {
       float *const of_block = shared + shape.warps * partial_floats;
       for (int32_t i = thread; i < tile_q * quads; i += threads) {
         const int32_t row = i / quads, column = i % quads * 4;
-        const Merged merged = merge<shape.warps>(row, column, float_of_warp, columns_of_warp);
+        const Merged merged = merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp);
         *reinterpret_cast<float4 *>(of_block + row * pitch + column) = merged.output;
         if (column == 0) of_block[reference_at(row)] = merged.reference, of_block[sum_at(row)] = merged.sum;
       }
@@ -482,7 +471,7 @@ struct Decode {
       const auto columns_of_block = [&](int32_t i, int32_t at) { return load_cluster_float4(cluster_address(base + at * 4, i)); };
       for (int32_t i = here.part * threads + thread; i < tile_q * quads; i += shape.blocks * threads) {
         const int32_t row = i / quads, column = i % quads * 4;
-        store(params, here, row, column, merge<shape.blocks>(row, column, float_of_block, columns_of_block));
+        store(params, here, row, column, merge<shape.blocks>(row, column, params.scale_log2, float_of_block, columns_of_block));
       }
       cluster_barrier();  // no block leaves while others read its shared memory
     }

@@ -41,8 +41,7 @@ struct MmaAttention {
   using Probabilities = uint32_t[key_steps][row_tiles][4];
   using Output = float[row_tiles][value_columns][4];
 
-  // Per thread: two rows of every row tile. A probability is exp2(score * scale_log2 - reference); row_sum is this thread's
-  // share of the columns.
+  // Per thread: two rows of every row tile; row_sum is this thread's share of the columns. What the reference is, see Softmax.
   struct RowState {
     float reference[row_tiles][2];
     float row_sum[row_tiles][2];
@@ -134,21 +133,19 @@ struct MmaAttention {
       }
   }
 
-  // ---- Softmax. Two ways to choose a row's reference, which scores are subtracted from so that no exponential overflows:
+  // ---- Softmax. A row's reference is what is subtracted from its scores, so that no exponential overflows. Two ways:
   //
-  // Exact (raise_references): before the exponentials, from the maximum of the tile's scores.
-  // Optimistic (lower_large_rows): the reference of the tiles before is taken as it is, and looked after when the sums
-  // are there, which costs one comparison a step instead of a maximum over all scores and two shuffles. A tile with
-  // scores far above all before it overflows; its sum shows that, and the query tile is computed again the exact way.
+  // Exact steps (raise_references, exponentiate): the reference is the largest score so far, not scaled. The largest
+  // probability is then 1 to the last bit, whatever the size of the scores, and all else that has to be right for every
+  // input is so: rows without a key, scores of -infinity.
   //
-  // The reference lies `headroom_log2` above the maximum, so that a score may exceed all earlier ones by 2^20 = e^13.9 before
-  // a float16 probability overflows. Probabilities below 2^-9 of the largest become subnormal: an error of 2^-20 of it.
-  static constexpr float headroom_log2 = 5.0f;
-  // Exact: how far above the reference a maximum may be until O and the sums are moved to it.
-  static constexpr float lazy_limit_log2 = 8.0f;
-  // Optimistic: a thread's row sums above which references are raised; and a sum above which one of its terms, added to
-  // less than that, may not have fitted into 16 bits.
-  static constexpr float large_sum = 1024.0f, overflow_sum = 32768.0f;
+  // Optimistic steps (settle_references once, then exponentiate_optimistically): the reference, scaled now, stays where the
+  // exact steps left it: no maximum, no shuffle, no branch between the product and the exponentials. What a larger score does
+  // shows in the tile's own sum, which is compared with the sum of the tiles before (watch_large_probabilities): a key that
+  // outweighs them is looked at, its rounding error is taken back, and the reference follows it. Keys that only add up
+  // raise nothing: a float16 probability keeps its 11 bits down to 2^-14 of the reference. Where a probability outgrows 16
+  // bits all the same, or the scores are so large that the reference is rounded by more than a probability is, the row is
+  // lost, and its query tile is computed again in exact steps.
 
   // O and the sum of one row, to a reference that is higher by a factor of 1 / rescale.
   static __device__ __forceinline__ void rescale_row(Output &output, RowState &state, int32_t i, int32_t half, float rescale) {
@@ -160,9 +157,12 @@ struct MmaAttention {
     }
   }
 
+  // A row that has seen no key yet, or none above -infinity, keeps -infinity; subtracting that would give NaN.
+  static __device__ __forceinline__ float subtrahend(float reference) { return reference == -infinity ? 0.0f : reference; }
+
   static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state, float scale_log2) {
     float new_reference[row_tiles][2];
-    bool grew = false;
+    bool grew = false, any_before = false;
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
@@ -171,68 +171,193 @@ struct MmaAttention {
 #pragma unroll
         for (int32_t j = 1; j < key_columns; ++j)
           tile_max = fmaxf(tile_max, fmaxf(scores[i][j][half * 2], scores[i][j][half * 2 + 1]));
-        const float wanted = quad_max(tile_max) * scale_log2 + headroom_log2;
-        grew |= wanted - state.reference[i][half] > lazy_limit_log2;
-        new_reference[i][half] = fmaxf(state.reference[i][half], wanted);
+        new_reference[i][half] = fmaxf(state.reference[i][half], quad_max(tile_max));
+        grew |= new_reference[i][half] > state.reference[i][half];
+        any_before |= state.reference[i][half] != -infinity;
       }
     if (!__any_sync(0xffffffffu, grew)) return;
+    if (__any_sync(0xffffffffu, any_before)) {  // else there is nothing to move yet
+#pragma unroll
+      for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+        for (int32_t half = 0; half < 2; ++half)
+          rescale_row(output, state, i, half, exp2_approx((state.reference[i][half] - subtrahend(new_reference[i][half])) * scale_log2));
+    }
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
-      for (int32_t half = 0; half < 2; ++half) {
-        // A row that has seen no key yet keeps -infinity; subtracting it would give NaN.
-        const float finite = new_reference[i][half] == -infinity ? 0.0f : new_reference[i][half];
-        rescale_row(output, state, i, half, exp2_approx(state.reference[i][half] - finite));
-        state.reference[i][half] = new_reference[i][half];
-      }
+      for (int32_t half = 0; half < 2; ++half) state.reference[i][half] = new_reference[i][half];
   }
 
-  // Scores become probabilities. `references_finite`: no row waits for its first key.
-  template <bool references_finite>
+  // Scores become probabilities. The reference is subtracted before the scale is multiplied, one instruction more than a fused
+  // product, so that scores may be of any size. (Fused but for tiles that are computed again: the branch costs more.)
   static __device__ __forceinline__ void exponentiate(Scores &scores, RowState &state, float scale_log2) {
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half) {
-        const float reference = state.reference[i][half];
-        const float subtrahend = !references_finite && reference == -infinity ? 0.0f : reference;
+        const float reference = subtrahend(state.reference[i][half]);
 #pragma unroll
         for (int32_t j = 0; j < key_columns; ++j)
 #pragma unroll
           for (int32_t c = 0; c < 2; ++c) {
             float &score = scores[i][j][half * 2 + c];
-            score = exp2_approx(fmaf(score, scale_log2, -subtrahend));
+            score = exp2_approx((score - reference) * scale_log2);
             state.row_sum[i][half] += score;
           }
       }
   }
 
-  // After a step with old references: raise those of rows with a large sum. Where a probability may have overflowed (or a
-  // score is NaN), O is lost; the reference is NaN then, which the exact way never makes.
-  static __device__ __forceinline__ void lower_large_sums(Output &output, RowState &state) {
-    if (__all_sync(0xffffffffu, all_sums(state) <= large_sum)) return;
+  // From here on a state holds `sum_factor` times the sums, with which watch_large_probabilities saves an instruction.
+  static constexpr float sum_factor = 1.25f;
+  static __device__ __forceinline__ void settle_references(RowState &state, float scale_log2) {
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half) {
-        float &own = state.row_sum[i][half];
-        const float sum = quad_sum(own <= overflow_sum ? own : not_a_number);
-        if (sum <= 1.0f) continue;
-        rescale_row(output, state, i, half, reciprocal_approx(sum));
-        state.reference[i][half] += log2_approx(sum);
+        state.reference[i][half] *= scale_log2;
+        state.row_sum[i][half] *= sum_factor;
       }
   }
-  static __device__ __forceinline__ bool is_lost(const RowState &state) {
+
+  // Scores become probabilities by the settled reference; this thread's sums of the tile. A row that waits for its first key
+  // has a reference of -infinity and becomes infinite or NaN here, so that it is lost.
+  using TileSums = float[row_tiles][2];
+  static __device__ __forceinline__ void exponentiate_optimistically(Scores &scores, TileSums &tile_sums, const RowState &state, float scale_log2) {
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        tile_sums[i][half] = 0.0f;
+#pragma unroll
+        for (int32_t j = 0; j < key_columns; ++j)
+#pragma unroll
+          for (int32_t c = 0; c < 2; ++c) {
+            float &score = scores[i][j][half * 2 + c];
+            score = exp2_approx(fmaf(score, scale_log2, -state.reference[i][half]));
+            tile_sums[i][half] += score;
+          }
+      }
+  }
+
+  // Of the row's sum so far: a probability from here on is put right. Its error counts by share * (1 - share), and 0.18 leaves up
+  // to 1.15 of the error of exact maxima. More in the first tiles, by 1 + 2 / (tiles before), where random scores reach it and
+  // many keys are still to come.
+  static constexpr float dominant_share = 0.18f;
+  // Probabilities from which on the reference follows, and from which on the row is lost.
+  static constexpr float high_probability = 256.0f, highest_probability = 65504.0f;
+
+  // After P.V of an optimistic step; adds the tile's sums to the rows'. `value_tile` still holds V. A thread has a fourth of a row,
+  // so that a key of a fifth to a fourth shows by outweighing what the thread has summed before, 1.25 times; so do the first two
+  // tiles of any row, and random scores later on do not. tiles_before() says how many tiles the rows have seen before this one.
+  template <typename TilesBefore>
+  static __device__ __forceinline__ void watch_large_probabilities(Output &output, RowState &state, const TileSums &tile_sums,
+                                                                   const Probabilities &p, SharedAddress value_tile, TilesBefore tiles_before) {
+    bool suspicious = false;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        suspicious |= tile_sums[i][half] > state.row_sum[i][half];
+        state.row_sum[i][half] = fmaf(tile_sums[i][half], sum_factor, state.row_sum[i][half]);
+      }
+    if (!__any_sync(0xffffffffu, suspicious)) return;
+    // Most often there is nothing but a short row, so the first look is short: what the thread has of the tile for the one probability.
+    constexpr float share = dominant_share / sum_factor;
+    const float share_now = fmaf(2 * share, reciprocal_approx(static_cast<float>(tiles_before())), share);
+    float enough[row_tiles][2];
+    bool any_large = false;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half) {
+        enough[i][half] = fminf(quad_sum(state.row_sum[i][half]) * share_now, high_probability);
+        any_large |= tile_sums[i][half] >= enough[i][half];
+      }
+    if (__builtin_expect(!__any_sync(0xffffffffu, any_large), 1)) return;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t half = 0; half < 2; ++half)
+        if (__any_sync(0xffffffffu, tile_sums[i][half] >= enough[i][half]))
+          follow_large_probability(output, state, i, half, enough[i][half], tile_sums[i][half], p, value_tile);
+  }
+
+  // function(half, key, probability) for this thread's probabilities of a row tile; key less the lane's first. By a product with
+  // ones: as operands of other instructions they would have to be copied in every step.
+  template <typename Function>
+  static __device__ __forceinline__ void for_each_probability(const Probabilities &p, int32_t i, Function function) {
+    constexpr uint32_t one = dtype == dtype_float16 ? 0x3c00 : 0x3f80;
+    const int32_t lane = thread_anew() % 32;
+    const uint32_t identity = (lane % 4 * 2 == lane / 4 ? one : 0) | (lane % 4 * 2 + 1 == lane / 4 ? one << 16 : 0);
+#pragma unroll
+    for (int32_t step = 0; step < key_steps; ++step)
+#pragma unroll
+      for (int32_t part = 0; part < 2; ++part) {
+        float c[4] = {};
+        mma_m16n8k16<dtype>(c, p[step][i], part == 0 ? identity : 0, part == 0 ? 0 : identity);
+#pragma unroll
+        for (int32_t n = 0; n < 4; ++n) function(n / 2, step * 16 + part * 8 + n % 2, c[n]);
+      }
+  }
+
+  // One row of each quad: is there a probability of at least `enough`? What rounding took from a thread's probabilities of the tile is,
+  // but for little, what it took from the large one: so that goes to the large one's value.
+  static __device__ __forceinline__ void follow_large_probability(Output &output, RowState &state, int32_t i, int32_t half, float enough, float tile_sum,
+                                                                  const Probabilities &p, SharedAddress value_tile) {
+    const int32_t lane = thread_anew() % 32;
+    float largest = 0.0f;
+    for_each_probability(p, i, [&](int32_t of_half, int32_t, float probability) {
+      if (of_half == half) largest = fmaxf(largest, probability);
+    });
+    if (!__any_sync(0xffffffffu, largest >= enough)) return;
+    float rounded_sum = 0.0f;
+    int32_t key = 0;  // of the largest, in the tile
+    for_each_probability(p, i, [&](int32_t of_half, int32_t of_key, float probability) {
+      if (of_half != half) return;
+      rounded_sum += probability;
+      if (probability == largest) key = of_key;
+    });
+    key += lane % 4 * 2;
+    const float row_largest = quad_max(largest);
+    const bool held = row_largest <= highest_probability;
+    if (!held) state.row_sum[i][half] = not_a_number;
+    const float lost_by_rounding = largest >= enough && held ? tile_sum - rounded_sum : 0.0f;
+#pragma unroll 1
+    for (int32_t owner = 0; owner < 4; ++owner) {
+      const float missing = __shfl_sync(0xffffffffu, lost_by_rounding, lane / 4 * 4 + owner);
+      const int32_t row = __shfl_sync(0xffffffffu, key, lane / 4 * 4 + owner);
+      if (!__any_sync(0xffffffffu, missing != 0.0f)) continue;
+#pragma unroll
+      for (int32_t n = 0; n < value_columns; ++n) {
+        const uint32_t pair = load_shared_4(value_tile + ValueRows::offset(row, n) + lane % 4 * 4);
+        const uint32_t finite = pair & ~nonfinite_halves<dtype>(pair);  // infinity times a negative error would be NaN
+        output[i][n][half * 2] = fmaf(missing, to_float<dtype>(static_cast<uint16_t>(finite)), output[i][n][half * 2]);
+        output[i][n][half * 2 + 1] = fmaf(missing, to_float<dtype>(static_cast<uint16_t>(finite >> 16)), output[i][n][half * 2 + 1]);
+      }
+    }
+    if (row_largest >= high_probability && held) {
+      const uint32_t exponent = __float_as_uint(row_largest) >> 23;  // by whole powers of two, so that nothing is rounded
+      state.reference[i][half] += static_cast<float>(static_cast<int32_t>(exponent) - 127);
+      rescale_row(output, state, i, half, __uint_as_float((254 - exponent) << 23));
+    }
+  }
+
+  // After the last step: is a row to be computed again? An infinite probability has left no finite number in the row's first column.
+  // Above the largest reference, float32 holds it to fewer bits than a probability has. A row that never had a reference has
+  // seen no key, or else its sum is not finite.
+  static constexpr float largest_reference = 4096.0f;
+  static __device__ __forceinline__ bool is_lost(const Output &output, const RowState &state) {
     bool lost = false;
 #pragma unroll
-    for (int32_t i = 0; i < row_tiles; ++i) lost |= state.reference[i][0] != state.reference[i][0] || state.reference[i][1] != state.reference[i][1];
-    return lost;
-  }
-  static __device__ __forceinline__ float all_sums(const RowState &state) {
-    float all = 0.0f;
+    for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
-    for (int32_t i = 0; i < row_tiles; ++i) all += state.row_sum[i][0] + state.row_sum[i][1];
-    return all;
+      for (int32_t half = 0; half < 2; ++half) {
+        const float reference = state.reference[i][half];
+        lost |= !(state.row_sum[i][half] < infinity) || !(fabsf(output[i][0][half * 2]) < infinity) ||
+                !(fabsf(reference) <= largest_reference || reference == -infinity);
+      }
+    return lost;
   }
 
   // P rounded, as A fragments: two neighbouring score tiles are one.

@@ -94,5 +94,10 @@ __device__ __forceinline__ uint4 load_shared_16(SharedAddress source) {
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w) : "r"(source) : "memory");
   return value;
 }
+__device__ __forceinline__ uint32_t load_shared_4(SharedAddress source) {
+  uint32_t value;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(source) : "memory");
+  return value;
+}
 
 }  // namespace flashcore::kernels

@@ -81,13 +81,14 @@ __device__ __forceinline__ bool clear_nonfinite_chunk(uint4 &chunk) {
   return (bad.x | bad.y | bad.z | bad.w) != 0;
 }
 
-// The logarithm of a row's sum of exponentials, which is sum * 2^reference. No key seen: -infinity.
-__device__ __forceinline__ void write_lse(const AttentionFwdParams &params, int32_t batch, int32_t head_q, int32_t query, float reference, float sum) {
+// The logarithm of a row's sum of exponentials, which is sum * 2^(reference * scale_log2). No key seen: -infinity. The
+// factors are joined first: a score may be as large as a float32 is, and its logarithm to base 2 not.
+__device__ __forceinline__ void write_lse(const AttentionFwdParams &params, int32_t batch, int32_t head_q, int32_t query, float reference,
+                                          float scale_log2, float sum) {
   const TensorView &lse = params.lse;
   if (lse.data == 0) return;
-  const float log2_sum = sum == 0.0f ? -infinity : reference + log2_approx(sum);
   reinterpret_cast<float *>(lse.data)[batch * lse.stride_batch + head_q * lse.stride_head + query * lse.stride_row] =
-      log2_sum * params.lse_factor;
+      sum == 0.0f ? -infinity : fmaf(reference, scale_log2 * params.lse_factor, log2_approx(sum) * params.lse_factor);
 }
 
 // Over the four lanes that share a row of an mma accumulator.

@@ -122,13 +122,14 @@ struct WmmaAttention {
       }
     const float old_max = floats(at.row_max)[row], old_sum = floats(at.row_sum)[row];
     const float new_max = fmaxf(old_max, quad_max(tile_max));
-    // A row that has seen no key yet keeps -infinity; subtracting it would give NaN.
-    const float scaled_max = new_max == -infinity ? 0.0f : new_max * scale_log2;
-    const float rescale = exp2_approx(old_max * scale_log2 - scaled_max);
+    // A row that has seen no key yet keeps -infinity; subtracting it would give NaN. Scaled after the subtraction, so that
+    // scores of any size may be equal.
+    const float subtrahend = new_max == -infinity ? 0.0f : new_max;
+    const float rescale = exp2_approx((old_max - subtrahend) * scale_log2);
     float sum = 0.0f;
 #pragma unroll
     for (float &value : score) {
-      value = exp2_approx(fmaf(value, scale_log2, -scaled_max));
+      value = exp2_approx((value - subtrahend) * scale_log2);
       sum += value;
     }
     sum = quad_sum(sum);
@@ -185,7 +186,7 @@ struct WmmaAttention {
           make_uint4(pack2<dtype>(low.x * inverse, low.y * inverse), pack2<dtype>(low.z * inverse, low.w * inverse),
                      pack2<dtype>(high.x * inverse, high.y * inverse), pack2<dtype>(high.z * inverse, high.w * inverse));
     }
-    if (part == 0) write_lse(params, work.batch, work.head_q, query, floats(at.row_max)[row] * params.scale_log2, sum);
+    if (part == 0) write_lse(params, work.batch, work.head_q, query, floats(at.row_max)[row], params.scale_log2, sum);
   }
 
  private:

@@ -41,12 +41,14 @@ void check_tiles(const AttentionFwdParams &params) {
       if (tile < tiles.unmasked) BOOST_TEST(whole, "unmasked tile " << tile << " from query " << first);
     }
     BOOST_TEST(tiles.unmasked <= all);
-    BOOST_TEST(tiles.steady <= tiles.unmasked);
-    // Before the steady tiles come, every query has seen a key, or there are none for it to see.
-    for (int32_t query = first; tiles.steady > 0 && query < first + tile_q && query < params.seqlen_q; ++query) {
-      bool seen = false;
-      for (int32_t key = tiles.steady * tile_kv; key < tiles.count * tile_kv; ++key) seen |= visible<causal>(params, query, key);
-      BOOST_TEST(seen, "query " << query << " before steady tile " << tiles.steady);
+    // Before the tiles that are left come, a query has seen a key, and not more than it must have.
+    for (int32_t query = first; query < first + tile_q && query < params.seqlen_q; ++query) {
+      const int32_t left = tiles_left<tile_kv, causal>(params, tiles, query);
+      BOOST_TEST((left >= 0 && left <= tiles.unmasked));
+      int32_t seen = 0;
+      for (int32_t key = left * tile_kv; key < tiles.count * tile_kv; ++key) seen += visible<causal>(params, query, key);
+      if (left > 0) BOOST_TEST(seen > 0, "query " << query << " before tile " << left);
+      if (left < tiles.unmasked) BOOST_TEST(seen <= tile_kv, "query " << query << " from tile " << left);
     }
   }
 }
