@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <random>
 #include <sstream>
@@ -193,6 +194,90 @@ void add_long_rows(Cases &cases) {
                        .dtype = dtype});
 }
 
+constexpr Scores all_hard_scores[] = {Scores::one_first, Scores::one_last, Scores::one_before_end, Scores::one_middle,
+                                      Scores::sink,      Scores::diagonal, Scores::rising,         Scores::falling};
+bool is_one_against_many(Scores scores) { return scores >= Scores::one_first && scores <= Scores::one_middle; }
+
+// One family after the other, at one length. The masses are such that no level of the many is a power of two of the one.
+void add_hard_scores(Cases &cases, int64_t seqlen_q, int64_t seqlen_kv, std::initializer_list<Values> values) {
+  size_t turn = 0;
+  for (Float16Type dtype : both_types)
+    for (Values around : values)
+      for (Scores scores : all_hard_scores)
+        for (float many : {0.3f, 1.0f, 2.9f}) {
+          if (many != 1 && !is_one_against_many(scores)) continue;
+          const int32_t dim = ++turn % 3 == 0 ? 128 : 64;
+          cases.push_back({.seqlen_q = seqlen_q,
+                           .seqlen_kv = seqlen_kv,
+                           .heads_q = 1,
+                           .heads_kv = 1,
+                           .head_dim = dim,
+                           .head_dim_v = dim,
+                           .dtype = dtype,
+                           .scores = scores,
+                           .many = many,
+                           .values = around});
+        }
+}
+void add_hard(Cases &cases) {
+  add_hard_scores(cases, 160, 512, {Values::around_0, Values::around_8, Values::narrow});
+  for (Float16Type dtype : both_types) {
+    // Standard deviation 4 of the scores; all lengths that few rows meet; a head that is as wide as any.
+    cases.push_back({.seqlen_q = 160, .seqlen_kv = 1000, .dtype = dtype, .input_std = 2, .values = Values::around_8});
+    cases.push_back({.seqlen_q = 3, .seqlen_kv = 2000, .heads_q = 8, .heads_kv = 2, .head_dim = 128, .head_dim_v = 128, .dtype = dtype, .scores = Scores::one_middle});
+    cases.push_back({.seqlen_q = 1, .seqlen_kv = 5000, .heads_q = 8, .heads_kv = 1, .dtype = dtype, .scores = Scores::one_last, .many = 2.9f});
+    for (Scores scores : {Scores::one_first, Scores::falling, Scores::diagonal})
+      cases.push_back({.seqlen_q = 130, .seqlen_kv = 700, .heads_q = 1, .heads_kv = 1, .head_dim = 256, .head_dim_v = 256, .dtype = dtype, .scores = scores});
+    cases.push_back({.seqlen_q = 300,
+                     .seqlen_kv = 700,
+                     .dtype = dtype,
+                     .causal = ReferenceCausal::bottom_right,
+                     .scores = Scores::sink,
+                     .values = Values::around_8});
+  }
+}
+// Where the many are so many that each is far below the one.
+void add_long_hard(Cases &cases) {
+  add_hard_scores(cases, 160, 4096, {Values::around_0, Values::around_8});
+  add_hard_scores(cases, 64, 32768, {Values::narrow});
+  for (Float16Type dtype : both_types)
+    for (Scores scores : {Scores::one_last, Scores::one_before_end, Scores::rising})
+      for (Values values : {Values::narrow, Values::around_0})
+        cases.push_back({.seqlen_q = 64, .seqlen_kv = 262144, .heads_q = 1, .heads_kv = 1, .dtype = dtype, .scores = scores, .values = values});
+}
+
+// One key, a tile of them, several; masked or not; what tiles of 64 columns and others make of them.
+void add_extremes(Cases &cases) {
+  const Extreme all[] = {Extreme::minus_infinity_first, Extreme::minus_infinity_last, Extreme::minus_infinity_but_one, Extreme::minus_infinity,
+                         Extreme::overflow,             Extreme::not_a_number,        Extreme::large,                  Extreme::two_large};
+  for (Extreme extreme : all)
+    for (Float16Type dtype : both_types) {
+      if (extreme == Extreme::overflow && dtype == Float16Type::float16) continue;
+      const int64_t lengths[][2] = {{1, 1}, {64, 64}, {64, 65}, {100, 333}, {1, 300}};
+      size_t turn = 0;
+      for (const auto &length : lengths)
+        for (ReferenceCausal causal : {ReferenceCausal::none, ReferenceCausal::bottom_right}) {
+          if (extreme == Extreme::overflow && causal != ReferenceCausal::none) continue;  // float64 does not overflow: no row without others
+          const int32_t dim = ++turn % 3 == 0 ? 128 : 64;
+          cases.push_back({.seqlen_q = length[0],
+                           .seqlen_kv = length[1],
+                           .head_dim = dim,
+                           .head_dim_v = dim,
+                           .dtype = dtype,
+                           .causal = causal,
+                           .extreme = extreme});
+        }
+      cases.push_back({.seqlen_q = 2, .seqlen_kv = 65, .heads_q = 1, .heads_kv = 1, .head_dim = 1, .head_dim_v = 1, .dtype = dtype, .extreme = extreme});
+    }
+  for (Float16Type dtype : both_types)
+    for (float scale : {1e8f, -1e8f, 2.4e38f, 3.4e38f, 1e-40f}) {
+      cases.push_back({.seqlen_q = 70, .seqlen_kv = 200, .dtype = dtype, .scale = scale});
+      cases.push_back({.seqlen_q = 70, .seqlen_kv = 200, .dtype = dtype, .extreme = Extreme::large, .scale = scale});
+      cases.push_back({.seqlen_q = 1, .seqlen_kv = 1, .dtype = dtype, .extreme = Extreme::large, .scale = scale});
+      cases.push_back({.seqlen_q = 2, .seqlen_kv = 200, .heads_q = 8, .heads_kv = 2, .dtype = dtype, .extreme = Extreme::large, .scale = scale});
+    }
+}
+
 template <typename T, size_t count>
 T pick(std::mt19937 &generator, const T (&choices)[count]) {
   return choices[generator() % count];
@@ -280,6 +365,10 @@ Cases reduced_grid() {
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .input_std = 3});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .sink = 60});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .scale = 0.0f});
+  for (Scores scores : {Scores::one_first, Scores::falling, Scores::diagonal})
+    cases.push_back({.seqlen_q = 65, .seqlen_kv = 330, .heads_q = 1, .heads_kv = 1, .scores = scores, .values = Values::around_8});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::large});
   return cases;
 }
 
@@ -295,6 +384,19 @@ const char *word(LseRequest lse) {
   return words[static_cast<int>(lse)];
 }
 
+const char *word(Scores scores) {
+  const char *words[] = {"normal", "one-first", "one-last", "one-before-end", "one-middle", "sink-scores", "diagonal", "rising", "falling"};
+  return words[static_cast<int>(scores)];
+}
+const char *word(Values values) {
+  const char *words[] = {"around-0", "around-8", "narrow"};
+  return words[static_cast<int>(values)];
+}
+const char *word(Extreme extreme) {
+  const char *words[] = {"", "-inf-first", "-inf-last", "-inf-but-one", "-inf", "overflow", "nan", "large", "two-large"};
+  return words[static_cast<int>(extreme)];
+}
+
 }  // namespace
 
 std::string AttentionCase::describe() const {
@@ -306,6 +408,10 @@ std::string AttentionCase::describe() const {
   if (input_std != 1) text << " std" << input_std;
   if (sink != 1) text << " sink" << sink;
   if (scale) text << " scale" << *scale;
+  if (scores != Scores::normal) text << " " << word(scores);
+  if (is_one_against_many(scores)) text << " many" << many;
+  if (values != Values::around_0) text << " values-" << word(values);
+  if (extreme != Extreme::none) text << " " << word(extreme);
   if (seed != 0) text << " seed" << seed;
   if (garbage == Garbage::later_keys) text << " garbage-keys";
   if (garbage == Garbage::later_values) text << " garbage-values";
@@ -317,7 +423,7 @@ double AttentionCase::softmax_scale() const {
 }
 
 bool AttentionCase::fixed_bounds_apply() const {
-  return input_std == 1 && sink == 1 && !scale && causal == ReferenceCausal::none && seqlen_kv >= 512;
+  return input_std == 1 && sink == 1 && scores == Scores::normal && extreme == Extreme::none && !scale && causal == ReferenceCausal::none && seqlen_kv >= 512;
 }
 
 GridSize grid_size_from_environment() {
@@ -336,9 +442,10 @@ std::vector<AttentionCase> attention_grid(GridSize size) {
     cases = reduced_grid();
   } else {
     for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_lse_requests, add_scores, add_sinks,
-                           add_garbage, add_long_rows})
+                           add_garbage, add_long_rows, add_hard, add_extremes})
       add(cases);
     const bool full = size == GridSize::full;
+    if (full) add_long_hard(cases);
     add_random(cases, full ? 600 : 60, full ? 1025 : 385);
   }
   if (const char *part = std::getenv("FLASHCORE_TEST_CASE"))

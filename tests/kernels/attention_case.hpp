@@ -33,6 +33,32 @@ enum class Garbage {
   later_values  // in their values
 };
 
+// How the scores of a row are distributed. Random normal inputs alone hide what real rows do to probabilities of 16 bits:
+// one key that outweighs many, many that together outweigh one, references that are met late.
+enum class Scores {
+  normal,
+  one_first, one_last, one_before_end, one_middle,  // one key (before_end: the 200th from the end) against all others, `many` times its mass
+  sink,      // the first four keys above all others
+  diagonal,  // the keys nearest to the query
+  rising, falling,  // from the first key to the last, by 14
+};
+
+// Scores that are infinite, not a number, or as large as they come. Queries are positive then, so that a key's sign is its score's.
+enum class Extreme {
+  none,
+  minus_infinity_first,   // -infinity in the first two thirds of the keys
+  minus_infinity_last,    // in the last two thirds
+  minus_infinity_but_one, // in all but the first
+  minus_infinity,         // in all: every row is as one that sees no key
+  overflow,               // the same as minus_infinity_first from finite numbers: products that overflow (bfloat16)
+  not_a_number,           // in every third query
+  large,                  // finite, all the same: every key has the same weight
+  two_large,              // the same, but every other key's negative
+};
+
+// Around which number the values lie.
+enum class Values { around_0, around_8, narrow /* 1 to 1.25 */ };
+
 struct AttentionCase {
   int64_t batch = 1, seqlen_q = 64, seqlen_kv = 64;
   int32_t heads_q = 2, heads_kv = 2;
@@ -44,6 +70,10 @@ struct AttentionCase {
   Garbage garbage = Garbage::none;
   float input_std = 1;
   float sink = 1;              // the first three keys times this: scores far above all others, met last by who walks down
+  Scores scores = Scores::normal;
+  float many = 1;              // of one_*: the mass of all other keys together, in units of the one's
+  Values values = Values::around_0;
+  Extreme extreme = Extreme::none;
   uint32_t seed = 0;           // other inputs for the same case
   std::optional<float> scale;  // nullopt: the library's default
 
@@ -51,6 +81,8 @@ struct AttentionCase {
   double softmax_scale() const;
   // Are the fixed bounds of accuracy.hpp valid here: N(0,1), default scale, at least 512 keys in every row?
   bool fixed_bounds_apply() const;
+  // Held to hard_gate instead of output_gate (accuracy.hpp).
+  bool is_hard() const { return scores != Scores::normal || values != Values::around_0; }
 };
 
 // FLASHCORE_TEST_GRID: "short" (the default), "full" (many more combinations, minutes) or "reduced" (few and small, for

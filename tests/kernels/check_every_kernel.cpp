@@ -33,7 +33,7 @@ struct Tally {
     if (outcome.verdict != Verdict::passed) return;
     lse_share = std::max(lse_share, outcome.lse_share);
     if (outcome.gate_share > gate_share) gate_share = outcome.gate_share, nearest_case = one.describe();
-    if (one.input_std != 1 || one.scale) return;
+    if (one.input_std != 1 || one.scale || one.is_hard() || one.extreme != Extreme::none) return;
     max_error = std::max(max_error, outcome.max_error);
     mean_error = std::max(mean_error, outcome.mean_error);
   }

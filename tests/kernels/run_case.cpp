@@ -6,7 +6,9 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <map>
 #include <random>
+#include <utility>
 
 #include "common/accuracy.hpp"
 
@@ -120,6 +122,129 @@ struct CaseOnDevice::Input {
   }
 };
 
+// What random normal numbers become where the case asks for more (attention_case.hpp). Scores are set along one direction, in which every
+// query has the same component; at right angles to it queries and keys stay random.
+class InputShaper {
+ public:
+  explicit InputShaper(const AttentionCase &one) : one_(one) {}
+
+  void shape(CaseOnDevice::Input &query, CaseOnDevice::Input &key, CaseOnDevice::Input &value) {
+    if (one_.sink != 1) scale_first_keys(key);
+    if (one_.scores == Scores::diagonal)
+      point_at_keys(query, key);
+    else if (one_.scores != Scores::normal)
+      set_scores(query, key);
+    if (one_.values != Values::around_0)
+      for_each_element(value, [&](int64_t, int64_t, double x) { return one_.values == Values::around_8 ? 8 + x : 1.125 + 0.125 * std::tanh(x); });
+    if (one_.extreme != Extreme::none) make_extreme(query, key);
+  }
+
+ private:
+  static constexpr double query_component = 4;
+
+  double direction(int64_t column) const { return (column * 37 % 11 < 5 ? 1 : -1) / std::sqrt(static_cast<double>(one_.head_dim)); }
+
+  double get(const CaseOnDevice::Input &input, int64_t index) const { return tools::to_double(one_.dtype, input.bits[static_cast<size_t>(index)]); }
+  void set(CaseOnDevice::Input &input, int64_t index, double x) const {
+    input.bits[static_cast<size_t>(index)] = tools::to_16bit(one_.dtype, static_cast<float>(x));
+  }
+  // function(b, row, head) for every row of the tensor.
+  template <typename Function>
+  static void for_each_row(const CaseOnDevice::Input &input, Function function) {
+    for (int64_t b = 0; b < input.place.size[0]; b++)
+      for (int64_t row = 0; row < input.place.size[1]; row++)
+        for (int64_t head = 0; head < input.place.size[2]; head++) function(b, row, head);
+  }
+  // Every element x of row r and column c becomes function(r, c, x).
+  template <typename Function>
+  void for_each_element(CaseOnDevice::Input &input, Function function) {
+    for_each_row(input, [&](int64_t b, int64_t row, int64_t head) {
+      for (int64_t c = 0; c < input.place.size[3]; c++) {
+        const int64_t index = input.place.index(b, row, head, c);
+        set(input, index, function(row, c, get(input, index)));
+      }
+    });
+  }
+
+  void scale_first_keys(CaseOnDevice::Input &key) {
+    for_each_element(key, [&](int64_t row, int64_t, double x) { return row < 3 ? x * one_.sink : x; });
+  }
+
+  // The score of key j, less what chance adds.
+  double wanted_score(int64_t j) const {
+    const int64_t keys = one_.seqlen_kv;
+    const int64_t last = keys - 1, places[] = {0, last, std::max<int64_t>(0, last - 199), keys / 2};
+    switch (one_.scores) {
+      case Scores::one_first:
+      case Scores::one_last:
+      case Scores::one_before_end:
+      case Scores::one_middle:
+        return j == places[static_cast<int>(one_.scores) - static_cast<int>(Scores::one_first)] ? std::log(static_cast<double>(last) / one_.many) : 0;
+      case Scores::sink: return j < 4 ? 7 : 0;
+      case Scores::rising: return 14.0 * static_cast<double>(j) / static_cast<double>(keys);
+      case Scores::falling: return 14.0 - 14.0 * static_cast<double>(j) / static_cast<double>(keys);
+      default: return 0;
+    }
+  }
+
+  void set_component(CaseOnDevice::Input &input, int64_t b, int64_t row, int64_t head, double noise, double component) const {
+    double along = 0;
+    for (int64_t c = 0; c < one_.head_dim; c++) along += get(input, input.place.index(b, row, head, c)) * direction(c);
+    for (int64_t c = 0; c < one_.head_dim; c++) {
+      const int64_t index = input.place.index(b, row, head, c);
+      set(input, index, noise * (get(input, index) - along * direction(c)) + component * direction(c));
+    }
+  }
+  void set_scores(CaseOnDevice::Input &query, CaseOnDevice::Input &key) const {
+    const bool one_against_many = one_.scores <= Scores::one_middle;
+    for_each_row(query, [&](int64_t b, int64_t row, int64_t head) { set_component(query, b, row, head, 1, query_component); });
+    for_each_row(key, [&](int64_t b, int64_t row, int64_t head) {
+      set_component(key, b, row, head, one_against_many ? 0.05 : 1, wanted_score(row) / (query_component * one_.softmax_scale()));
+    });
+  }
+
+  // A query is a sum of the keys at and beside its own position.
+  void point_at_keys(CaseOnDevice::Input &query, const CaseOnDevice::Input &key) {
+    const int64_t heads_per_kv = std::max<int64_t>(1, query.place.size[2] / std::max<int64_t>(1, key.place.size[2]));
+    for_each_row(query, [&](int64_t b, int64_t row, int64_t head) {
+      for (int64_t c = 0; c < one_.head_dim; c++) {
+        double sum = 0;
+        for (const auto &[offset, weight] : {std::pair{0, 1.3}, {-1, 1.0}, {1, 0.9}}) {
+          const int64_t j = std::clamp<int64_t>(row + one_.seqlen_kv - one_.seqlen_q + offset, 0, one_.seqlen_kv - 1);
+          sum += weight * get(key, key.place.index(b, j, head / heads_per_kv, c));
+        }
+        set(query, query.place.index(b, row, head, c), sum);
+      }
+    });
+  }
+
+  void make_extreme(CaseOnDevice::Input &query, CaseOnDevice::Input &key) {
+    const bool fp16 = one_.dtype == Float16Type::float16;
+    const double infinity = std::numeric_limits<double>::infinity(), large = fp16 ? 60000 : 133120;
+    const int64_t keys = one_.seqlen_kv;
+    for_each_element(query, [&](int64_t row, int64_t c, double x) {
+      if (one_.extreme == Extreme::large || one_.extreme == Extreme::two_large) return large;
+      if (one_.extreme == Extreme::overflow) return 3e19;
+      if (one_.extreme == Extreme::not_a_number && row % 3 == 0 && c == 0) return std::numeric_limits<double>::quiet_NaN();
+      return std::fabs(x) + 0.125;
+    });
+    for_each_element(key, [&](int64_t row, int64_t, double x) {
+      switch (one_.extreme) {
+        case Extreme::minus_infinity_first: return row < keys * 2 / 3 ? -infinity : x;
+        case Extreme::minus_infinity_last: return row >= keys / 3 ? -infinity : x;
+        case Extreme::minus_infinity_but_one: return row > 0 ? -infinity : x;
+        case Extreme::minus_infinity: return -infinity;
+        case Extreme::overflow: return row < keys * 2 / 3 ? -3e19 : x * 1e-20;
+        case Extreme::large: return large;
+        case Extreme::two_large: return row % 2 == 0 ? large : -large;
+        default: return x;
+      }
+    });
+  }
+
+  const AttentionCase &one_;
+};
+
 CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const std::string &kernel)
     : device_(device), case_(one), args_(FLASHCORE_ATTENTION_ARGS_INIT) {
   std::mt19937 generator(static_cast<uint32_t>(std::hash<std::string>()(one.describe())));
@@ -130,16 +255,7 @@ CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const
   inputs_.emplace_back("value", place(one.layout, one.batch, one.seqlen_kv, one.heads_kv, one.head_dim_v, true, 5), one,
                        generator);
 
-  if (one.sink != 1) {
-    const Placement &keys = inputs_[1].place;
-    for (int64_t b = 0; b < keys.size[0]; b++)
-      for (int64_t row = 0; row < std::min<int64_t>(3, keys.size[1]); row++)
-        for (int64_t head = 0; head < keys.size[2]; head++)
-          for (int64_t column = 0; column < keys.size[3]; column++) {
-            uint16_t &bits = inputs_[1].bits[static_cast<size_t>(keys.index(b, row, head, column))];
-            bits = tools::to_16bit(one.dtype, static_cast<float>(tools::to_double(one.dtype, bits)) * one.sink);
-          }
-  }
+  InputShaper(one).shape(inputs_[0], inputs_[1], inputs_[2]);
   reference_.batch = one.batch, reference_.seqlen_q = one.seqlen_q, reference_.seqlen_kv = one.seqlen_kv;
   reference_.heads_q = one.heads_q, reference_.heads_kv = one.heads_kv;
   reference_.head_dim = one.head_dim, reference_.head_dim_v = one.head_dim_v;
@@ -293,18 +409,34 @@ CaseOutcome judge_refusal(const CaseOnDevice &run, const flashcore_error &error)
   return {Verdict::refused, std::string(error.field) + ": " + error.message};
 }
 
+struct Truth {
+  tools::ReferenceResult exact, rounded;  // rounded: the yardstick of the case's gate
+};
+
+// A case is the same for every kernel, and its truth takes longer than all of them; so it is worked out once.
+const Truth &truth_of(const tools::ReferenceAttention &problem, const AttentionCase &one) {
+  static std::map<std::string, Truth> known;
+  const auto [place, is_new] = known.try_emplace(one.describe());
+  if (is_new) {
+    const int threads = tools::reference_threads();
+    const bool float32_is_enough = !one.is_hard() && one.extreme == Extreme::none && std::fabs(one.softmax_scale()) < 1e8;
+    place->second = {tools::reference_attention(problem, threads), float32_is_enough ? tools::plain_16bit_attention(problem, one.dtype, threads)
+                                                                                     : tools::rounded_once_attention(problem, one.dtype, threads)};
+  }
+  return place->second;
+}
+
 CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
   const auto output = run.read_output();
   const auto lse = run.read_lse();
   for (const std::string &problem : {run.guard_problem(output, lse), run.input_problem()})
     if (!problem.empty()) return failed(problem);
 
-  const int threads = tools::reference_threads();
-  const auto expected = tools::reference_attention(run.reference(), threads);
-  const auto plain = tools::plain_16bit_attention(run.reference(), one.dtype, threads);
   const auto mask = run.output_mask();
-  const auto yardstick = tools::measure_error(plain.output, expected.output, mask);
-  const auto gate = tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
+  const Truth &truth = truth_of(run.reference(), one);
+  const auto &expected = truth.exact;
+  const auto yardstick = tools::measure_error(truth.rounded.output, expected.output, mask);
+  const auto gate = one.is_hard() ? tools::hard_gate(yardstick) : tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
   const auto error = tools::measure_error(run.output_values(output), expected.output, mask);
   if (!expected.output.empty() && error.compared == 0) return failed("the case compares nothing");
 

@@ -70,8 +70,9 @@ class CaseOnDevice {
   std::string untouched_problem(const std::vector<uint16_t> &output, const std::vector<float> &lse) const;
   std::string input_problem() const;
 
- private:
   struct Input;
+
+ private:
   int64_t first_garbage_key() const;
   bool row_sees_garbage(int64_t position) const;
   void plant_garbage(Input &key, Input &value);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One template over the arithmetic: double without rounding is the oracle, float with rounding the 16-bit yardstick.
+// One template over the arithmetic: double without rounding is the oracle, float or double with rounding the 16-bit yardsticks.
 #include "reference_attention.hpp"
 
 #include <sched.h>
@@ -22,6 +22,11 @@ struct RoundTo16Bit {
   using Real = float;
   Float16Type type;
   float round(float value) const { return static_cast<float>(to_double(type, to_16bit(type, value))); }
+};
+struct RoundFloat64To16Bit {
+  using Real = double;
+  Float16Type type;
+  double round(double value) const { return to_double(type, to_16bit(type, static_cast<float>(value))); }
 };
 
 struct Row {
@@ -71,7 +76,7 @@ void attend_row(const ReferenceAttention &problem, const Row &row, const Arithme
   double &lse = result.lse[(row.batch * problem.heads_q + row.head) * problem.seqlen_q + row.position];
   std::fill(output, output + problem.head_dim_v, 0.0);
   lse = minus_infinity;
-  if (visible.empty() && !has_sink) return;
+  if (maximum == minus_infinity) return;  // no key is seen, or none with a score above -infinity
 
   const int64_t head_kv = row.head / (problem.heads_q / problem.heads_kv);
   std::vector<Real> sum_v(static_cast<size_t>(problem.head_dim_v), 0);
@@ -136,6 +141,10 @@ ReferenceResult reference_attention(const ReferenceAttention &problem, int threa
 
 ReferenceResult plain_16bit_attention(const ReferenceAttention &problem, Float16Type type, int threads) {
   return attend_all(problem, RoundTo16Bit{type}, threads);
+}
+
+ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads) {
+  return attend_all(problem, RoundFloat64To16Bit{type}, threads);
 }
 
 }  // namespace flashcore::tools

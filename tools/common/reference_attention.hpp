@@ -17,7 +17,7 @@ enum class ReferenceCausal { none, top_left, bottom_right };
 // One attention. Tensors are contiguous; 16-bit inputs are exact as float.
 //   s[i][j] = scale * q[i].k[j] ; softcap * tanh(s / softcap) ; alibi and bias are added ; masks hide keys
 //   o[i] = sum_j exp(s[i][j] - lse[i]) * v[j] ; lse[i] = log(sum_j exp(s[i][j]) + exp(sink))
-// A hidden key is never read. A row that sees no key and has no sink: o = 0, lse = -inf.
+// A hidden key is never read. A row that sees no key, or none with a score above -inf, and has no sink: o = 0, lse = -inf.
 struct ReferenceAttention {
   int64_t batch = 1, seqlen_q = 0, seqlen_kv = 0;
   int64_t heads_q = 1, heads_kv = 1;  // query head h reads key head h / (heads_q / heads_kv)
@@ -53,5 +53,9 @@ ReferenceResult reference_attention(const ReferenceAttention &problem, int threa
 // What an honest 16-bit implementation gets: float32 arithmetic, probabilities (relative to the row's maximum) and
 // output rounded once to the type. Its error against reference_attention is the yardstick for every kernel's.
 ReferenceResult plain_16bit_attention(const ReferenceAttention &problem, Float16Type type, int threads);
+
+// The same with float64 for float32, so that all of its error is the one rounding of probabilities and output: the yardstick
+// where rows are so long that the order of a float32 sum would show.
+ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads);
 
 }  // namespace flashcore::tools
