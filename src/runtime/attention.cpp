@@ -7,8 +7,8 @@
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
-#include "problem/known_request.hpp"
 #include "runtime/pack_params.hpp"
+#include "runtime/recent_launch.hpp"
 
 namespace flashcore {
 namespace {
@@ -71,16 +71,7 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
   return plan;
 }
 
-// The last launch of a thread. The function stays loaded for as long as the GpuState lives, and the serial is no other's.
-struct RecentLaunch {
-  KnownRequest request;
-  uint64_t gpu_serial = 0;
-  LaunchPlan plan;
-  kernels::AttentionFwdParams params{};
-};
-thread_local RecentLaunch recent;
-
-Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args &args, const AttentionProblem &problem, const kernels::ProblemKey &key,
+Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const AttentionProblem &problem, const kernels::ProblemKey &key,
                      CudaStream stream) {
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(gpu));
   LaunchPlan plan;
@@ -89,17 +80,21 @@ Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args &args, const 
   }
   const kernels::AttentionFwdParams params = pack_params(problem, gpu.properties.l2_cache_bytes);
   FLASHCORE_TRY(gpu.driver.launch(plan.function, plan.shape, stream, &params));
-  recent.request.remember(args, problem);
-  recent.gpu_serial = gpu.serial, recent.plan = plan, recent.params = params;
+  RecentLaunch *recent = make_recent_launch();
+  if (recent == nullptr) return success();
+  recent->request.remember(args, problem);
+  recent->gpu_serial = gpu.serial, recent->plan = plan, recent->params = params;
   return success();
 }
 
 }  // namespace
 
 std::optional<Status> attention_fwd_again(Context &context, const flashcore_attention_args *args, void *stream) {
+  if (!context.gpu) return std::nullopt;
+  const RecentLaunch *recent = recent_launch();
   KnownRequest::Addresses addresses;
-  if (!context.gpu || recent.gpu_serial != context.gpu->serial || !recent.request.matches(args, &addresses)) return std::nullopt;
-  kernels::AttentionFwdParams params = recent.params;
+  if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses)) return std::nullopt;
+  kernels::AttentionFwdParams params = recent->params;
   params.query.data = addresses.query;
   params.key.data = addresses.key;
   params.value.data = addresses.value;
@@ -107,10 +102,10 @@ std::optional<Status> attention_fwd_again(Context &context, const flashcore_atte
   params.lse.data = addresses.lse;
   const Result<CurrentContext> current = CurrentContext::enter(*context.gpu);
   if (!current.ok()) return current.error();
-  return context.gpu->driver.launch(recent.plan.function, recent.plan.shape, static_cast<CudaStream>(stream), &params);
+  return context.gpu->driver.launch(recent->plan.function, recent->plan.shape, static_cast<CudaStream>(stream), &params);
 }
 
-Status attention_fwd(Context &context, const flashcore_attention_args &args, const AttentionProblem &problem, void *stream) {
+Status attention_fwd(Context &context, const flashcore_attention_args *args, const AttentionProblem &problem, void *stream) {
   if (!context.gpu) {
     FLASHCORE_TRY(check_cpu_kernel(problem));
     if (problem.empty()) return success();
