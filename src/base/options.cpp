@@ -18,6 +18,7 @@ constexpr Row table[] = {
     {"FLASHCORE_MODULE_PATH", &Environment::module_path},
     {"FLASHCORE_JIT", &Environment::jit_mode},
     {"FLASHCORE_TUNED", &Environment::tuned_mode},
+    {"FLASHCORE_CHECK_ADDRESSES", &Environment::address_checks},
     {"FLASHCORE_LIBCUDA", &Environment::libcuda},
     {"FLASHCORE_LIBNVRTC", &Environment::libnvrtc},
     {"NVRTC_APPEND_FLAGS", &Environment::nvrtc_append_flags},

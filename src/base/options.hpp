@@ -16,6 +16,7 @@ struct Environment {
   std::string module_path;      // FLASHCORE_MODULE_PATH: folders separated by ':'
   std::string jit_mode;         // FLASHCORE_JIT: on or off
   std::string tuned_mode;       // FLASHCORE_TUNED: on or off
+  std::string address_checks;   // FLASHCORE_CHECK_ADDRESSES: on or off
   std::string libcuda;          // FLASHCORE_LIBCUDA: path of the driver library
   std::string libnvrtc;         // FLASHCORE_LIBNVRTC: path of the compiler library
   std::string nvrtc_append_flags;  // NVRTC_APPEND_FLAGS: NVRTC reads it itself, so it belongs to the module key

@@ -20,4 +20,7 @@ Status cpu_attention(const AttentionProblem &problem, int32_t threads);
 // pointer given to the CPU device, say). Asked of the kernel, so a bad address never faults.
 Status check_host_addresses(const AttentionProblem &problem);
 
+// Can this process read the byte? False where the kernel does not say.
+bool is_host_memory(uint64_t address);
+
 }  // namespace flashcore

@@ -65,6 +65,8 @@ Status check_range(const NamedRange &named) {
 
 }  // namespace
 
+bool is_host_memory(uint64_t address) { return byte_is_readable(address) == Readable::yes; }
+
 Status check_host_addresses(const AttentionProblem &problem) {
   const kernels::ProblemKey &key = problem.key;
   const auto range = [&](const ProblemTensor &tensor, int64_t rows, int64_t heads, int64_t columns,

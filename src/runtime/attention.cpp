@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/attention.hpp"
 
-#include <cstdio>
-
 #include "cpu/cpu_attention.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
+#include "runtime/device_addresses.hpp"
 #include "runtime/pack_params.hpp"
 #include "runtime/recent_launch.hpp"
 
@@ -31,25 +30,6 @@ LaunchPlan make_plan(const Selection &selection, CudaFunction function) {
            static_cast<uint32_t>(selection.dynamic_shared_bytes)}};
 }
 
-// Only asked when a shape is new: an address the driver has never seen would be a sticky fault on the device.
-Status check_device_addresses(const GpuState &gpu, const AttentionProblem &problem) {
-  const struct {
-    const char *field;
-    uint64_t data;
-  } tensors[] = {{"query.data", problem.query.data}, {"key.data", problem.key_tensor.data}, {"value.data", problem.value.data},
-                 {"output.data", problem.output.data}, {"lse.data", problem.lse.data}};
-  for (const auto &tensor : tensors) {
-    if (tensor.data == 0) continue;
-    FLASHCORE_TRY_ASSIGN(const int32_t owner, gpu.driver.pointer_device(tensor.data));
-    if (owner >= 0) continue;
-    char address[32];
-    std::snprintf(address, sizeof(address), "0x%llx", static_cast<unsigned long long>(tensor.data));
-    return Error{FLASHCORE_INVALID_ARGUMENT, std::string(tensor.field) + " is " + address + ", which the CUDA driver does not know; "
-                 "allowed: device memory or pinned host memory of this process", tensor.field};
-  }
-  return success();
-}
-
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, const kernels::ProblemKey &key,
                              const CudaStream *stream) {
@@ -62,7 +42,7 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
         return Error{FLASHCORE_NOT_PREPARED, "the stream is being captured and " +
                          module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name, selection.specialization) +
                          " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
-      FLASHCORE_TRY(check_device_addresses(gpu, problem));
+      if (!gpu.addresses_checked) FLASHCORE_TRY(check_known_addresses(gpu.driver, problem));
     }
     FLASHCORE_TRY_ASSIGN(function, gpu.loader.load(selection));
   }
@@ -74,12 +54,14 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
 Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const AttentionProblem &problem, const kernels::ProblemKey &key,
                      CudaStream stream) {
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(gpu));
+  if (gpu.addresses_checked) FLASHCORE_TRY(check_addresses(gpu, problem));
   LaunchPlan plan;
   if (!gpu.plans.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(gpu, problem, key, &stream));
   }
   const kernels::AttentionFwdParams params = pack_params(problem, gpu.properties.l2_cache_bytes);
   FLASHCORE_TRY(gpu.driver.launch(plan.function, plan.shape, stream, &params));
+  if (gpu.addresses_checked) return success();  // what is not remembered is checked again
   RecentLaunch *recent = make_recent_launch();
   if (recent == nullptr) return success();
   recent->request.remember(args, problem);

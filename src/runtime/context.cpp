@@ -54,7 +54,7 @@ GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, Cud
                    const CudaDeviceProperties &device)
     : serial(++last_serial), driver(driver_table), borrowed(borrowed_context), properties(device), limits(device_limits(device)),
       tuned_rows(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
-      loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
+      addresses_checked(settings.addresses_checked), loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
 
 Result<CurrentContext> CurrentContext::enter(const GpuState &gpu) {
   if (CudaDriver::forked())

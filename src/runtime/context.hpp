@@ -29,6 +29,7 @@ struct GpuState {
   const CudaDeviceProperties properties;
   const kernels::DeviceLimits limits;
   const std::span<const TunedRow> tuned_rows;  // empty: the cost model alone chooses
+  const bool addresses_checked;                // in every call
   PlanCache plans;
   ModuleLoader loader;
 };

@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstring>
 
 #include "base/struct_size.hpp"
@@ -85,6 +86,23 @@ Result<bool> jit_allowed(int32_t option, const std::string &variable) {
                "FLASHCORE_JIT"};
 }
 
+Result<bool> addresses_checked(int32_t option, const std::string &variable) {
+  switch (option) {
+    case FLASHCORE_ADDRESS_CHECKS_DEFAULT: break;
+    case FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES: return false;
+    case FLASHCORE_ADDRESS_CHECKS_ALWAYS: return true;
+    default:
+      return Error{FLASHCORE_INVALID_ARGUMENT, "address_checks is " + std::to_string(option) +
+                                                   "; allowed: FLASHCORE_ADDRESS_CHECKS_DEFAULT (0), _NEW_SHAPES (1), _ALWAYS (2)",
+                   "address_checks"};
+  }
+  if (variable.empty() || variable == "off" || variable == "0") return false;
+  if (variable == "on" || variable == "1") return true;
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               "the environment variable FLASHCORE_CHECK_ADDRESSES is \"" + variable + "\"; allowed: on or 1, off or 0",
+               "FLASHCORE_CHECK_ADDRESSES"};
+}
+
 Result<bool> tuned_rows_used(const std::string &variable) {
   if (variable.empty() || variable == "on") return true;
   if (variable == "off") return false;
@@ -116,6 +134,10 @@ Status resolve_user_root(const std::string &option, Settings &settings) {
   return success();
 }
 
+// For ever: programs of version 1.0 end with nvrtc_library.
+constexpr uint32_t version1_size = 3096;
+static_assert(offsetof(flashcore_context_options, address_checks) == version1_size);
+
 }  // namespace
 
 Result<flashcore_context_options> read_context_options(const flashcore_context_options *options) {
@@ -124,7 +146,7 @@ Result<flashcore_context_options> read_context_options(const flashcore_context_o
     defaults.struct_size = sizeof(defaults);
     return defaults;
   }
-  return read_sized_struct(options, "options", sizeof(flashcore_context_options));
+  return read_sized_struct(options, "options", version1_size);
 }
 
 Result<Settings> resolve_settings(const flashcore_context_options *given) {
@@ -134,6 +156,9 @@ Result<Settings> resolve_settings(const flashcore_context_options *given) {
   const Environment &environment = settings.environment;
   FLASHCORE_TRY_ASSIGN(settings.store.mode, cache_mode(options.cache_mode, environment.cache_mode));
   FLASHCORE_TRY_ASSIGN(settings.jit_allowed, jit_allowed(options.jit_mode, environment.jit_mode));
+  if (options.reserved != 0)
+    return Error{FLASHCORE_INVALID_ARGUMENT, "reserved is " + std::to_string(options.reserved) + "; allowed: 0", "reserved"};
+  FLASHCORE_TRY_ASSIGN(settings.addresses_checked, addresses_checked(options.address_checks, environment.address_checks));
   FLASHCORE_TRY_ASSIGN(settings.tuned_rows_used, tuned_rows_used(environment.tuned_mode));
   FLASHCORE_TRY_ASSIGN(const std::string cache_directory, text_option(options.cache_directory, "cache_directory"));
   FLASHCORE_TRY_ASSIGN(const std::string module_path, text_option(options.module_path, "module_path"));

@@ -150,6 +150,19 @@ int64_t fake_open(const char *kind) {
   return -1;
 }
 
+void fake_add_memory(uint64_t address, int64_t bytes, int32_t memory_type, int32_t managed, int32_t ordinal, uint64_t reach,
+                     uint64_t allocation, int64_t allocation_bytes) {
+  const Lock lock(state().mutex);
+  state().added_memory[address] = {static_cast<size_t>(bytes), memory_type, managed, ordinal, reach,
+                                   allocation == 0 ? address : allocation,
+                                   static_cast<size_t>(allocation == 0 ? bytes : allocation_bytes)};
+}
+
+void fake_forget_memory(void) {
+  const Lock lock(state().mutex);
+  state().added_memory.clear();
+}
+
 int64_t fake_misuses(void) {
   const Lock lock(state().mutex);
   return state().misuses;
