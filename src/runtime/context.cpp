@@ -133,7 +133,7 @@ void fill_context_info(Context &context, flashcore_context_info *info) {
   ModuleLoader &loader = context.gpu->loader;
   const LoaderCounters &counters = loader.counters();
   const ModuleStoreCounters stored = loader.store().counters();
-  const std::string warning = loader.store().last_warning();
+  const std::string warning = loader.store().last_warning(!CudaDriver::forked());
   copy_text(info->cache_directory, loader.store().user_root());
   copy_text(info->cache_warning, warning.empty() ? context.settings.user_cache_note : warning);
   info->modules_from_process = counters.from_process;
