@@ -72,7 +72,9 @@ typedef struct fake_launch {
   X(fake_nvrtc_reset, void, (void))                                                                    \
   X(fake_nvrtc_fail_function, void, (const char *function, int64_t nth, int32_t code, int32_t sticky)) \
   X(fake_nvrtc_calls, int64_t, (const char *function))                                                 \
-  X(fake_nvrtc_set_real, void, (const char *path))
+  X(fake_nvrtc_set_real, void, (const char *path))                                                    \
+  /* Without a real compiler: what every compile gives. 0 bytes: compiling fails with 11. */          \
+  X(fake_nvrtc_set_cubin, void, (const void *cubin, int64_t bytes))
 
 #ifdef __cplusplus
 extern "C" {

@@ -62,9 +62,17 @@ State &state() {
 
 int64_t option(const char *name) { return state().options.find(std::string_view(name))->second; }
 
+// Behind a key and not thread_local, so that a thread's first call asks the dynamic loader for no memory.
 std::vector<Context *> &context_stack() {
-  thread_local std::vector<Context *> stack;
-  return stack;
+  using Stack = std::vector<Context *>;
+  static const pthread_key_t key = [] {
+    pthread_key_t made{};
+    pthread_key_create(&made, [](void *stack) { delete static_cast<Stack *>(stack); });
+    return made;
+  }();
+  auto *stack = static_cast<Stack *>(pthread_getspecific(key));
+  if (stack == nullptr) pthread_setspecific(key, stack = new Stack);
+  return *stack;
 }
 
 void note_misuse(const std::string &what) {
