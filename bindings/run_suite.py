@@ -69,7 +69,7 @@ def rust(root, output, library, stand_in, environment):
     folder = os.path.join(root, "bindings/rust")
     gpu_tests = ["--include-ignored"] if gpu_count(library) > 0 else []
     run(["cargo", "test", "--offline", "--locked", "--no-fail-fast", "--", *gpu_tests], folder, environment)
-    run(["cargo", "test", "--offline", "--locked", "--test", "gpu", "host_memory", "--", "--ignored"], folder, on_stand_in(environment, stand_in))
+    run(["cargo", "test", "--offline", "--locked", "--test", "gpu", "--", "--ignored", "host_memory", "checked_addresses"], folder, on_stand_in(environment, stand_in))
     run(["cargo", "run", "--offline", "--locked", "--example", "ten_lines", "cpu"], folder, environment)
 
 
@@ -87,7 +87,7 @@ def go(root, output, library, stand_in, environment, race=False):
     run(["go", "vet", "./..."], folder, environment)
     # Each benchmark once: that they run, not what they measure.
     run(["go", "test", "-v", "-count=1", "-bench=.", "-benchtime=1x", "./..."], folder, environment)
-    run(["go", "test", "-v", "-count=1", "-run=HostMemory|PageLocked", "."], folder, on_stand_in(environment, stand_in))
+    run(["go", "test", "-v", "-count=1", "-run=HostMemory|PageLocked|CheckedAddresses", "."], folder, on_stand_in(environment, stand_in))
     run(["go", "run", "./examples/ten_lines", "cpu"], folder, environment)
 
 

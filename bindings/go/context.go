@@ -46,6 +46,16 @@ const (
 	JITForbidden JITMode = C.FLASHCORE_JIT_FORBIDDEN
 )
 
+// AddressChecks says when the driver is asked whether the addresses of a call are memory that the GPU reaches.
+type AddressChecks int32
+
+// When addresses are checked on a GPU. A wrong one that is not found ends every later use of the device by the process.
+const (
+	AddressChecksDefault   AddressChecks = C.FLASHCORE_ADDRESS_CHECKS_DEFAULT    // the variable FLASHCORE_CHECK_ADDRESSES, else for new shapes
+	AddressChecksNewShapes AddressChecks = C.FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES // when a module is first needed
+	AddressChecksAlways    AddressChecks = C.FLASHCORE_ADDRESS_CHECKS_ALWAYS     // in every call, from the first byte to the last
+)
+
 // Options of a context. The zero value is the library's default: the first usable GPU, else the CPU.
 type Options struct {
 	Device         DeviceKind
@@ -56,6 +66,7 @@ type Options struct {
 	CacheDirectory string // user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore
 	ModulePath     string // read-only module folders, separated by ':'
 	NVRTCLibrary   string // the file of libnvrtc
+	AddressChecks  AddressChecks
 }
 
 type resourceKind int
@@ -111,6 +122,7 @@ func Open(options Options) (*Context, error) {
 	raw.cpu_threads = C.int32_t(options.CPUThreads)
 	raw.cache_mode = C.int32_t(options.Cache)
 	raw.jit_mode = C.int32_t(options.JIT)
+	raw.address_checks = C.int32_t(options.AddressChecks)
 	if err := setPath(raw.cache_directory[:], options.CacheDirectory, "cache_directory"); err != nil {
 		return nil, err
 	}

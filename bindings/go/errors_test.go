@@ -136,6 +136,18 @@ func TestHostMemoryIsRefusedOnAGPU(t *testing.T) {
 	refused(t, refuse(t, c, func(*Attention) {}), ErrInvalidArgument, "query.data", "host memory", "Upload")
 }
 
+func TestCheckedAddressesNameTheTensor(t *testing.T) {
+	needGPU(t)
+	c := open(t, Options{Device: CUDA, AddressChecks: AddressChecksAlways})
+	// Short by less than what every allocation is rounded up by, so that the tensor reaches into no other.
+	whole, short := must[*Buffer](t)(Zeros[Float16](c, elements)), must[*Buffer](t)(Zeros[Float16](c, elements-8))
+	output := must[*Buffer](t)(Zeros[Float16](c, elements))
+	long := DeviceMemory(must[uint64](t)(short.DeviceAddress()), DTypeFloat16, elements, 2, 5, 4, 16)
+	tensor := whole.Tensor(2, 5, 4, 16)
+	err := c.Forward(&Attention{Query: tensor, Key: long, Value: tensor, Output: output.Tensor(2, 5, 4, 16)}, nil)
+	refused(t, err, ErrInvalidArgument, "key.data", "16 bytes too short")
+}
+
 func TestBuffersRefuseWhatLiesOutside(t *testing.T) {
 	c, other := open(t, Options{Device: CPU}), open(t, Options{Device: CPU})
 	b := must[*Buffer](t)(Upload(c, []float32{1, 2, 3}))
@@ -168,6 +180,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"module_path":     {Device: CPU, ModulePath: "a\x00b"},
 		"cpu_threads":     {Device: CPU, CPUThreads: -1},
 		"device_kind":     {Device: 9},
+		"address_checks":  {Device: CPU, AddressChecks: 9},
 	} {
 		_, err := Open(options)
 		refused(t, err, ErrInvalidArgument, field)

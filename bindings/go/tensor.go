@@ -44,8 +44,8 @@ func (b *Buffer) Tensor(batch, sequence, heads, headDim int) Tensor {
 	return Tensor{Shape: [4]int{batch, sequence, heads, headDim}, dtype: b.dtype, length: b.length, buffer: b}
 }
 
-// DeviceMemory is a view of memory of the device that another library owns, `length` elements from address on. Nothing can
-// check the address: it must be on the device of the context, and stay until the work with it is done.
+// DeviceMemory is a view of memory of the device that another library owns, `length` elements from address on. It must be on the
+// device of the context, and stay until the work with it is done; only a context with AddressChecksAlways asks whether it is.
 func DeviceMemory(address uint64, dtype DType, length int, batch, sequence, heads, headDim int) Tensor {
 	return Tensor{Shape: [4]int{batch, sequence, heads, headDim}, dtype: dtype, length: length, foreign: address}
 }

@@ -135,6 +135,12 @@ enum {
   FLASHCORE_JIT_FORBIDDEN = 2 /* a module that no cache holds is COMPILER_UNAVAILABLE */
 };
 
+enum {
+  FLASHCORE_ADDRESS_CHECKS_DEFAULT = 0,    /* the environment variable FLASHCORE_CHECK_ADDRESSES, else as for new shapes */
+  FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES = 1, /* the driver is asked for the addresses when a module is first needed */
+  FLASHCORE_ADDRESS_CHECKS_ALWAYS = 2      /* ... and for every byte range of every call, also of known shapes and in captures */
+};
+
 typedef struct flashcore_context_options {
   uint32_t struct_size;       /* set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it */
   int32_t device_kind;        /* FLASHCORE_DEVICE_* */
@@ -145,9 +151,11 @@ typedef struct flashcore_context_options {
   char cache_directory[1024]; /* user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
   char module_path[1024];     /* read-only module folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped ones */
   char nvrtc_library[1024];   /* path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places */
+  int32_t address_checks;     /* FLASHCORE_ADDRESS_CHECKS_* */
+  int32_t reserved;           /* 0 */
 } flashcore_context_options;
 #ifdef __cplusplus
-#define FLASHCORE_CONTEXT_OPTIONS_INIT {sizeof(flashcore_context_options), 0, 0, 0, 0, 0, {0}, {0}, {0}}
+#define FLASHCORE_CONTEXT_OPTIONS_INIT {sizeof(flashcore_context_options), 0, 0, 0, 0, 0, {0}, {0}, {0}, 0, 0}
 #else
 #define FLASHCORE_CONTEXT_OPTIONS_INIT {.struct_size = sizeof(flashcore_context_options)}
 #endif
@@ -336,7 +344,11 @@ typedef struct flashcore_attention_args {
  * the same bits on every run of the same kernel.
  *
  * INVALID_ARGUMENT and UNSUPPORTED name the field; NOT_PREPARED in a capture of a shape that is not prepared;
- * COMPILER_UNAVAILABLE, COMPILE_FAILED, OUT_OF_*_MEMORY, WORKSPACE_TOO_SMALL, CUDA_ERROR, CONTEXT_LOST, FORKED. */
+ * COMPILER_UNAVAILABLE, COMPILE_FAILED, OUT_OF_*_MEMORY, WORKSPACE_TOO_SMALL, CUDA_ERROR, CONTEXT_LOST, FORKED.
+ *
+ * Addresses: on a GPU a wrong one (of host memory, freed, of another device, too short) in a call of a known shape is a fault that ends
+ * every later use of the device by the process (CONTEXT_LOST). With FLASHCORE_ADDRESS_CHECKS_ALWAYS it is INVALID_ARGUMENT, for two
+ * questions to the driver per tensor and call; docs/TROUBLESHOOTING.md says what is found and what is not. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_fwd(flashcore_context context,
                                                                            const flashcore_attention_args *args,
                                                                            void *stream, flashcore_error *error);

@@ -15,7 +15,7 @@ flashcore_status flashcore_attention_fwd(flashcore_context context, const flashc
   return with_context(context, error, [&](Context &self) -> Status {
     if (std::optional<Status> again = attention_fwd_again(self, args, stream)) return *std::move(again);
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
-    return attention_fwd(self, *args, problem, stream);
+    return attention_fwd(self, args, problem, stream);
   });
 }
 

@@ -95,7 +95,7 @@ flashcore_module_info module_info(const ListedModule &listed, bool current) {
   copy_text(info.compiler_id, entry.record.compiler_id);
   copy_text(info.cubin_sha256, entry.record.cubin_sha256);
   info.compressed_bytes = entry.compressed_bytes;
-  info.cubin_bytes = static_cast<int64_t>(entry.cubin.size());
+  info.cubin_bytes = entry.record.cubin_bytes;
   info.compile_us = entry.record.compile_us;
   fill_resources(entry, &info.resources);
   return info;

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <ctime>
 #include <memory>
+#include <new>
 #include <system_error>
 
 namespace flashcore {
@@ -25,6 +26,7 @@ Error io_error(const std::string &name, const std::string &reason) {
 }
 
 Error system_error(const std::string &name, const char *action, int code) {
+  if (code == ENOMEM) throw std::bad_alloc();  // says nothing about the file
   return io_error(name, std::string(action) + ": " + std::generic_category().message(code));
 }
 
@@ -49,15 +51,23 @@ int64_t nanoseconds(const timespec &time) {
   return std::clamp<int64_t>(time.tv_sec, 0, 9'000'000'000) * 1'000'000'000 + time.tv_nsec;
 }
 
+bool has(const std::array<int64_t, 2> &ids, int64_t id) { return ids[0] == id || ids[1] == id; }
+
 // What `trust` asks of a folder and of a file in it alike. Empty: nothing is wrong.
-std::string broken_rule(const struct stat &status, DirectoryTrust trust) {
-  const uid_t self = geteuid();
-  const bool owner_trusted = status.st_uid == self || (trust == DirectoryTrust::readable && status.st_uid == 0);
-  if (!owner_trusted)
-    return "it belongs to user " + std::to_string(status.st_uid) + ", not to user " + std::to_string(self) +
-           (trust == DirectoryTrust::readable && self != 0 ? " or root" : "");
-  if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-    return "group or others may write to it (mode " + octal(status.st_mode) + "); chmod go-w makes it usable";
+std::string broken_rule(const struct stat &status, const DirectoryTrust &trust) {
+  const uid_t self = geteuid(), owner = status.st_uid;
+  if (owner != self && !(trust.root_may_own && owner == 0) && !has(trust.owners, owner)) {
+    std::string wanted = "user " + std::to_string(self);
+    for (const int64_t other : trust.owners)
+      if (other > 0 && other != self) wanted += " or " + std::to_string(other);
+    return "it belongs to user " + std::to_string(owner) + " (mode " + octal(status.st_mode) + "); wanted: " + wanted +
+           (trust.root_may_own && self != 0 ? " or root" : "");
+  }
+  const bool group_writes = (status.st_mode & S_IWGRP) != 0 && !has(trust.writing_groups, status.st_gid);
+  const bool others_write = (status.st_mode & S_IWOTH) != 0;
+  if ((group_writes || others_write) && !trust.others_may_write)
+    return "group or others may write to it (mode " + octal(status.st_mode) + "), and it belongs to user " + std::to_string(owner) +
+           ", group " + std::to_string(status.st_gid) + "; wanted: only its owner may write (chmod go-w)";
   return {};
 }
 
@@ -76,7 +86,7 @@ int make_directories(int parent, const std::string &path, mode_t mode) {
   return mkdirat(parent, path.c_str(), mode) == 0 || errno == EEXIST ? 0 : errno;
 }
 
-Result<FileDescriptor> open_checked_directory(int parent, const std::string &path, DirectoryTrust trust,
+Result<FileDescriptor> open_checked_directory(int parent, const std::string &path, const DirectoryTrust &trust,
                                               IfMissing if_missing) {
   constexpr int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   FileDescriptor directory(openat(parent, path.c_str(), flags));
@@ -106,10 +116,11 @@ Status read_to_end(int descriptor, const std::string &name, Bytes &bytes) {
     const ssize_t got = read(descriptor, bytes.data() + filled, bytes.size() - filled);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return system_error(name, "it could not be read", errno);
-    if (got == 0) break;  // it shrank since fstat: the reader's own checks will refuse it
+    // It shrank since fstat. That is no proof of damage: files of the cache are replaced, never changed.
+    if (got == 0)
+      return io_error(name, "it ended after " + std::to_string(filled) + " of " + std::to_string(bytes.size()) + " bytes");
     filled += static_cast<size_t>(got);
   }
-  bytes.resize(filled);
   return success();
 }
 
@@ -178,11 +189,24 @@ int FileDescriptor::close() {
   return ::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR ? 0 : errno;
 }
 
-Result<FileDescriptor> open_directory(const std::string &path, DirectoryTrust trust, IfMissing if_missing) {
+DirectoryTrust DirectoryTrust::beside(const std::string &file) {
+  DirectoryTrust trust = readable;
+  struct stat own {}, folder {};
+  const size_t slash = file.rfind('/');
+  if (slash == std::string::npos || stat(file.c_str(), &own) != 0 || stat(file.substr(0, slash + 1).c_str(), &folder) != 0) return trust;
+  if ((folder.st_mode & S_ISVTX) != 0) folder.st_mode &= ~mode_t{S_IWGRP | S_IWOTH};  // only owners replace what is in it
+  trust.owners = {own.st_uid, folder.st_uid};
+  trust.others_may_write = ((own.st_mode | folder.st_mode) & S_IWOTH) != 0;
+  if ((own.st_mode & S_IWGRP) != 0) trust.writing_groups[0] = own.st_gid;
+  if ((folder.st_mode & S_IWGRP) != 0) trust.writing_groups[1] = folder.st_gid;
+  return trust;
+}
+
+Result<FileDescriptor> open_directory(const std::string &path, const DirectoryTrust &trust, IfMissing if_missing) {
   return open_checked_directory(AT_FDCWD, without_trailing_slashes(path), trust, if_missing);
 }
 
-Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, DirectoryTrust trust,
+Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, const DirectoryTrust &trust,
                                          IfMissing if_missing) {
   if (!is_one_component(name)) return bad_component(name);
   if (!parent) return FileDescriptor();
@@ -190,7 +214,7 @@ Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std
 }
 
 Result<std::optional<FileContents>> read_file_at(const FileDescriptor &directory, const std::string &name,
-                                                 DirectoryTrust trust, int64_t limit_bytes) {
+                                                 const DirectoryTrust &trust, int64_t limit_bytes) {
   if (!is_one_component(name)) return bad_component(name);
   return read_checked_file(directory.get(), name, O_NOFOLLOW, &trust, limit_bytes);
 }

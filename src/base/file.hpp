@@ -4,6 +4,7 @@
 // a checked descriptor, and publication by temporary file, fsync and rename. Nothing here knows what the bytes mean.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -34,10 +35,21 @@ class FileDescriptor {  // owns a descriptor
   int descriptor_ = -1;
 };
 
-enum class DirectoryTrust {
-  owned,    // owned by the effective user, not writable by group or others: what we write to
-  readable  // owned by the effective user or root, not writable by others or group: what we load modules from
+// Who may own a folder, or a file in it, and who but the owner may write to it.
+struct DirectoryTrust {
+  static const DirectoryTrust owned;     // owned by the effective user, not writable by group or others: what we write to
+  static const DirectoryTrust readable;  // owned by the effective user or root, not writable by others or group: what we load modules from
+  // As `readable`, and what lies beside `file` may be as open as the file and its folder are: who can put another file in the place of
+  // this one gains nothing by it. Where there is no such file: readable.
+  static DirectoryTrust beside(const std::string &file);
+
+  bool root_may_own = false;
+  bool others_may_write = false;
+  std::array<int64_t, 2> owners{-1, -1};          // may own it too; -1: none
+  std::array<int64_t, 2> writing_groups{-1, -1};  // may write to it
 };
+inline constexpr DirectoryTrust DirectoryTrust::owned{};
+inline constexpr DirectoryTrust DirectoryTrust::readable{true};
 
 enum class IfMissing {
   leave,           // a missing folder is no error: the descriptor that comes back is empty
@@ -47,9 +59,9 @@ enum class IfMissing {
 
 // Open a folder; O_NOFOLLOW on the last component, ownership and mode checked on the descriptor. IO_ERROR says which
 // rule was broken.
-Result<FileDescriptor> open_directory(const std::string &path, DirectoryTrust trust, IfMissing if_missing);
+Result<FileDescriptor> open_directory(const std::string &path, const DirectoryTrust &trust, IfMissing if_missing);
 // `name` is one component. An empty `parent` (a folder that was missing) gives an empty descriptor.
-Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, DirectoryTrust trust,
+Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, const DirectoryTrust &trust,
                                          IfMissing if_missing);
 
 struct FileContents {
@@ -61,7 +73,7 @@ struct FileContents {
 // Read a whole regular file (never a link, FIFO or device; no more than limit_bytes; owned as `trust` asks, not
 // writable by group or others). nullopt: there is no such file.
 Result<std::optional<FileContents>> read_file_at(const FileDescriptor &directory, const std::string &name,
-                                                 DirectoryTrust trust, int64_t limit_bytes);
+                                                 const DirectoryTrust &trust, int64_t limit_bytes);
 // The same for a file that a person named, only to look at it: any owner and mode, links are followed.
 Result<std::optional<FileContents>> read_file(const std::string &path, int64_t limit_bytes);
 

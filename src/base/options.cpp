@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/options.hpp"
 
+#include <sys/auxv.h>
+#include <unistd.h>
+
 #include <cstdlib>
+#include <string_view>
 
 namespace flashcore {
 namespace {
@@ -18,6 +22,7 @@ constexpr Row table[] = {
     {"FLASHCORE_MODULE_PATH", &Environment::module_path},
     {"FLASHCORE_JIT", &Environment::jit_mode},
     {"FLASHCORE_TUNED", &Environment::tuned_mode},
+    {"FLASHCORE_CHECK_ADDRESSES", &Environment::address_checks},
     {"FLASHCORE_LIBCUDA", &Environment::libcuda},
     {"FLASHCORE_LIBNVRTC", &Environment::libnvrtc},
     {"NVRTC_APPEND_FLAGS", &Environment::nvrtc_append_flags},
@@ -27,6 +32,14 @@ constexpr Row table[] = {
     {"HOME", &Environment::home},
 };
 
+// secure_getenv hides from a privileged program what NVRTC sees all the same.
+bool nvrtc_flags_are_set() {
+  constexpr std::string_view name = "NVRTC_APPEND_FLAGS=";
+  for (char **entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+    if (const std::string_view text = *entry; text.starts_with(name) && text.size() > name.size()) return true;
+  return false;
+}
+
 }  // namespace
 
 Environment read_environment() {
@@ -35,6 +48,8 @@ Environment read_environment() {
     const char *value = secure_getenv(row.variable);
     if (value != nullptr && (environment.*row.member).empty()) environment.*row.member = value;
   }
+  environment.privileged = getauxval(AT_SECURE) != 0;
+  environment.nvrtc_flags_forced = environment.privileged && nvrtc_flags_are_set();
   return environment;
 }
 

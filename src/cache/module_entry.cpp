@@ -6,10 +6,12 @@
 #include "cache/module_entry.hpp"
 
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include "base/sha256.hpp"
 #include "cache/module_record.hpp"
@@ -47,13 +49,19 @@ struct FreeContext {
   void operator()(ZSTD_CCtx *context) const { ZSTD_freeCCtx(context); }
 };
 
+// zstd answers for its own allocations. As everywhere in this library, no memory is std::bad_alloc: it says nothing about the entry.
+void throw_if_out_of_memory(size_t result) {
+  if (ZSTD_isError(result) && ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation) throw std::bad_alloc();
+}
+
 Result<Bytes> compress(std::span<const uint8_t> content) {
   const std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
-  if (context == nullptr) return Error{FLASHCORE_OUT_OF_HOST_MEMORY, "zstd could not allocate its context"};
+  if (context == nullptr) throw std::bad_alloc();
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, compression_level);
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 1);
   Bytes frame(ZSTD_compressBound(content.size()));
   const size_t size = ZSTD_compress2(context.get(), frame.data(), frame.size(), content.data(), content.size());
+  throw_if_out_of_memory(size);
   if (ZSTD_isError(size))
     return Error{FLASHCORE_INTERNAL, std::string("zstd could not compress: ") + ZSTD_getErrorName(size)};
   frame.resize(size);
@@ -73,6 +81,7 @@ Result<Bytes> decompress(std::span<const uint8_t> frame, int64_t expected_bytes)
     return corrupt("there is something between the zstd frame and the digest");
   Bytes content(content_bytes);
   const size_t size = ZSTD_decompress(content.data(), content.size(), frame.data(), frame.size());
+  throw_if_out_of_memory(size);
   if (ZSTD_isError(size)) return corrupt(std::string("the zstd frame cannot be unpacked: ") + ZSTD_getErrorName(size));
   if (size != content.size()) return corrupt("the zstd frame is shorter than it says");
   return content;

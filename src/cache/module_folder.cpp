@@ -29,7 +29,7 @@ Error in_folder(const std::string &folder_path, Error error) {
 
 }  // namespace
 
-Result<ModuleFolder> open_root_folder(const std::string &path, DirectoryTrust trust, IfMissing if_missing) {
+Result<ModuleFolder> open_root_folder(const std::string &path, const DirectoryTrust &trust, IfMissing if_missing) {
   FLASHCORE_TRY_ASSIGN(FileDescriptor directory, open_directory(path, trust, if_missing));
   return ModuleFolder{std::move(directory), path, {}, trust};
 }
@@ -70,11 +70,11 @@ std::optional<ModuleFile> read_module_at(const ModuleFolder &folder, const std::
   return file;
 }
 
-std::vector<std::string> names_of_key(const ModuleFolder &folder, std::string_view key) {
+Result<std::vector<std::string>> names_of_key(const ModuleFolder &folder, std::string_view key) {
   std::vector<std::pair<int64_t, std::string>> found;
-  Result<std::vector<std::string>> names =
-      folder.directory ? list_directory(folder.directory, key) : std::vector<std::string>();
-  if (!names.ok()) return {};
+  if (!folder.directory) return std::vector<std::string>();
+  Result<std::vector<std::string>> names = list_directory(folder.directory, key);
+  if (!names.ok()) return in_folder(folder.path, std::move(names.error()));
   for (std::string &name : names.value()) {
     const std::optional<ModuleFileName> parts = parse_module_file_name(name);
     const std::optional<FileStatus> status = parts ? file_status_at(folder.directory, name) : std::nullopt;

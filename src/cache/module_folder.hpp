@@ -23,7 +23,7 @@ struct ModuleFolder {
 
 // A folder below `parent`, with its trust; messages begin with the whole path. `arch` is the last name.
 Result<ModuleFolder> open_subfolder(const ModuleFolder &parent, const std::string &name, IfMissing if_missing);
-Result<ModuleFolder> open_root_folder(const std::string &path, DirectoryTrust trust, IfMissing if_missing);
+Result<ModuleFolder> open_root_folder(const std::string &path, const DirectoryTrust &trust, IfMissing if_missing);
 
 // <root>/v1 of the user cache, and the folder of one key in it.
 inline constexpr const char *user_layout_folder = "v1";
@@ -41,7 +41,7 @@ struct ModuleFile {
 // Read, decode and compare with the name and the folder. nullopt: there is no such file.
 std::optional<ModuleFile> read_module_at(const ModuleFolder &folder, const std::string &name);
 
-// Names of entries of this key by any compiler, newest first. A folder that cannot be listed has none.
-std::vector<std::string> names_of_key(const ModuleFolder &folder, std::string_view key);
+// Names of entries of this key by any compiler, newest first.
+Result<std::vector<std::string>> names_of_key(const ModuleFolder &folder, std::string_view key);
 
 }  // namespace flashcore

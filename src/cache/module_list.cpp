@@ -25,8 +25,11 @@ void list_folder(const Result<ModuleFolder> &folder, const std::string &path, Mo
   if (!names.ok()) return out.push_back({path, origin, 0, 0, names.error()});
   for (const std::string &name : names.value()) {
     if (!name.ends_with(".fcm")) continue;
-    if (std::optional<ModuleFile> file = read_module_at(folder.value(), name))
-      out.push_back(listed(path + "/" + name, origin, std::move(*file)));
+    std::optional<ModuleFile> file = read_module_at(folder.value(), name);
+    if (!file) continue;
+    // Checked, and not kept: a small file may unpack to 64 MiB, and there may be hundreds.
+    if (file->entry.ok()) file->entry.value().cubin = Bytes();
+    out.push_back(listed(path + "/" + name, origin, std::move(*file)));
   }
 }
 
@@ -40,15 +43,15 @@ Status for_each_subfolder(const ModuleFolder &parent, Accept accept, Take take) 
   return success();
 }
 
-Status list_read_only_root(const std::string &path, std::vector<ListedModule> &out) {
-  FLASHCORE_TRY_ASSIGN(const ModuleFolder root, open_root_folder(path, DirectoryTrust::readable, IfMissing::leave));
+Status list_read_only_root(const std::string &path, const DirectoryTrust &trust, std::vector<ListedModule> &out) {
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder root, open_root_folder(path, trust, IfMissing::leave));
   return for_each_subfolder(root, is_module_arch,
                             [&](const Result<ModuleFolder> &folder, const std::string &folder_path) {
                               list_folder(folder, folder_path, ModuleOrigin::shipped, out);
                             });
 }
 
-Status list_user_root(const std::string &path, DirectoryTrust trust, std::vector<ListedModule> &out) {
+Status list_user_root(const std::string &path, const DirectoryTrust &trust, std::vector<ListedModule> &out) {
   FLASHCORE_TRY_ASSIGN(const ModuleFolder root, open_root_folder(path, trust, IfMissing::leave));
   FLASHCORE_TRY_ASSIGN(const ModuleFolder layout, open_subfolder(root, user_layout_folder, IfMissing::leave));
   return for_each_subfolder(
@@ -67,7 +70,7 @@ Status list_user_root(const std::string &path, DirectoryTrust trust, std::vector
 
 Result<std::vector<ListedModule>> list_modules(const ModuleStoreOptions &options) {
   std::vector<ListedModule> all;
-  for (const std::string &root : options.read_only_roots) FLASHCORE_TRY(list_read_only_root(root, all));
+  for (const std::string &root : options.read_only_roots) FLASHCORE_TRY(list_read_only_root(root, options.read_only_trust, all));
   if (options.mode == CacheMode::off || options.user_root.empty()) return all;
   const bool writes = options.mode == CacheMode::read_write;
   FLASHCORE_TRY(list_user_root(options.user_root, writes ? DirectoryTrust::owned : DirectoryTrust::readable, all));

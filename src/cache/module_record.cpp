@@ -2,20 +2,24 @@
 //
 // One table per kind of field serves writing, reading and checking, so that the three cannot part. The record tells
 // what was compiled and by whom, and nothing about where: no host, user or path.
+//
+// No document tree: the JSON library's destructor allocates, which ends the process where memory is gone. Its parser tells of one token
+// after the other; what is written is put together here.
 #include "cache/module_record.hpp"
 
+#include <array>
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cache/module_key.hpp"
 
 namespace flashcore {
 namespace {
 
-using Json = nlohmann::json;  // keys sorted
-
 constexpr int64_t schema = 1;
-constexpr int maximum_depth = 2;  // of arrays and objects within the record
 
 enum class Rule {
   name,  // 1 to `limit` of A-Z a-z 0-9 _ . -
@@ -112,43 +116,185 @@ Error corrupt(const std::string &reason) {
   return {FLASHCORE_MODULE_CORRUPT, "the module record is not sound: " + reason};
 }
 
-bool take_text(const Json &object, const char *name, std::string &out) {
-  const auto found = object.find(name);
-  if (found == object.end() || !found->is_string()) return false;
-  out = found->get_ref<const std::string &>();
-  return true;
+template <size_t count, typename Field>
+size_t index_of(const Field (&fields)[count], std::string_view name) {
+  size_t i = 0;
+  while (i < count && name != fields[i].name) ++i;
+  return i;
 }
 
-bool take_number(const Json &object, const char *name, int64_t minimum, int64_t maximum, int64_t &out) {
-  const auto found = object.find(name);
-  if (found == object.end() || !found->is_number_integer()) return false;
-  // An unsigned number past 2^63 would wrap; it is past every maximum too.
-  if (found->is_number_unsigned() && found->get<uint64_t>() > static_cast<uint64_t>(maximum)) return false;
-  out = found->get<int64_t>();
-  return out >= minimum && out <= maximum;
-}
+// What a text says, field by field: the last one wins where a name comes twice, and a value of the wrong kind is none. Whether all are
+// there and keep their rules is the caller's question.
+class RecordTokens : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  using Number = std::optional<int64_t>;
 
-Status take_options(const Json &object, std::vector<std::string> &options) {
-  const auto found = object.find("options");
-  if (found == object.end() || !found->is_array()) return corrupt("options is no list");
-  for (const Json &option : *found) {
-    if (!option.is_string()) return corrupt("options holds something else than texts");
-    options.push_back(option.get_ref<const std::string &>());
+  bool is_object = false, options_are_texts = true;
+  ModuleRecord record;
+  std::array<bool, std::size(text_fields)> texts{};
+  std::array<Number, std::size(number_fields)> numbers;
+  std::array<Number, std::size(resource_fields)> resources;
+  Number found_schema, code_bytes;
+  bool has_options = false, has_resources = false;
+
+  bool null() override { return other(); }
+  bool boolean(bool) override { return other(); }
+  bool number_float(double, const std::string &) override { return other(); }
+  bool binary(binary_t &) override { return other(); }
+  bool number_integer(int64_t value) override { return number(value); }
+  // Past 2^63 it would wrap; it is past every maximum too.
+  bool number_unsigned(uint64_t value) override { return value <= INT64_MAX ? number(static_cast<int64_t>(value)) : other(); }
+  bool string(std::string &value) override {
+    if (place() == Place::options) {
+      record.options.push_back(std::move(value));
+      return true;
+    }
+    forget();
+    if (const size_t i = index_of(text_fields, name_); place() == Place::record && i < std::size(text_fields)) {
+      record.*text_fields[i].member = std::move(value);
+      texts[i] = true;
+    }
+    return true;
   }
+  bool key(std::string &name) override {
+    if (place() == Place::record || place() == Place::resources) name_ = std::move(name);
+    return true;
+  }
+  bool start_object(size_t) override { return start(true); }
+  bool start_array(size_t) override { return start(false); }
+  bool end_object() override { return end(); }
+  bool end_array() override { return end(); }
+  bool parse_error(size_t, const std::string &, const nlohmann::detail::exception &) override { return false; }
+
+ private:
+  enum class Place { record, options, resources, elsewhere };
+
+  // The field that is named has another value now.
+  void forget() {
+    if (place() == Place::resources) {
+      if (Number *known = resource()) known->reset();
+      return;
+    }
+    if (place() != Place::record) return;
+    if (const size_t i = index_of(text_fields, name_); i < std::size(text_fields)) texts[i] = false;
+    if (const size_t i = index_of(number_fields, name_); i < std::size(number_fields)) numbers[i].reset();
+    if (name_ == "schema") found_schema.reset();
+    if (name_ == "options") has_options = false;
+    if (name_ == "resources") has_resources = false;
+  }
+  Number *resource() {
+    if (name_ == "code_bytes") return &code_bytes;
+    const size_t i = index_of(resource_fields, name_);
+    return i < std::size(resource_fields) ? &resources[i] : nullptr;
+  }
+  bool other() {
+    if (place() == Place::options) options_are_texts = false;
+    forget();
+    return true;
+  }
+  bool number(int64_t value) {
+    other();
+    if (place() == Place::resources) {
+      if (Number *known = resource()) *known = value;
+    } else if (place() == Place::record) {
+      if (const size_t i = index_of(number_fields, name_); i < std::size(number_fields)) numbers[i] = value;
+      if (name_ == "schema") found_schema = value;
+    }
+    return true;
+  }
+  bool start(bool object) {
+    if (depth_ == 0) {
+      is_object = object;
+    } else {
+      other();
+      if (place() == Place::record) inner_ = open_field(object);
+    }
+    ++depth_;
+    return true;
+  }
+  Place open_field(bool object) {
+    if (object && name_ == "resources") {
+      has_resources = true;
+      resources = {}, code_bytes = {};
+      return Place::resources;
+    }
+    if (object || name_ != "options") return Place::elsewhere;
+    has_options = options_are_texts = true;
+    record.options.clear();
+    return Place::options;
+  }
+  bool end() {
+    --depth_;
+    return true;
+  }
+  // Where the next token belongs.
+  Place place() const {
+    if (depth_ == 1 && is_object) return Place::record;
+    return depth_ == 2 ? inner_ : Place::elsewhere;
+  }
+
+  Place inner_ = Place::elsewhere;  // of the array or object that a field of the record holds
+  int64_t depth_ = 0;
+  std::string name_;
+};
+
+bool in_range(const RecordTokens::Number &number, int64_t minimum, int64_t maximum) {
+  return number && *number >= minimum && *number <= maximum;
+}
+
+Status take_resources(const RecordTokens &tokens, KernelResources &resources) {
+  if (!tokens.has_resources) return corrupt("resources is missing");
+  for (size_t i = 0; i < std::size(resource_fields); ++i) {
+    if (!in_range(tokens.resources[i], -1, INT32_MAX)) return corrupt(std::string("resources.") + resource_fields[i].name);
+    resources.*resource_fields[i].member = static_cast<int32_t>(*tokens.resources[i]);
+  }
+  if (!in_range(tokens.code_bytes, 0, cubin_limit_bytes)) return corrupt("resources.code_bytes");
+  resources.code_bytes = *tokens.code_bytes;
   return success();
 }
 
-Status take_resources(const Json &object, KernelResources &resources) {
-  const auto found = object.find("resources");
-  if (found == object.end() || !found->is_object()) return corrupt("resources is missing");
-  int64_t number = 0;
-  for (const ResourceField &field : resource_fields) {
-    if (!take_number(*found, field.name, -1, INT32_MAX, number)) return corrupt(std::string("resources.") + field.name);
-    resources.*field.member = static_cast<int32_t>(number);
+// Bytes of the character that begins at `at`, or 0 and in *bad how many bytes of a broken one to pass over.
+size_t utf8_character(std::string_view text, size_t at, size_t *bad) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
+  const unsigned char first = byte(0);
+  *bad = 1;
+  if (first < 0x80) return 1;
+  const size_t length = first >= 0xc2 && first <= 0xdf ? 2 : (first & 0xf0) == 0xe0 ? 3 : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+  if (length == 0) return 0;
+  // Overlong forms, surrogates and what lies past the last character show in the second byte.
+  unsigned char least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80, most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  for (size_t i = 1; i < length; ++i, least = 0x80, most = 0xbf) {
+    if (at + i == text.size() || byte(i) < least || byte(i) > most) return 0;
+    *bad = i + 1;
   }
-  if (!take_number(*found, "code_bytes", 0, cubin_limit_bytes, resources.code_bytes))
-    return corrupt("resources.code_bytes");
-  return success();
+  return length;
+}
+
+// A compiler log in another encoding must not make an entry impossible: bytes that are no UTF-8 become U+FFFD.
+std::string json_text(std::string_view text) {
+  constexpr std::string_view hex = "0123456789abcdef", letters = "\"\\bfnrt", meanings = "\"\\\b\f\n\r\t";
+  std::string out = "\"";
+  for (size_t at = 0, bad = 0; at < text.size();) {
+    const size_t length = utf8_character(text, at, &bad);
+    const size_t known = length == 1 ? meanings.find(text[at]) : std::string_view::npos;
+    if (length == 0) out += "\xef\xbf\xbd";
+    else if (known != std::string_view::npos) out += {'\\', letters[known]};
+    else if (const auto byte = static_cast<unsigned char>(text[at]); byte < 0x20) out += {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
+    else out += text.substr(at, length);
+    at += length == 0 ? bad : length;
+  }
+  return out += '"';
+}
+
+using RenderedFields = std::map<std::string_view, std::string>;
+
+std::string object_of(const RenderedFields &fields) {
+  std::string out = "{";
+  for (const auto &[name, value] : fields) {
+    if (out.size() > 1) out += ',';
+    out.append("\"").append(name).append("\":").append(value);
+  }
+  return out += '}';
 }
 
 }  // namespace
@@ -165,35 +311,37 @@ std::string module_record_fault(const ModuleRecord &record) {
 }
 
 std::string write_module_record(const ModuleRecord &record) {
-  Json object = {{"schema", schema}, {"options", record.options}};
-  for (const TextField &field : text_fields) object[field.name] = record.*field.member;
-  for (const NumberField &field : number_fields) object[field.name] = record.*field.member;
-  Json &resources = object["resources"];
-  for (const ResourceField &field : resource_fields) resources[field.name] = record.resources.*field.member;
-  resources["code_bytes"] = record.resources.code_bytes;
-  // A compiler log in another encoding must not make an entry impossible: bytes that are no UTF-8 become U+FFFD.
-  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string options = "[";
+  for (const std::string &option : record.options) options += (options.size() > 1 ? "," : "") + json_text(option);
+  RenderedFields resources{{"code_bytes", std::to_string(record.resources.code_bytes)}};
+  for (const ResourceField &field : resource_fields) resources[field.name] = std::to_string(record.resources.*field.member);
+  RenderedFields fields{{"schema", std::to_string(schema)}, {"options", options + "]"}, {"resources", object_of(resources)}};
+  for (const TextField &field : text_fields) fields[field.name] = json_text(record.*field.member);
+  for (const NumberField &field : number_fields) fields[field.name] = std::to_string(record.*field.member);
+  return object_of(fields);
 }
 
 Result<ModuleRecord> parse_module_record(std::string_view text) {
   if (static_cast<int64_t>(text.size()) > record_limit_bytes) return corrupt("it has more than 1 MiB");
-  const auto shallow = [](int depth, Json::parse_event_t, Json &) { return depth <= maximum_depth; };
-  const Json object = Json::parse(text.begin(), text.end(), shallow, /*allow_exceptions=*/false);
-  if (!object.is_object()) return corrupt("it is no JSON object");
-  int64_t found_schema = 0;
-  if (!take_number(object, "schema", 0, INT32_MAX, found_schema)) return corrupt("schema is missing");
-  if (found_schema != schema) return corrupt("schema is " + std::to_string(found_schema) + "; this library knows 1");
-  ModuleRecord record;
-  for (const TextField &field : text_fields)
-    if (!take_text(object, field.name, record.*field.member)) return corrupt(std::string(field.name) + " is missing");
-  for (const NumberField &field : number_fields)
-    if (!take_number(object, field.name, field.minimum, field.maximum, record.*field.member))
-      return corrupt(std::string(field.name) + " is missing or out of range");
-  FLASHCORE_TRY(take_options(object, record.options));
-  FLASHCORE_TRY(take_resources(object, record.resources));
+  RecordTokens tokens;
+  const bool whole = nlohmann::json::sax_parse(text.begin(), text.end(), &tokens);
+  if (!whole || !tokens.is_object) return corrupt("it is no JSON object");
+  if (!in_range(tokens.found_schema, 0, INT32_MAX)) return corrupt("schema is missing");
+  if (*tokens.found_schema != schema) return corrupt("schema is " + std::to_string(*tokens.found_schema) + "; this library knows 1");
+  ModuleRecord &record = tokens.record;
+  for (size_t i = 0; i < std::size(text_fields); ++i)
+    if (!tokens.texts[i]) return corrupt(std::string(text_fields[i].name) + " is missing");
+  for (size_t i = 0; i < std::size(number_fields); ++i) {
+    const NumberField &field = number_fields[i];
+    if (!in_range(tokens.numbers[i], field.minimum, field.maximum)) return corrupt(std::string(field.name) + " is missing or out of range");
+    record.*field.member = *tokens.numbers[i];
+  }
+  if (!tokens.has_options) return corrupt("options is no list");
+  if (!tokens.options_are_texts) return corrupt("options holds something else than texts");
+  FLASHCORE_TRY(take_resources(tokens, record.resources));
   record.resources.name = record.kernel;
   if (const std::string fault = module_record_fault(record); !fault.empty()) return corrupt(fault);
-  return record;
+  return std::move(record);
 }
 
 const char *different_resource(const KernelResources &a, const KernelResources &b) {

@@ -27,7 +27,8 @@ enum class ModuleOrigin { shipped, user_cache };
 
 struct ModuleStoreOptions {
   std::vector<std::string> read_only_roots;  // searched in order, before the user cache
-  std::string user_root;                     // empty: no user cache
+  DirectoryTrust read_only_trust = DirectoryTrust::readable;
+  std::string user_root;  // empty: no user cache
   CacheMode mode = CacheMode::read_write;
   int64_t user_limit_bytes = 256 << 20;
   int64_t lock_wait_ms = 30'000;  // how long with_key_lock waits for another process
@@ -36,6 +37,18 @@ struct ModuleStoreOptions {
 struct ModuleStoreCounters {
   int64_t rejected = 0;  // entries that failed a check
   int64_t write_failures = 0;
+};
+
+// Why nothing was found, in the order of the search, no text twice.
+class Refusals {
+ public:
+  void add(std::string text);
+  const std::vector<std::string> &texts() const { return texts_; }
+  // " (<text>; <text>; and 3 more)", or nothing.
+  std::string in_brackets() const;
+
+ private:
+  std::vector<std::string> texts_;
 };
 
 struct FoundModule {
@@ -49,8 +62,12 @@ class ModuleStore {
   explicit ModuleStore(ModuleStoreOptions options);
   ~ModuleStore();
 
-  // The entry for (arch, key). With a `compiler_id` that one is preferred in each layer, else any (the newest).
-  // A corrupt user entry is removed. nullopt: a miss.
+  // Show `accept` each sound entry for (arch, key) until it takes one. Layers in order; with a `compiler_id` that one is first in
+  // each layer, then the newest. A corrupt user entry is removed. `refusals` gets a text, path first, for each folder and file that
+  // was there and could not be used, and for each root that is not there.
+  using Accept = std::function<bool(FoundModule &)>;
+  void search(std::string_view arch, std::string_view key, std::string_view compiler_id, const Accept &accept, Refusals &refusals);
+  // The first entry. nullopt: a miss.
   std::optional<FoundModule> find(std::string_view arch, std::string_view key, std::string_view compiler_id);
 
   // Keep a compiled module in the user cache; the caller goes on with its own bytes whatever happens here.
@@ -61,7 +78,8 @@ class ModuleStore {
   void with_key_lock(std::string_view key, const std::function<void()> &work);
 
   ModuleStoreCounters counters() const;
-  std::string last_warning() const;      // empty: none
+  // Empty: none. A forked child must not wait: the thread that held the lock at the fork is not there to let go of it.
+  std::string last_warning(bool may_wait = true) const;
   const std::string &user_root() const;  // empty where the user cache is off or was refused
 
  private:
@@ -69,7 +87,7 @@ class ModuleStore {
   std::unique_ptr<State> state_;
 };
 
-// One file met while looking through every root, for inspection.
+// One file met while looking through every root, for inspection. list_modules leaves the cubins empty: the records say what they are.
 struct ListedModule {
   std::string path;
   ModuleOrigin origin;

@@ -16,8 +16,11 @@ int32_t cpu_thread_count(int32_t requested);
 // `threads`, bit for bit.
 Status cpu_attention(const AttentionProblem &problem, int32_t threads);
 
-// Can every tensor of the problem be read by this process? INVALID_ARGUMENT names the first that cannot (a device
-// pointer given to the CPU device, say). Asked of the kernel, so a bad address never faults.
+// Can every tensor of the problem be read by this process, and the outputs be written? INVALID_ARGUMENT names the first that cannot
+// (a device pointer given to the CPU device, say). Asked of the kernel, so a bad address never faults.
 Status check_host_addresses(const AttentionProblem &problem);
+
+// Can this process read the byte? False where the kernel does not say.
+bool is_host_memory(uint64_t address);
 
 }  // namespace flashcore

@@ -2,14 +2,18 @@
 //
 // Are the caller's addresses memory of this process? A device pointer handed to the CPU device, or a stride that leads
 // past the allocation, should be an error that names the tensor, not a fault. process_vm_readv on the own process asks
-// the kernel to copy a byte and answers EFAULT where there is none.
+// the kernel to copy a byte and answers EFAULT where there is none. Of inputs the first and the last byte are asked for;
+// of outputs, which may lie in a file that is mapped to be read, or have a hole, one byte on each page.
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
+#include <iterator>
 #include <string>
+#include <utility>
 
 #include "cpu/cpu_attention.hpp"
 
@@ -63,7 +67,85 @@ Status check_range(const NamedRange &named) {
   return success();
 }
 
+// Bytes of an output that are its own elements, one on each page, a hundred or so at a time. Each is read and written back: only this
+// call may use them now, and it will write them.
+class OutputPages {
+ public:
+  explicit OutputPages(const char *field) : field_(field) {}
+
+  Status add(uint64_t begin, uint64_t end) {
+    while (begin < end) {
+      const uint64_t page = begin / page_bytes_;
+      if (page != last_page_) {
+        remote_[count_++] = {reinterpret_cast<void *>(begin), 1};
+        last_page_ = page;
+        if (count_ == capacity) FLASHCORE_TRY(ask());
+      }
+      begin = (page + 1) * page_bytes_;
+    }
+    return success();
+  }
+  Status ask() {
+    const int count = std::exchange(count_, 0);
+    if (count == 0 || !kernel_answers_) return success();
+    char bytes[capacity];
+    const iovec local = {bytes, static_cast<size_t>(count)};
+    FLASHCORE_TRY(judge(process_vm_readv(getpid(), &local, 1, remote_, static_cast<unsigned long>(count), 0), count, "is no memory of this process"));
+    if (!kernel_answers_) return success();
+    return judge(process_vm_writev(getpid(), &local, 1, remote_, static_cast<unsigned long>(count), 0), count,
+                 "is memory that this process may not write to");
+  }
+
+ private:
+  // The kernel stops at the first byte that it cannot copy.
+  Status judge(ssize_t copied, int count, const char *problem) {
+    if (copied == count) return success();
+    if (copied < 0 && errno == ENOMEM) return Error{FLASHCORE_OUT_OF_HOST_MEMORY, "the kernel has no memory to check the tensors' addresses"};
+    if (copied < 0 && errno != EFAULT) {  // as above
+      kernel_answers_ = false;
+      return success();
+    }
+    char address[32];
+    std::snprintf(address, sizeof(address), "0x%" PRIx64,
+                  static_cast<uint64_t>(reinterpret_cast<uintptr_t>(remote_[std::max<ssize_t>(copied, 0)].iov_base)));
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 std::string(field_) + " leads to byte " + address + ", which " + problem +
+                     "; the CPU device takes host memory only, and outputs must be writable from the first element to the last. Check the "
+                     "address, the sizes and the strides.",
+                 field_};
+  }
+
+  static constexpr int capacity = 128;
+  const char *field_;
+  const uint64_t page_bytes_ = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t last_page_ = UINT64_MAX;
+  int count_ = 0;
+  bool kernel_answers_ = true;
+  iovec remote_[capacity];
+};
+
+// Rows in the order in which they lie in memory, so that each page comes up once.
+Status check_output_pages(const char *field, const ProblemTensor &tensor, const kernels::ProblemKey &key, int64_t columns,
+                          int64_t element_bytes) {
+  struct Axis {
+    int64_t size, stride;
+  };
+  Axis axes[] = {{key.batch, tensor.stride_batch}, {key.seqlen_q, tensor.stride_row}, {key.heads_q, tensor.stride_head}};
+  std::sort(std::begin(axes), std::end(axes), [](const Axis &a, const Axis &b) { return a.stride > b.stride; });
+  OutputPages pages(field);
+  for (int64_t i = 0; i < axes[0].size; ++i)
+    for (int64_t j = 0; j < axes[1].size; ++j)
+      for (int64_t k = 0; k < axes[2].size; ++k) {
+        const int64_t first = i * axes[0].stride + j * axes[1].stride + k * axes[2].stride;
+        const uint64_t begin = tensor.data + static_cast<uint64_t>(first * element_bytes);
+        FLASHCORE_TRY(pages.add(begin, begin + static_cast<uint64_t>(columns * element_bytes)));
+      }
+  return pages.ask();
+}
+
 }  // namespace
+
+bool is_host_memory(uint64_t address) { return byte_is_readable(address) == Readable::yes; }
 
 Status check_host_addresses(const AttentionProblem &problem) {
   const kernels::ProblemKey &key = problem.key;
@@ -79,6 +161,9 @@ Status check_host_addresses(const AttentionProblem &problem) {
       {"lse.data", range(problem.lse, key.seqlen_q, key.heads_q, 1, sizeof(float))},
   };
   for (const NamedRange &named : ranges) FLASHCORE_TRY(check_range(named));
+  if (problem.output.data != 0)
+    FLASHCORE_TRY(check_output_pages("output.data", problem.output, key, key.head_dim_v, 2));
+  if (problem.lse.data != 0) FLASHCORE_TRY(check_output_pages("lse.data", problem.lse, key, 1, sizeof(float)));
   return success();
 }
 

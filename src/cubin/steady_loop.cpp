@@ -42,16 +42,19 @@ struct Branch {
 
 struct Code {
   std::vector<Instruction> instructions;
-  std::vector<Branch> branches;
+  std::vector<Branch> branches;    // in the order of `at`
+  std::vector<int32_t> mma_before;  // how many mma.sync stand before an instruction, and one more for the end
 };
 
 Code decode(std::span<const uint8_t> bytes, int32_t arch) {
   Code code;
   const auto count = static_cast<int64_t>(bytes.size()) / instruction_bytes;
+  code.mma_before.push_back(0);
   for (int64_t i = 0; i < count; ++i) {
     Instruction instruction;
     std::memcpy(&instruction, bytes.data() + i * instruction_bytes, sizeof(instruction));
     code.instructions.push_back(instruction);
+    code.mma_before.push_back(code.mma_before.back() + (instruction.opcode() == op_hmma ? 1 : 0));
     if (instruction.opcode() != op_branch) continue;
     const int64_t displacement = instruction.displacement_bytes(arch);
     const int64_t target = i + 1 + displacement / instruction_bytes;
@@ -61,21 +64,25 @@ Code decode(std::span<const uint8_t> bytes, int32_t arch) {
 }
 
 int32_t count_mma(const Code &code, int64_t begin, int64_t end) {
-  return static_cast<int32_t>(std::count_if(code.instructions.begin() + begin, code.instructions.begin() + end,
-                                            [](const Instruction &one) { return one.opcode() == op_hmma; }));
+  return code.mma_before[static_cast<size_t>(end)] - code.mma_before[static_cast<size_t>(begin)];
 }
 
+// One pass over branches and instructions together: the file may be made to have as many of both as fit in.
 SteadyLoop count_classes(const Code &code, const Branch &loop) {
-  std::vector<bool> skipped(code.instructions.size());
-  for (const Branch &branch : code.branches)
-    if (branch.conditional && branch.at >= loop.target && branch.target > branch.at && branch.target <= loop.at &&
-        count_mma(code, branch.at, branch.target) == 0)
-      std::fill(skipped.begin() + branch.at + 1, skipped.begin() + branch.target, true);
+  auto branch = std::lower_bound(code.branches.begin(), code.branches.end(), loop.target,
+                                 [](const Branch &one, int64_t at) { return one.at < at; });
+  int64_t skipped_until = 0;
   SteadyLoop counts;
   counts.first_byte = loop.target * instruction_bytes;
   counts.bytes = (loop.at + 1 - loop.target) * instruction_bytes;
   for (int64_t i = loop.target; i <= loop.at; ++i) {
-    if (skipped[static_cast<size_t>(i)]) {
+    const bool skipped = i < skipped_until;
+    if (branch != code.branches.end() && branch->at == i) {
+      if (branch->conditional && branch->target > i && branch->target <= loop.at && count_mma(code, i, branch->target) == 0)
+        skipped_until = std::max(skipped_until, branch->target);
+      ++branch;
+    }
+    if (skipped) {
       ++counts.skipped;
       continue;
     }
@@ -97,11 +104,11 @@ std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> bytes, int32
   const Code code = decode(bytes, arch);
   const Branch *best = nullptr;
   int32_t best_mma = 0;
+  int64_t last_target = -1;  // of the backward branches so far; one at or behind a loop's target lies within the loop
   for (const Branch &loop : code.branches) {
     if (loop.target > loop.at) continue;
-    const bool innermost = std::none_of(code.branches.begin(), code.branches.end(), [&](const Branch &other) {
-      return &other != &loop && other.target <= other.at && other.target >= loop.target && other.at < loop.at;
-    });
+    const bool innermost = last_target < loop.target;
+    last_target = std::max(last_target, loop.target);
     const int32_t mma = count_mma(code, loop.target, loop.at + 1);
     const bool shorter = best != nullptr && loop.at - loop.target < best->at - best->target;
     if (!innermost || mma == 0 || mma < best_mma || (mma == best_mma && !shorter)) continue;

@@ -3,6 +3,8 @@
 // The driver's calls under plain signatures. Nothing here remembers anything: state belongs to the contexts above.
 #include "driver/cuda_driver.hpp"
 
+#include <iterator>
+
 #include "driver/cuda_error.hpp"
 #include "driver/cuda_function_table.hpp"
 
@@ -253,6 +255,31 @@ Status CudaDriver::memory_fill(uint64_t address, uint8_t value, int64_t bytes, C
 Result<int32_t> CudaDriver::pointer_device(uint64_t address) const {
   FLASHCORE_TRY_ASSIGN(const PointerOwner owner, pointer_owner(*functions_, device_pointer(address)));
   return owner.type == CUmemorytype{} ? -1 : owner.ordinal;
+}
+
+Result<PointerInfo> CudaDriver::pointer_info(uint64_t address) const {
+  CUmemorytype type{};
+  unsigned int managed = 0;  // the driver writes a byte or a word
+  int ordinal = -1;
+  CUdeviceptr device_address = 0, begin = 0;
+  size_t bytes = 0;
+  CUpointer_attribute attributes[] = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE,      CU_POINTER_ATTRIBUTE_IS_MANAGED,
+                                      CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,   CU_POINTER_ATTRIBUTE_DEVICE_POINTER,
+                                      CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, CU_POINTER_ATTRIBUTE_RANGE_SIZE};
+  void *values[] = {&type, &managed, &ordinal, &device_address, &begin, &bytes};
+  static_assert(std::size(attributes) == std::size(values));
+  FLASHCORE_TRY(check(*functions_, functions_->pointer_get_attributes(std::size(attributes), attributes, values, device_pointer(address)),
+                      "cuPointerGetAttributes"));
+  PointerInfo info;
+  if (type == CUmemorytype{}) return info;
+  info.kind = managed != 0                   ? PointerInfo::managed
+              : type == CU_MEMORYTYPE_HOST ? PointerInfo::page_locked_host
+                                           : PointerInfo::device;
+  info.ordinal = ordinal;
+  info.device_address = device_address;
+  info.allocation = begin;
+  info.allocation_bytes = bytes;
+  return info;
 }
 
 Result<CudaStream> CudaDriver::stream_create() const {

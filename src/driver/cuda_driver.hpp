@@ -33,6 +33,15 @@ struct KernelAttributes {  // cuFuncGetAttribute
   int32_t binary_arch = 0;  // 89
 };
 
+// What the driver knows of an address, seen from the current context.
+struct PointerInfo {
+  enum Kind { unknown, device, page_locked_host, managed };
+  Kind kind = unknown;          // unknown: memory that CUDA did not allocate, or that was freed
+  int32_t ordinal = -1;         // of the device that owns it
+  uint64_t device_address = 0;  // where kernels of the current context reach it; 0: they do not
+  uint64_t allocation = 0, allocation_bytes = 0;  // what it lies in; of virtual memory the reserved range; 0: not known
+};
+
 struct LaunchShape {
   uint32_t grid[3];
   uint32_t threads;
@@ -88,6 +97,8 @@ class CudaDriver {
   Status memory_fill(uint64_t address, uint8_t value, int64_t bytes, CudaStream stream) const;
   // Ordinal of the device that owns the address; -1 for memory the driver does not know (plain host memory).
   Result<int32_t> pointer_device(uint64_t address) const;
+  // One call, which is no work on a stream and so does not disturb a capture.
+  Result<PointerInfo> pointer_info(uint64_t address) const;
 
   Result<CudaStream> stream_create() const;
   Status stream_destroy(CudaStream stream) const;

@@ -6,7 +6,9 @@
 #include <link.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstring>
+#include <new>
 #include <string_view>
 
 namespace flashcore {
@@ -61,6 +63,10 @@ int find_build_id(dl_phdr_info *info, size_t, void *user) {
   return 1;
 }
 
+// The loader has no other way to say it: "<file>: <what>: <text of ENOMEM>" in the language of the process, or, where there is not even
+// memory for that, two words. Memory that is gone says nothing about the library: it must not pass for a missing one.
+bool is_out_of_memory(std::string_view reason) { return reason.ends_with(std::strerror(ENOMEM)) || reason == "out of memory"; }
+
 std::string file_identity(const char *path) {
   struct stat status {};
   if (stat(path, &status) != 0) return {};
@@ -71,10 +77,16 @@ std::string file_identity(const char *path) {
 }  // namespace
 
 Result<SharedObject> SharedObject::open_with(const std::string &name, int flags) {
-  void *handle = dlopen(name.c_str(), flags);
-  if (handle != nullptr) return SharedObject(handle);
-  const char *reason = dlerror();
-  return Error{FLASHCORE_IO_ERROR, reason != nullptr ? reason : name + ": not loaded"};
+  Error error{FLASHCORE_IO_ERROR, ""};
+  // Twice: where one of its allocations fails, glibc 2.36 says of a library that is there that it is not. Memory that is gone for longer
+  // ends here, at the copy of the reason.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (void *handle = dlopen(name.c_str(), flags); handle != nullptr) return SharedObject(handle);
+    const char *reason = dlerror();
+    if (reason != nullptr && is_out_of_memory(reason)) throw std::bad_alloc();
+    error.message = reason != nullptr ? reason : name + ": not loaded";
+  }
+  return error;
 }
 
 Result<SharedObject> SharedObject::open(const std::string &name) { return open_with(name, RTLD_NOW | RTLD_LOCAL); }

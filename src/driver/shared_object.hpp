@@ -14,7 +14,8 @@ namespace flashcore {
 
 class SharedObject {
  public:
-  // `name`: a path, or a soname for the dynamic loader to look up. The error is dlerror's sentence.
+  // `name`: a path, or a soname for the dynamic loader to look up. The error is dlerror's sentence; where memory is what was missing,
+  // std::bad_alloc.
   static Result<SharedObject> open(const std::string &name);
   // The library if the process has it already.
   static Result<SharedObject> open_loaded(const std::string &name);

@@ -16,9 +16,10 @@ class KnownRequest {
     uint64_t query, key, value, output, lse;  // lse 0: not wanted
   };
 
-  // `problem` is what validate_attention made of `args`. Requests that are not the usual ones (tensors without elements or of any
+  // `problem` is what validate_attention made of `args`, which need not be aligned. Requests that are not the usual ones (tensors without elements or of any
   // alignment, a workspace, a struct of another version) are forgotten instead.
-  void remember(const flashcore_attention_args &args, const AttentionProblem &problem);
+  void remember(const flashcore_attention_args *args, const AttentionProblem &problem);
+  void remember(const flashcore_attention_args &args, const AttentionProblem &problem) { remember(&args, problem); }
   void forget() { args_.struct_size = 0; }
   // Would validate_attention accept `args`, and make of them what it made of those that are remembered, but for the addresses? No: it is
   // not known; validate_attention decides.

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/attention.hpp"
 
-#include <cstdio>
-
 #include "cpu/cpu_attention.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
-#include "problem/known_request.hpp"
+#include "runtime/device_addresses.hpp"
 #include "runtime/pack_params.hpp"
+#include "runtime/recent_launch.hpp"
 
 namespace flashcore {
 namespace {
@@ -31,25 +30,6 @@ LaunchPlan make_plan(const Selection &selection, CudaFunction function) {
            static_cast<uint32_t>(selection.dynamic_shared_bytes)}};
 }
 
-// Only asked when a shape is new: an address the driver has never seen would be a sticky fault on the device.
-Status check_device_addresses(const GpuState &gpu, const AttentionProblem &problem) {
-  const struct {
-    const char *field;
-    uint64_t data;
-  } tensors[] = {{"query.data", problem.query.data}, {"key.data", problem.key_tensor.data}, {"value.data", problem.value.data},
-                 {"output.data", problem.output.data}, {"lse.data", problem.lse.data}};
-  for (const auto &tensor : tensors) {
-    if (tensor.data == 0) continue;
-    FLASHCORE_TRY_ASSIGN(const int32_t owner, gpu.driver.pointer_device(tensor.data));
-    if (owner >= 0) continue;
-    char address[32];
-    std::snprintf(address, sizeof(address), "0x%llx", static_cast<unsigned long long>(tensor.data));
-    return Error{FLASHCORE_INVALID_ARGUMENT, std::string(tensor.field) + " is " + address + ", which the CUDA driver does not know; "
-                 "allowed: device memory or pinned host memory of this process", tensor.field};
-  }
-  return success();
-}
-
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, const kernels::ProblemKey &key,
                              const CudaStream *stream) {
@@ -62,7 +42,7 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
         return Error{FLASHCORE_NOT_PREPARED, "the stream is being captured and " +
                          module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name, selection.specialization) +
                          " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
-      FLASHCORE_TRY(check_device_addresses(gpu, problem));
+      if (!gpu.addresses_checked) FLASHCORE_TRY(check_known_addresses(gpu.driver, problem));
     }
     FLASHCORE_TRY_ASSIGN(function, gpu.loader.load(selection));
   }
@@ -71,35 +51,32 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
   return plan;
 }
 
-// The last launch of a thread. The function stays loaded for as long as the GpuState lives, and the serial is no other's.
-struct RecentLaunch {
-  KnownRequest request;
-  uint64_t gpu_serial = 0;
-  LaunchPlan plan;
-  kernels::AttentionFwdParams params{};
-};
-thread_local RecentLaunch recent;
-
-Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args &args, const AttentionProblem &problem, const kernels::ProblemKey &key,
+Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const AttentionProblem &problem, const kernels::ProblemKey &key,
                      CudaStream stream) {
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(gpu));
+  if (gpu.addresses_checked) FLASHCORE_TRY(check_addresses(gpu, problem));
   LaunchPlan plan;
   if (!gpu.plans.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(gpu, problem, key, &stream));
   }
   const kernels::AttentionFwdParams params = pack_params(problem, gpu.properties.l2_cache_bytes);
   FLASHCORE_TRY(gpu.driver.launch(plan.function, plan.shape, stream, &params));
-  recent.request.remember(args, problem);
-  recent.gpu_serial = gpu.serial, recent.plan = plan, recent.params = params;
+  if (gpu.addresses_checked) return success();  // what is not remembered is checked again
+  RecentLaunch *recent = make_recent_launch();
+  if (recent == nullptr) return success();
+  recent->request.remember(args, problem);
+  recent->gpu_serial = gpu.serial, recent->plan = plan, recent->params = params;
   return success();
 }
 
 }  // namespace
 
 std::optional<Status> attention_fwd_again(Context &context, const flashcore_attention_args *args, void *stream) {
+  if (!context.gpu) return std::nullopt;
+  const RecentLaunch *recent = recent_launch();
   KnownRequest::Addresses addresses;
-  if (!context.gpu || recent.gpu_serial != context.gpu->serial || !recent.request.matches(args, &addresses)) return std::nullopt;
-  kernels::AttentionFwdParams params = recent.params;
+  if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses)) return std::nullopt;
+  kernels::AttentionFwdParams params = recent->params;
   params.query.data = addresses.query;
   params.key.data = addresses.key;
   params.value.data = addresses.value;
@@ -107,10 +84,10 @@ std::optional<Status> attention_fwd_again(Context &context, const flashcore_atte
   params.lse.data = addresses.lse;
   const Result<CurrentContext> current = CurrentContext::enter(*context.gpu);
   if (!current.ok()) return current.error();
-  return context.gpu->driver.launch(recent.plan.function, recent.plan.shape, static_cast<CudaStream>(stream), &params);
+  return context.gpu->driver.launch(recent->plan.function, recent->plan.shape, static_cast<CudaStream>(stream), &params);
 }
 
-Status attention_fwd(Context &context, const flashcore_attention_args &args, const AttentionProblem &problem, void *stream) {
+Status attention_fwd(Context &context, const flashcore_attention_args *args, const AttentionProblem &problem, void *stream) {
   if (!context.gpu) {
     FLASHCORE_TRY(check_cpu_kernel(problem));
     if (problem.empty()) return success();

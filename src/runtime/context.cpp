@@ -2,6 +2,7 @@
 #include "runtime/context.hpp"
 
 #include <atomic>
+#include <new>
 
 #include "cpu/cpu_attention.hpp"
 
@@ -28,7 +29,7 @@ Result<std::unique_ptr<GpuState>> open_gpu(const Settings &settings, int32_t ord
                      std::to_string(properties.arch % 10) + "; flashcore needs 8.0 (Ampere) or newer",
                  "device_ordinal"};
   FLASHCORE_TRY_ASSIGN(const CudaDriver::BorrowedContext borrowed, driver->borrow_context(ordinal));
-  return std::make_unique<GpuState>(settings, *driver, borrowed, properties);
+  return std::make_unique<GpuState>(settings, *driver, ContextHold(*driver, borrowed), properties);
 }
 
 // The first device that opens, or every device's reason.
@@ -50,17 +51,17 @@ Result<std::unique_ptr<GpuState>> open_first_gpu(const Settings &settings) {
 
 static std::atomic<uint64_t> last_serial{0};
 
-GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, CudaDriver::BorrowedContext borrowed_context,
+GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, ContextHold borrowed_context,
                    const CudaDeviceProperties &device)
-    : serial(++last_serial), driver(driver_table), borrowed(borrowed_context), properties(device), limits(device_limits(device)),
+    : serial(++last_serial), driver(driver_table), borrowed(std::move(borrowed_context)), properties(device), limits(device_limits(device)),
       tuned_rows(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
-      loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
+      addresses_checked(settings.addresses_checked), loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
 
 Result<CurrentContext> CurrentContext::enter(const GpuState &gpu) {
   if (CudaDriver::forked())
     return Error{FLASHCORE_FORKED, "this process was forked from one that had initialised CUDA, which cannot be used after a "
                                    "fork; start a new process (Python: multiprocessing start method \"spawn\")"};
-  FLASHCORE_TRY_ASSIGN(const bool pushed, gpu.driver.push_context(gpu.borrowed.context));
+  FLASHCORE_TRY_ASSIGN(const bool pushed, gpu.driver.push_context(gpu.borrowed.context()));
   return CurrentContext(&gpu, pushed);
 }
 
@@ -133,7 +134,7 @@ void fill_context_info(Context &context, flashcore_context_info *info) {
   ModuleLoader &loader = context.gpu->loader;
   const LoaderCounters &counters = loader.counters();
   const ModuleStoreCounters stored = loader.store().counters();
-  const std::string warning = loader.store().last_warning();
+  const std::string warning = loader.store().last_warning(!CudaDriver::forked());
   copy_text(info->cache_directory, loader.store().user_root());
   copy_text(info->cache_warning, warning.empty() ? context.settings.user_cache_note : warning);
   info->modules_from_process = counters.from_process;
@@ -145,18 +146,22 @@ void fill_context_info(Context &context, flashcore_context_info *info) {
   info->cache_write_failures = stored.write_failures;
 }
 
-void destroy_context(std::unique_ptr<Context> context) {
+void destroy_context(std::unique_ptr<Context> context) noexcept {
   if (!context->gpu || CudaDriver::forked()) {
     // In a forked child nothing of the parent's CUDA may be touched: what the context holds there is left to the process end.
     if (context->gpu) static_cast<void>(context.release());
     return;
   }
   const CudaDriver &driver = context->gpu->driver;
-  const CudaDriver::BorrowedContext borrowed = context->gpu->borrowed;
-  const Result<bool> pushed = driver.push_context(borrowed.context);
+  const ContextHold borrowed = std::move(context->gpu->borrowed);
+  bool pushed = false;
+  try {
+    const Result<bool> made_current = driver.push_context(borrowed.context());
+    pushed = made_current.ok() && made_current.value();
+  } catch (const std::bad_alloc &) {  // it failed, and there is no memory for the words
+  }
   context.reset();  // unloads the modules
-  if (pushed.ok() && pushed.value()) driver.pop_context();
-  driver.release_context(borrowed);
+  if (pushed) driver.pop_context();
 }
 
 }  // namespace flashcore

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
@@ -18,17 +19,34 @@
 
 namespace flashcore {
 
+// A borrowed CUDA context until it is given back, also where memory runs out while a flashcore context is made.
+class ContextHold {
+ public:
+  ContextHold(const CudaDriver &driver, CudaDriver::BorrowedContext borrowed) : driver_(&driver), borrowed_(borrowed) {}
+  ContextHold(ContextHold &&other) noexcept : driver_(std::exchange(other.driver_, nullptr)), borrowed_(other.borrowed_) {}
+  ContextHold(const ContextHold &) = delete;
+  ContextHold &operator=(const ContextHold &) = delete;
+  ~ContextHold() {
+    if (driver_ != nullptr) driver_->release_context(borrowed_);
+  }
+  CudaContext context() const { return borrowed_.context; }
+
+ private:
+  const CudaDriver *driver_;
+  CudaDriver::BorrowedContext borrowed_;
+};
+
 // What a GPU context adds.
 struct GpuState {
-  GpuState(const Settings &settings, const CudaDriver &driver, CudaDriver::BorrowedContext borrowed,
-           const CudaDeviceProperties &properties);
+  GpuState(const Settings &settings, const CudaDriver &driver, ContextHold borrowed, const CudaDeviceProperties &properties);
 
   const uint64_t serial;  // no other GpuState of the process ever has it
   const CudaDriver &driver;
-  const CudaDriver::BorrowedContext borrowed;
+  ContextHold borrowed;
   const CudaDeviceProperties properties;
   const kernels::DeviceLimits limits;
   const std::span<const TunedRow> tuned_rows;  // empty: the cost model alone chooses
+  const bool addresses_checked;                // in every call
   PlanCache plans;
   ModuleLoader loader;
 };
@@ -42,7 +60,7 @@ struct Context {
 
 Result<std::unique_ptr<Context>> create_context(const flashcore_context_options *options);
 // Unload and free. The GPU's context is made current for it and released after it.
-void destroy_context(std::unique_ptr<Context> context);
+void destroy_context(std::unique_ptr<Context> context) noexcept;
 void fill_context_info(Context &context, flashcore_context_info *info);
 // NO_DEVICE where the driver has none; INVALID_ARGUMENT, naming `field`, past the last.
 Status check_device_ordinal(const CudaDriver &driver, int32_t ordinal, const char *field);

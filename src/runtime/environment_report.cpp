@@ -34,25 +34,45 @@ std::string driver_lines(const Settings &settings) {
 }
 
 std::string compiler_line(const Settings &settings) {
-  if (!settings.jit_allowed) return "compiler: not used, jit is off\n";
+  if (!settings.jit_allowed) return "compiler: not used, jit is off (" + settings.jit_refusal + ")\n";
   const Result<const NvrtcLibrary *> nvrtc = NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory);
   if (!nvrtc.ok()) return "compiler: none; " + nvrtc.error().message + "\n";
   return "compiler: " + nvrtc.value()->path() + ", NVRTC " + version_text(nvrtc.value()->version()) + "\n";
 }
 
+// What of one folder's modules can be used, and why the rest cannot.
+std::string folder_text(const std::string &root, const DirectoryTrust &trust, const ModuleStoreOptions &only_this) {
+  const Result<FileDescriptor> folder = open_directory(root, trust, IfMissing::leave);
+  if (!folder.ok()) return "cannot be used: " + folder.error().message;
+  if (!folder.value()) return "there is no such folder";
+  const Result<std::vector<ListedModule>> modules = list_modules(only_this);
+  if (!modules.ok()) return "cannot be used: " + modules.error().message;
+  size_t usable = 0;
+  const ListedModule *refused = nullptr;
+  for (const ListedModule &module : modules.value()) {
+    if (module.entry.ok()) ++usable;
+    else if (refused == nullptr) refused = &module;
+  }
+  std::string text = std::to_string(usable) + " modules";
+  if (refused == nullptr) return text;
+  return text + "; " + std::to_string(modules.value().size() - usable) + " more cannot be used: " + refused->entry.error().message;
+}
+
 std::string module_lines(const Settings &settings) {
   std::string text;
+  ModuleStoreOptions one;
+  one.read_only_trust = settings.store.read_only_trust;
+  one.mode = CacheMode::off;
   for (const std::string &root : settings.store.read_only_roots) {
-    ModuleStoreOptions one;
     one.read_only_roots = {root};
-    one.mode = CacheMode::off;
-    const Result<std::vector<ListedModule>> modules = list_modules(one);
-    text += "module folder: " + root + ", ";
-    text += modules.ok() ? std::to_string(modules.value().size()) + " modules\n" : modules.error().message + "\n";
+    text += "module folder: " + root + ", " + folder_text(root, one.read_only_trust, one) + "\n";
   }
-  const char *mode = settings.store.mode == CacheMode::read_write ? "read and write" : "read only";
   if (!settings.user_cache_note.empty()) return text + "user cache: " + settings.user_cache_note + "\n";
-  return text + "user cache: " + settings.store.user_root + ", " + mode + "\n";
+  const bool writes = settings.store.mode == CacheMode::read_write;
+  ModuleStoreOptions user = settings.store;
+  user.read_only_roots.clear();
+  return text + "user cache: " + user.user_root + ", " + (writes ? "read and write" : "read only") + ", " +
+         folder_text(user.user_root, writes ? DirectoryTrust::owned : DirectoryTrust::readable, user) + "\n";
 }
 
 }  // namespace

@@ -9,16 +9,24 @@ namespace flashcore {
 
 Result<ListedModule> obtain_module(const Settings &settings, const ModuleRequest &request) {
   ModuleStore store(settings.store);
-  const auto find = [&](const std::string &compiler_id) -> std::optional<ListedModule> {
-    std::optional<FoundModule> found = store.find(request.arch, request.key, compiler_id);
-    if (!found) return std::nullopt;
-    return ListedModule{std::move(found->path), found->origin, 0, 0, std::move(found->entry)};
+  Refusals refusals;
+  const auto find = [&](const std::string &compiler_id) {
+    std::optional<ListedModule> stored;
+    store.search(request.arch, request.key, compiler_id, [&stored](FoundModule &found) {
+      stored.emplace(ListedModule{std::move(found.path), found.origin, 0, 0, std::move(found.entry)});
+      return true;
+    }, refusals);
+    return stored;
   };
   if (std::optional<ListedModule> stored = find("")) return *std::move(stored);
-  if (!settings.jit_allowed)
-    return Error{FLASHCORE_COMPILER_UNAVAILABLE, "no module folder and no cache holds " + request.module + " for " + request.arch +
-                                                     ", and compiling is forbidden (jit_mode or FLASHCORE_JIT)"};
-  FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc, NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory));
+  if (!settings.jit_allowed) return no_module_and_no_jit(request, refusals, settings.jit_refusal, 0);
+  Result<const NvrtcLibrary *> library = NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory);
+  if (!library.ok()) {
+    if (library.error().status == FLASHCORE_COMPILER_UNAVAILABLE)
+      library.error().message = no_module_text(request, refusals) + ", and " + library.error().message;
+    return std::move(library.error());
+  }
+  const NvrtcLibrary *nvrtc = library.value();
   const auto compile = [&]() -> Result<ListedModule> {
     if (std::optional<ListedModule> stored = find(nvrtc->compiler_id())) return *std::move(stored);
     FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, *nvrtc));

@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstring>
+#include <new>
 #include <optional>
+#include <utility>
 
 #include "plan/kernel_table.hpp"
 
@@ -12,24 +14,37 @@ namespace flashcore {
 struct ModuleLoader::Slot {
   bool done = false;
   Loaded loaded;
-  std::optional<Error> error;
+  // Made before anybody can wait for the slot, so that there is something to tell when there is no memory left to say it with.
+  std::optional<Error> error = Error{FLASHCORE_OUT_OF_HOST_MEMORY, flashcore_status_sentence(FLASHCORE_OUT_OF_HOST_MEMORY)};
 };
 
-namespace {
-
-// Nothing on disk could be loaded and nothing may be compiled.
-Error no_module(const ModuleRequest &request, const std::optional<Error> &refused) {
-  Error error{FLASHCORE_COMPILER_UNAVAILABLE, "no module folder and no cache holds " + request.module + " for " + request.arch};
-  if (refused) {
-    error.message = "the driver refused the module " + request.module + " (" + refused->message + ")";
-    error.driver_code = refused->driver_code;
+// Whatever happens to the load, an exception too: the slot is done, those who wait are told, and a slot that failed is gone.
+class ModuleLoader::Loading {
+ public:
+  Loading(ModuleLoader &loader, const SlotKey &key, Slot &slot) : loader_(loader), key_(key), slot_(slot) {}
+  Loading(const Loading &) = delete;
+  Loading &operator=(const Loading &) = delete;
+  ~Loading() {
+    const std::lock_guard lock(loader_.mutex_);
+    slot_.done = true;
+    if (slot_.error) loader_.slots_.erase(key_);
+    loader_.loaded_.notify_all();
   }
-  error.message += ", and compiling is forbidden (jit_mode or FLASHCORE_JIT). Allow it, or ship the module: fc-inspect compile " +
-                   request.arch + " --output DIR, and set FLASHCORE_MODULE_PATH=DIR.";
-  return error;
-}
+  // Allocates nothing. Nobody else looks at the slot before it is done.
+  void finish(Result<Loaded> result) {
+    if (result.ok()) {
+      slot_.loaded = result.value();
+      slot_.error.reset();
+    } else {
+      slot_.error = std::move(result.error());
+    }
+  }
 
-}  // namespace
+ private:
+  ModuleLoader &loader_;
+  const SlotKey &key_;
+  Slot &slot_;
+};
 
 ModuleLoader::ModuleLoader(const Settings &settings, const CudaDriver &driver, int32_t arch, int32_t shared_bytes_optin)
     : settings_(settings), driver_(driver), arch_(arch), shared_bytes_optin_(shared_bytes_optin), store_(settings.store) {}
@@ -67,21 +82,14 @@ Result<CudaFunction> ModuleLoader::load(const Selection &selection) {
     slot = std::make_shared<Slot>();
     slots_.emplace(key, slot);
   }
-  // Whatever happens, waiters are told; std::bad_alloc too.
-  Result<Loaded> result = Error{FLASHCORE_OUT_OF_HOST_MEMORY, flashcore_status_sentence(FLASHCORE_OUT_OF_HOST_MEMORY)};
-  try {
-    result = load_now(selection);
-  } catch (const std::bad_alloc &) {
+  {
+    Loading loading(*this, key, *slot);
+    try {
+      loading.finish(load_now(selection));
+    } catch (const std::bad_alloc &) {  // the slot says so already
+    }
   }
-  const std::lock_guard lock(mutex_);
-  slot->done = true;
-  if (result.ok()) slot->loaded = result.value();
-  else {
-    slot->error = result.error();
-    slots_.erase(key);
-  }
-  loaded_.notify_all();
-  if (!result.ok()) return std::move(result.error());
+  if (slot->error) return *slot->error;
   return slot->loaded.function;
 }
 
@@ -90,53 +98,54 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) 
   for (const std::string &arch : module_archs(arch_))
     requests.push_back(make_module_request(selection.kernel_index, selection.specialization, arch,
                                            settings_.environment.nvrtc_append_flags));
-  bool found = false;
-  std::optional<Error> refused;
-  Result<Loaded> stored = load_from_store(requests, &found, &refused);
-  if (found) return stored;
-  if (!settings_.jit_allowed) return no_module(requests.front(), refused);
+  Refusals refusals;
+  int32_t driver_code = 0;
+  if (std::optional<Result<Loaded>> stored = load_from_store(requests, refusals, &driver_code)) return *std::move(stored);
+  const ModuleRequest &best = requests.front();
+  if (!settings_.jit_allowed) return no_module_and_no_jit(best, refusals, settings_.jit_refusal, driver_code);
   // One process compiles, the others find its entry; if the lock cannot be had everyone compiles, which is only slower.
   Result<Loaded> result = Error{};
-  store_.with_key_lock(requests.front().key, [&] {
-    Result<Loaded> again = load_from_store({requests.front()}, &found, &refused);
-    result = found ? std::move(again) : compile_and_load(requests.front());
+  store_.with_key_lock(best.key, [&] {
+    std::optional<Result<Loaded>> again = load_from_store({best}, refusals, &driver_code);
+    result = again ? *std::move(again) : compile_and_load(best, refusals);
   });
   return result;
 }
 
-// *found: an entry was there and loaded. An entry that the driver refuses counts as a miss: it may be a stale or foreign
-// one, and a fresh compile settles it.
-Result<ModuleLoader::Loaded> ModuleLoader::load_from_store(const std::vector<ModuleRequest> &requests, bool *found,
-                                                          std::optional<Error> *refused) {
+// An entry that the driver refuses is passed over: it may be a stale or foreign one, a good one may lie behind it, and a fresh compile
+// settles it.
+std::optional<Result<ModuleLoader::Loaded>> ModuleLoader::load_from_store(const std::vector<ModuleRequest> &requests, Refusals &refusals,
+                                                                          int32_t *driver_code) {
   const NvrtcLibrary *nvrtc = NvrtcLibrary::loaded();
   const std::string compiler_id = nvrtc == nullptr ? std::string() : nvrtc->compiler_id();
-  *found = false;
+  std::optional<Result<Loaded>> outcome;
   for (const ModuleRequest &request : requests) {
-    const std::optional<FoundModule> entry = store_.find(request.arch, request.key, compiler_id);
-    if (!entry) continue;
-    Result<Loaded> loaded = load_image(request, entry->entry.cubin);
-    if (!loaded.ok()) {
-      if (loaded.error().status != FLASHCORE_CUDA_ERROR) {  // memory, a lost context, too little shared memory: not the entry's fault
-        *found = true;
-        return loaded;
+    store_.search(request.arch, request.key, compiler_id, [&](FoundModule &found) {
+      Result<Loaded> loaded = load_image(request, found.entry.cubin);
+      // Memory, a lost context, too little shared memory: not the entry's fault.
+      if (!loaded.ok() && loaded.error().status == FLASHCORE_CUDA_ERROR) {
+        counters_.refused_by_driver.fetch_add(1, std::memory_order_relaxed);
+        *driver_code = loaded.error().driver_code;
+        refusals.add(found.path + ": the driver refused it: " + loaded.error().message);
+        return false;
       }
-      counters_.refused_by_driver.fetch_add(1, std::memory_order_relaxed);
-      *refused = std::move(loaded.error());
-      continue;
-    }
-    auto &counter = entry->origin == ModuleOrigin::shipped ? counters_.from_shipped : counters_.from_user_cache;
-    counter.fetch_add(1, std::memory_order_relaxed);
-    *found = true;
-    return loaded;
+      if (loaded.ok()) {
+        auto &counter = found.origin == ModuleOrigin::shipped ? counters_.from_shipped : counters_.from_user_cache;
+        counter.fetch_add(1, std::memory_order_relaxed);
+      }
+      outcome = std::move(loaded);
+      return true;
+    }, refusals);
+    if (outcome) return outcome;
   }
-  return Loaded{};
+  return std::nullopt;
 }
 
-Result<ModuleLoader::Loaded> ModuleLoader::compile_and_load(const ModuleRequest &request) {
+Result<ModuleLoader::Loaded> ModuleLoader::compile_and_load(const ModuleRequest &request, const Refusals &refusals) {
   Result<const NvrtcLibrary *> nvrtc = NvrtcLibrary::load(settings_.nvrtc_library, settings_.toolkit_directory);
   if (!nvrtc.ok()) {
-    nvrtc.error().message = "no module folder and no cache holds " + request.module + " for " + request.arch + ", and " +
-                            nvrtc.error().message;
+    if (nvrtc.error().status == FLASHCORE_COMPILER_UNAVAILABLE)
+      nvrtc.error().message = no_module_text(request, refusals) + ", and " + nvrtc.error().message;
     return std::move(nvrtc.error());
   }
   FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, *nvrtc.value()));
@@ -148,26 +157,41 @@ Result<ModuleLoader::Loaded> ModuleLoader::compile_and_load(const ModuleRequest 
   return loaded;
 }
 
+namespace {
+
+// Unloads unless it is released, also when memory runs out on the way.
+class ModuleHold {
+ public:
+  ModuleHold(const CudaDriver &driver, CudaModule module) : driver_(driver), module_(module) {}
+  ModuleHold(const ModuleHold &) = delete;
+  ModuleHold &operator=(const ModuleHold &) = delete;
+  ~ModuleHold() { driver_.module_unload(module_); }
+  CudaModule get() const { return module_; }
+  CudaModule release() { return std::exchange(module_, nullptr); }
+
+ private:
+  const CudaDriver &driver_;
+  CudaModule module_;
+};
+
+}  // namespace
+
 Result<ModuleLoader::Loaded> ModuleLoader::load_image(const ModuleRequest &request, const Bytes &cubin) {
   const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(request.kernel_index)].passport;
   const int64_t dynamic_bytes = passport.dynamic_shared_bytes(request.specialization);
-  Loaded loaded;
-  FLASHCORE_TRY_ASSIGN(loaded.module, driver_.module_load(cubin.data()));
-  Result<Loaded> result = [&]() -> Result<Loaded> {
-    FLASHCORE_TRY_ASSIGN(loaded.function, driver_.module_function(loaded.module, passport.name));
-    FLASHCORE_TRY_ASSIGN(const KernelAttributes attributes, driver_.function_attributes(loaded.function));
-    const int64_t limit = shared_bytes_optin_ - attributes.static_shared_bytes;
-    if (dynamic_bytes > limit)
-      return Error{FLASHCORE_UNSUPPORTED, request.module + " needs " + std::to_string(dynamic_bytes) +
-                                              " bytes of dynamic shared memory per block; the device allows " +
-                                              std::to_string(limit)};
-    // 48 KB need no opt-in; asking once per function and device keeps every launch free of it.
-    if (dynamic_bytes > 48 * 1024 - attributes.static_shared_bytes)
-      FLASHCORE_TRY(driver_.set_max_dynamic_shared_bytes(loaded.function, static_cast<int32_t>(dynamic_bytes)));
-    return loaded;
-  }();
-  if (!result.ok()) driver_.module_unload(loaded.module);
-  return result;
+  FLASHCORE_TRY_ASSIGN(const CudaModule image, driver_.module_load(cubin.data()));
+  ModuleHold module(driver_, image);
+  FLASHCORE_TRY_ASSIGN(const CudaFunction function, driver_.module_function(module.get(), passport.name));
+  FLASHCORE_TRY_ASSIGN(const KernelAttributes attributes, driver_.function_attributes(function));
+  const int64_t limit = shared_bytes_optin_ - attributes.static_shared_bytes;
+  if (dynamic_bytes > limit)
+    return Error{FLASHCORE_UNSUPPORTED, request.module + " needs " + std::to_string(dynamic_bytes) +
+                                            " bytes of dynamic shared memory per block; the device allows " +
+                                            std::to_string(limit)};
+  // 48 KB need no opt-in; asking once per function and device keeps every launch free of it.
+  if (dynamic_bytes > 48 * 1024 - attributes.static_shared_bytes)
+    FLASHCORE_TRY(driver_.set_max_dynamic_shared_bytes(function, static_cast<int32_t>(dynamic_bytes)));
+  return Loaded{module.release(), function};
 }
 
 }  // namespace flashcore

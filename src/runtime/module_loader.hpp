@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ModuleLoader: a selection -> a function that can be launched. Layers, first hit wins: loaded in this context, read-only
-// folders, user cache, NVRTC. One load per module however many threads ask; a failure is told to everyone who waited and
-// then forgotten. The dynamic shared-memory opt-in is set here, once per function.
+// folders, user cache, NVRTC. One load per module however many threads ask; a failure, and be it of memory, is told to everyone who
+// waited and then forgotten. The dynamic shared-memory opt-in is set here, once per function.
 #pragma once
 
 #include <atomic>
@@ -41,7 +41,8 @@ class ModuleLoader {
   ModuleStore &store() { return store_; }
 
  private:
-  struct Slot;  // one module: being loaded, loaded or failed
+  struct Slot;    // one module: being loaded, loaded or failed
+  class Loading;  // the duty of the thread that loads it
   using SlotKey = std::pair<int32_t, std::array<int32_t, sizeof(kernels::Specialization) / sizeof(int32_t)>>;
   struct Loaded {
     CudaModule module = nullptr;
@@ -49,9 +50,9 @@ class ModuleLoader {
   };
   static SlotKey slot_key(const Selection &selection);
   Result<Loaded> load_now(const Selection &selection);
-  // *refused: what the driver said of an entry that was there but did not load.
-  Result<Loaded> load_from_store(const std::vector<ModuleRequest> &requests, bool *found, std::optional<Error> *refused);
-  Result<Loaded> compile_and_load(const ModuleRequest &request);
+  // nullopt: there is no entry that the driver takes; `refusals` says what was there, *driver_code what the driver said last.
+  std::optional<Result<Loaded>> load_from_store(const std::vector<ModuleRequest> &requests, Refusals &refusals, int32_t *driver_code);
+  Result<Loaded> compile_and_load(const ModuleRequest &request, const Refusals &refusals);
   Result<Loaded> load_image(const ModuleRequest &request, const Bytes &cubin);
 
   const Settings &settings_;

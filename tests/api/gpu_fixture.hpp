@@ -38,10 +38,11 @@ inline bool contains(const std::string &text, const std::string &part) { return 
     BOOST_TEST(contains(checked_text, needed_part), checked_text << " [lacks " << needed_part << "]"); \
   } while (0)
 
-inline flashcore_context_options gpu_options(int32_t jit_mode) {
+inline flashcore_context_options gpu_options(int32_t jit_mode, int32_t address_checks = FLASHCORE_ADDRESS_CHECKS_DEFAULT) {
   flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
   options.device_kind = FLASHCORE_DEVICE_CUDA;
   options.jit_mode = jit_mode;
+  options.address_checks = address_checks;
   return options;
 }
 
@@ -72,7 +73,7 @@ class Sandbox {
     setenv("FLASHCORE_LIBCUDA", FAKE_LIBCUDA, 1);
     setenv("FLASHCORE_CACHE_DIR", (folder_ + "/cache").c_str(), 1);
     setenv("FLASHCORE_MODULE_PATH", (folder_ + "/none").c_str(), 1);
-    for (const char *variable : {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_LIBNVRTC", "FAKE_CUDA"})
+    for (const char *variable : {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_LIBNVRTC", "FLASHCORE_CHECK_ADDRESSES", "FAKE_CUDA"})
       unsetenv(variable);
   }
   ~Sandbox() {
@@ -83,6 +84,8 @@ class Sandbox {
     static Sandbox sandbox;
     return sandbox;
   }
+
+  const std::string &folder() const { return folder_; }
 
   // Compile the modules into the cache, in a child, so that this process starts as a fresh one. Empty, or why not.
   const std::string &fill_cache() {
@@ -124,8 +127,8 @@ inline boost::test_tools::assertion_result modules_exist(boost::unit_test::test_
 
 struct GpuContext {
   flashcore_context handle = nullptr;
-  explicit GpuContext(int32_t jit_mode = FLASHCORE_JIT_FORBIDDEN) {
-    const flashcore_context_options options = gpu_options(jit_mode);
+  explicit GpuContext(int32_t jit_mode = FLASHCORE_JIT_FORBIDDEN, int32_t address_checks = FLASHCORE_ADDRESS_CHECKS_DEFAULT) {
+    const flashcore_context_options options = gpu_options(jit_mode, address_checks);
     flashcore_error error = fresh_error();
     const flashcore_status status = flashcore_context_create(&options, &handle, &error);
     if (status != FLASHCORE_OK) throw std::runtime_error(describe(status, error));

@@ -48,6 +48,12 @@ typedef struct fake_launch {
   /* What is open: "device_memory", "host_memory", "modules", "streams", "events", "primary_contexts" (retains), */ \
   /* "pushed_contexts" (of this thread). A release that was told to fail counts as a release. */                    \
   X(fake_open, int64_t, (const char *kind))                                                                         \
+  /* Memory of another kind than cuMemAlloc's, for pointer attributes only. memory_type: CUmemorytype; reach: the address under */ \
+  /* which kernels of the current context see it, 0: under none; allocation: of a reserved range, what is mapped begins and */     \
+  /* ends within it, 0: the memory itself. */                                                                                      \
+  X(fake_add_memory, void, (uint64_t address, int64_t bytes, int32_t memory_type, int32_t managed, int32_t ordinal, uint64_t reach,  \
+                            uint64_t allocation, int64_t allocation_bytes))                                                          \
+  X(fake_forget_memory, void, (void))                                                                                               \
   /* Calls that a real driver would punish: double frees, foreign addresses, launches without a context. */         \
   X(fake_misuses, int64_t, (void))                                                                                  \
   X(fake_last_misuse, const char *, (void))                                                                         \
@@ -66,7 +72,9 @@ typedef struct fake_launch {
   X(fake_nvrtc_reset, void, (void))                                                                    \
   X(fake_nvrtc_fail_function, void, (const char *function, int64_t nth, int32_t code, int32_t sticky)) \
   X(fake_nvrtc_calls, int64_t, (const char *function))                                                 \
-  X(fake_nvrtc_set_real, void, (const char *path))
+  X(fake_nvrtc_set_real, void, (const char *path))                                                    \
+  /* Without a real compiler: what every compile gives. 0 bytes: compiling fails with 11. */          \
+  X(fake_nvrtc_set_cubin, void, (const void *cubin, int64_t bytes))
 
 #ifdef __cplusplus
 extern "C" {

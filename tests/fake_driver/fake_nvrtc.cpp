@@ -21,6 +21,7 @@ struct State {
   fake::FailurePlan plan;
   std::string real_path;
   std::string report;
+  std::string cubin;  // of every compile, where there is no real library
 };
 
 State *new_state() {
@@ -58,6 +59,11 @@ void *real_function(const char *name) {
   }
   void *library = path.empty() ? nullptr : dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   return library != nullptr ? dlsym(library, name) : nullptr;
+}
+
+std::string given_cubin() {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  return state().cubin;
 }
 
 int32_t enter(const char *name) {
@@ -109,7 +115,8 @@ nvrtcResult nvrtcCreateProgram(nvrtcProgram *program, const char *source, const 
 nvrtcResult nvrtcDestroyProgram(nvrtcProgram *program) { FORWARD(nvrtcDestroyProgram, NVRTC_SUCCESS, program); }
 
 nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const char *const *options) {
-  FORWARD(nvrtcCompileProgram, NVRTC_ERROR_INTERNAL_ERROR, program, count, options);
+  const nvrtcResult without_real = given_cubin().empty() ? NVRTC_ERROR_INTERNAL_ERROR : NVRTC_SUCCESS;
+  FORWARD(nvrtcCompileProgram, without_real, program, count, options);
 }
 
 nvrtcResult nvrtcGetProgramLogSize(nvrtcProgram program, size_t *bytes) {
@@ -122,11 +129,15 @@ nvrtcResult nvrtcGetProgramLog(nvrtcProgram program, char *log) {
 }
 
 nvrtcResult nvrtcGetCUBINSize(nvrtcProgram program, size_t *bytes) {
-  *bytes = 0;
+  *bytes = given_cubin().size();
   FORWARD(nvrtcGetCUBINSize, NVRTC_SUCCESS, program, bytes);
 }
 
-nvrtcResult nvrtcGetCUBIN(nvrtcProgram program, char *cubin) { FORWARD(nvrtcGetCUBIN, NVRTC_SUCCESS, program, cubin); }
+nvrtcResult nvrtcGetCUBIN(nvrtcProgram program, char *cubin) {
+  const std::string given = given_cubin();
+  given.copy(cubin, given.size());
+  FORWARD(nvrtcGetCUBIN, NVRTC_SUCCESS, program, cubin);
+}
 
 void fake_nvrtc_reset(void) {
   const std::lock_guard<std::mutex> lock(state().mutex);
@@ -142,6 +153,11 @@ void fake_nvrtc_fail_function(const char *function, int64_t nth, int32_t code, i
 int64_t fake_nvrtc_calls(const char *function) {
   const std::lock_guard<std::mutex> lock(state().mutex);
   return state().plan.calls(function);
+}
+
+void fake_nvrtc_set_cubin(const void *cubin, int64_t bytes) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  state().cubin.assign(static_cast<const char *>(cubin), static_cast<size_t>(bytes));
 }
 
 void fake_nvrtc_set_real(const char *path) {

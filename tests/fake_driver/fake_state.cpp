@@ -62,9 +62,17 @@ State &state() {
 
 int64_t option(const char *name) { return state().options.find(std::string_view(name))->second; }
 
+// Behind a key and not thread_local, so that a thread's first call asks the dynamic loader for no memory.
 std::vector<Context *> &context_stack() {
-  thread_local std::vector<Context *> stack;
-  return stack;
+  using Stack = std::vector<Context *>;
+  static const pthread_key_t key = [] {
+    pthread_key_t made{};
+    pthread_key_create(&made, [](void *stack) { delete static_cast<Stack *>(stack); });
+    return made;
+  }();
+  auto *stack = static_cast<Stack *>(pthread_getspecific(key));
+  if (stack == nullptr) pthread_setspecific(key, stack = new Stack);
+  return *stack;
 }
 
 void note_misuse(const std::string &what) {
@@ -148,6 +156,19 @@ int64_t fake_open(const char *kind) {
   if (wanted == "primary_contexts") return retains;
   if (wanted == "pushed_contexts") return static_cast<int64_t>(fake::context_stack().size());
   return -1;
+}
+
+void fake_add_memory(uint64_t address, int64_t bytes, int32_t memory_type, int32_t managed, int32_t ordinal, uint64_t reach,
+                     uint64_t allocation, int64_t allocation_bytes) {
+  const Lock lock(state().mutex);
+  state().added_memory[address] = {static_cast<size_t>(bytes), memory_type, managed, ordinal, reach,
+                                   allocation == 0 ? address : allocation,
+                                   static_cast<size_t>(allocation == 0 ? bytes : allocation_bytes)};
+}
+
+void fake_forget_memory(void) {
+  const Lock lock(state().mutex);
+  state().added_memory.clear();
 }
 
 int64_t fake_misuses(void) {

@@ -33,6 +33,14 @@ struct Function {
   int max_dynamic_shared;
 };
 
+// fake_add_memory
+struct AddedMemory {
+  size_t bytes;
+  int memory_type, managed, ordinal;
+  uint64_t reach, allocation;
+  size_t allocation_bytes;
+};
+
 struct AttributeSet {
   int64_t times = 0;
   int value = 0;
@@ -46,6 +54,7 @@ struct State {
   enum { fresh, initialised, inherited } life = fresh;  // inherited: in a child of the process that called cuInit
   std::map<uint64_t, size_t> device_memory;
   std::map<uint64_t, size_t> host_memory;
+  std::map<uint64_t, AddedMemory> added_memory;
   std::set<Module *> modules;
   std::map<Function *, int> functions;  // value unused: live handles
   std::set<void *> streams;

@@ -51,6 +51,8 @@ def link_problems(library):
         problems.append("may be unloaded (no NODELETE)")
     if "GNU_RELRO" not in headers:
         problems.append("has writable relocations (no RELRO)")
+    if "TLS" in headers:  # where a library is opened at run time, the loader ends the process if a thread's first use finds no memory
+        problems.append("has thread-local storage (TLS)")
     if "E" in headers.get("GNU_STACK", "E"):
         problems.append("has an executable stack")
     return problems
@@ -66,6 +68,7 @@ PLANTED = """
 extern "C" void flashcore_known() { std::puts(std::getenv("HOME")); std::exit(1); }
 extern "C" void flashcore_extra() {}
 extern "C" int flashcore_data = 1;
+extern "C" int flashcore_count() { thread_local int count = 0; return ++count; }
 template <typename T> T weak(T value) { static T last = value; return last; }
 template int weak<int>(int);
 """
@@ -81,7 +84,7 @@ def self_test(report, compiler):
             "flashcore_extra is exported, but not in the ledger", "flashcore_data is exported as 'D'", "_ZZ4weakIiET_S0_E4last is exported",
             "_Z4weakIiET_S0_ is exported as 'W'", "flashcore_known is in version node none", "flashcore_gone is in the ledger, but not exported"])
         report.self_test("a planted way of linking is caught", link_problems(library), [
-            "needs libboost", "PATH", "bound lazily", "may be unloaded", "no RELRO", "executable stack"])
+            "needs libboost", "PATH", "bound lazily", "may be unloaded", "no RELRO", "executable stack", "thread-local storage"])
         report.self_test("planted calls are caught", need_problems(library), ["calls puts", "calls getenv", "calls exit"])
     report.case("self-test: the ledger's own form", [] if ledger("| `flashcore_x` | `FLASHCORE_1` | 1.0 | what |") ==
                 {"flashcore_x": ("FLASHCORE_1", "1.0")} else ["a row of the ledger is not read"])

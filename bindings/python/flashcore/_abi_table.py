@@ -51,6 +51,8 @@ class ContextOptions(_Sized):
         ("cache_directory", _char * 1024),
         ("module_path", _char * 1024),
         ("nvrtc_library", _char * 1024),
+        ("address_checks", _i32),
+        ("reserved", _i32),
     ]
 
 
@@ -171,6 +173,9 @@ CACHE_OFF = 3
 JIT_DEFAULT = 0
 JIT_ALLOWED = 1
 JIT_FORBIDDEN = 2
+ADDRESS_CHECKS_DEFAULT = 0
+ADDRESS_CHECKS_NEW_SHAPES = 1
+ADDRESS_CHECKS_ALWAYS = 2
 DTYPE_DEFAULT = 0
 DTYPE_FLOAT16 = 1
 DTYPE_BFLOAT16 = 2

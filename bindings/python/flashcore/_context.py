@@ -18,6 +18,7 @@ from ._errors import ClosedError, InvalidArgumentError, check
 _DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
 _CACHE_MODES = {"default": abi.CACHE_DEFAULT, "read_write": abi.CACHE_READ_WRITE, "read_only": abi.CACHE_READ_ONLY, "off": abi.CACHE_OFF}
 _JIT_MODES = {"default": abi.JIT_DEFAULT, "allowed": abi.JIT_ALLOWED, "forbidden": abi.JIT_FORBIDDEN}
+_ADDRESS_CHECKS = {"default": abi.ADDRESS_CHECKS_DEFAULT, "new_shapes": abi.ADDRESS_CHECKS_NEW_SHAPES, "always": abi.ADDRESS_CHECKS_ALWAYS}
 
 
 class DeviceInfo(NamedTuple):
@@ -141,14 +142,15 @@ class Context:
     """One device, its loaded kernels and its remembered plans.
 
     device: "auto" (the first usable GPU, else the CPU), "cpu", "cuda" or "cuda:N". The other options are those of
-    flashcore_context_options; cache_mode: "default", "read_write", "read_only", "off"; jit_mode: "default", "allowed", "forbidden".
+    flashcore_context_options; cache_mode: "default", "read_write", "read_only", "off"; jit_mode: "default", "allowed", "forbidden";
+    address_checks: "default", "new_shapes", "always".
 
     Any thread may use it, also several at once. close() it, or leave its `with` block, when the work it launched on a GPU has
     finished: synchronize() waits for it. Every use after that is a ClosedError. Raises a FlashcoreError of the status.
     """
 
     def __init__(self, device: str = "auto", *, cpu_threads: int = 0, cache_mode: str = "default", jit_mode: str = "default",
-                 cache_directory: str = "", module_path: str = "", nvrtc_library: str = "") -> None:
+                 cache_directory: str = "", module_path: str = "", nvrtc_library: str = "", address_checks: str = "default") -> None:
         kind, ordinal = _parse_device(device)
         if not 0 <= cpu_threads < 2**31:
             raise InvalidArgumentError(f"cpu_threads is {cpu_threads}; allowed: 0 (all) or more", "cpu_threads")
@@ -156,7 +158,8 @@ class Context:
             device_kind=kind, device_ordinal=ordinal, cpu_threads=cpu_threads,
             cache_mode=problem.pick("cache_mode", cache_mode, _CACHE_MODES), jit_mode=problem.pick("jit_mode", jit_mode, _JIT_MODES),
             cache_directory=_path_bytes("cache_directory", cache_directory), module_path=_path_bytes("module_path", module_path),
-            nvrtc_library=_path_bytes("nvrtc_library", nvrtc_library))
+            nvrtc_library=_path_bytes("nvrtc_library", nvrtc_library),
+            address_checks=problem.pick("address_checks", address_checks, _ADDRESS_CHECKS))
         handle, error = ctypes.c_void_p(), abi.Error()
         check(load_library().flashcore_context_create(options, ctypes.byref(handle), error), error)
         self._native: Optional[Native] = Native(handle.value or 0)

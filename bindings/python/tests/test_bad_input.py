@@ -138,6 +138,7 @@ class TestBadInput(support.ContextTest):
         self.refused(InvalidArgumentError, "cpu_threads", "-1", lambda: flashcore.Context("cpu", cpu_threads=-1))
         self.refused(InvalidArgumentError, "cache_mode", "'on'", lambda: flashcore.Context("cpu", cache_mode="on"))
         self.refused(InvalidArgumentError, "jit_mode", "'on'", lambda: flashcore.Context("cpu", jit_mode="on"))
+        self.refused(InvalidArgumentError, "address_checks", "'on'", lambda: flashcore.Context("cpu", address_checks="on"))
         self.refused(InvalidArgumentError, "module_path", "1024 bytes", lambda: flashcore.Context("cpu", module_path="/" * 1024))
         self.refused(InvalidArgumentError, "cache_directory", "none of them zero", lambda: flashcore.Context("cpu", cache_directory="/a\0"))
 

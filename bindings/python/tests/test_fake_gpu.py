@@ -68,6 +68,20 @@ class TestFakeGpu(support.ContextTest):
             self.assertTrue(context.explain(array, array, array).kernel.startswith("sm80_"))
             self.refused(flashcore.OutOfDeviceMemoryError, "", "memory", lambda: context.empty((2**40,), "float16"))
 
+    def test_checked_addresses(self):
+        class Longer:  # says that its memory is 16 bytes longer than it is: less than what an allocation is rounded up by
+            def __init__(self, array):
+                self.array = array
+                self.__cuda_array_interface__ = {**array.__cuda_array_interface__, "shape": (1, 10, 2, 64)}
+
+        values = np.ones((1, 10, 2, 64), np.float16)
+        for checks, error, field, text in (("always", InvalidArgumentError, "key.data", "16 bytes too short"),
+                                           ("new_shapes", CompilerUnavailableError, "", "no module folder"),
+                                           ("default", CompilerUnavailableError, "", "no module folder")):
+            with flashcore.Context("cuda", address_checks=checks) as context:
+                whole, short = context.to_device(values), Longer(context.to_device(np.ones((1, 1, 1, 1272), np.float16)))
+                self.refused(error, field, text, lambda: context.attention(whole, short, whole))
+
     def test_names_of_folders_that_are_no_utf8(self):
         with tempfile.TemporaryDirectory() as folder:
             name = os.fsdecode(os.fsencode(folder) + b"/\xff")

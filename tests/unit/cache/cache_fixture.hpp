@@ -93,6 +93,33 @@ inline std::optional<FoundModule> find(ModuleStore &store, const Module &module,
   return store.find(module.record.arch, module.record.key, compiler_id);
 }
 
+// A user cache and a pack, neither of them there yet.
+struct StoreFixture {
+  scratch::Folder folder;
+  std::string root = folder.path("cache");
+  std::string pack = folder.path("pack");
+  Module module = make_module("m");
+
+  ModuleStoreOptions options(CacheMode mode = CacheMode::read_write) const {
+    ModuleStoreOptions options = user_options(root);
+    options.mode = mode;
+    return options;
+  }
+  ModuleStoreOptions with_pack() const {
+    ModuleStoreOptions options = this->options();
+    options.read_only_roots = {pack};
+    return options;
+  }
+  void put_user(const Module &other) const { put(root + "/" + other.user_path(), other.encoded); }
+  void put_pack(const Module &other) const { put(pack + "/" + other.pack_path(), other.encoded); }
+  // With the folders that a store would have made.
+  void put(const std::string &path, const Bytes &bytes) const {
+    const mode_t before = umask(077);
+    scratch::write_file(path, bytes);
+    umask(before);
+  }
+};
+
 inline bool contains(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
 
 }  // namespace cache_fixture

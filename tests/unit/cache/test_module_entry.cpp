@@ -15,7 +15,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <random>
 
+#include "cache/module_record.hpp"
 #include "unit/cache/cache_fixture.hpp"
 
 namespace {
@@ -190,6 +192,29 @@ BOOST_AUTO_TEST_CASE(every_flipped_bit_and_every_cut_is_refused) {
   longer.insert(longer.end(), file.begin(), file.end());
   accepted += decode_module_entry(longer).ok();
   BOOST_TEST(accepted == 0);
+}
+
+// The record as the JSON library would write it: the same bytes, whatever the texts hold.
+BOOST_AUTO_TEST_CASE(record_is_written_as_by_the_json_library) {
+  std::mt19937 random(7);
+  const std::string odd[] = {"", "\"\\/\b\f\n\r\t", std::string("\0\x01\x1f\x7f", 4), "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80",
+                             "\xff", "a\xc3", "\xe2\x82", "\xe2\x82 b", "\xf0\x9f\x98", "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                             "\xf5\x80", "\x80\x80"};
+  for (int round = 0; round < 400; ++round) {
+    std::string text = odd[static_cast<size_t>(round) % std::size(odd)];
+    for (uint32_t i = random() % 20; i > 0; --i) text += static_cast<char>(random());
+    ModuleRecord record = make_record("m", "sm_89", compiler_a);
+    record.ptxas_log = record.specialization = text;
+    record.options.push_back(text);
+    record.resources.spill_load_bytes = -1;
+    const std::string written = write_module_record(record);
+    const Json read = Json::parse(written);
+    BOOST_TEST(written == read.dump());  // sorted, no spaces, the same escapes
+    const Json of_library = {{"text", text}};
+    const Json replaced = Json::parse(of_library.dump(-1, ' ', false, Json::error_handler_t::replace));
+    BOOST_TEST(read["ptxas_log"] == replaced["text"]);
+    BOOST_TEST(read["options"].back() == replaced["text"]);
+  }
 }
 
 // Behind the digest stand the other checks: a changed entry with a right digest is refused, or holds the same cubin
@@ -369,6 +394,33 @@ BOOST_DATA_TEST_CASE(hostile_content_under_a_right_digest, data::make(hostile_en
 BOOST_DATA_TEST_CASE(record_without_a_field, data::make(record_fields), field) {
   check_corrupt(with_record([&](Json &record) { record.erase(field); }), field);
   check_corrupt(with_record([&](Json &record) { record[field] = nullptr; }), field);
+}
+
+// The last of two values counts, of whatever kind; what lies deeper than the fields is none of them.
+BOOST_AUTO_TEST_CASE(field_that_comes_twice_or_deeper) {
+  const Module module = make_module("m");
+  const Json record = Json::parse(parts_of(module.encoded).json);
+  const auto read = [&](const std::string &more) {
+    std::string json = record.dump();
+    json.insert(json.size() - 1, "," + more);
+    const Result<ModuleRecord> parsed = parse_module_record(json);
+    return parsed.ok() ? std::string("accepted") : parsed.error().message;
+  };
+  BOOST_TEST(read(R"("compile_us":7)") == "accepted");
+  BOOST_TEST(read(R"("options":["one"])") == "accepted");
+  BOOST_TEST(read(R"("later":{"schema":2,"registers":"x","options":[3]},"more":[{"key":"short"},["arch"]])") == "accepted");
+  BOOST_TEST(contains(read(R"("schema":2)"), "schema is 2"));
+  BOOST_TEST(contains(read(R"("schema":null)"), "schema is missing"));
+  BOOST_TEST(contains(read(R"("kernel":{"kernel":"x"})"), "kernel is missing"));
+  BOOST_TEST(contains(read(R"("cubin_bytes":[64])"), "cubin_bytes"));
+  BOOST_TEST(contains(read(R"("options":["one",["two"]])"), "options holds"));
+  BOOST_TEST(contains(read(R"("options":["one",{"two":"three"}])"), "options holds"));
+  BOOST_TEST(contains(read(R"("options":"one")"), "options is no list"));
+  BOOST_TEST(contains(read(R"("resources":{})"), "resources.registers"));
+  BOOST_TEST(contains(read(R"("resources":[])"), "resources is missing"));
+  std::string nested = record["resources"].dump();
+  nested.insert(nested.size() - 1, R"(,"registers":{"registers":32})");
+  BOOST_TEST(contains(read("\"resources\":" + nested), "resources.registers"));
 }
 
 BOOST_AUTO_TEST_CASE(unknown_field_is_ignored) {

@@ -40,7 +40,11 @@ BOOST_AUTO_TEST_CASE(all_roots_in_order) {
   BOOST_TEST(modules[1].path == folder.path("cache") + "/" + kept_too.user_path());
   BOOST_TEST(modules[2].path == folder.path("cache") + "/" + kept.user_path());
   BOOST_TEST((modules[2].origin == ModuleOrigin::user_cache));
-  for (const ListedModule &module : modules) BOOST_TEST(module.entry.ok());
+  for (const ListedModule &module : modules) {
+    BOOST_TEST(module.entry.ok());
+    BOOST_TEST(module.entry.value().cubin.empty());  // hundreds of them would be gigabytes
+    BOOST_TEST(module.entry.value().record.cubin_bytes > 0);
+  }
   BOOST_TEST(modules[2].entry.value().record.key == kept.record.key);
   BOOST_TEST(modules[2].file_bytes == static_cast<int64_t>(kept.encoded.size()));
   BOOST_TEST(modules[2].modified_unix_seconds > time(nullptr) - 60);

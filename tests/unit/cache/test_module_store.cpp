@@ -15,33 +15,6 @@ namespace {
 
 using namespace cache_fixture;
 using boost::unit_test::precondition;
-using scratch::Folder;
-
-struct Fixture {
-  Folder folder;
-  std::string root = folder.path("cache");
-  std::string pack = folder.path("pack");
-  Module module = make_module("m");
-
-  ModuleStoreOptions options(CacheMode mode = CacheMode::read_write) const {
-    ModuleStoreOptions options = user_options(root);
-    options.mode = mode;
-    return options;
-  }
-  ModuleStoreOptions with_pack() const {
-    ModuleStoreOptions options = this->options();
-    options.read_only_roots = {pack};
-    return options;
-  }
-  void put_user(const Module &other) const { put(root + "/" + other.user_path(), other.encoded); }
-  void put_pack(const Module &other) const { put(pack + "/" + other.pack_path(), other.encoded); }
-  // With the folders that a store would have made.
-  void put(const std::string &path, const Bytes &bytes) const {
-    const mode_t before = umask(077);
-    scratch::write_file(path, bytes);
-    umask(before);
-  }
-};
 
 std::string origin_of(const std::optional<FoundModule> &found) {
   return !found ? "none" : found->origin == ModuleOrigin::shipped ? "shipped" : "user";
@@ -49,7 +22,7 @@ std::string origin_of(const std::optional<FoundModule> &found) {
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(module_store, Fixture)
+BOOST_FIXTURE_TEST_SUITE(module_store, StoreFixture)
 
 BOOST_AUTO_TEST_CASE(kept_module_is_found_again) {
   ModuleStore store(options());
@@ -222,7 +195,7 @@ BOOST_AUTO_TEST_CASE(cache_that_is_off_is_neither_read_nor_written) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-BOOST_FIXTURE_TEST_SUITE(module_store_hostile, Fixture)
+BOOST_FIXTURE_TEST_SUITE(module_store_hostile, StoreFixture)
 
 // The user root itself: refused when the store is made, with one reason; calls go on without a cache.
 BOOST_AUTO_TEST_CASE(unsafe_user_root_means_no_cache) {
@@ -374,7 +347,7 @@ BOOST_AUTO_TEST_CASE(record_with_a_path_for_a_key_is_not_written) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-BOOST_FIXTURE_TEST_SUITE(module_store_size, Fixture)
+BOOST_FIXTURE_TEST_SUITE(module_store_size, StoreFixture)
 
 BOOST_AUTO_TEST_CASE(oldest_entries_go_first) {
   ModuleStoreOptions small = options();

@@ -97,3 +97,43 @@ BOOST_AUTO_TEST_CASE(last_byte_counts, *boost::unit_test::precondition(kernel_ca
     BOOST_TEST(status.error().field == named.field);
   }
 }
+
+// Every page of an output counts, not only its ends: a hole or a page that may only be read is named, and nothing is changed.
+BOOST_AUTO_TEST_CASE(every_page_of_an_output_counts, *boost::unit_test::precondition(kernel_can_answer)) {
+  const HostShape shape = {.batch = 2, .seqlen_q = 300, .seqlen_kv = 6, .heads_q = 3, .heads_kv = 1, .head_dim = 8, .head_dim_v = 72};
+  const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t pages = 400, bytes = pages * page_bytes;
+  for (const bool is_lse : {false, true}) {
+    HostProblem host(shape);
+    auto *memory = static_cast<unsigned char *>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    BOOST_REQUIRE(memory != MAP_FAILED);
+    for (size_t i = 0; i < bytes; ++i) memory[i] = static_cast<unsigned char>(i * 7);
+    ProblemTensor &tensor = is_lse ? host.problem.lse : host.problem.output;
+    // Eight rows that do not touch each other on a page, 38 pages with rows for each head, and 12 without before the next.
+    const int64_t element_bytes = is_lse ? 4 : 2, row = static_cast<int64_t>(page_bytes) / 8 / element_bytes;
+    tensor = {reinterpret_cast<uint64_t>(memory), 150 * 8 * row, row, 50 * 8 * row};
+    constexpr int64_t used = 150 + 2 * 50 + 38;
+    BOOST_TEST(check_host_addresses(host.problem).ok());
+    int refused = 0;
+    for (int64_t page = 0; page < used; page += 7) {
+      const size_t begin = static_cast<size_t>(page) * page_bytes;
+      const int protection = page % 2 == 0 ? PROT_READ : PROT_NONE;
+      BOOST_REQUIRE(mprotect(memory + begin, page_bytes, protection) == 0);
+      const Status status = check_host_addresses(host.problem);
+      BOOST_REQUIRE(mprotect(memory + begin, page_bytes, PROT_READ | PROT_WRITE) == 0);
+      // Between the heads there are pages without elements: those may be anything.
+      const bool holds_elements = page % 50 < 38;
+      BOOST_TEST(status.ok() != holds_elements, "page " << page);
+      if (status.ok()) continue;
+      ++refused;
+      BOOST_TEST(status.error().field == (is_lse ? "lse.data" : "output.data"));
+      const char *part = protection == PROT_READ ? "may not write to" : "is no memory of this process";
+      if (page != 0 && page + 1 < used) BOOST_TEST(status.error().message.find(part) != std::string::npos, status.error().message);
+    }
+    BOOST_TEST(refused > 10);
+    int changed = 0;
+    for (size_t i = 0; i < bytes; ++i) changed += memory[i] != static_cast<unsigned char>(i * 7);
+    BOOST_TEST(changed == 0);
+    munmap(memory, bytes);
+  }
+}

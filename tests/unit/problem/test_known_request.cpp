@@ -131,3 +131,21 @@ BOOST_AUTO_TEST_CASE(what_matches_is_valid) {
   BOOST_TEST(matched > 100);
   BOOST_TEST(refused > 100);
 }
+
+// A program in another language may have put its struct at any address.
+BOOST_AUTO_TEST_CASE(arguments_need_no_alignment) {
+  const Args args = usual_args();
+  alignas(16) unsigned char bytes[sizeof(Args) + 16];
+  for (const size_t offset : {1u, 2u, 4u, 9u}) {
+    std::memcpy(bytes + offset, &args, sizeof(args));
+    const auto *odd = reinterpret_cast<const Args *>(bytes + offset);
+    const auto problem = validate_attention(odd, AddressRule::required);
+    BOOST_REQUIRE(problem.ok());
+    KnownRequest request;
+    request.remember(odd, problem.value());
+    KnownRequest::Addresses addresses{};
+    BOOST_TEST(request.matches(odd, &addresses));
+    BOOST_TEST(addresses.output == args.output.data);
+    BOOST_TEST(matches(request, args));
+  }
+}

@@ -16,7 +16,7 @@ namespace {
 class Variables {
  public:
   explicit Variables(std::initializer_list<std::pair<const char *, const char *>> values) {
-    for (const char *name : {"FLASHCORE_CACHE_DIR", "FLASHCORE_CACHE", "FLASHCORE_MODULE_PATH", "FLASHCORE_JIT", "FLASHCORE_TUNED", "XDG_CACHE_HOME", "HOME"}) {
+    for (const char *name : {"FLASHCORE_CACHE_DIR", "FLASHCORE_CACHE", "FLASHCORE_MODULE_PATH", "FLASHCORE_JIT", "FLASHCORE_TUNED", "FLASHCORE_CHECK_ADDRESSES", "XDG_CACHE_HOME", "HOME"}) {
       if (const char *value = std::getenv(name)) before_[name] = value;
       names_.push_back(name);
       unsetenv(name);
@@ -68,6 +68,38 @@ BOOST_AUTO_TEST_CASE(the_user_cache_has_a_safe_home) {
   }
 }
 
+// "/" in every spelling; what was made there would lie in the root folder itself.
+BOOST_AUTO_TEST_CASE(the_user_cache_never_lies_in_the_root_folder) {
+  for (const char *root : {"/", "//", "///", "/.", "/./", "/..", "/../.."}) {
+    const Variables home({{"HOME", root}});
+    const std::string elsewhere = resolved(nullptr).store.user_root;
+    const Variables xdg({{"XDG_CACHE_HOME", root}, {"HOME", "/home/somebody"}});
+    BOOST_TEST(resolved(nullptr).store.user_root == "/home/somebody/.cache/flashcore");
+    BOOST_TEST((elsewhere.empty() || std::string(elsewhere).find_first_not_of("/.") == 1u), elsewhere);
+    BOOST_TEST(!elsewhere.starts_with("/.cache"));
+    flashcore_context_options options = fresh_options();
+    std::strcpy(options.cache_directory, root);
+    const auto refused = resolve_settings(&options);
+    BOOST_REQUIRE(!refused.ok());
+    BOOST_TEST(refused.error().field == "cache_directory");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(addresses_are_checked_where_it_is_asked_for) {
+  const std::pair<const char *, bool> cases[] = {{"", false}, {"0", false}, {"off", false}, {"1", true}, {"on", true}};
+  for (const auto &[value, checked] : cases) {
+    const Variables variable({{"FLASHCORE_CHECK_ADDRESSES", value}});
+    BOOST_TEST(resolved(nullptr).addresses_checked == checked);
+    flashcore_context_options options = fresh_options();
+    options.address_checks = FLASHCORE_ADDRESS_CHECKS_ALWAYS;
+    BOOST_TEST(resolved(&options).addresses_checked);
+    options.address_checks = FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES;
+    BOOST_TEST(!resolved(&options).addresses_checked);
+    options.struct_size = 3096;  // of version 1.0, which ends before it
+    BOOST_TEST(resolved(&options).addresses_checked == checked);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_option_beats_the_environment) {
   const Variables variables({{"FLASHCORE_CACHE_DIR", "/from/environment"}, {"FLASHCORE_CACHE", "off"}, {"FLASHCORE_MODULE_PATH", "/a:/b"}, {"FLASHCORE_JIT", "off"}});
   const Settings environment = resolved(nullptr);
@@ -98,8 +130,12 @@ BOOST_AUTO_TEST_CASE(wrong_values_name_their_field) {
   BOOST_TEST(field_of([](auto &o) { o.jit_mode = -1; }) == "jit_mode");
   BOOST_TEST(field_of([](auto &o) { std::memset(o.cache_directory, 'x', sizeof(o.cache_directory)); }) == "cache_directory");
   BOOST_TEST(field_of([](auto &o) { std::strcpy(o.cache_directory, "relative/path"); }) == "cache_directory");
+  BOOST_TEST(field_of([](auto &o) { o.address_checks = 3; }) == "address_checks");
+  BOOST_TEST(field_of([](auto &o) { o.address_checks = -1; }) == "address_checks");
+  BOOST_TEST(field_of([](auto &o) { o.reserved = 1; }) == "reserved");
   BOOST_TEST(field_of([](auto &o) { o.struct_size = 8; }) == "struct_size");
-  for (const char *variable : {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_TUNED"}) {
+  BOOST_TEST(field_of([](auto &o) { o.struct_size = 3095; }) == "struct_size");
+  for (const char *variable : {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_TUNED", "FLASHCORE_CHECK_ADDRESSES"}) {
     const Variables wrong({{variable, "maybe"}});
     const auto settings = resolve_settings(nullptr);
     BOOST_REQUIRE(!settings.ok());

@@ -101,6 +101,10 @@ pub struct flashcore_context_options {
     pub module_path: [c_char; 1024],
     /// path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places
     pub nvrtc_library: [c_char; 1024],
+    /// FLASHCORE_ADDRESS_CHECKS_*
+    pub address_checks: i32,
+    /// 0
+    pub reserved: i32,
 }
 
 impl Default for flashcore_context_options {
@@ -331,6 +335,9 @@ pub const FLASHCORE_CACHE_OFF: i32 = 3;
 pub const FLASHCORE_JIT_DEFAULT: i32 = 0;
 pub const FLASHCORE_JIT_ALLOWED: i32 = 1;
 pub const FLASHCORE_JIT_FORBIDDEN: i32 = 2;
+pub const FLASHCORE_ADDRESS_CHECKS_DEFAULT: i32 = 0;
+pub const FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES: i32 = 1;
+pub const FLASHCORE_ADDRESS_CHECKS_ALWAYS: i32 = 2;
 pub const FLASHCORE_DTYPE_DEFAULT: i32 = 0;
 pub const FLASHCORE_DTYPE_FLOAT16: i32 = 1;
 pub const FLASHCORE_DTYPE_BFLOAT16: i32 = 2;

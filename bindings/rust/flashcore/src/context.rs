@@ -154,6 +154,15 @@ impl ContextBuilder {
         self
     }
 
+    /// Whether the driver is asked for the addresses of every call (`true`: a wrong one is `InvalidArgument`), or only when a module
+    /// is first needed (`false`: it may end every later use of the device); unless set the variable FLASHCORE_CHECK_ADDRESSES
+    /// decides.
+    pub fn check_addresses(mut self, always: bool) -> Self {
+        self.options.address_checks =
+            if always { sys::FLASHCORE_ADDRESS_CHECKS_ALWAYS } else { sys::FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES };
+        self
+    }
+
     /// Open the device. On a GPU the current CUDA context is borrowed if it belongs to the device, else the device's
     /// primary context is retained. `InvalidArgument`, `Unsupported` (a GPU before compute capability 8.0), `NoDriver`,
     /// `DriverTooOld`, `NoDevice`, `DeviceNotReady`, `OutOfHostMemory`, `OutOfDeviceMemory`, `CudaError`, `Forked`.

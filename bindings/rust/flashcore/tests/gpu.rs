@@ -25,6 +25,21 @@ fn host_memory_is_refused_on_a_gpu() {
 
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
+fn checked_addresses_name_the_tensor() {
+    let context = Context::builder().device(Device::Cuda(0)).check_addresses(true).open().unwrap();
+    let count = SHAPE.iter().product();
+    // Short by less than what every allocation is rounded up by, so that the tensor reaches into no other.
+    let (whole, short) = (context.zeros::<Bf16>(count).unwrap(), context.zeros::<Bf16>(count - 8).unwrap());
+    let mut output = context.zeros::<Bf16>(count).unwrap();
+    let long = unsafe { Tensor::<Bf16>::from_device_address(short.device_address(), count, SHAPE) };
+    let error =
+        Attention::new(whole.tensor(SHAPE), long, whole.tensor(SHAPE)).run(&context, output.tensor_mut(SHAPE)).unwrap_err();
+    assert_eq!((error.status(), error.field()), (Status::InvalidArgument, "key.data"), "{:?}", error);
+    assert!(error.message().contains("16 bytes too short"), "{:?}", error);
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
 fn the_gpu_agrees_with_the_cpu() {
     assert!(cuda_device_count().unwrap() > 0);
     println!("{:?}", describe_cuda_device(0).unwrap());
