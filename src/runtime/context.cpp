@@ -27,8 +27,8 @@ Result<std::unique_ptr<GpuState>> open_gpu(const Settings &settings, int32_t ord
                  properties.name + " has compute capability " + std::to_string(properties.arch / 10) + "." +
                      std::to_string(properties.arch % 10) + "; flashcore needs 8.0 (Ampere) or newer",
                  "device_ordinal"};
-  FLASHCORE_TRY_ASSIGN(const CudaDriver::BorrowedContext borrowed, driver->borrow_context(ordinal));
-  return std::make_unique<GpuState>(settings, *driver, borrowed, properties);
+  FLASHCORE_TRY_ASSIGN(const CudaDriver::PrimaryContext primary, driver->retain_primary_context(ordinal));
+  return std::make_unique<GpuState>(settings, *driver, primary, properties);
 }
 
 // The first device that opens, or every device's reason.
@@ -50,9 +50,9 @@ Result<std::unique_ptr<GpuState>> open_first_gpu(const Settings &settings) {
 
 static std::atomic<uint64_t> last_serial{0};
 
-GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, CudaDriver::BorrowedContext borrowed_context,
+GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, CudaDriver::PrimaryContext primary_context,
                    const CudaDeviceProperties &device)
-    : serial(++last_serial), driver(driver_table), borrowed(borrowed_context), properties(device), limits(device_limits(device)),
+    : serial(++last_serial), driver(driver_table), primary(primary_context), properties(device), limits(device_limits(device)),
       tuned_rows(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
       loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
 
@@ -60,7 +60,7 @@ Result<CurrentContext> CurrentContext::enter(const GpuState &gpu) {
   if (CudaDriver::forked())
     return Error{FLASHCORE_FORKED, "this process was forked from one that had initialised CUDA, which cannot be used after a "
                                    "fork; start a new process (Python: multiprocessing start method \"spawn\")"};
-  FLASHCORE_TRY_ASSIGN(const bool pushed, gpu.driver.push_context(gpu.borrowed.context));
+  FLASHCORE_TRY_ASSIGN(const bool pushed, gpu.driver.push_context(gpu.primary.context));
   return CurrentContext(&gpu, pushed);
 }
 
@@ -152,11 +152,11 @@ void destroy_context(std::unique_ptr<Context> context) {
     return;
   }
   const CudaDriver &driver = context->gpu->driver;
-  const CudaDriver::BorrowedContext borrowed = context->gpu->borrowed;
-  const Result<bool> pushed = driver.push_context(borrowed.context);
+  const CudaDriver::PrimaryContext primary = context->gpu->primary;
+  const Result<bool> pushed = driver.push_context(primary.context);
   context.reset();  // unloads the modules
   if (pushed.ok() && pushed.value()) driver.pop_context();
-  driver.release_context(borrowed);
+  driver.release_primary_context(primary);
 }
 
 }  // namespace flashcore

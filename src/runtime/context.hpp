@@ -20,12 +20,12 @@ namespace flashcore {
 
 // What a GPU context adds.
 struct GpuState {
-  GpuState(const Settings &settings, const CudaDriver &driver, CudaDriver::BorrowedContext borrowed,
+  GpuState(const Settings &settings, const CudaDriver &driver, CudaDriver::PrimaryContext primary,
            const CudaDeviceProperties &properties);
 
   const uint64_t serial;  // no other GpuState of the process ever has it
   const CudaDriver &driver;
-  const CudaDriver::BorrowedContext borrowed;
+  const CudaDriver::PrimaryContext primary;
   const CudaDeviceProperties properties;
   const kernels::DeviceLimits limits;
   const std::span<const TunedRow> tuned_rows;  // empty: the cost model alone chooses
