@@ -113,6 +113,7 @@ class Native:
         self.closed = False
         self.synchronous = True  # nothing is running when a call has returned
         self.kept = False  # until the process ends
+        self.buffers: set[int] = set()  # memory that DeviceArrays hold
 
     def __del__(self, warn: Any = warnings.warn, warning: Any = ResourceWarning) -> None:
         if self.kept:
@@ -120,6 +121,9 @@ class Native:
         if not self.closed:
             warn("a flashcore.Context was not closed", warning, source=self)
         if self.closed or self.synchronous:
+            # Arrays in the same circle of garbage come in any order, and may still be to come.
+            while self.buffers:
+                self.library.flashcore_buffer_free(self.handle, self.buffers.pop(), None)
             self.library.flashcore_context_destroy(self.handle)
 
 

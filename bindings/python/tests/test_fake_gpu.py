@@ -172,6 +172,19 @@ class TestFakeGpu(support.ContextTest):
         self.assertEqual(self.open_now(), before)
         self.assertEqual(self.driver.fake_misuses(), 0)
 
+    def test_a_circle_of_garbage(self):
+        """A context, closed, and arrays that only such a circle still holds: their memory goes before the device, in whatever order."""
+        before = self.open_now()
+        for turn in range(8):
+            context = flashcore.Context("cuda:1")
+            circle = [context, context.empty((1000,), "float32"), context.empty((10,), "float16")]
+            circle.sort(key=id, reverse=turn % 2 == 1)
+            circle.append(circle)
+            context.close()
+            context = circle = None
+            self.assertEqual(self.open_now(), before)
+        self.assertEqual(self.driver.fake_misuses(), 0)
+
     def test_dropped_gpu_context_stays_open(self):
         """Kernels that it launched may still be running, and it cannot wait for streams that it does not know."""
         before = self.open_now()
