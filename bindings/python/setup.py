@@ -4,7 +4,7 @@ _flashcore_torch, and names the wheel for this machine but for no Python in part
 
 The library is the one that FLASHCORE_LIBRARY names, else it is built from this source tree into build-wheel/ with Meson, and then
 needs nothing but the C library: zstd and the C++ runtime are linked in, and on x86-64 a C library of 2.28 will do
-(native/older_glibc.c). The wheel's platform is manylinux with the oldest C library that has every symbol asked for, or plainly linux where
+(native/older_glibc.S). The wheel's platform is manylinux with the oldest C library that has every symbol asked for, or plainly linux where
 a library is needed that a machine may lack.
 FLASHCORE_MESON_OPTIONS holds more options for "meson setup". FLASHCORE_TORCH_NATIVE=0 leaves _flashcore_torch out, with which a call from
 PyTorch costs a fraction of what it costs without; it is all that needs Python's headers.
@@ -88,8 +88,7 @@ def link_options():
         return ["-static-libstdc++"]
     made = os.path.join(HERE, "build", "older_glibc.o")
     os.makedirs(os.path.dirname(made), exist_ok=True)
-    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-O2", "-fPIC", "-fno-builtin", "-c",
-                    os.path.join(HERE, "native", "older_glibc.c"), "-o", made], check=True)
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-c", os.path.join(HERE, "native", "older_glibc.S"), "-o", made], check=True)
     # Before 2.34 these held the functions whose older versions are asked for.
     return [made, "-static-libstdc++", "-Wl,--push-state,--no-as-needed,-l:libdl.so.2,-l:libpthread.so.0,--pop-state"]
 

@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 
 from ._errors import InvalidArgumentError, UnsupportedError
 
+FORWARD_AD = forward_ad
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 dispatch_depth: Callable[[], int] = torch._C._len_torch_dispatch_stack
 is_tracing: Callable[[], bool] = torch._C._is_tracing  # by torch.jit.trace
@@ -39,10 +40,11 @@ def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             _frames.set_eval_frame(before)
     call._torchdynamo_disable = True  # type: ignore[attr-defined]
+    code: Any = getattr(call, "__code__")
     if hasattr(_frames, "skip_code"):
-        _frames.skip_code(call.__code__)
-    else:  # since PyTorch 2.7
-        _frames.set_code_exec_strategy(call.__code__, _frames._FrameExecStrategy(_frames._FrameAction.SKIP, _frames._FrameAction.DEFAULT))
+        _frames.skip_code(code)
+    elif hasattr(_frames, "set_code_exec_strategy"):  # since PyTorch 2.7
+        _frames.set_code_exec_strategy(code, _frames._FrameExecStrategy(_frames._FrameAction.SKIP, _frames._FrameAction.DEFAULT))
     return call
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 from typing import Any, Callable, Optional
 
 import torch
@@ -34,12 +35,10 @@ def _refuse(status: int, error: bytes) -> None:
 _native: Any = None
 why_portable = ""  # why PortableCalls are in use; empty where they are not
 try:
-    try:
-        from . import _flashcore_torch as _native
-    except ImportError:
-        import _flashcore_torch as _native  # of a build tree, whose package has none
+    _NAMES = (f"{__package__}._flashcore_torch", "_flashcore_torch")  # a wheel's; a build tree's, whose package has none
+    _native = importlib.import_module(next(filter(importlib.util.find_spec, _NAMES), _NAMES[0]))
     _native.configure(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None), *checks.PLAIN, torch.is_grad_enabled, checks.dispatch_depth,
-                      _refuse, checks.OTHER_MODES, checks.forward_ad, checks.ODD_MEMORY)
+                      _refuse, checks.OTHER_MODES, checks.FORWARD_AD, checks.ODD_MEMORY)
 except ImportError as _reason:  # a wheel that was built without it, another kind of Python, an older or much newer PyTorch
     why_portable = str(_reason)
 

@@ -76,7 +76,7 @@ def _compiling() -> bool:
 
 
 def _refuse_tracing() -> None:
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
         _refuse("torch.jit.trace", "the lengths and masks of the traced call would be kept as constants; allowed: torch.compile, torch.export, or "
                 "flashcore.torch.attention in a model of your own")
 

@@ -177,7 +177,7 @@ class TestWheel(unittest.TestCase):
             source.write(NEWER)
         older = os.path.join(self.folder, "older.o")
         options = ["-O1", "-fPIC", "-shared", "-std=c++20", "new.cpp", "-static-libstdc++"]
-        self.run_quietly("cc", "-O2", "-fPIC", "-fno-builtin", "-c", os.path.join(self.sources, "native", "older_glibc.c"), "-o", older)
+        self.run_quietly("cc", "-c", os.path.join(self.sources, "native", "older_glibc.S"), "-o", older)
         self.run_quietly(compiler, *options, "-o", "plain.so")
         self.run_quietly(compiler, *options, older, "-Wl,--push-state,--no-as-needed,-l:libdl.so.2,-l:libpthread.so.0,--pop-state", "-o", "older.so")
         plain, found = (elf_needs.read_needs(os.path.join(self.folder, name)) for name in ("plain.so", "older.so"))

@@ -464,6 +464,7 @@ BOOST_FIXTURE_TEST_CASE(every_call_of_every_wrapper_may_fail, Device) {
       BOOST_TEST(call() == 0);
     }
   }
+  for (const CudaDriver::PrimaryContext &one : retained) d.release_primary_context(one);
   require_ok(driver().event_destroy(event));
   require_ok(driver().memory_free(buffer));
   driver().module_unload(module);
