@@ -245,9 +245,8 @@ class Context:
         tensors = [array for array in (query, key, value, out, lse) if is_torch_tensor(array)]
         if tensors:
             from . import _torch_checks as checks
-            given = {"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
-                     "stream": stream is not None}
-            checks.refuse_unseen(next((name for name in given if given[name]), "query"))
+            checks.refuse_unseen({"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
+                                  "stream": stream is not None})
             if out is None and stream is None and checks.any_autocast():  # another stream would not wait for the conversion
                 query, key, value = checks.in_autocast_type(query, key, value)
         number = self._stream(query, stream)

@@ -98,12 +98,15 @@ def refuse_without_memory(name: str, tensor: torch.Tensor) -> None:
                                f"{name}.resolve_neg(), .resolve_conj() or .clone()", name)
 
 
-def refuse_unseen(field: str) -> None:
-    """For calls that PyTorch does not see, because of the option `field`. Modes over functions see no more of others' functions."""
+def refuse_unseen(options: dict[str, bool]) -> None:
+    """For calls that PyTorch does not see, because of those of the options that are given, or of arrays that are not its own. Modes over
+    functions see no more of others' functions."""
     if dispatch_depth() > 0 or is_tracing():
-        raise UnsupportedError(f"a call with {field} is not seen by PyTorch, and a mode is active that has to see it (torch.jit.trace, make_fx, "
-                               "torch.export, fake tensors); allowed: a call without out, lse, return_lse, dtype and stream, or one outside "
-                               "of the mode", field)
+        field = next((name for name, is_given in options.items() if is_given), "query")
+        what = field if options.get(field) else "arrays of others"
+        raise UnsupportedError(f"a call with {what} is not seen by PyTorch, and a mode is active that has to see it (torch.jit.trace, make_fx, "
+                               f"torch.export, fake tensors); allowed: one outside of the mode, or with tensors alone, without {', '.join(options)}",
+                               field)
 
 
 any_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
