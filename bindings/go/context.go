@@ -111,8 +111,8 @@ func setPath(target []C.char, text, field string) error {
 	return nil
 }
 
-// Open opens a device. On a GPU the current CUDA context is borrowed if it belongs to the device, else the device's primary
-// context is retained. ErrInvalidArgument, ErrUnsupported (a GPU before compute capability 8.0), ErrNoDriver,
+// Open opens a device. On a GPU everything happens in the device's primary CUDA context, whatever is current: streams and events
+// of others must belong to it. ErrInvalidArgument, ErrUnsupported (a GPU before compute capability 8.0), ErrNoDriver,
 // ErrDriverTooOld, ErrNoDevice, ErrDeviceNotReady, ErrOutOfHostMemory, ErrOutOfDeviceMemory, ErrCudaError, ErrForked.
 func Open(options Options) (*Context, error) {
 	var raw C.flashcore_context_options

@@ -160,8 +160,11 @@ typedef struct flashcore_context_options {
 #define FLASHCORE_CONTEXT_OPTIONS_INIT {.struct_size = sizeof(flashcore_context_options)}
 #endif
 
-/* Open a device. `options` may be NULL: all defaults. On a GPU the current CUDA context is borrowed if it belongs to
- * the device, else the device's primary context is retained; no context is ever created. *context is owned by the caller.
+/* Open a device. `options` may be NULL: all defaults. *context is owned by the caller.
+ * On a GPU everything happens in the device's primary CUDA context, the one of CUDA's runtime, which is retained until
+ * flashcore_context_destroy. Calls make it current where it is not, and the caller's own current again before they return. Another
+ * context of the device (cuCtxCreate, a green one) is never used, current or not: streams, events and memory must be the primary
+ * context's (cuDevicePrimaryCtxRetain), and the driver refuses a stream of another one with CUDA_ERROR.
  * INVALID_ARGUMENT, UNSUPPORTED (a GPU before compute capability 8.0), NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY,
  * OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_create(const flashcore_context_options *options,

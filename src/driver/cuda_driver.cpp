@@ -102,26 +102,18 @@ Result<CudaDeviceProperties> CudaDriver::device_properties(int32_t ordinal) cons
   return properties;
 }
 
-Result<CudaDriver::BorrowedContext> CudaDriver::borrow_context(int32_t ordinal) const {
+Result<CudaDriver::PrimaryContext> CudaDriver::retain_primary_context(int32_t ordinal) const {
   CUdevice device{};
   FLASHCORE_TRY(check_ordinal(*functions_, functions_->device_get(&device, ordinal), "cuDeviceGet", ordinal));
-  BorrowedContext borrowed;
-  borrowed.device = device;
-  FLASHCORE_TRY(
-      check(*functions_, functions_->context_get_current(&borrowed.context), "cuCtxGetCurrent", CudaStage::opening));
-  if (borrowed.context != nullptr) {
-    CUdevice current{};
-    FLASHCORE_TRY(check(*functions_, functions_->context_get_device(&current), "cuCtxGetDevice", CudaStage::opening));
-    if (current == device) return borrowed;
-  }
-  FLASHCORE_TRY(check(*functions_, functions_->primary_context_retain(&borrowed.context, device),
-                      "cuDevicePrimaryCtxRetain", CudaStage::opening));
-  borrowed.primary_retained = true;
-  return borrowed;
+  PrimaryContext primary;
+  primary.device = device;
+  FLASHCORE_TRY(check(*functions_, functions_->primary_context_retain(&primary.context, device), "cuDevicePrimaryCtxRetain",
+                      CudaStage::opening));
+  return primary;
 }
 
-void CudaDriver::release_context(const BorrowedContext &borrowed) const {
-  if (borrowed.primary_retained && !forked()) functions_->primary_context_release(borrowed.device);
+void CudaDriver::release_primary_context(const PrimaryContext &primary) const {
+  if (!forked()) functions_->primary_context_release(primary.device);
 }
 
 Result<bool> CudaDriver::push_context(CudaContext context) const {

@@ -64,14 +64,14 @@ class CudaDriver {
   Result<int32_t> device_count() const;
   Result<CudaDeviceProperties> device_properties(int32_t ordinal) const;
 
-  // Contexts: the current one if it belongs to `ordinal`, else the retained primary one. Never created.
-  struct BorrowedContext {
+  // The device's primary context, which CUDA's runtime and everything built on it works in. Whatever else is current when the
+  // device is opened, one of cuCtxCreate or a green one, belongs to somebody whose streams are not those of the callers to come.
+  struct PrimaryContext {
     CudaContext context = nullptr;
-    bool primary_retained = false;
     int32_t device = 0;  // the driver's handle of the ordinal, so that the release has nothing to ask for
   };
-  Result<BorrowedContext> borrow_context(int32_t ordinal) const;
-  void release_context(const BorrowedContext &borrowed) const;
+  Result<PrimaryContext> retain_primary_context(int32_t ordinal) const;
+  void release_primary_context(const PrimaryContext &primary) const;
   // Make `context` current unless it is; pop() undoes exactly that.
   Result<bool> push_context(CudaContext context) const;  // value: was pushed
   void pop_context() const;

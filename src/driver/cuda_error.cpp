@@ -56,7 +56,7 @@ constexpr Meaning meanings[] = {
      "A call of the operating system failed in the driver: check that /dev/nvidia* exist and may be opened, and "
      "the limits on memory and files."},
     {400, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR,
-     "A stream, event or address is none of the current CUDA context."},
+     "A stream or event is none, or of another CUDA context than the device's primary one, which this library works in."},
     {500, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR, "The module lacks the kernel: remove it from the module cache."},
     {600, FLASHCORE_CUDA_ERROR, FLASHCORE_CUDA_ERROR, "Work on the device has not finished: synchronise first."},
     {700, FLASHCORE_CONTEXT_LOST, FLASHCORE_CONTEXT_LOST,

@@ -28,8 +28,8 @@ Result<std::unique_ptr<GpuState>> open_gpu(const Settings &settings, int32_t ord
                  properties.name + " has compute capability " + std::to_string(properties.arch / 10) + "." +
                      std::to_string(properties.arch % 10) + "; flashcore needs 8.0 (Ampere) or newer",
                  "device_ordinal"};
-  FLASHCORE_TRY_ASSIGN(const CudaDriver::BorrowedContext borrowed, driver->borrow_context(ordinal));
-  return std::make_unique<GpuState>(settings, *driver, ContextHold(*driver, borrowed), properties);
+  FLASHCORE_TRY_ASSIGN(const CudaDriver::PrimaryContext primary, driver->retain_primary_context(ordinal));
+  return std::make_unique<GpuState>(settings, *driver, ContextHold(*driver, primary), properties);
 }
 
 // The first device that opens, or every device's reason.
@@ -51,9 +51,9 @@ Result<std::unique_ptr<GpuState>> open_first_gpu(const Settings &settings) {
 
 static std::atomic<uint64_t> last_serial{0};
 
-GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, ContextHold borrowed_context,
+GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, ContextHold primary_context,
                    const CudaDeviceProperties &device)
-    : serial(++last_serial), driver(driver_table), borrowed(std::move(borrowed_context)), properties(device), limits(device_limits(device)),
+    : serial(++last_serial), driver(driver_table), primary(std::move(primary_context)), properties(device), limits(device_limits(device)),
       tuned_rows(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
       addresses_checked(settings.addresses_checked), loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
 
@@ -61,7 +61,7 @@ Result<CurrentContext> CurrentContext::enter(const GpuState &gpu) {
   if (CudaDriver::forked())
     return Error{FLASHCORE_FORKED, "this process was forked from one that had initialised CUDA, which cannot be used after a "
                                    "fork; start a new process (Python: multiprocessing start method \"spawn\")"};
-  FLASHCORE_TRY_ASSIGN(const bool pushed, gpu.driver.push_context(gpu.borrowed.context()));
+  FLASHCORE_TRY_ASSIGN(const bool pushed, gpu.driver.push_context(gpu.primary.context()));
   return CurrentContext(&gpu, pushed);
 }
 
@@ -153,10 +153,10 @@ void destroy_context(std::unique_ptr<Context> context) noexcept {
     return;
   }
   const CudaDriver &driver = context->gpu->driver;
-  const ContextHold borrowed = std::move(context->gpu->borrowed);
+  const ContextHold primary = std::move(context->gpu->primary);
   bool pushed = false;
   try {
-    const Result<bool> made_current = driver.push_context(borrowed.context());
+    const Result<bool> made_current = driver.push_context(primary.context());
     pushed = made_current.ok() && made_current.value();
   } catch (const std::bad_alloc &) {  // it failed, and there is no memory for the words
   }

@@ -19,30 +19,30 @@
 
 namespace flashcore {
 
-// A borrowed CUDA context until it is given back, also where memory runs out while a flashcore context is made.
+// The device's primary CUDA context until it is released, also where memory runs out while a flashcore context is made.
 class ContextHold {
  public:
-  ContextHold(const CudaDriver &driver, CudaDriver::BorrowedContext borrowed) : driver_(&driver), borrowed_(borrowed) {}
-  ContextHold(ContextHold &&other) noexcept : driver_(std::exchange(other.driver_, nullptr)), borrowed_(other.borrowed_) {}
+  ContextHold(const CudaDriver &driver, CudaDriver::PrimaryContext primary) : driver_(&driver), primary_(primary) {}
+  ContextHold(ContextHold &&other) noexcept : driver_(std::exchange(other.driver_, nullptr)), primary_(other.primary_) {}
   ContextHold(const ContextHold &) = delete;
   ContextHold &operator=(const ContextHold &) = delete;
   ~ContextHold() {
-    if (driver_ != nullptr) driver_->release_context(borrowed_);
+    if (driver_ != nullptr) driver_->release_primary_context(primary_);
   }
-  CudaContext context() const { return borrowed_.context; }
+  CudaContext context() const { return primary_.context; }
 
  private:
   const CudaDriver *driver_;
-  CudaDriver::BorrowedContext borrowed_;
+  CudaDriver::PrimaryContext primary_;
 };
 
 // What a GPU context adds.
 struct GpuState {
-  GpuState(const Settings &settings, const CudaDriver &driver, ContextHold borrowed, const CudaDeviceProperties &properties);
+  GpuState(const Settings &settings, const CudaDriver &driver, ContextHold primary, const CudaDeviceProperties &properties);
 
   const uint64_t serial;  // no other GpuState of the process ever has it
   const CudaDriver &driver;
-  ContextHold borrowed;
+  ContextHold primary;
   const CudaDeviceProperties properties;
   const kernels::DeviceLimits limits;
   const std::span<const TunedRow> tuned_rows;  // empty: the cost model alone chooses

@@ -23,8 +23,8 @@ std::string calls_since_reset() {
   return text;
 }
 
-void *own_context() {
-  void *context = fake().fake_user_context(0);
+void *make_primary_current() {
+  void *context = fake().fake_primary_context(0);
   fake().fake_set_current(context);
   return context;
 }
@@ -43,18 +43,59 @@ BOOST_AUTO_TEST_CASE(the_modules_can_be_made_where_there_is_a_compiler) {
 }
 
 BOOST_AUTO_TEST_CASE(a_warm_call_is_one_launch, *precondition(modules_exist)) {
-  void *mine = own_context();
+  void *primary = make_primary_current();
   {
     GpuContext context;
-    BOOST_TEST(fake().fake_open("primary_contexts") == 0);  // the caller's context was borrowed
     GpuProblem problem(context.handle);
     BOOST_REQUIRE_EQUAL(problem.forward(), "OK");
     fake().fake_reset_calls();
     BOOST_TEST(problem.forward() == "OK");
     BOOST_TEST(calls_since_reset() == "cuCtxGetCurrent cuLaunchKernel");
-    BOOST_TEST(fake().fake_get_current() == mine);
+    BOOST_TEST(fake().fake_get_current() == primary);
   }
   fake().fake_set_current(nullptr);
+}
+
+// Another library's own context (cuCtxCreate, a green one) is current when the device is opened, and is gone when a framework calls
+// on a stream of the primary one.
+BOOST_AUTO_TEST_CASE(a_foreign_context_that_is_current_at_opening_is_not_kept, *precondition(modules_exist)) {
+  GpuContext framework;
+  void *side_stream = nullptr;
+  BOOST_REQUIRE(flashcore_stream_create(framework.handle, &side_stream, nullptr) == FLASHCORE_OK);
+  void *const primary = fake().fake_primary_context(0), *const foreign = fake().fake_user_context(0);
+  fake().fake_set_current(foreign);
+  {
+    GpuContext context;
+    BOOST_TEST(fake().fake_get_current() == foreign);
+    void *const all[] = {foreign, nullptr, primary};
+    for (void *current : all) {
+      fake().fake_set_current(current);
+      GpuProblem problem(context.handle);
+      void *own_stream = nullptr;
+      BOOST_REQUIRE(flashcore_stream_create(context.handle, &own_stream, nullptr) == FLASHCORE_OK);
+      void *const streams[] = {nullptr, side_stream, own_stream};
+      for (void *stream : streams) {
+        BOOST_TEST(problem.forward(stream) == "OK");
+        BOOST_TEST(fake().fake_get_launch(fake().fake_launch_count() - 1)->context == primary);
+        BOOST_TEST(fake().fake_get_current() == current);
+      }
+      BOOST_TEST(flashcore_stream_destroy(context.handle, own_stream, nullptr) == FLASHCORE_OK);
+    }
+    fake().fake_set_current(foreign);
+  }
+  BOOST_TEST(fake().fake_get_current() == foreign);
+  fake().fake_set_current(nullptr);
+  BOOST_TEST(flashcore_stream_destroy(framework.handle, side_stream, nullptr) == FLASHCORE_OK);
+}
+
+BOOST_AUTO_TEST_CASE(a_stream_of_a_foreign_context_is_refused_and_the_reason_said, *precondition(modules_exist)) {
+  GpuContext context;
+  GpuProblem problem(context.handle);
+  void *const stream = fake().fake_user_stream(fake().fake_user_context(0));
+  const std::string text = problem.forward(stream);
+  BOOST_TEST(text.rfind("CUDA_ERROR 400 ", 0) == 0u, text);
+  CHECK_TEXT(text, "of another CUDA context than the device's primary one");
+  BOOST_TEST(fake().fake_launch_count() == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_warm_call_with_another_context_current_puts_it_back, *precondition(modules_exist)) {
@@ -229,7 +270,7 @@ BOOST_AUTO_TEST_CASE(threads_that_meet_a_new_shape_load_its_module_once, *precon
 // ---- captures
 
 BOOST_AUTO_TEST_CASE(a_capture_of_a_cold_shape_is_refused_and_unharmed, *precondition(modules_exist)) {
-  void *mine = own_context();
+  void *primary = make_primary_current();
   {
     GpuContext context;
     GpuProblem problem(context.handle);
@@ -250,7 +291,7 @@ BOOST_AUTO_TEST_CASE(a_capture_of_a_cold_shape_is_refused_and_unharmed, *precond
     BOOST_TEST(fake().fake_get_launch(0)->captured == 1);
     fake().fake_set_capture(stream, 0);
     BOOST_TEST(flashcore_stream_destroy(context.handle, stream, nullptr) == FLASHCORE_OK);
-    BOOST_TEST(fake().fake_get_current() == mine);
+    BOOST_TEST(fake().fake_get_current() == primary);
   }
   fake().fake_set_current(nullptr);
 }

@@ -22,6 +22,7 @@ typedef struct fake_launch {
   uint32_t threads[3];
   uint32_t dynamic_shared_bytes;
   void *stream;
+  void *context;        /* that was current, and in which the kernel's module is loaded */
   int32_t captured;     /* 1: the stream was being captured */
   int32_t params_bytes; /* bytes of params that are set: option "params", 0 by default */
   unsigned char params[1024];
@@ -65,6 +66,10 @@ typedef struct fake_launch {
   X(fake_attribute_sets, int64_t, (const char *kernel, int32_t attribute, int32_t *value))                          \
   /* The caller's own context of a device (as cuCtxCreate would make it), and what is current on this thread. */    \
   X(fake_user_context, void *, (int32_t ordinal))                                                                   \
+  /* The device's primary context, as CUDA's runtime makes it current; not retained by this. */                     \
+  X(fake_primary_context, void *, (int32_t ordinal))                                                                \
+  /* The caller's own stream of a context. */                                                                       \
+  X(fake_user_stream, void *, (void *context))                                                                      \
   X(fake_set_current, void, (void *context))                                                                        \
   X(fake_get_current, void *, (void))
 

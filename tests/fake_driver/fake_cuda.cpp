@@ -205,8 +205,7 @@ CUresult fake_primary_context_retain(CUcontext *context, CUdevice_v1 device) {
   const Lock lock(state().mutex);
   const CUresult result = enter("cuDevicePrimaryCtxRetain");
   if (result != CUDA_SUCCESS) return result;
-  Context *&primary = state().primaries[device];
-  if (primary == nullptr) primary = new Context{device, true};
+  Context *primary = fake::primary_of(device);
   ++primary->retains;
   *context = handle(primary);
   return CUDA_SUCCESS;
@@ -226,13 +225,6 @@ CUresult fake_context_get_current(CUcontext *context) {
   const Lock lock(state().mutex);
   const CUresult result = enter("cuCtxGetCurrent");
   if (result == CUDA_SUCCESS) *context = context_stack().empty() ? nullptr : handle(context_stack().back());
-  return result;
-}
-
-CUresult fake_context_get_device(CUdevice_v1 *device) {
-  const Lock lock(state().mutex);
-  const CUresult result = enter_in_context("cuCtxGetDevice");
-  if (result == CUDA_SUCCESS) *device = context_stack().back()->ordinal;
   return result;
 }
 
@@ -362,6 +354,8 @@ CUresult fake_launch_kernel(CUfunction function, unsigned int grid_x, unsigned i
   if (known->module->context != context_stack().back())
     return refuse(CUDA_ERROR_INVALID_HANDLE, "launch in a foreign context");
   if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "launch on an unknown stream");
+  // The caller's mistake and not the library's, so no misuse.
+  if (stream != nullptr && fake::context_of_stream(stream) != context_stack().back()) return CUDA_ERROR_INVALID_HANDLE;
   const uint64_t threads = uint64_t{block_x} * block_y * block_z;
   if (grid_x == 0 || grid_y == 0 || grid_z == 0 || grid_x > 0x7fffffffu || grid_y > 65535 || grid_z > 65535 ||
       threads == 0 || threads > 1024)
@@ -380,6 +374,7 @@ CUresult fake_launch_kernel(CUfunction function, unsigned int grid_x, unsigned i
   launch->threads[0] = block_x, launch->threads[1] = block_y, launch->threads[2] = block_z;
   launch->dynamic_shared_bytes = shared_bytes;
   launch->stream = stream;
+  launch->context = context_stack().back();
   const auto capture = state().captures.find(stream);
   launch->captured = capture != state().captures.end() && capture->second != 0;
   launch->params_bytes = static_cast<int32_t>(std::min<int64_t>(option("params"), sizeof(launch->params)));

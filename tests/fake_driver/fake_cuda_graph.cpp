@@ -51,6 +51,7 @@ CUfunction function_of(const fake_launch &launch) {
 
 #define EXPORTED(type, name, symbol) extern "C" FAKE_EXPORT std::remove_pointer_t<type> name __asm__(symbol);
 EXPORTED(PFN_cuCtxSetCurrent_v4000, fake_context_set_current, "cuCtxSetCurrent")
+EXPORTED(PFN_cuCtxGetDevice_v2000, fake_context_get_device, "cuCtxGetDevice")
 EXPORTED(PFN_cuDeviceGetPCIBusId_v4010, fake_device_get_pci_bus_id, "cuDeviceGetPCIBusId")
 EXPORTED(PFN_cuStreamGetCtx_v9020, fake_stream_get_context, "cuStreamGetCtx")
 EXPORTED(PFN_cuStreamBeginCapture_v10010, fake_begin_capture, "cuStreamBeginCapture_v2")
@@ -72,6 +73,13 @@ CUresult fake_context_set_current(CUcontext context) {
   return CUDA_SUCCESS;
 }
 
+CUresult fake_context_get_device(CUdevice_v1 *device) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuCtxGetDevice");
+  if (result == CUDA_SUCCESS) *device = fake::context_stack().back()->ordinal;
+  return result;
+}
+
 CUresult fake_device_get_pci_bus_id(char *text, int length, CUdevice device) {
   const Lock lock(state().mutex);
   const CUresult result = enter("cuDeviceGetPCIBusId");
@@ -84,8 +92,8 @@ CUresult fake_stream_get_context(CUstream stream, CUcontext *context) {
   const CUresult result = enter("cuStreamGetCtx");
   if (result != CUDA_SUCCESS) return result;
   if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "context of an unknown stream");
-  if (state().primaries.empty()) return CUDA_ERROR_INVALID_CONTEXT;
-  *context = reinterpret_cast<CUcontext>(state().primaries.begin()->second);
+  if (stream == nullptr && state().primaries.empty()) return CUDA_ERROR_INVALID_CONTEXT;
+  *context = reinterpret_cast<CUcontext>(stream == nullptr ? state().primaries.begin()->second : fake::context_of_stream(stream));
   return CUDA_SUCCESS;
 }
 

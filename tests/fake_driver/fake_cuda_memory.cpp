@@ -164,7 +164,7 @@ CUresult fake_stream_create(CUstream *stream, unsigned int) {
   const CUresult result = enter_in_context("cuStreamCreate");
   if (result != CUDA_SUCCESS) return result;
   *stream = reinterpret_cast<CUstream>(new char);
-  state().streams.insert(*stream);
+  state().streams[*stream] = fake::context_stack().back();
   return CUDA_SUCCESS;
 }
 

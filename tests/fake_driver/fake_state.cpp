@@ -75,6 +75,12 @@ std::vector<Context *> &context_stack() {
   return *stack;
 }
 
+Context *primary_of(int ordinal) {
+  Context *&primary = state().primaries[ordinal];
+  if (primary == nullptr) primary = new Context{ordinal, true};
+  return primary;
+}
+
 void note_misuse(const std::string &what) {
   ++state().misuses;
   state().last_misuse = what;
@@ -206,6 +212,18 @@ void *fake_user_context(int32_t ordinal) {
   const Lock lock(state().mutex);
   state().user_contexts.push_back(new fake::Context{ordinal, false});
   return state().user_contexts.back();
+}
+
+void *fake_primary_context(int32_t ordinal) {
+  const Lock lock(state().mutex);
+  return fake::primary_of(ordinal);
+}
+
+void *fake_user_stream(void *context) {
+  const Lock lock(state().mutex);
+  void *stream = new char;
+  state().user_streams[stream] = static_cast<fake::Context *>(context);
+  return stream;
 }
 
 void fake_set_current(void *context) {

@@ -57,13 +57,14 @@ struct State {
   std::map<uint64_t, AddedMemory> added_memory;
   std::set<Module *> modules;
   std::map<Function *, int> functions;  // value unused: live handles
-  std::set<void *> streams;
+  std::map<void *, Context *> streams;  // and the context that each was made in
   std::map<void *, int64_t> events;  // value: tick of the record, 0: never recorded
   int64_t tick = 0;
   double device_us = 0;                // option "attend": what all launches so far took
   std::map<void *, double> event_us;  // and stood at when an event was recorded
   std::map<int, Context *> primaries;
   std::vector<Context *> user_contexts;
+  std::map<void *, Context *> user_streams;  // not ours to give back, so not among what is open
   std::map<void *, int> captures;
   std::vector<fake_launch *> launches;
   std::map<std::pair<std::string, int>, AttributeSet> attributes;
@@ -75,6 +76,7 @@ State &state();
 void set_defaults(State &state);
 int64_t option(const char *name);
 std::vector<Context *> &context_stack();  // of this thread
+Context *primary_of(int ordinal);         // made on first use, lives as long as the process
 void note_misuse(const std::string &what);
 bool any_capture();
 // Option "attend": what a launch takes, the less the more thread blocks there are.

@@ -22,3 +22,9 @@ __all__ = [
     "OutOfDeviceMemoryError", "OutOfHostMemoryError", "UnknownStatusError", "UnsupportedError", "WorkspaceTooSmallError",
     "describe_device", "device_count", "version",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # of the library, which is not loaded before it is asked
+        return version()
+    raise AttributeError(f"module 'flashcore' has no attribute {name!r}")

@@ -73,11 +73,25 @@ def _element_strides(name: str, strides_bytes: tuple[int, ...], item_bytes: int)
     return tuple(stride // item_bytes for stride in strides_bytes)
 
 
-def _torch_view(name: str, tensor: Any) -> View:
-    if tensor.device.type not in ("cpu", "cuda") or str(tensor.layout) != "torch.strided":
+def _torch_view(name: str, tensor: Any, values: bool) -> View:
+    from . import _torch_checks as checks
+    checks.refuse_layouts(name, tensor)
+    if values:
+        checks.refuse_gradients(name, tensor)
+    checks.refuse_without_memory(name, tensor)
+    if tensor.device.type not in ("cpu", "cuda"):
         raise InvalidArgumentError(f"{name} is a {tensor.layout} tensor on {tensor.device}; allowed: strided tensors on cpu or cuda", name)
     return View(tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()), str(tensor.dtype)[len("torch."):],
                 tensor.device.type, tensor.device.index, False, tensor)
+
+
+def exported_stream(name: str, interface: dict[str, Any]) -> Optional[int]:
+    """The stream that version 3 of __cuda_array_interface__ names: work on the memory may still be under way there."""
+    stream = interface.get("stream")
+    if stream is not None and (isinstance(stream, bool) or not isinstance(stream, int) or not 1 <= stream < 2**64):
+        raise InvalidArgumentError(f"{name} has a __cuda_array_interface__ with stream {stream!r}; allowed: None, 1 (the default stream), 2 (that "
+                                   "of the thread) or a CUstream as a number", name)
+    return stream
 
 
 def _interface_view(name: str, array: Any, interface: dict[str, Any], device: str) -> View:
@@ -92,8 +106,7 @@ def _interface_view(name: str, array: Any, interface: dict[str, Any], device: st
     shape = tuple(interface["shape"])
     strides_bytes = interface.get("strides")
     strides = packed_strides(shape) if strides_bytes is None else _element_strides(name, tuple(strides_bytes), item_bytes)
-    return View(address or 0, shape, strides, dtype, device, None, bool(read_only), array,
-                interface.get("stream"))
+    return View(address or 0, shape, strides, dtype, device, None, bool(read_only), array, exported_stream(name, interface))
 
 
 # --- DLPack, version 0 ("dltensor") and 1 ("dltensor_versioned") --------------------------------------------------------
@@ -136,12 +149,12 @@ def _dlpack_view(name: str, array: Any, place: Place, stream: int) -> View:
     device, ordinal = _DL_DEVICES[device_type], device_id if device_type == 2 else None
     check_place(name, device, ordinal, place)  # before the producer is asked to copy or to wait
     capsule = _export(array, device_type, stream)
-    read_only = False
+    read_only = type(array).__module__.partition(".")[0] in ("jax", "jaxlib")  # they never change, and may share memory with others
     if _capsule_is_valid(capsule, b"dltensor_versioned"):
         managed = _DLManagedTensorVersioned.from_address(_capsule_pointer(capsule, b"dltensor_versioned"))
         if managed.major != 1:
             raise UnsupportedError(f"{name} speaks DLPack {managed.major}.{managed.minor}; allowed: 0 and 1", name)
-        tensor, read_only = managed.tensor, bool(managed.flags & _DL_READ_ONLY)
+        tensor, read_only = managed.tensor, read_only or bool(managed.flags & _DL_READ_ONLY)
     else:
         tensor = _DLTensor.from_address(_capsule_pointer(capsule, b"dltensor"))
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
@@ -153,11 +166,12 @@ def _dlpack_view(name: str, array: Any, place: Place, stream: int) -> View:
                 (array, capsule))
 
 
-def view_of(name: str, array: Any, place: Place, stream: int = 0) -> View:
-    """The memory of `array`, which is argument `name` and must lie at `place`; TypeError where it speaks no protocol known here."""
+def view_of(name: str, array: Any, place: Place, stream: int = 0, values: bool = True) -> View:
+    """The memory of `array`, which is argument `name` and must lie at `place`; TypeError where it speaks no protocol known here.
+    values: what it holds is read or written; False where only its shape, type and place count."""
     interface = getattr(array, "__array_interface__", None)  # NumPy makes a new one every time
     if is_torch_tensor(array):
-        view = _torch_view(name, array)
+        view = _torch_view(name, array, values)
     elif interface is not None and not hasattr(array, "flashcore_view"):
         view = _interface_view(name, array, interface, "cpu")
     elif hasattr(array, "flashcore_view"):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 from . import _abi_table as abi
 from . import _problem as problem
 from ._abi import load_library
-from ._arrays import BITS16, Place, View, is_torch_tensor, packed_strides, view_of
+from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, packed_strides, view_of
 from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InvalidArgumentError, check
 
@@ -114,6 +114,7 @@ class Native:
         self.closed = False
         self.synchronous = True  # nothing is running when a call has returned
         self.kept = False  # until the process ends
+        self.buffers: set[int] = set()  # memory that DeviceArrays hold
 
     def __del__(self, warn: Any = warnings.warn, warning: Any = ResourceWarning) -> None:
         if self.kept:
@@ -121,6 +122,9 @@ class Native:
         if not self.closed:
             warn("a flashcore.Context was not closed", warning, source=self)
         if self.closed or self.synchronous:
+            # Arrays in the same circle of garbage come in any order, and may still be to come.
+            while self.buffers:
+                self.library.flashcore_buffer_free(self.handle, self.buffers.pop(), None)
             self.library.flashcore_context_destroy(self.handle)
 
 
@@ -221,8 +225,9 @@ class Context:
         window: (left, right): key j is visible to query i when i + d - left <= j <= i + d + right, d = seqlen_kv - seqlen_q; None: all.
         What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
-        stream: the CUstream as a number; for PyTorch tensors the current one, else the default stream. On a GPU the call returns after
-        the launch, and the memory must stay until the work is done.
+        stream: the CUstream as a number. None: PyTorch's or CuPy's current one where query is theirs, else the one that query's
+        __cuda_array_interface__ names, else the default stream. Streams on which other arrays are being written are waited for. On a GPU
+        the call returns after the launch, and the memory must stay until the work is done.
 
         Takes PyTorch tensors, NumPy arrays, and objects with DLPack or __cuda_array_interface__, on the context's device. `out` and
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
@@ -230,7 +235,23 @@ class Context:
         if is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
             return _torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
                                     kernel=kernel, on=self)
+        given = (query, key, value, causal, scale, softcap, window, layout, out, return_lse, lse, lse_base, kernel, dtype, stream)
+        if sys.modules.get("torch") is not None:
+            from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
+            return call_untraced(self._attention_by_address, *given)
+        return self._attention_by_address(*given)
+
+    def _attention_by_address(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
+                              layout: str, out: Any, return_lse: bool, lse: Any, lse_base: str, kernel: str, dtype: Optional[str],
+                              stream: Optional[int]) -> Any:
         native, error = self.native(), abi.Error()
+        tensors = [array for array in (query, key, value, out, lse) if is_torch_tensor(array)]
+        if tensors:
+            from . import _torch_checks as checks
+            checks.refuse_unseen({"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
+                                  "stream": stream is not None})
+            if out is None and stream is None and checks.any_autocast():  # another stream would not wait for the conversion
+                query, key, value = checks.in_autocast_type(query, key, value)
         number = self._stream(query, stream)
         views = [view_of(name, array, self.place, number) for name, array in (("query", query), ("key", key), ("value", value))]
         call = self._problem(views, layout, dtype)
@@ -244,10 +265,17 @@ class Context:
         if lse is not None:
             views.append(view_of("lse", lse, self.place, number))
             call.set_lse(views[-1])
-        for view in views:
-            if view.producer_stream not in (None, number):
-                check(native.library.flashcore_stream_synchronize(native.handle, view.producer_stream, error), error)
+        producers = {view.producer_stream for view in views}
+        if stream is None:
+            producers.update(self._current_stream(name, array) for name, array in
+                             (("query", query), ("key", key), ("value", value), ("out", out), ("lse", lse)))
+        for producer in producers:
+            if producer is not None and not _is_same_stream(producer, number):
+                check(native.library.flashcore_stream_synchronize(native.handle, producer, error), error)
         check(native.library.flashcore_attention_fwd(native.handle, call.args, number, error), error)
+        for array in (out, lse):
+            if is_torch_tensor(array):
+                checks.has_changed(array)
         return (out, lse) if return_lse else out
 
     def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
@@ -269,7 +297,7 @@ class Context:
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                    layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
-        views = [view_of(name, array, self.place) for name, array in (("query", query), ("key", key), ("value", value))]
+        views = [view_of(name, array, self.place, values=False) for name, array in (("query", query), ("key", key), ("value", value))]
         call = self._problem(views, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
         call.set_output_strides(packed_strides(call.output_shape()))
@@ -281,17 +309,35 @@ class Context:
         return made
 
     def _stream(self, query: Any, stream: Optional[int]) -> int:
-        if stream is None and is_torch_tensor(query) and query.is_cuda:
-            return int(sys.modules["torch"].cuda.current_stream(query.device).cuda_stream)
         if stream is None:
-            return 0
+            current = self._current_stream("query", query)
+            return 0 if current is None or _is_same_stream(current, 0) else current
         if isinstance(stream, bool) or not isinstance(stream, int) or not 0 <= stream < 2**64:
             raise InvalidArgumentError(f"stream is {stream!r}; allowed: a CUstream as a number, 0 for the default stream", "stream")
         return stream
 
+    def _current_stream(self, name: str, array: Any) -> Optional[int]:
+        """The stream on which the array's library works now; None where that is not known or there is none."""
+        if self.device == "cpu":
+            return None
+        if is_torch_tensor(array):
+            return int(sys.modules["torch"].cuda.current_stream(array.device).cuda_stream) if array.is_cuda else None
+        if type(array).__module__.partition(".")[0] == "cupy":
+            cuda = sys.modules["cupy"].cuda
+            current = cuda.get_current_stream()
+            if getattr(current, "device_id", -1) not in (-1, self.ordinal):  # it is that of CuPy's current device
+                with cuda.Device(self.ordinal):
+                    current = cuda.get_current_stream()
+            return int(current.ptr)
+        if isinstance(array, DeviceArray) or hasattr(array, "__dlpack__"):
+            return None
+        return exported_stream(name, getattr(array, "__cuda_array_interface__", {}))
+
     def to_device(self, array: Any, dtype: Optional[str] = None) -> DeviceArray:
         """A copy of a contiguous host array on this device. dtype: "bfloat16" for 16-bit integers that hold that."""
         view = view_of("array", array, HOST)
+        if dtype is not None and view.dtype not in (BITS16, dtype):
+            raise InvalidArgumentError(f"array is {view.dtype}; allowed: {dtype}, as the call says", "array.dtype")
         made = DeviceArray(self, view.shape, dtype if dtype is not None and view.dtype == BITS16 else view.dtype)
         made.copy_from(array)
         return made
@@ -308,6 +354,10 @@ class Context:
             check(native.library.flashcore_context_synchronize(native.handle, error), error)
         else:
             check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
+
+
+def _is_same_stream(one: int, other: int) -> bool:
+    return one == other or {one, other} == {0, 1}  # the legacy default stream has two names
 
 
 def _torch_attention(*given: Any, **options: Any) -> Any:

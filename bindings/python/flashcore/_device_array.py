@@ -40,11 +40,13 @@ class DeviceArray:
         native, address, error = context.native(), ctypes.c_uint64(), abi.Error()
         check(native.library.flashcore_buffer_alloc(native.handle, self.bytes, ctypes.byref(address), error), error)
         self._native, self._address = native, address.value
+        native.buffers.add(self._address)
 
     def free(self) -> None:
         """Give the memory back now; every use after that is a ClosedError. Twice is allowed."""
         native, self._native = self._native, None
-        if native is not None:
+        if native is not None and self._address in native.buffers:  # else the device has gone, and taken its memory with it
+            native.buffers.discard(self._address)
             error = abi.Error()
             check(native.library.flashcore_buffer_free(native.handle, self._address, error), error)
 

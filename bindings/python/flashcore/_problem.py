@@ -12,6 +12,8 @@ from ._arrays import BITS16, DTYPE_NAMES, View
 from ._errors import InvalidArgumentError, UnsupportedError
 
 CAUSAL = {"none": abi.CAUSAL_NONE, "top_left": abi.CAUSAL_TOP_LEFT, "bottom_right": abi.CAUSAL_BOTTOM_RIGHT}
+# Types of query, key, value and output that the library of this version computes.
+COMPUTED = {name: DTYPE_NAMES[name] for name in ("float16", "bfloat16")}
 LSE_BASES = {"natural": abi.LSE_NATURAL, "base2": abi.LSE_BASE2}
 # Where batch, sequence, head and head dimension stand in an array's shape.
 LAYOUTS = {"bshd": (0, 1, 2, 3), "bhsd": (0, 2, 1, 3)}
@@ -72,7 +74,7 @@ class Problem:
         """dtype: what the call says that 16-bit integers are; None where it says nothing."""
         args = self.args
         if dtype is not None:
-            pick("dtype", dtype, DTYPE_NAMES)
+            pick("dtype", dtype, COMPUTED)
         self.dtype = self._check("query", query, dtype)
         self._check("key", key, self.dtype)
         self._check("value", value, self.dtype)
@@ -89,7 +91,7 @@ class Problem:
             args.flags |= abi.FLAG_SOFTMAX_SCALE
             args.softmax_scale = _checked_number("softmax_scale", scale)
         args.softcap = _checked_number("softcap", softcap)
-        left, right = _checked_window(window)
+        left, right = checked_window(window)
         if left is not None:
             args.flags, args.window_left = args.flags | abi.FLAG_WINDOW_LEFT, left
         if right is not None:
@@ -145,10 +147,12 @@ class Problem:
                                            f"{name}.dtype")
             given = "bfloat16"
         if dtype is not None and given != dtype:
+            if dtype not in COMPUTED:  # the library would refuse it next, so the others must not be told to be like it
+                raise UnsupportedError(f"query is {dtype}; allowed: {', '.join(COMPUTED)}", "query.dtype")
             allowed = "as the call says" if name == "query" else "the type of query"
             raise InvalidArgumentError(f"{name} is {given}; allowed: {dtype}, {allowed}", f"{name}.dtype")
         if given not in DTYPE_NAMES:
-            raise UnsupportedError(f"{name} is {given}; allowed: float16, bfloat16", f"{name}.dtype")
+            raise UnsupportedError(f"{name} is {given}; allowed: {', '.join(COMPUTED)}", f"{name}.dtype")
         _check_layout(name, view, self.layout)
         return given
 
@@ -168,7 +172,7 @@ def _checked_number(field: str, number: Any) -> float:
     return float(number)
 
 
-def _checked_window(window: Any) -> Window:
+def checked_window(window: Any) -> Window:
     sides = window if isinstance(window, tuple) else ()
     if len(sides) != 2 or any(side is not None and (isinstance(side, bool) or not isinstance(side, int)) for side in sides):
         raise InvalidArgumentError(f"window is {window!r}; allowed: (left, right), each a number of keys or None for all", "window")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 from typing import Any, Callable, Optional
 
 import torch
 
 from . import _abi_table as abi
+from . import _torch_checks as checks
 from ._context import Native
 from ._errors import check
 
@@ -20,14 +22,10 @@ _MOST_CALLS = 1024  # a growing key-value cache makes a new shape in every step
 _Made = Callable[..., torch.Tensor]
 _Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
-_dispatch_depth: Callable[[], int] = torch._C._len_torch_dispatch_stack
-_is_wrapped: Callable[[torch.Tensor], bool] = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda _: False)
-
 
 def needs_dispatch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """Must PyTorch's dispatcher see the call? Tensors that are more than memory (fake ones, subclasses, vmap's), and active modes."""
-    return any(type(tensor) not in _PLAIN or _is_wrapped(tensor) for tensor in (query, key, value)) or _dispatch_depth() > 0
+    """Must PyTorch's dispatcher see the call? Tensors that are more than memory, and active modes."""
+    return checks.is_watched() or any(checks.is_more_than_memory(tensor) for tensor in (query, key, value))
 
 
 def _refuse(status: int, error: bytes) -> None:
@@ -37,8 +35,10 @@ def _refuse(status: int, error: bytes) -> None:
 _native: Any = None
 why_portable = ""  # why PortableCalls are in use; empty where they are not
 try:
-    import _flashcore_torch as _native
-    _native.configure(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None), *_PLAIN, torch.is_grad_enabled, _dispatch_depth, _refuse)
+    _NAMES = (f"{__package__}._flashcore_torch", "_flashcore_torch")  # a wheel's; a build tree's, whose package has none
+    _native = importlib.import_module(next(filter(importlib.util.find_spec, _NAMES), _NAMES[0]))
+    _native.configure(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None), *checks.PLAIN, torch.is_grad_enabled, checks.dispatch_depth,
+                      _refuse, checks.OTHER_MODES, checks.FORWARD_AD, checks.ODD_MEMORY)
 except ImportError as _reason:  # a wheel that was built without it, another kind of Python, an older or much newer PyTorch
     why_portable = str(_reason)
 
@@ -65,7 +65,11 @@ class PortableCalls:
     @staticmethod
     def _signature(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: tuple[Any, ...]) -> Any:
         """None where a prepared call would not do."""
-        if needs_dispatch(query, key, value) or torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+        if checks.may_carry_tangents() or needs_dispatch(query, key, value):
+            return None
+        if any(t.is_nested or t.layout != torch.strided for t in (query, key, value)):  # no strides to tell apart by
+            return None
+        if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
             return None
         return (options, *((t.shape, t.stride(), t.dtype, t.device) for t in (query, key, value)))
 

@@ -3,8 +3,9 @@
 
     from flashcore.torch import attention, scaled_dot_product_attention
 
-Both are also traced by torch.compile, as the operator torch.ops.flashcore.attention_fwd. There is no backward yet: tensors that
-require gradients are refused, except under torch.no_grad().
+Where PyTorch must see the call (torch.compile, torch.export, make_fx, torch.jit.trace, vmap, fake tensors, subclasses, modes), both are
+the operator torch.ops.flashcore.attention_fwd. There is no backward yet: tensors that require gradients are refused, except under
+torch.no_grad(), and so are tangents of forward-mode differentiation. Under torch.autocast both compute in its type.
 
 An eager call is meant to cost little beside its launch: what a call of some shapes, strides and types needs is checked and filled
 once, and kept as a prepared call (_torch_fast.py).
@@ -17,11 +18,12 @@ from typing import Any, Callable, Optional
 import torch
 
 from . import _abi_table as abi
+from . import _torch_checks as checks
 from . import _torch_fast as fast
 from ._arrays import packed_strides, view_of
 from ._context import Context, Native
-from ._errors import InvalidArgumentError, UnsupportedError, check
-from ._problem import Problem, Window
+from ._errors import InternalError, InvalidArgumentError, UnsupportedError, check
+from ._problem import Problem, Window, checked_window
 
 _contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU
 _contexts_lock = threading.Lock()
@@ -29,7 +31,7 @@ _NO_WINDOW: Window = (None, None)
 
 why_portable: str = fast.why_portable
 """Why calls are prepared in Python, at several times the cost, and not by _flashcore_torch; empty where they are not."""
-_is_tracing: Callable[[], bool] = getattr(torch.compiler, "is_dynamo_compiling", torch.compiler.is_compiling)
+_is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_dynamo_compiling", torch.compiler.is_compiling)
 
 
 def context(device: Any = None) -> Context:
@@ -60,10 +62,14 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
     scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention.
     The output is contiguous in output_layout, by default that of the inputs.
-    on: a context of the caller's own instead of context(query.device); not under torch.compile.
+    on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
-    if _is_tracing():
+    if _is_compiling():
+        if on is not None:
+            return checks.call_untraced(attention, query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, on)
         return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
+    if checks.any_autocast():
+        query, key, value = checks.in_autocast_type(query, key, value)
     # Options may also be given by position: Python fills in what is missing of keyword-only ones one by one, for 0.4 us.
     calls = fast if on is None else on.prepared_calls
     if calls is not None:
@@ -83,9 +89,11 @@ def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: 
     if dropout_p != 0.0:
         raise UnsupportedError(f"dropout_p is {dropout_p}; allowed: 0, there is no dropout", "dropout_p")
     causal = "top_left" if is_causal else "none"
-    if _is_tracing():
+    if _is_compiling():
         _check_heads(query, key, enable_gqa)
         return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, 0.0, None, None, "bhsd", None, "")
+    if checks.any_autocast():
+        query, key, value = checks.in_autocast_type(query, key, value)
     output = fast.run(query, key, value, causal, scale, 0.0, _NO_WINDOW, "bhsd", None, "", enable_gqa)
     if output is not None:
         return output
@@ -104,14 +112,31 @@ def _prepare_and_run(chosen: Optional[Context], query: torch.Tensor, key: torch.
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{name} is a {type(tensor).__name__}; allowed: a PyTorch tensor")
+        checks.refuse_layouts(name, tensor)
     causal, scale, softcap, window, layout, output_layout, kernel, grouped = options
     _check_heads(query, key, grouped)
     if fast.needs_dispatch(query, key, value):
-        return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *window, layout, output_layout, kernel)
-    _refuse_gradients(query, key, value)
+        before, _chosen.context = _chosen.context, chosen
+        try:
+            return torch.ops.flashcore.attention_fwd(query, key, value, causal, scale, softcap, *checked_window(window), layout, output_layout, kernel)
+        finally:
+            _chosen.context = before
     if query.device.type not in ("cpu", "cuda"):
         raise InvalidArgumentError(f"query is on {query.device}; allowed: cpu, cuda", "query")
-    on = chosen or context(query.device)
+    return _compute(chosen or context(query.device), query, key, value, options)
+
+
+class _Chosen(threading.local):
+    """The context of the caller's own for the operator, which takes none, while attention() calls it."""
+
+    context: Optional[Context] = None
+
+
+_chosen = _Chosen()
+
+
+def _compute(on: Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: Any) -> torch.Tensor:
+    causal, scale, softcap, window, layout, output_layout, kernel, _ = options
     native = on.native()
     problem = Problem(layout)
     problem.set_inputs(view_of("query", query, on.place), view_of("key", key, on.place), view_of("value", value, on.place), None)
@@ -138,14 +163,6 @@ def _calls_of(on: Context, native: Native) -> Any:
     return calls
 
 
-def _refuse_gradients(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-    if torch.is_grad_enabled():
-        for name, tensor in (("query", query), ("key", key), ("value", value)):
-            if tensor.requires_grad:
-                raise UnsupportedError(f"{name} requires gradients, and there is no backward yet; call it under torch.no_grad() or detach "
-                                       f"{name}", name)
-
-
 # --- The operator, for torch.compile and everything else that works on PyTorch's dispatcher ---------------------------
 
 _OPERATOR = torch.library.Library("flashcore", "DEF")
@@ -153,16 +170,40 @@ _OPERATOR.define("attention_fwd(Tensor query, Tensor key, Tensor value, str caus
                  "int? window_left, int? window_right, str layout, str? output_layout, str kernel) -> Tensor", tags=fast.operator_tags())
 
 
+@checks.untraced
 def _operator(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
               window_left: Optional[int], window_right: Optional[int], layout: str, output_layout: Optional[str], kernel: str) -> torch.Tensor:
-    return attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=(window_left, window_right), layout=layout,
-                     output_layout=output_layout, kernel=kernel, on=context(query.device))
+    """For tensors that are memory, or subclasses that PyTorch takes for it: nothing else has to see the call any more."""
+    on = _chosen.context or context(query.device)
+    options = (causal, scale, softcap, (window_left, window_right), layout, output_layout, kernel, True)
+    calls = on.prepared_calls
+    output = None if calls is None else calls.run(query, key, value, *options)
+    return _compute(on, query, key, value, options) if output is None else output
 
 
+@checks.untraced
 def _operator_with_gradients(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *options: Any) -> torch.Tensor:
-    _refuse_gradients(query, key, value)
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        checks.refuse_layouts(name, tensor)
+        checks.refuse_gradients(name, tensor)
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.flashcore.attention_fwd(query, key, value, *options)
+
+
+@checks.untraced
+def _operator_in_autocast(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *options: Any) -> torch.Tensor:
+    query, key, value = checks.in_autocast_type(query, key, value)
+    with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST_KEYS):
+        return torch.ops.flashcore.attention_fwd(query, key, value, *options)
+
+
+@checks.untraced
+def _operator_without_memory(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_options: Any) -> torch.Tensor:
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        checks.refuse_layouts(name, tensor)
+        if tensor.is_quantized:
+            raise UnsupportedError(f"{name} is {str(tensor.dtype)[len('torch.'):]}; allowed: float16, bfloat16", f"{name}.dtype")
+    raise InternalError("PyTorch took plain tensors for others")
 
 
 def _operator_shape(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
@@ -178,4 +219,10 @@ def _operator_shape(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
 _OPERATOR.impl("attention_fwd", _operator, "CPU")
 _OPERATOR.impl("attention_fwd", _operator, "CUDA")
 _OPERATOR.impl("attention_fwd", _operator_with_gradients, "Autograd")
+_AUTOCAST_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU) | torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
+for _key in ("AutocastCPU", "AutocastCUDA"):
+    _OPERATOR.impl("attention_fwd", _operator_in_autocast, _key)
+for _key in ("SparseCPU", "SparseCUDA", "SparseCsrCPU", "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU", "NestedTensorCPU",
+             "NestedTensorCUDA"):
+    _OPERATOR.impl("attention_fwd", _operator_without_memory, _key)
 getattr(torch.library, "register_fake", None or torch.library.impl_abstract)("flashcore::attention_fwd", _operator_shape)

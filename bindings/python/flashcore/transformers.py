@@ -12,6 +12,7 @@ here. Every refusal is an UnsupportedError that names what is missing.
 """
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, NoReturn, Optional
 
 import torch
@@ -59,6 +60,9 @@ class AttentionPattern:
     """
 
     __slots__ = ("causal", "key_count", "spans", "window")
+    # generate() with a static cache makes the mask itself and hands it to the model, which asks whether it is still one of padding
+    # ([batch, keys]); like a mask of [batch, heads, queries, keys] it is not, and mask_function() gives it back as it is.
+    ndim = 4
 
     def __init__(self, causal: bool, key_count: int, spans: Optional[Spans] = None, window: Optional[int] = None) -> None:
         self.causal, self.key_count, self.spans, self.window = causal, key_count, spans, window
@@ -69,6 +73,12 @@ class AttentionPattern:
 
 def _compiling() -> bool:
     return torch.compiler.is_compiling()
+
+
+def _refuse_tracing() -> None:
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        _refuse("torch.jit.trace", "the lengths and masks of the traced call would be kept as constants; allowed: torch.compile, torch.export, or "
+                "flashcore.torch.attention in a model of your own")
 
 
 def _runs(valid: torch.Tensor, field: str) -> Spans:
@@ -133,13 +143,16 @@ def _why(mask: Callable[..., Any], local_size: Optional[int]) -> str:
 
 
 def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = None, q_offset: Any = 0, kv_offset: int = 0,
-                  mask_function: Optional[Callable[..., Any]] = None, attention_mask: Optional[torch.Tensor] = None,
+                  mask_function: Optional[Callable[..., Any]] = None, attention_mask: Any = None,
                   local_size: Optional[int] = None, cache_position: Optional[torch.Tensor] = None, device: Any = "cpu",
                   use_vmap: bool = False, **_unused: Any) -> AttentionPattern:
     """For AttentionMaskInterface. Older versions of Transformers say cache_position where newer ones say q_length and q_offset.
 
     The rest of what they pass is about skipping and types of mask tensors, and none is made here.
     """
+    _refuse_tracing()
+    if isinstance(attention_mask, AttentionPattern):
+        return attention_mask
     if cache_position is not None:
         q_length, q_offset, device = cache_position.shape[0], cache_position[0], cache_position.device
     assert q_length is not None
@@ -207,6 +220,7 @@ def attention_function(module: Any, query: torch.Tensor, key: torch.Tensor, valu
                        scaling: Optional[float] = None, dropout: float = 0.0, is_causal: Optional[bool] = None,
                        sliding_window: Optional[int] = None, softcap: Optional[float] = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
     """For AttentionInterface: tensors [batch, heads, seqlen, head_dim] to ([batch, seqlen, heads, head_dim], None)."""
+    _refuse_tracing()
     for name, given in kwargs.items():
         if given is not None and given is not False and name not in _HARMLESS:
             _refuse(name, _MISSING.get(name, "it is not known here whether it changes the attention"))
@@ -256,18 +270,39 @@ def register(name: str = NAME) -> None:
     """Make attn_implementation=name known to Transformers (4.53 or newer). May be called again, also with another name.
 
     Transformers 5 takes every name with "flash" in it for a kind of FlashAttention: it then loads that package's functions, which
-    is kept from happening here; models that list their FlashAttention versions warn and fall back to one of them; and vision
-    models pack their images, which is refused. A name without "flash" in it, like register("fc"), avoids the last two.
+    is kept from happening here; models that list their FlashAttention versions would run one of them instead, which is refused; and
+    vision models pack their images, which is refused. A name without "flash" in it, like register("fc"), avoids the last two.
+    Continuous batching (generate_batch) needs paged keys and values and is refused.
     """
     AttentionInterface.register(name, attention_function)
     AttentionMaskInterface.register(name, mask_function)
     _registered.add(name)
+    check = getattr(modeling_utils.PreTrainedModel, "_check_and_adjust_attn_implementation", None)
+    if check is not None and not hasattr(check, "asks_flashcore"):
+        setattr(modeling_utils.PreTrainedModel, "_check_and_adjust_attn_implementation", _refusing_names(check))
     load = getattr(modeling_utils, "lazy_import_flash_attention", None)
     if load is not None and not isinstance(load, _LoadOthers):
         setattr(modeling_utils, "lazy_import_flash_attention", _LoadOthers(load))
 
 
 _registered: set[str] = set()
+
+
+def _refusing_names(check: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's check of attn_implementation, which says of names that are registered here what they lack."""
+    @functools.wraps(check)
+    def asking(model: Any, attn_implementation: Optional[str], *arguments: Any, **named: Any) -> Any:
+        name = attn_implementation or ""
+        if name.startswith("paged|") and name[len("paged|"):] in _registered:
+            _refuse("attn_implementation", f"it is {name!r}, for continuous batching (generate_batch), and this build has no paged keys and values; "
+                    "allowed: generate(), or attn_implementation=\"paged|sdpa\"")
+        others = getattr(model, "_compatible_flash_implementations", None)
+        if name in _registered and "flash" in name and others and name not in others:
+            _refuse("attn_implementation", f"it is {name!r}, and of names with \"flash\" in them Transformers lets this model have {', '.join(others)} "
+                    "alone; allowed: a name without, flashcore.transformers.register(\"fc\") and attn_implementation=\"fc\"")
+        return check(model, attn_implementation, *arguments, **named)
+    setattr(asking, "asks_flashcore", True)
+    return asking
 
 
 class _LoadOthers:

@@ -64,7 +64,11 @@ struct {
   PyObject *are_gradients_recorded = nullptr;   // () -> bool
   PyObject *dispatch_depth = nullptr;           // () -> how many modes are active that PyTorch's dispatcher would have to show the call
   PyObject *refuse = nullptr;                   // (status, flashcore_error as bytes): raises
-  PyObject *requires_grad = nullptr;            // the attribute's name
+  PyObject *other_modes = nullptr;              // a tuple of () -> bool: something else watches calls (a tracer, a mode over functions)
+  PyObject *forward_ad = nullptr;               // the module whose _current_level is below 0 while no tensor can carry a tangent; or None
+  PyObject *odd_memory = nullptr;               // a tuple of names of methods: true where a tensor's memory is not what it holds
+  PyObject *requires_grad = nullptr;            // the attributes' names
+  PyObject *current_level = nullptr;
 } pytorch;
 
 // Everything about the tensors of a call but their addresses. Compared as bytes, so without gaps.
@@ -103,6 +107,26 @@ Seen ask(PyObject *function) {
   return truth < 0 ? Seen::failed : truth ? Seen::yes : Seen::no;
 }
 
+// Does a mode of PyTorch want to see the call, or may a tensor carry a tangent?
+Seen is_watched() {
+  Seen watched = ask(pytorch.dispatch_depth);
+  for (Py_ssize_t i = 0; watched == Seen::no && i < PyTuple_Size(pytorch.other_modes); ++i) watched = ask(PyTuple_GetItem(pytorch.other_modes, i));
+  if (watched != Seen::no || pytorch.forward_ad == Py_None) return watched;
+  Object level(PyObject_GetAttr(pytorch.forward_ad, pytorch.current_level));
+  const long number = level ? PyLong_AsLong(level.get()) : -1;
+  return PyErr_Occurred() ? Seen::failed : number >= 0 ? Seen::yes : Seen::no;
+}
+
+// A view whose negation is still to come has the memory of what is not negated.
+Seen has_odd_memory(PyObject *tensor) {
+  for (Py_ssize_t i = 0; i < PyTuple_Size(pytorch.odd_memory); ++i) {
+    Object answer(PyObject_CallMethodObjArgs(tensor, PyTuple_GetItem(pytorch.odd_memory, i), nullptr));
+    if (!answer) return Seen::failed;
+    if (answer.get() != Py_False) return Seen::yes;
+  }
+  return Seen::no;
+}
+
 bool is_plain(PyObject *tensor) {
   PyObject *type = reinterpret_cast<PyObject *>(Py_TYPE(tensor));
   return type == pytorch.plain_types[0] || type == pytorch.plain_types[1];
@@ -113,12 +137,12 @@ Seen records_gradients(PyObject *tensor) {
   return !answer ? Seen::failed : answer.get() == Py_False ? Seen::no : Seen::yes;
 }
 
-// The signature of tensors that are plain memory, of which no gradients are recorded, while no mode of PyTorch wants to see the
-// call. No: they are not, or are no tensors at all; whoever then takes the long way is told why.
+// The signature of tensors that are plain memory, of which no gradients or tangents are recorded, while nothing in PyTorch wants to
+// see the call. No: they are not, or are no tensors at all; whoever then takes the long way is told why.
 Seen sign(PyObject *const *tensors, Signature &signature, Addresses &addresses) {
-  const Seen gradients = ask(pytorch.are_gradients_recorded), modes = ask(pytorch.dispatch_depth);
-  if (gradients == Seen::failed || modes == Seen::failed) return Seen::failed;
-  if (modes == Seen::yes) return Seen::no;
+  const Seen gradients = ask(pytorch.are_gradients_recorded);
+  const Seen watched = gradients == Seen::failed ? Seen::failed : is_watched();
+  if (watched != Seen::no) return watched == Seen::yes ? Seen::no : Seen::failed;
   for (int i = 0; i < tensor_count; ++i) {
     if (!is_plain(tensors[i])) return Seen::no;
     dlpack::Tensor seen;
@@ -127,6 +151,7 @@ Seen sign(PyObject *const *tensors, Signature &signature, Addresses &addresses) 
       return Seen::no;
     }
     if (seen.dimensions != 4) return Seen::no;
+    if (const Seen odd = has_odd_memory(tensors[i]); odd != Seen::no) return odd == Seen::yes ? Seen::no : Seen::failed;
     if (gradients == Seen::yes) {
       if (const Seen recorded = records_gradients(tensors[i]); recorded != Seen::no)
         return recorded == Seen::yes ? Seen::no : Seen::failed;
@@ -148,8 +173,12 @@ Seen sign(PyObject *const *tensors, Signature &signature, Addresses &addresses) 
 }
 
 PyObject *configure(PyObject *, PyObject *given) {
+  Object nothing(PyTuple_New(0));
+  if (!nothing) return nullptr;
   PyObject *capsule, *tensor, *parameter, *are_gradients_recorded, *dispatch_depth, *refuse;
-  if (!PyArg_ParseTuple(given, "OOOOOO:configure", &capsule, &tensor, &parameter, &are_gradients_recorded, &dispatch_depth, &refuse))
+  PyObject *other_modes = nothing.get(), *forward_ad = Py_None, *odd_memory = nothing.get();
+  if (!PyArg_ParseTuple(given, "OOOOOO|O!OO!:configure", &capsule, &tensor, &parameter, &are_gradients_recorded, &dispatch_depth, &refuse,
+                        &PyTuple_Type, &other_modes, &forward_ad, &PyTuple_Type, &odd_memory))
     return nullptr;
   if (!PyCapsule_IsValid(capsule, dlpack::capsule_name))
     return PyErr_Format(PyExc_ImportError, "this PyTorch has no torch.Tensor.__dlpack_c_exchange_api__; 2.10 and newer have");
@@ -159,10 +188,11 @@ PyObject *configure(PyObject *, PyObject *given) {
   if (!exchange || exchange->major != dlpack::major_version || !exchange->look || !exchange->current_stream)
     return PyErr_Format(PyExc_ImportError, "PyTorch's DLPack exchange interface has major version %u; this build of flashcore knows %u",
                         newest, dlpack::major_version);
-  PyObject *requires_grad = PyUnicode_InternFromString("requires_grad");
-  if (!requires_grad) return nullptr;
-  for (PyObject *kept : {tensor, parameter, are_gradients_recorded, dispatch_depth, refuse}) Py_INCREF(kept);
-  pytorch = {exchange, {tensor, parameter}, are_gradients_recorded, dispatch_depth, refuse, requires_grad};
+  Object requires_grad(PyUnicode_InternFromString("requires_grad")), current_level(PyUnicode_InternFromString("_current_level"));
+  if (!requires_grad || !current_level) return nullptr;
+  for (PyObject *kept : {tensor, parameter, are_gradients_recorded, dispatch_depth, refuse, other_modes, forward_ad, odd_memory}) Py_INCREF(kept);
+  pytorch = {exchange, {tensor, parameter}, are_gradients_recorded, dispatch_depth, refuse, other_modes, forward_ad, odd_memory,
+             requires_grad.release(), current_level.release()};
   Py_RETURN_NONE;
 }
 
@@ -389,12 +419,12 @@ PyType_Slot type_slots[] = {
                                    "device as DLPack numbers it")},
     {0, nullptr}};
 
-PyType_Spec type_spec = {"_flashcore_torch.Calls", sizeof(CallsObject), 0, Py_TPFLAGS_DEFAULT, type_slots};
+PyType_Spec type_spec = {"flashcore._flashcore_torch.Calls", sizeof(CallsObject), 0, Py_TPFLAGS_DEFAULT, type_slots};
 
 PyMethodDef functions[] = {
     {"configure", configure, METH_VARARGS,
-     "configure(exchange, Tensor, Parameter, are_gradients_recorded, dispatch_depth, refuse): what to know of PyTorch; ImportError where "
-     "exchange, torch.Tensor.__dlpack_c_exchange_api__, is missing or of another version"},
+     "configure(exchange, Tensor, Parameter, are_gradients_recorded, dispatch_depth, refuse, other_modes=(), forward_ad=None, odd_memory=()): "
+     "what to know of PyTorch; ImportError where exchange, torch.Tensor.__dlpack_c_exchange_api__, is missing or of another version"},
     {"run", method(run_default), fastcall, "Calls.run of the set that is the default for the query's device; None where there is none"},
     {nullptr, nullptr, 0, nullptr}};
 

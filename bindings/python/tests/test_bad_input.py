@@ -57,6 +57,25 @@ class TestBadInput(support.ContextTest):
         single = [array.astype(np.float32) for array in (self.query, self.key, self.value)]
         self.refuse(UnsupportedError, "query.dtype", "FLOAT32", *single, out=self.output.astype(np.float32))
 
+    def test_a_refusal_allows_nothing_that_is_refused_next(self):
+        for dtype in (np.float32, np.int32, np.int64):
+            query, key, value = (array.astype(dtype) for array in (self.query, self.key, self.value))
+            words = f"query is {np.dtype(dtype).name}; allowed: float16, bfloat16"
+            self.refuse(UnsupportedError, "query.dtype", words, query, key)
+            self.refuse(UnsupportedError, "query.dtype", words, query, None, value)
+            self.refuse(UnsupportedError, "query.dtype", words, query, key, value)
+            self.refuse(InvalidArgumentError, "key.dtype", f"key is {np.dtype(dtype).name}; allowed: float16", None, key)
+        for word in ("float32", "int64", "float8_e5m2"):
+            self.refuse(InvalidArgumentError, "dtype", f"dtype is '{word}'; allowed: 'float16', 'bfloat16'", dtype=word)
+
+    def test_arrays_that_never_change(self):
+        class Array(np.ndarray):  # of JAX: nothing but DLPack, and others may hold the same memory
+            __module__ = "jaxlib._jax"
+            __array_interface__ = property()
+        fixed = self.output.view(Array)
+        self.assertFalse(hasattr(fixed, "__array_interface__"))
+        self.refuse(InvalidArgumentError, "output", "output is read-only", out=fixed)
+
     def test_bits_without_a_meaning(self):
         bits = [array.view(np.uint16) for array in (self.query, self.key, self.value)]
         self.refuse(InvalidArgumentError, "query.dtype", 'say dtype="bfloat16"', *bits)

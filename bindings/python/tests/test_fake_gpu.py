@@ -4,7 +4,9 @@ device memory lies on, what is open at the end, what happens to contexts that ar
 import ctypes
 import gc
 import os
+import sys
 import tempfile
+import types
 import unittest
 import warnings
 
@@ -101,6 +103,77 @@ class TestFakeGpu(support.ContextTest):
             fail(b"cuCtxSynchronize", 1, 700, 0)
             self.refused(flashcore.ContextLostError, "", "cuCtxSynchronize failed with CUDA_ERROR_ILLEGAL_ADDRESS (700)", context.synchronize)
 
+    def test_streams_of_others(self):
+        """Which stream a call runs on, and which it waits for: those of CuPy, Numba and others, which are stood in for."""
+        with flashcore.Context("cuda:0") as context:
+            memory = context.to_device(np.ones((1, 5, 2, 64), np.float16))
+            launched, waited = [], []
+            native = context.native()
+            real = native.library
+
+            class Library:  # no kernel starts on the stand-in driver, and it does not know these streams
+                def __getattr__(self, name):
+                    return getattr(real, name)
+
+                def flashcore_attention_fwd(self, _handle, _args, stream, _error):
+                    launched.append(stream)
+                    return 0
+
+                def flashcore_stream_synchronize(self, _handle, stream, _error):
+                    waited.append(stream)
+                    return 0
+            native.library = Library()
+            self.addCleanup(setattr, native, "library", real)
+
+            class Exported:  # Numba's arrays: nothing but the interface
+                def __init__(self, stream=None):
+                    self.__cuda_array_interface__ = {**memory.__cuda_array_interface__, "stream": stream}
+            cupy = types.ModuleType("cupy")
+            current = types.SimpleNamespace(ptr=0, device_id=-1)
+            cupy.cuda = types.SimpleNamespace(get_current_stream=lambda: current, Device=None)
+            cupy.empty = lambda shape, dtype: cupy.ndarray()
+            cupy.ndarray = type("ndarray", (), {"__module__": "cupy", "dtype": np.float16, "device": None,
+                                                "__cuda_array_interface__": memory.__cuda_array_interface__})
+            self.addCleanup(sys.modules.pop, "cupy", None)
+            sys.modules["cupy"] = cupy
+
+            def runs_on(number, waits_for, *arrays, **options):
+                launched.clear()
+                waited.clear()
+                context.attention(*arrays, **{"out": memory, **options})
+                self.assertEqual((launched, sorted(waited)), ([number], sorted(waits_for)))
+            one = cupy.ndarray()
+            for pointer in (0, 7000, 2):
+                current.ptr = pointer
+                runs_on(pointer, [], one, one, one)
+                self.assertIsInstance(context.attention(one, one, one), cupy.ndarray)
+                runs_on(9000, [], one, one, one, stream=9000)
+                runs_on(0, [pointer] if pointer else [], memory, one, memory)
+                runs_on(0, [pointer] if pointer else [], memory, memory, memory, out=one)
+            current.ptr = 1  # the default stream by its other name
+            runs_on(0, [], one, memory, memory)
+            current.ptr, current.device_id = 4000, 1  # CuPy's current device is another
+
+            class Device:
+                def __init__(self, ordinal):
+                    self.ordinal = ordinal
+
+                def __enter__(self):
+                    current.ptr = 4000 if self.ordinal else 5000
+
+                def __exit__(self, *_):
+                    pass
+            cupy.cuda.Device = Device
+            runs_on(5000, [], one, one, one)
+            for exported, stream in ((None, 0), (1, 0), (2, 2), (8000, 8000)):
+                runs_on(stream, [], Exported(exported), Exported(exported), Exported(exported))
+                runs_on(6000, [exported] if exported else [], *[Exported(exported)] * 3, stream=6000)
+                runs_on(0, [stream] if stream else [], memory, Exported(exported), memory)
+                runs_on(0, [stream] if stream else [], memory, memory, memory, out=Exported(exported))
+            for wrong in (0, -1, True, "1", 2**64):
+                self.refused(InvalidArgumentError, "key", "allowed: None, 1 (the default stream), 2", lambda: context.attention(memory, Exported(wrong), memory))
+                self.refused(InvalidArgumentError, "query", "allowed: None, 1 (the default stream), 2", lambda: context.attention(*[Exported(wrong)] * 3))
+
     def test_everything_is_given_back(self):
         before = self.open_now()
         context = flashcore.Context("cuda:1")
@@ -111,6 +184,19 @@ class TestFakeGpu(support.ContextTest):
         self.assertEqual(self.open_now()["primary_contexts"], before["primary_contexts"] + 1, "memory keeps its device open")
         del other
         self.assertEqual(self.open_now(), before)
+        self.assertEqual(self.driver.fake_misuses(), 0)
+
+    def test_a_circle_of_garbage(self):
+        """A context, closed, and arrays that only such a circle still holds: their memory goes before the device, in whatever order."""
+        before = self.open_now()
+        for turn in range(8):
+            context = flashcore.Context("cuda:1")
+            circle = [context, context.empty((1000,), "float32"), context.empty((10,), "float16")]
+            circle.sort(key=id, reverse=turn % 2 == 1)
+            circle.append(circle)
+            context.close()
+            context = circle = None
+            self.assertEqual(self.open_now(), before)
         self.assertEqual(self.driver.fake_misuses(), 0)
 
     def test_dropped_gpu_context_stays_open(self):

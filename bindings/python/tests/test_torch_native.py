@@ -2,6 +2,7 @@
 """_flashcore_torch without PyTorch: against tensors and an exchange interface made of ctypes. test_torch.py has the rest."""
 import ctypes
 import sys
+import types
 import unittest
 
 import support
@@ -14,9 +15,12 @@ from flashcore._arrays import view_of
 from flashcore._device_array import HOST
 
 try:
-    import _flashcore_torch as native
+    from flashcore import _flashcore_torch as native  # of a wheel
 except ImportError:
-    native = None
+    try:
+        import _flashcore_torch as native  # of a build tree
+    except ImportError:
+        native = None
 
 CPU = 1
 SHAPE = (2, 3, 4, 8)
@@ -143,6 +147,44 @@ class TestTorchNative(support.ContextTest):
         self.assertIsNone(self.calls.run(Tensor(), Parameter(), Tensor(), *OPTIONS))
         self.assertIsNone(self.calls.run(Tensor(), None, Tensor(), *OPTIONS))
         self.assertIsNone(self.calls.run(Tensor(), type("Sub", (Tensor,), {})(), Tensor(), *OPTIONS))
+
+    def test_what_else_pytorch_must_see(self):
+        """Other modes, levels of forward-mode differentiation, memory that is not what the tensor holds: now, and not only once."""
+        tensors = (Tensor(), Tensor(), Tensor())
+        watching, level = [False, False], types.SimpleNamespace(_current_level=-1)
+        native.configure(capsule(self.API), Tensor, Parameter, lambda: False, lambda: 0, refuse, (lambda: watching[0], lambda: watching[1]), level,
+                         ("is_neg", "is_odd"))
+        for tensor in tensors:
+            tensor.is_neg = tensor.is_odd = lambda: False
+        self.assertIs(self.remember(tensors), True)
+        self.assertIsNotNone(self.calls.run(*tensors, *OPTIONS))
+        for one in range(2):
+            watching[one] = True
+            self.assertIsNone(self.calls.run(*tensors, *OPTIONS))
+            self.assertIs(self.remember(tensors), False)
+            watching[one] = False
+        level._current_level = 0
+        self.assertIsNone(self.calls.run(*tensors, *OPTIONS))
+        level._current_level = -1
+        for tensor in tensors:
+            for name in ("is_neg", "is_odd"):
+                setattr(tensor, name, lambda: True)
+                self.assertIsNone(self.calls.run(*tensors, *OPTIONS))
+                setattr(tensor, name, lambda: False)
+        self.assertIsNotNone(self.calls.run(*tensors, *OPTIONS))
+
+        def broken():
+            raise ZeroDivisionError("as the test wants")
+        tensors[1].is_odd = broken
+        with self.assertRaises(ZeroDivisionError):
+            self.calls.run(*tensors, *OPTIONS)
+        tensors[1].is_odd = lambda: False
+        del level._current_level
+        with self.assertRaises(AttributeError):
+            self.calls.run(*tensors, *OPTIONS)
+        level._current_level = "none"
+        with self.assertRaises(TypeError):
+            self.calls.run(*tensors, *OPTIONS)
 
     def test_defaults_and_close(self):
         tensors = (Tensor(ordinal=5), Tensor(ordinal=5), Tensor(ordinal=5))

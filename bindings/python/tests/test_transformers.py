@@ -2,7 +2,9 @@
 """attn_implementation="flashcore" in small, randomly initialised models of Transformers, against eager float32: prefill, decoding
 with caches, padded batches, encoders and cross attention, compiled; and the refusals. On the GPU where there is one."""
 import copy
+import inspect
 import unittest
+import warnings
 
 import support
 from support import torch
@@ -103,7 +105,6 @@ class TestTransformers(support.ContextTest):
         eager, ours = pair(llama())
         given = tokens(2, 24)
         expected = eager(given).logits
-        import inspect
         older = {"max_batch_size": 2, "device": DEVICE, "dtype": torch.bfloat16}  # arguments of older versions
         known = inspect.signature(transformers.StaticCache).parameters
         cache = transformers.StaticCache(config=ours.config, max_cache_len=64, **{name: older[name] for name in older if name in known})
@@ -145,6 +146,87 @@ class TestTransformers(support.ContextTest):
         logits = torch.stack(made.logits, 1)
         self.close_to(logits[0], eager(made.sequences[:1, 7:]).logits[0, 12:-1])
         self.close_to(logits[1], eager(made.sequences[1:]).logits[0, 19:-1])
+
+    def test_generate_with_a_static_cache(self):
+        """generate() makes the masks itself there and hands them to the model; plain, padded and compiled."""
+        for made in (llama(), mistral(8), gpt2()):
+            _, ours = pair(made)
+            eager = copy.deepcopy(ours)
+            eager.set_attn_implementation("eager")
+            given = tokens(2, 9)
+            padded = torch.ones_like(given)
+            padded[0, :4] = 0
+            for mask in (None, padded):
+                for cache in self.static_caches(ours, mask):
+                    with self.subTest(model=type(ours).__name__, padded=mask is padded, cache=cache.__name__):
+                        options = dict(attention_mask=mask, max_new_tokens=8, do_sample=False, pad_token_id=0, return_dict_in_generate=True,
+                                       output_logits=True)
+                        try:
+                            fresh = copy.deepcopy(ours)  # a cache that a refusal left half made stays with its model
+                            found = fresh.generate(given, **options, **cache(fresh))
+                        except UnsupportedError as refusal:  # of the library, for a window shorter than the keys
+                            self.assertEqual((type(ours), refusal.field in ("window_left", "flags")), (transformers.MistralForCausalLM, True))
+                            continue
+                        expected = eager.generate(given, **options)
+                        same = (found.sequences == expected.sequences).all(0)[9:]
+                        steps = len(same) if bool(same.all()) else int(same.int().argmin()) + 1
+                        for step in range(steps):  # up to the first word that rounding chose otherwise
+                            self.close_to(found.logits[step], expected.logits[step].float())
+
+    def static_caches(self, ours, mask):
+        """Ways to ask for one; the compiled one, which takes long, once."""
+        def by_name(model):
+            return {"cache_implementation": "static", "disable_compile": True}
+
+        def by_object(model):
+            older = {"max_batch_size": 2, "device": DEVICE, "dtype": torch.bfloat16}  # arguments of older versions
+            known = inspect.signature(transformers.StaticCache).parameters
+            return {"past_key_values": transformers.StaticCache(config=model.config, max_cache_len=40,
+                                                                **{name: older[name] for name in older if name in known}),
+                    "disable_compile": True}
+
+        def compiled(model):
+            torch._dynamo.reset()
+            how = transformers.CompileConfig(backend="aot_eager", mode=None)
+            how._compile_all_devices = True
+            return {"cache_implementation": "static", "compile_config": how}
+        return [by_name, by_object] + [compiled] * (mask is not None and type(ours) is transformers.LlamaForCausalLM)
+
+    def test_names_that_are_refused(self):
+        """Continuous batching, and a name with "flash" in it where a model lists the kinds of FlashAttention that it takes."""
+        on_transformers.register("fc")
+        kind, config = llama()
+        for name in ("flashcore", "fc"):
+            self.refused(UnsupportedError, "attn_implementation", "no paged keys and values",
+                         lambda: kind._from_config(copy.deepcopy(config), attn_implementation=f"paged|{name}"))
+            ours = kind._from_config(copy.deepcopy(config), attn_implementation=name)
+            self.refused(UnsupportedError, "attn_implementation", "no paged keys and values", lambda: ours.set_attn_implementation(f"paged|{name}"))
+            self.assertEqual(ours.config._attn_implementation, name)
+
+        class Picky(kind):
+            _compatible_flash_implementations = ["flash_attention_4"]
+        self.refused(UnsupportedError, "attn_implementation", "lets this model have flash_attention_4 alone",
+                     lambda: Picky._from_config(copy.deepcopy(config), attn_implementation="flashcore"))
+        self.assertEqual(Picky._from_config(copy.deepcopy(config), attn_implementation="fc").config._attn_implementation, "fc")
+        self.assertEqual(kind._from_config(copy.deepcopy(config), attn_implementation="eager").config._attn_implementation, "eager")
+
+    def test_traces_and_gradients_are_refused(self):
+        _, ours = pair(llama())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ours.config.use_cache = ours.config.return_dict = False
+            self.refused(UnsupportedError, "torch.jit.trace", "kept as constants", lambda: torch.jit.trace(ours, (tokens(1, 5),), check_trace=False))
+        with torch.inference_mode(False), torch.enable_grad():
+            _, ours = pair(llama())
+            self.refused(UnsupportedError, "query", "no backward", lambda: ours(tokens(1, 5)))
+
+    def test_autocast_of_a_float32_model(self):
+        _, ours = pair(llama())
+        given = tokens(2, 17)
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
+            found = ours.float()(given).logits
+        eager, _ = pair(llama())
+        self.close_to(found, eager(given).logits)
 
     def test_holes_in_the_mask_are_refused(self):
         _, ours = pair(llama())

@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(an_unknown_ordinal_is_the_callers_mistake) {
     BOOST_TEST(result.error().message.find("device " + std::to_string(ordinal) + " does not exist") !=
                std::string::npos);
     BOOST_TEST(result.error().message.find("2 device(s)") != std::string::npos);
-    BOOST_TEST(driver().borrow_context(ordinal).error().status == FLASHCORE_INVALID_ARGUMENT);
+    BOOST_TEST(driver().retain_primary_context(ordinal).error().status == FLASHCORE_INVALID_ARGUMENT);
   }
 }
 
@@ -108,72 +108,62 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_FIXTURE_TEST_SUITE(contexts, NoContext)
 
-BOOST_AUTO_TEST_CASE(with_no_context_the_primary_one_is_retained_and_released) {
-  const auto borrowed = value_of(driver().borrow_context(0));
-  BOOST_TEST(borrowed.primary_retained);
-  BOOST_TEST(borrowed.context != nullptr);
-  BOOST_TEST(fake().fake_open("primary_contexts") == 1);
-  BOOST_TEST(fake().fake_get_current() == nullptr);
-  driver().release_context(borrowed);
-}
-
-BOOST_AUTO_TEST_CASE(the_callers_context_of_the_device_is_borrowed) {
-  void *mine = fake().fake_user_context(0);
-  fake().fake_set_current(mine);
-  const auto borrowed = value_of(driver().borrow_context(0));
-  BOOST_TEST(!borrowed.primary_retained);
-  BOOST_TEST(static_cast<void *>(borrowed.context) == mine);
-  driver().release_context(borrowed);
-  BOOST_TEST(fake().fake_calls("cuDevicePrimaryCtxRetain") == 0);
-  BOOST_TEST(fake().fake_calls("cuDevicePrimaryCtxRelease") == 0);
-  fake().fake_set_current(nullptr);
-}
-
-BOOST_AUTO_TEST_CASE(a_context_of_another_device_is_left_alone) {
+// Whatever is current: nothing, somebody's own context of this device or of another, or the primary one itself.
+BOOST_AUTO_TEST_CASE(the_primary_context_is_retained_and_released_whatever_is_current) {
   fake().fake_set_option("devices", 2);
-  void *other = fake().fake_user_context(1);
-  fake().fake_set_current(other);
-  const auto borrowed = value_of(driver().borrow_context(0));
-  BOOST_TEST(borrowed.primary_retained);
-  BOOST_TEST(static_cast<void *>(borrowed.context) != other);
-  BOOST_TEST(fake().fake_get_current() == other);
-  driver().release_context(borrowed);
+  const auto first = value_of(driver().retain_primary_context(0));
+  BOOST_TEST(first.context != nullptr);
+  BOOST_TEST(fake().fake_open("primary_contexts") == 1);
+  void *const all[] = {nullptr, fake().fake_user_context(0), fake().fake_user_context(1), first.context};
+  for (void *current : all) {
+    fake().fake_set_current(current);
+    const auto primary = value_of(driver().retain_primary_context(0));
+    BOOST_TEST(primary.context == first.context);
+    BOOST_TEST(fake().fake_open("primary_contexts") == 2);
+    BOOST_TEST(fake().fake_get_current() == current);
+    driver().release_primary_context(primary);
+    BOOST_TEST(fake().fake_open("primary_contexts") == 1);
+  }
   fake().fake_set_current(nullptr);
+  const auto other = value_of(driver().retain_primary_context(1));
+  BOOST_TEST(other.context != first.context);
+  driver().release_primary_context(other);
+  driver().release_primary_context(first);
 }
 
 BOOST_AUTO_TEST_CASE(push_does_nothing_when_current_and_pop_undoes_it_otherwise) {
-  const auto borrowed = value_of(driver().borrow_context(0));
+  const auto primary = value_of(driver().retain_primary_context(0));
   void *other = fake().fake_user_context(0);
   fake().fake_set_current(other);
-  BOOST_TEST(value_of(driver().push_context(borrowed.context)));
-  BOOST_TEST(fake().fake_get_current() == static_cast<void *>(borrowed.context));
+  BOOST_TEST(value_of(driver().push_context(primary.context)));
+  BOOST_TEST(fake().fake_get_current() == static_cast<void *>(primary.context));
   fake().fake_reset_calls();
-  BOOST_TEST(!value_of(driver().push_context(borrowed.context)));
+  BOOST_TEST(!value_of(driver().push_context(primary.context)));
   BOOST_TEST(fake().fake_calls("") == 1);  // cuCtxGetCurrent and nothing else
   driver().pop_context();
   BOOST_TEST(fake().fake_get_current() == other);
   fake().fake_set_current(nullptr);
-  driver().release_context(borrowed);
+  driver().release_primary_context(primary);
 }
 
 BOOST_AUTO_TEST_CASE(a_push_that_fails_leaves_the_stack_as_it_was) {
-  const auto borrowed = value_of(driver().borrow_context(0));
+  const auto primary = value_of(driver().retain_primary_context(0));
   for (const char *function : {"cuCtxGetCurrent", "cuCtxPushCurrent"}) {
     fake().fake_fail_function(function, 1, 201, 0);
-    BOOST_TEST(!driver().push_context(borrowed.context).ok());
+    BOOST_TEST(!driver().push_context(primary.context).ok());
     BOOST_TEST(fake().fake_open("pushed_contexts") == 0);
     fake().fake_clear_failures();
   }
-  driver().release_context(borrowed);
+  driver().release_primary_context(primary);
 }
 
-BOOST_AUTO_TEST_CASE(a_borrow_that_fails_retains_nothing) {
+BOOST_AUTO_TEST_CASE(a_retain_that_fails_retains_nothing) {
   fake().fake_reset_calls();
-  driver().release_context(value_of(driver().borrow_context(0)));
+  driver().release_primary_context(value_of(driver().retain_primary_context(0)));
   const int64_t calls = fake().fake_calls("") - 1;  // without the release
   for (int64_t nth = 1; nth <= calls; ++nth) {
     fake().fake_fail_call(nth, 304, 0);
-    BOOST_TEST(!driver().borrow_context(0).ok());
+    BOOST_TEST(!driver().retain_primary_context(0).ok());
     BOOST_TEST(fake().fake_open("primary_contexts") == 0);
     fake().fake_clear_failures();
   }
@@ -403,10 +393,16 @@ BOOST_FIXTURE_TEST_CASE(every_call_of_every_wrapper_may_fail, Device) {
   const auto &d = driver();
   // What a wrapper made, it hands to `keep`, so that the next line can give it back.
   const auto code = [](const auto &result) { return result.ok() ? 0 : result.error().driver_code; };
+  std::vector<CudaDriver::PrimaryContext> retained;
   const std::pair<const char *, std::function<int32_t()>> wrappers[] = {
       {"device_count", [&] { return code(d.device_count()); }},
       {"device_properties", [&] { return code(d.device_properties(0)); }},
-      {"borrow_context", [&] { return code(d.borrow_context(0)); }},
+      {"retain_primary_context",
+       [&] {
+         const auto result = d.retain_primary_context(0);
+         if (result.ok()) retained.push_back(result.value());  // the release is void, so none of the calls that may fail here
+         return code(result);
+       }},
       {"push_context", [&] { return code(d.push_context(static_cast<CudaContext>(fake().fake_get_current()))); }},
       {"context_synchronize", [&] { return code(d.context_synchronize()); }},
       {"module_load",
@@ -468,6 +464,7 @@ BOOST_FIXTURE_TEST_CASE(every_call_of_every_wrapper_may_fail, Device) {
       BOOST_TEST(call() == 0);
     }
   }
+  for (const CudaDriver::PrimaryContext &one : retained) d.release_primary_context(one);
   require_ok(driver().event_destroy(event));
   require_ok(driver().memory_free(buffer));
   driver().module_unload(module);

@@ -179,7 +179,7 @@ BOOST_AUTO_TEST_CASE(a_child_of_a_started_process_is_told_so_and_the_parent_goes
     if (!loaded.ok()) return std::string("not loaded");
     const CudaDriver &driver = *loaded.value();
     FakeCuda fake(FAKE_LIBCUDA);
-    const auto context = driver.borrow_context(0);
+    const auto context = driver.retain_primary_context(0);
     const ChildResult inner = run_in_child([&] {
       fake.fake_reset_calls();
       std::string text = CudaDriver::forked() ? "forked;" : "not forked;";
@@ -189,11 +189,11 @@ BOOST_AUTO_TEST_CASE(a_child_of_a_started_process_is_told_so_and_the_parent_goes
       fake.fake_reset_calls();
       driver.pop_context();
       driver.module_unload(reinterpret_cast<CudaModule>(1));
-      driver.release_context(context.value());
+      driver.release_primary_context(context.value());
       return text + std::to_string(fake.fake_calls(""));
     });
     const bool alive = driver.stream_synchronize(nullptr).ok() || driver.device_count().ok();
-    driver.release_context(context.value());
+    driver.release_primary_context(context.value());
     return inner.text + (alive && !CudaDriver::forked() ? ";parent alive" : ";parent dead");
   });
   BOOST_TEST(outer.text == "forked;FORKED;FORKED;0;parent alive");

@@ -163,8 +163,8 @@ impl ContextBuilder {
         self
     }
 
-    /// Open the device. On a GPU the current CUDA context is borrowed if it belongs to the device, else the device's
-    /// primary context is retained. `InvalidArgument`, `Unsupported` (a GPU before compute capability 8.0), `NoDriver`,
+    /// Open the device. On a GPU everything happens in the device's primary CUDA context, whatever is current: streams and
+    /// events of others must belong to it. `InvalidArgument`, `Unsupported` (a GPU before compute capability 8.0), `NoDriver`,
     /// `DriverTooOld`, `NoDevice`, `DeviceNotReady`, `OutOfHostMemory`, `OutOfDeviceMemory`, `CudaError`, `Forked`.
     pub fn open(self) -> Result<Context> {
         if let Some(error) = self.wrong_path {
