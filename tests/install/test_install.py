@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -22,6 +23,9 @@ PREFIX, LIBDIR, BINDIR, INCLUDEDIR = (os.environ[name] for name in ("PREFIX", "L
 DATADIR, MANDIR = os.environ["DATADIR"], os.environ["MANDIR"]
 CC, CXX = shlex.split(os.environ["CC"]), shlex.split(os.environ["CXX"])
 STAMPS = [stamp for stamp in os.environ["STAMPS"].split(":") if stamp]
+sys.path.insert(0, os.path.join(SOURCE, "tests/house"))
+import check_rpath  # noqa: E402  the sources' place is known only now
+
 EXAMPLES = os.path.join(SOURCE, "examples")
 SAID_BY_THE_EXAMPLE = "output[0] is 0x3e00, 1.5 is 0x3e00\n"
 TOOLS = os.environ["TOOLS"].split(":")
@@ -91,6 +95,12 @@ class Tree(unittest.TestCase):
                 self.assertNotIn(BUILD.encode(), content, path)
             if path.endswith((".pc", ".cmake")):
                 self.assertNotIn(PREFIX.encode() + b"/", content, path)
+
+    def test_libraries_are_looked_for_inside_the_tree_only(self):
+        """The search path of every program and library, by the rule of the house."""
+        files = check_rpath.elf_files(MOVED)
+        self.assertEqual({os.path.relpath(path, MOVED) for path in files} & {f"{BINDIR}/{tool}" for tool in TOOLS}, {f"{BINDIR}/{tool}" for tool in TOOLS})
+        self.assertEqual([problem for path in files for problem in check_rpath.problems_of(path, MOVED)], [])
 
     def test_modules_can_be_written_by_their_owner_only(self):
         for path in INSTALLED:

@@ -14,6 +14,9 @@ import zipfile
 
 import support
 
+sys.path.insert(0, os.path.join(support.ROOT, "tests", "house"))
+import check_rpath  # noqa: E402
+
 def is_missing(name):
     if name == "wheel":  # a newer setuptools has it inside; looked for without importing, which replaces distutils
         setuptools = importlib.util.find_spec("setuptools")
@@ -69,6 +72,11 @@ class TestWheel(unittest.TestCase):
         self.assertRegex(name, rf"^flashcore-[\d.]+-py3-none-{platform}\.whl$")
         with zipfile.ZipFile(os.path.join(self.folder, "wheels", name)) as wheel:
             files = [file for file in wheel.namelist() if ".dist-info/" not in file]
+            wheel.extractall(os.path.join(self.folder, "unpacked"))
+        # By the rule of the house for everything that is built.
+        programs = check_rpath.elf_files(os.path.join(self.folder, "unpacked"))
+        self.assertEqual(len(programs), 1 + HAVE_HEADERS)
+        self.assertEqual([problem for path in programs for problem in check_rpath.problems_of(path, os.path.join(self.folder, "unpacked"))], [])
         sources = os.listdir(os.path.join(self.sources, "flashcore"))
         expected = {f"flashcore/{file}" for file in sources if file.endswith((".py", "py.typed"))} | {"flashcore/libflashcore.so.1"}
         if HAVE_HEADERS:
