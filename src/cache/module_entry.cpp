@@ -80,10 +80,11 @@ Result<Bytes> decompress(std::span<const uint8_t> frame, int64_t expected_bytes)
 
 // The kernel that the record names, in an image for the architecture that the record names: an image for sm_90 instead
 // of sm_90a loads and then fails, or one for another minor version may run wrongly. Refused here, before the driver
-// sees it.
+// sees it. Whether an image uses its family's instructions (sm_100f) it does not say.
 Result<const KernelResources *> find_claimed_kernel(const ModuleRecord &record, const CubinInfo &info) {
   const std::string arch = "sm_" + std::to_string(info.arch) + (info.arch_specific ? "a" : "");
-  if (arch != record.arch) return corrupt("the cubin is for " + arch + ", the record says " + record.arch);
+  const std::string_view claimed = record.arch;
+  if (arch != claimed.substr(0, claimed.find('f'))) return corrupt("the cubin is for " + arch + ", the record says " + record.arch);
   for (const KernelResources &kernel : info.kernels)
     if (kernel.name == record.kernel) return &kernel;
   return corrupt("the cubin has no kernel " + record.kernel);
