@@ -56,8 +56,8 @@ cli.add_cases(CommandLine, cli.FC_INSPECT, [
     Case("version", "--version", OK, [r"^fc-inspect of flashcore \d+\.\d+\.\d+", r"library +\d+\.\d+\.\d+, /", r"driver +none", r"compiler +"]),
     Case("doctor", "doctor", OK, [r"What flashcore would use here", r"driver +none; .*nonexistent", r"user cache +", r"Kernels", r"sm80_fwd_mma"]),
     Case("list of nothing says what to do", "list", OK, [r"No module was found\. fc-inspect doctor says"]),
-    Case("list is the default", "", OK, [r"No module was found"]),
-    Case("list with options only", "--arch sm_89", OK, [r"No module was found"]),
+    Case("overview is the default", "", OK, [r"No module was found"]),
+    Case("overview with options only", "--arch sm_89", OK, [r"No module was found"]),
     Case("verify of nothing", "verify", OK, [r"No module was found, so none was checked"]),
     Case("unknown subcommand", "lst", USAGE, (), [r'subcommand "lst" is unknown, but must be one of: list, show, verify, compile, doctor']),
     Case("unknown option", "list --archs sm_89", USAGE, (), [r"unknown option --archs; did you mean --arch\?"]),
@@ -84,6 +84,13 @@ cli.add_cases(CommandLine, cli.FC_INSPECT, [
     Case("verify of a folder without modules", "verify {empty}", BAD_INPUT, (), [r"the folder holds no \.fcm file"]),
     Case("compile without architecture", "compile --output {out}", USAGE, (), [r"compile needs at least one architecture"]),
     Case("compile without folder", "compile sm_89", USAGE, (), [r"compile needs --output FOLDER"]),
+    *[Case(f"architecture that is none, {arch}, of {call.split()[0]}", call.format(arch), USAGE, (),
+           [rf'is "{arch}", but must be one of: sm_80, .*sm_90, sm_90a, sm_100, sm_100a, sm_100f, .*sm_121f']) for arch in
+      ("sm_91", "sm_100x", "90", "compute_90", "sm_80a", "SM_90", "sm_90aa", "sm_75") for call in
+      ("compile sm_89 {} --output {{out}}", "list --arch {}", "show m --arch {}", "--arch {}")],
+    Case("architecture by another name", "compile compute_90a --output {out}", USAGE, (), [r"; did you mean sm_90a\?"]),
+    Case("subcommand that is nearly one", "verfy", USAGE, (), [r'"verfy" is unknown.*; did you mean verify\?']),
+    Case("option as a value", "list --arch --json", USAGE, (), [r"option --arch needs a value, but the option --json follows"]),
     Case("compile without NVRTC", "compile sm_89 --output {out} --nvrtc /nonexistent/libnvrtc.so", FAILED, (),
          [r"cannot compile the modules of sm_89: .*/nonexistent/libnvrtc.so", r"COMPILER_UNAVAILABLE"]),
 ])
