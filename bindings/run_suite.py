@@ -51,6 +51,23 @@ def run(command, folder, environment):
         sys.exit(f"failed with status {status}: {' '.join(command)}")
 
 
+def refuse(command, folder, environment, text):
+    """A command that must fail and say why."""
+    print("+", *command, flush=True)
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode == 0 or text not in done.stdout:
+        sys.exit(f"status {done.returncode} instead of a refusal with {text!r}: {' '.join(command)}\n{done.stdout}")
+
+
+def refuse_devices(command, folder, environment):
+    """An example that is asked for a GPU where there is no driver, and for devices that there are not."""
+    without_driver = {**environment, "FLASHCORE_LIBCUDA": "/nonexistent/libcuda.so.1"}
+    refuse([*command, "cuda"], folder, without_driver, "/nonexistent/libcuda.so.1")
+    for words in (["tpu"], ["CPU"], ["cpu", "cuda"]):
+        refuse([*command, *words], folder, environment, "usage: ten_lines [auto|cpu|cuda]")
+    run([*command, "auto"], folder, without_driver)
+
+
 def gpu_count(library):
     count = ctypes.c_int32()
     status = ctypes.CDLL(library).flashcore_device_count(ctypes.byref(count), None)
@@ -71,6 +88,7 @@ def rust(root, output, library, stand_in, environment):
     run(["cargo", "test", "--offline", "--locked", "--no-fail-fast", "--", *gpu_tests], folder, environment)
     run(["cargo", "test", "--offline", "--locked", "--test", "gpu", "host_memory", "--", "--ignored"], folder, on_stand_in(environment, stand_in))
     run(["cargo", "run", "--offline", "--locked", "--example", "ten_lines", "cpu"], folder, environment)
+    refuse_devices(["cargo", "run", "--offline", "--locked", "--quiet", "--example", "ten_lines"], folder, environment)
 
 
 def go(root, output, library, stand_in, environment, race=False):
@@ -89,6 +107,7 @@ def go(root, output, library, stand_in, environment, race=False):
     run(["go", "test", "-v", "-count=1", "-bench=.", "-benchtime=1x", "./..."], folder, environment)
     run(["go", "test", "-v", "-count=1", "-run=HostMemory|PageLocked", "."], folder, on_stand_in(environment, stand_in))
     run(["go", "run", "./examples/ten_lines", "cpu"], folder, environment)
+    refuse_devices(["go", "run", "./examples/ten_lines"], folder, environment)
 
 
 def main(suite, root, output, library, stand_in):
