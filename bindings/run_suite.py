@@ -96,7 +96,7 @@ def go(root, output, library, stand_in, environment, race=False):
     build = os.path.dirname(os.path.dirname(library))
     environment.update(PKG_CONFIG_PATH=os.path.join(build, "meson-uninstalled"), GOCACHE=os.path.join(output, "go-cache"),
                        GOPATH=os.path.join(output, "go-path"), GOENV="off", GOPROXY="off", GOSUMDB="off", GOWORK="off", GOFLAGS="",
-                       GOTOOLCHAIN="local", CGO_ENABLED="1", CGO_CFLAGS=f"-O2 -I{os.path.join(root, 'include')}")
+                       GOTOOLCHAIN="local", CGO_ENABLED="1", CGO_CFLAGS=f"-O2 '-I{os.path.join(root, 'include')}'")
     require("go", environment)
     folder = os.path.join(root, "bindings/go")
     if race:

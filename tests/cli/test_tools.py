@@ -205,6 +205,14 @@ class Memory(cli.ToolTest):
         self.refused("fc-bench", "--device", "cpu", "--shape", f"1,1,1,{2**31 - 1},1,8,fp16,bottom-right", code=FAILED, streams=r"inputs ")
 
 
+class Device(cli.ToolTest):
+    def test_why_there_is_no_gpu_is_said_once(self):
+        for tool, arguments in (("fc-run", "--random 1 --seqlen 16"), ("fc-run", "--random 1 --seqlen 16 --explain"), ("fc-inspect", "doctor"),
+                                ("fc-bench", f"--shape {TINY} --samples 1 --kernel all"), ("fc-run", "--version")):
+            said = self.run_tool(TOOLS[tool], *arguments.split()).stdout
+            self.assertEqual(said.count("/nonexistent/libcuda.so.1"), 1, said)
+
+
 class Sizes(cli.ToolTest):
     def test_heads_and_dimensions_beyond_32_bits(self):
         """Empty arrays may state any sizes; narrowed to 32 bits these would be 4 heads and 8 columns."""

@@ -110,6 +110,14 @@ std::string outputs_text(const RunReport &report) {
   return text;
 }
 
+// The library says in every explanation why this is the device; here that has a line of its own.
+std::string reasons_text(const Execution &execution) {
+  std::string reasons = execution.explanation.reasons;
+  const std::string said = fmt::format(" ({})", execution.context.device_reason);
+  for (size_t at = reasons.find(said); at != std::string::npos; at = reasons.find(said, at)) reasons.erase(at, said.size());
+  return reasons;
+}
+
 std::string explanation_text(const RunReport &report, const Console &console) {
   const flashcore_attention_explanation &explanation = report.execution.explanation;
   FieldList fields;
@@ -130,7 +138,7 @@ std::string explanation_text(const RunReport &report, const Console &console) {
       fields.add("estimate", fmt::format("{} by the cost model", format_duration_us(explanation.cost_us)));
     }
   }
-  fields.add("reasons", explanation.reasons);
+  fields.add("reasons", reasons_text(report.execution));
   return fmt::format("{}\n{}", console.paint(Mark::heading, "flashcore would compute this so; nothing was computed"),
                      fields.render(console));
 }
