@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "api/api_guard.hpp"
+#include "base/cut_text.hpp"
 #include "base/struct_size.hpp"
 #include "contract/arch.h"
 #include "plan/kernel_table.hpp"
@@ -124,7 +125,7 @@ Status check_arch_name(const char *arch) {
   if (kernels::is_arch_name(arch)) return success();
   std::string allowed;
   for (const kernels::ArchName &name : kernels::arch_names) allowed.append(allowed.empty() ? "" : ", ").append(name.text);
-  return Error{FLASHCORE_INVALID_ARGUMENT, "arch is \"" + std::string(arch).substr(0, 64) + "\"; allowed: " + allowed, "arch"};
+  return Error{FLASHCORE_INVALID_ARGUMENT, "arch is \"" + std::string(cut_text(arch, 64)) + "\"; allowed: " + allowed, "arch"};
 }
 
 struct Free {

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/cut_text.hpp"
 #include "base/sha256.hpp"
 #include "cache/module_record.hpp"
 
@@ -135,7 +136,7 @@ Status describe_cubin(ModuleRecord &record, std::span<const uint8_t> cubin) {
 
 Result<Bytes> encode_module_entry(ModuleRecord record, std::span<const uint8_t> cubin) {
   FLASHCORE_TRY(describe_cubin(record, cubin));
-  if (record.ptxas_log.size() > ptxas_log_limit_bytes) record.ptxas_log.resize(ptxas_log_limit_bytes);
+  record.ptxas_log.resize(cut_text(record.ptxas_log, ptxas_log_limit_bytes).size());
   if (const std::string fault = module_record_fault(record); !fault.empty()) return cannot_encode(fault);
   const std::string json = write_module_record(record);
   if (static_cast<int64_t>(json.size()) > record_limit_bytes)

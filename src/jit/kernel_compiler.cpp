@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "base/cut_text.hpp"
 #include "contract/arch.h"
 #include "jit/compile_options.hpp"
 
@@ -40,7 +41,7 @@ Result<CompiledKernel> compile_kernel(const NvrtcLibrary &nvrtc, const CompileRe
     constexpr size_t log_limit = 700;  // what fits into flashcore_error.message beside the sentence
     return Error{FLASHCORE_COMPILE_FAILED,
                  "NVRTC " + version_text(nvrtc.version()) + " could not compile " + std::string(request.program_name) + " for " +
-                     std::string(request.arch) + ": " + output.log.substr(0, log_limit),
+                     std::string(request.arch) + ": " + std::string(cut_text(output.log, log_limit)),
                  "", output.nvrtc_result};
   }
   compiled.cubin = std::move(output.cubin);
