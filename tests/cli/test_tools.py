@@ -205,6 +205,33 @@ class Memory(cli.ToolTest):
         self.refused("fc-bench", "--device", "cpu", "--shape", f"1,1,1,{2**31 - 1},1,8,fp16,bottom-right", code=FAILED, streams=r"inputs ")
 
 
+@unittest.skipUnless(cli.NVRTC, "no NVRTC")
+class Architectures(cli.ToolTest):
+    """A module compiled for a family or for one architecture alone, from NVRTC to the device that runs it."""
+
+    def module_for(self, arch):
+        """Compiled into the user cache, as fc-tune does it."""
+        model = json.loads(self.run_tool(TOOLS["fc-inspect"], "show", "fwd_scalar", "--model", "sm_80", "--json").stdout)
+        self.run_tool(TOOLS["fc-tune"], "--compile-worker", arch, "--worker-module", model["module"], "--nvrtc", cli.NVRTC, "--cache-dir", self.path(arch))
+        return model["module"]
+
+    def test_family_and_specific_modules_are_found(self):
+        for arch, devices, others in (("sm_100f", (100, 103), (110, 120, 90)), ("sm_103a", (103,), (100,)), ("sm_120f", (120, 121), (100,)), ("sm_90", (90,), (100, 89))):
+            module = self.module_for(arch)
+            row, = json.loads(self.run_tool(TOOLS["fc-inspect"], "list", "--arch", arch, "--cache-dir", self.path(arch), "--json").stdout)["modules"]
+            self.assertEqual((row["arch"], row["module"], row["status"], row["current"]), (arch, module, "OK", True))
+            self.run_tool(TOOLS["fc-inspect"], "verify", self.path(arch), out=[rf"OK +{arch} +fwd_scalar"])
+            self.run_tool(TOOLS["fc-inspect"], "--cache-dir", self.path(arch), out=[rf"{arch} +fwd_scalar +1 "])
+            for device in devices + others:
+                with self.subTest(arch, device=device):
+                    done = self.run_tool(TOOLS["fc-run"], "--random", "1", "--seqlen", "512", "--kernel", module, "--cache-dir", self.path(arch), "--jit", "off", "--json",
+                                         code=None, env={"FLASHCORE_LIBCUDA": cli.FAKE_LIBCUDA, "FAKE_CUDA": f"arch={device};attend=1"})
+                    if device in devices:
+                        self.assertEqual(json.loads(done.stdout)["module_origin"], "user cache", done.stderr)
+                    else:
+                        self.assertRegex(done.stderr, rf"no module folder and no cache holds {module} for sm_{device}")
+
+
 class Device(cli.ToolTest):
     def test_why_there_is_no_gpu_is_said_once(self):
         for tool, arguments in (("fc-run", "--random 1 --seqlen 16"), ("fc-run", "--random 1 --seqlen 16 --explain"), ("fc-inspect", "doctor"),

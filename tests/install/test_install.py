@@ -32,7 +32,8 @@ TOOLS = os.environ["TOOLS"].split(":")
 HEADERS = ("flashcore.h", "flashcore.hpp", "flashcore_inspect.h", "flashcore_status.h", "flashcore_version.h")
 
 HOLDER = tempfile.TemporaryDirectory()
-MOVED = os.path.join(HOLDER.name, "moved here")  # with a space: paths of users have them
+# With spaces, letters beyond ASCII, and long: paths of users are so.
+MOVED = os.path.join(HOLDER.name, "moved here", "für " + "lange Pfade ".ljust(180, "-"))
 INSTALLED = []  # paths below the prefix
 
 
@@ -55,6 +56,7 @@ def setUpModule():
     """Install under DESTDIR, then move the prefix away."""
     destination = os.path.join(HOLDER.name, "destination")
     run(*MESON, "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", destination)
+    os.makedirs(os.path.dirname(MOVED))
     shutil.move(destination + PREFIX, MOVED)
     for folder, _, files in os.walk(MOVED):
         INSTALLED.extend(os.path.relpath(os.path.join(folder, file), MOVED) for file in files)

@@ -176,7 +176,9 @@ void print_summary(const Console &console, const ModuleInfos &shown, size_t unus
   std::string text = fmt::format(
       "{} files, {}: {} spill registers, {} need more shared memory than their architecture has, {} are not usable",
       shown.size(), format_bytes(file_bytes), spilled, too_large, unusable);
-  console.print(fmt::format("\n{}\n", console.paint(good ? Mark::good : Mark::bad, text)));
+  console.print("\n");
+  for (const std::string &line : wrap_words(text, terminal_columns().value_or(SIZE_MAX)))
+    console.print(console.paint(good ? Mark::good : Mark::bad, line) + "\n");
 }
 
 void print_tables(const InspectCall &call, const ModuleInfos &shown) {
