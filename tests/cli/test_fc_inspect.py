@@ -87,7 +87,9 @@ cli.add_cases(CommandLine, cli.FC_INSPECT, [
     *[Case(f"architecture that is none, {arch}, of {call.split()[0]}", call.format(arch), USAGE, (),
            [rf'is "{arch}", but must be one of: sm_80, .*sm_90, sm_90a, sm_100, sm_100a, sm_100f, .*sm_121f']) for arch in
       ("sm_91", "sm_100x", "90", "compute_90", "sm_80a", "SM_90", "sm_90aa", "sm_75") for call in
-      ("compile sm_89 {} --output {{out}}", "list --arch {}", "show m --arch {}", "--arch {}")],
+      ("compile sm_89 {} --output {{out}}", "show m --arch {}")],
+    *[Case(f"no module is of {arch}, says {call or 'the overview'}", f"{call} --arch {arch}", OK, [r"No module was found"],
+           [rf'note: option --arch is "{arch}", but must be one of: sm_80, .*sm_121f']) for arch in ("sm_91", "90") for call in ("list", "")],
     Case("architecture by another name", "compile compute_90a --output {out}", USAGE, (), [r"; did you mean sm_90a\?"]),
     Case("subcommand that is nearly one", "verfy", USAGE, (), [r'"verfy" is unknown.*; did you mean verify\?']),
     Case("option as a value", "list --arch --json", USAGE, (), [r"option --arch needs a value, but the option --json follows"]),

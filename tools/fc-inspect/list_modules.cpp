@@ -217,7 +217,8 @@ Outcome<Found> find_wanted(const InspectCall &call) {
   filter.arch = call.options.text("arch");
   filter.kernel = call.options.text("kernel");
   filter.all = call.options.flag("all");
-  TOOLS_TRY(check_arch("option --arch", filter.arch));
+  // A folder may hold modules of an architecture to come, so that this is no error here.
+  if (const Step known = check_arch("option --arch", filter.arch); !known.ok()) call.console.note(known.failure().message);
   TOOLS_TRY_ASSIGN(
       filter.origin,
       call.options.choice(

@@ -254,7 +254,7 @@ Outcome<int> show_module(const InspectCall &call) {
   if (names.size() != 1)
     return usage_failure(
         fmt::format("show takes one module, but {} were given; fc-inspect list shows the names", names.size()));
-  TOOLS_TRY(check_arch("option --arch", call.options.text("arch")));
+  if (const Step known = check_arch("option --arch", call.options.text("arch")); !known.ok()) call.console.note(known.failure().message);
   TOOLS_TRY_ASSIGN(LoadedModule module, load_module(call, names[0]));
   TOOLS_TRY(export_cubin(call, module));
   if (call.json.wanted()) {
