@@ -19,10 +19,6 @@ struct Rates {
   double l2_bytes;      // its share of what the L2 cache delivers
   double memory_bytes;  // its share of what memory delivers
 };
-inline constexpr Rates a100_rates = {1410, 2048, 16, 4, 128, 33, 9.5};     // 312 TFLOP/s on 108 multiprocessors
-inline constexpr Rates a10_rates = {1695, 1024, 16, 4, 128, 16, 4.5};      // 125 TFLOP/s on 72
-inline constexpr Rates h200_rates = {1755, 2560, 16, 4, 128, 40, 18.8};    // mma.sync reaches about 62 % of the wgmma rate
-inline constexpr Rates l4_rates = {2040, 1024, 16, 4, 128, 16, 2.4};       // 121 TFLOP/s on 58; and its neighbours
 
 // A compute capability. Shared memory is a block's after the opt-in: capacity less the 1 KiB that CUDA keeps.
 struct Arch {
@@ -32,6 +28,15 @@ struct Arch {
   int32_t resident_threads;        // of a multiprocessor
   Rates rates;
 };
+
+#ifdef __CUDACC_RTC__
+// NVRTC reads the cost functions of the passports, and nothing on the device calls them: tables would only become data of every module.
+constexpr Arch arch_like(int32_t) { return {}; }
+#else
+inline constexpr Rates a100_rates = {1410, 2048, 16, 4, 128, 33, 9.5};     // 312 TFLOP/s on 108 multiprocessors
+inline constexpr Rates a10_rates = {1695, 1024, 16, 4, 128, 16, 4.5};      // 125 TFLOP/s on 72
+inline constexpr Rates h200_rates = {1755, 2560, 16, 4, 128, 40, 18.8};    // mma.sync reaches about 62 % of the wgmma rate
+inline constexpr Rates l4_rates = {2040, 1024, 16, 4, 128, 16, 2.4};       // 121 TFLOP/s on 58; and its neighbours
 inline constexpr Arch archs[] = {
     {80, false, 163 << 10, 2048, a100_rates},  {86, false, 99 << 10, 1536, a10_rates},    {87, true, 163 << 10, 1536, l4_rates},
     {88, false, 99 << 10, 1536, l4_rates},     {89, false, 99 << 10, 1536, l4_rates},     {90, false, 227 << 10, 2048, h200_rates},
@@ -65,7 +70,7 @@ constexpr const Arch *find_arch(int32_t number) {
 }
 
 // The facts of a compute capability, or of the nearest one below it that is known.
-constexpr const Arch &arch_like(int32_t number) {
+constexpr Arch arch_like(int32_t number) {
   const Arch *nearest = &archs[0];
   for (const Arch &arch : archs)
     if (arch.number <= number) nearest = &arch;
@@ -106,5 +111,6 @@ constexpr bool tables_agree() {
   return true;
 }
 static_assert(tables_agree(), "every name has its compute capability, and every one of these the name that its devices use");
+#endif
 
 }  // namespace flashcore::kernels

@@ -11,7 +11,7 @@
 
 namespace flashcore::kernels {
 
-constexpr const Rates &rates_of(int32_t arch) { return arch_like(arch).rates; }
+constexpr Rates rates_of(int32_t arch) { return arch_like(arch).rates; }
 
 // Fitted on the H200. Units that are not the bound still cost a share of their time: their instructions compete for issue,
 // and a warp that waits for one cannot feed another.

@@ -82,8 +82,10 @@ std::vector<std::string> module_archs(int32_t arch) {
   };
   add(arch, [](char) { return true; });
   const kernels::Arch *own = kernels::find_arch(arch);
-  for (int32_t lower = arch - 1; (own == nullptr || !own->tegra) && lower >= arch / 10 * 10; --lower)
-    if (const kernels::Arch *other = kernels::find_arch(lower); other != nullptr && !other->tegra) add(lower, [](char suffix) { return suffix != 'a'; });
+  for (int32_t lower = arch - 1; (own == nullptr || !own->tegra) && lower >= arch / 10 * 10; --lower) {
+    const kernels::Arch *other = kernels::find_arch(lower);
+    if (other != nullptr && !other->tegra) add(lower, [](char suffix) { return suffix != 'a'; });
+  }
   return archs;
 }
 

@@ -28,6 +28,8 @@ std::string module_arch(int32_t number) {
   return fmt::format("sm_{}{}", number, std::string(suffix == 0 ? 0 : 1, suffix));
 }
 
+int32_t resident_threads(int32_t number) { return kernels::arch_like(number).resident_threads; }
+
 int64_t shared_limit_bytes(const std::string &arch) {
   const kernels::Arch *known = kernels::find_arch(arch_number(arch));
   return known == nullptr ? 0 : known->shared_bytes_per_block;

@@ -18,5 +18,6 @@ int32_t arch_number(const std::string &arch);  // 89 of "sm_89", 90 of "sm_90a";
 std::string module_arch(int32_t number);       // what the modules of such a device are compiled for: "sm_89", "sm_90a"
 // Shared memory that a block may use on `arch` after the opt-in; 0: not in the table.
 int64_t shared_limit_bytes(const std::string &arch);
+int32_t resident_threads(int32_t number);  // of a multiprocessor; of the nearest one below that the table knows
 
 }  // namespace flashcore::tools

@@ -177,7 +177,8 @@ Outcome<Options> parse_words(const Words &words, const po::options_description &
 
 po::options_description output_options() {
   po::options_description group("Output", help_columns());
-  add_value(group, "json", "[=FILE]", "print JSON on stdout instead of the report, or with =FILE write it there beside the report; its first key is \"schema\"");
+  add_value(group, "json", "[=FILE]",
+            "print JSON on stdout instead of the report, or with =FILE write it there beside the report; its first key is \"schema\"");
   add_value(group, "color", "WHEN", "auto (on a terminal without NO_COLOR), always or never");
   add_flag(group, "quiet,q", "no notes and no progress on stderr");
   add_flag(group, "help,h", "print this text");

@@ -65,7 +65,8 @@ Step check_workload_memory(const Context &context, const Shape &shape, int64_t s
   MemoryNeeds needs = {{"inputs", 2 * set * (sets > 1 ? 2 : 1)},
                        {"results to compare", 4 * output + 4 * output_rows},
                        {"the float64 reference", real(shape.seqlen_kv) * (8 * real(shape.head_dim) + 24) * reference_threads()}};
-  if (info.device.kind == FLASHCORE_DEVICE_CPU) needs.emplace_back("what the CPU device computes on", real(sets) * 2 * (set + output) + 4 * output_rows);
+  if (info.device.kind == FLASHCORE_DEVICE_CPU)
+    needs.emplace_back("what the CPU device computes on", real(sets) * 2 * (set + output) + 4 * output_rows);
   return check_memory(needs);
 }
 

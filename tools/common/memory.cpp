@@ -42,11 +42,13 @@ void ask_control_groups(std::optional<int64_t> &least) {
     const bool unified = line.starts_with("0::"), memory = line.find(":memory:") != std::string::npos;
     if (!unified && !memory) continue;
     const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    for (std::string group = line.substr(line.find('/')); !group.empty(); group = group == "/" ? "" : group.substr(0, std::max<size_t>(group.rfind('/'), 1))) {
+    const auto parent_of = [](const std::string &group) { return group == "/" ? "" : group.substr(0, std::max<size_t>(group.rfind('/'), 1)); };
+    for (std::string group = line.substr(line.find('/')); !group.empty(); group = parent_of(group)) {
       const std::string folder = root + (group == "/" ? "" : group);
       const auto limit = number_in(folder + (unified ? "/memory.max" : "/memory.limit_in_bytes"));
       const auto used = number_in(folder + (unified ? "/memory.current" : "/memory.usage_in_bytes"));
-      if (limit && used) hold_below(least, *limit - *used + field_in(folder + "/memory.stat", unified ? "inactive_file" : "total_inactive_file").value_or(0));
+      const auto files = field_in(folder + "/memory.stat", unified ? "inactive_file" : "total_inactive_file");
+      if (limit && used) hold_below(least, *limit - *used + files.value_or(0));
     }
   }
 }

@@ -164,7 +164,8 @@ void check_ranges(const Sizes &sizes, const NamedArray (&arrays)[3], Words &prob
                 {"dimensions", sizes.head_dim_v, arrays[2]}};
   for (const auto &row : narrow)
     if (row.size > INT32_MAX)
-      problems.push_back(fmt::format("--{} ({}) has {} {}, but at most {} are allowed", row.array.option, row.array.array.describe(), row.size, row.what, INT32_MAX));
+      problems.push_back(fmt::format("--{} ({}) has {} {}, but at most {} are allowed", row.array.option, row.array.array.describe(), row.size,
+                                     row.what, INT32_MAX));
   if (!countable(sizes.batch, sizes.seqlen_q, sizes.heads_q, std::max(sizes.head_dim, sizes.head_dim_v)) ||
       !countable(sizes.batch, sizes.seqlen_kv, sizes.heads_kv, std::max(sizes.head_dim, sizes.head_dim_v)))
     problems.push_back("the elements of these sizes, or of an output for them, cannot be counted in 64 bits");
