@@ -125,7 +125,7 @@ class Modules(cli.ToolTest):
     def test_list(self):
         done = self.fc_inspect("list", "--arch", self.arch, out=[r"sm_89: \d+ modules, .* compiled by NVRTC \d+\.\d+, ptxas V", r"shipped: /",
                                                                 r"module +regs +", r"sm80_fwd_mma-\S+ +\d+ +0 +[\d,]+ +0/0 ", r"0 are not usable"])
-        self.assertLessEqual(max(map(len, done.stdout.splitlines())), 120)
+        self.assertLessEqual(max(len(line) for line in done.stdout.splitlines() if not line.startswith("  shipped: /")), 120)
         self.assertNotIn("sm_90a", done.stdout)
 
     def test_list_json_has_every_column(self):
