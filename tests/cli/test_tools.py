@@ -216,6 +216,8 @@ class Architectures(cli.ToolTest):
         return model["module"]
 
     def test_family_and_specific_modules_are_found(self):
+        os.mkdir(self.path("none"))  # instead of the shipped modules
+        self.environment["FLASHCORE_MODULE_PATH"] = self.path("none")
         for arch, devices, others in (("sm_100f", (100, 103), (110, 120, 90)), ("sm_103a", (103,), (100,)), ("sm_120f", (120, 121), (100,)), ("sm_90", (90,), (100, 89))):
             module = self.module_for(arch)
             row, = json.loads(self.run_tool(TOOLS["fc-inspect"], "list", "--arch", arch, "--cache-dir", self.path(arch), "--json").stdout)["modules"]
