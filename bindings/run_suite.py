@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 SKIPPED = 77
 # The oldest versions that the bindings promise: Debian 12 and Ubuntu 22.04 have these or newer ones.
@@ -51,6 +52,23 @@ def run(command, folder, environment):
         sys.exit(f"failed with status {status}: {' '.join(command)}")
 
 
+def refuse(command, folder, environment, text):
+    """A command that must fail and say why."""
+    print("+", *command, flush=True)
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode == 0 or text not in done.stdout:
+        sys.exit(f"status {done.returncode} instead of a refusal with {text!r}: {' '.join(command)}\n{done.stdout}")
+
+
+def refuse_devices(command, folder, environment):
+    """An example that is asked for a GPU where there is no driver, and for devices that there are not."""
+    without_driver = {**environment, "FLASHCORE_LIBCUDA": "/nonexistent/libcuda.so.1"}
+    refuse([*command, "cuda"], folder, without_driver, "/nonexistent/libcuda.so.1")
+    for words in (["tpu"], ["CPU"], ["cpu", "cuda"]):
+        refuse([*command, *words], folder, environment, "usage: ten_lines [auto|cpu|cuda]")
+    run([*command, "auto"], folder, without_driver)
+
+
 def gpu_count(library):
     count = ctypes.c_int32()
     status = ctypes.CDLL(library).flashcore_device_count(ctypes.byref(count), None)
@@ -71,14 +89,32 @@ def rust(root, output, library, stand_in, environment):
     run(["cargo", "test", "--offline", "--locked", "--no-fail-fast", "--", *gpu_tests], folder, environment)
     run(["cargo", "test", "--offline", "--locked", "--test", "gpu", "--", "--ignored", "host_memory", "checked_addresses"], folder, on_stand_in(environment, stand_in))
     run(["cargo", "run", "--offline", "--locked", "--example", "ten_lines", "cpu"], folder, environment)
+    refuse_devices(["cargo", "run", "--offline", "--locked", "--quiet", "--example", "ten_lines"], folder, environment)
 
 
-def go(root, output, library, stand_in, environment, race=False):
+def plain_paths(folder, root, library):
+    """Links to headers and library, and a flashcore.pc that names them: older Go takes pkg-config's answer apart at every blank."""
+    os.symlink(os.path.join(root, "include"), os.path.join(folder, "include"))
+    os.symlink(os.path.dirname(library), os.path.join(folder, "lib"))
+    with open(os.path.join(folder, "flashcore.pc"), "w", encoding="utf-8") as file:
+        file.write(f"Name: flashcore\nDescription: of this build\nVersion: 1.0\nLibs: -L{folder}/lib -lflashcore\nCflags: -I{folder}/include\n")
+    return {"PKG_CONFIG_PATH": folder, "CGO_CFLAGS": f"-O2 -I{folder}/include"}
+
+
+def go_anywhere(root, output, library, stand_in, environment, race=False):
+    if re.fullmatch(r"[\w./+-]*", root + library, re.ASCII):
+        return go(root, output, library, stand_in, environment, race)
+    with tempfile.TemporaryDirectory(prefix="flashcore-go-", dir="/tmp") as folder:
+        return go(root, output, library, stand_in, environment, race, plain_paths(folder, root, library))
+
+
+def go(root, output, library, stand_in, environment, race=False, paths=None):
     # The library of the build has a pkg-config file that knows where it lies, but not where the headers are.
     build = os.path.dirname(os.path.dirname(library))
     environment.update(PKG_CONFIG_PATH=os.path.join(build, "meson-uninstalled"), GOCACHE=os.path.join(output, "go-cache"),
                        GOPATH=os.path.join(output, "go-path"), GOENV="off", GOPROXY="off", GOSUMDB="off", GOWORK="off", GOFLAGS="",
                        GOTOOLCHAIN="local", CGO_ENABLED="1", CGO_CFLAGS=f"-O2 -I{os.path.join(root, 'include')}")
+    environment.update(paths or {})
     require("go", environment)
     folder = os.path.join(root, "bindings/go")
     if race:
@@ -89,6 +125,7 @@ def go(root, output, library, stand_in, environment, race=False):
     run(["go", "test", "-v", "-count=1", "-bench=.", "-benchtime=1x", "./..."], folder, environment)
     run(["go", "test", "-v", "-count=1", "-run=HostMemory|PageLocked|CheckedAddresses", "."], folder, on_stand_in(environment, stand_in))
     run(["go", "run", "./examples/ten_lines", "cpu"], folder, environment)
+    refuse_devices(["go", "run", "./examples/ten_lines"], folder, environment)
 
 
 def main(suite, root, output, library, stand_in):
@@ -99,7 +136,7 @@ def main(suite, root, output, library, stand_in):
     if suite == "rust":
         rust(root, output, library, stand_in, environment)
     elif suite in ("go", "go_race"):
-        go(root, output, library, stand_in, environment, race=suite == "go_race")
+        go_anywhere(root, output, library, stand_in, environment, race=suite == "go_race")
     else:
         sys.exit(f"unknown suite {suite}; allowed: rust, go, go_race")
 

@@ -45,13 +45,14 @@ static int32_t device_kind(const char *word) {
   if (strcmp(word, "auto") == 0) return FLASHCORE_DEVICE_AUTO;
   if (strcmp(word, "cpu") == 0) return FLASHCORE_DEVICE_CPU;
   if (strcmp(word, "cuda") == 0) return FLASHCORE_DEVICE_CUDA;
-  fprintf(stderr, "usage: 01_hello_attention [auto|cpu|cuda]\n");
+  fprintf(stderr, "the device is \"%s\"; usage: 01_hello_attention [auto|cpu|cuda]\n", word);
   exit(2);
 }
 
 int main(int argc, char **argv) {
   flashcore_error error = FLASHCORE_ERROR_INIT;
   flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
+  if (argc > 2) return fprintf(stderr, "usage: 01_hello_attention [auto|cpu|cuda]\n"), 2;
   options.device_kind = device_kind(argc > 1 ? argv[1] : "auto");
   flashcore_context context = NULL;
   check(flashcore_context_create(&options, &context, &error), &error);

@@ -2,8 +2,8 @@
 //
 // The example of README.md in C; the same problem stands beside it in C++, Rust, Go and Python.
 //
-//     cc ten_lines.c $(pkg-config --cflags --libs flashcore) && ./a.out [cpu]      (without a word: first usable GPU,
-//     else the CPU)
+//     cc ten_lines.c $(pkg-config --cflags --libs flashcore) && ./a.out [auto|cpu|cuda]      (auto: first usable GPU,
+//     else the CPU; cuda: a GPU or an error)
 //
 // All keys are zero, so every key gets the same weight and every output is the mean of the values 0, 1, 2, 3: 1.5.
 #include <flashcore/flashcore.h>
@@ -28,6 +28,14 @@ static uint64_t upload(flashcore_context context, const void *host, int64_t byte
   return address;
 }
 
+static int32_t device_kind(const char *word) {
+  if (strcmp(word, "auto") == 0) return FLASHCORE_DEVICE_AUTO;
+  if (strcmp(word, "cpu") == 0) return FLASHCORE_DEVICE_CPU;
+  if (strcmp(word, "cuda") == 0) return FLASHCORE_DEVICE_CUDA;
+  fprintf(stderr, "the device is \"%s\"; usage: ten_lines [auto|cpu|cuda]\n", word);
+  exit(2);
+}
+
 int main(int argc, char **argv) {
   static const uint16_t float16_of[] = {0x0000, 0x3c00, 0x4000, 0x4200};  // 0, 1, 2, 3
   static uint16_t query[ELEMENTS], key[ELEMENTS], value[ELEMENTS], output[ELEMENTS];
@@ -37,7 +45,8 @@ int main(int argc, char **argv) {
   }
   flashcore_error error = FLASHCORE_ERROR_INIT;
   flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
-  if (argc > 1 && strcmp(argv[1], "cpu") == 0) options.device_kind = FLASHCORE_DEVICE_CPU;
+  if (argc > 2) return fprintf(stderr, "usage: ten_lines [auto|cpu|cuda]\n"), 2;
+  options.device_kind = device_kind(argc > 1 ? argv[1] : "auto");
 
   // [ten lines]
   flashcore_context context = NULL;

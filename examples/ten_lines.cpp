@@ -2,7 +2,7 @@
 //
 // The example of README.md in C++17; the same problem stands beside it in C, Rust, Go and Python.
 //
-//     c++ -std=c++17 ten_lines.cpp $(pkg-config --cflags --libs flashcore) && ./a.out [cpu]
+//     c++ -std=c++17 ten_lines.cpp $(pkg-config --cflags --libs flashcore) && ./a.out [auto|cpu|cuda]
 //
 // Errors are values; or_throw makes exceptions of them. All keys are zero, so every key gets the same weight and every
 // output is the mean of the values 0, 1, 2, 3: 1.5.
@@ -45,9 +45,15 @@ int run(const flashcore::Options &options) {
 
 }  // namespace
 
+// auto: the first usable GPU, else the CPU. cuda: a GPU or an error.
 int main(int argc, char **argv) {
+  const std::string_view device = argc > 1 ? argv[1] : "auto";
+  if (argc > 2 || (device != "auto" && device != "cpu" && device != "cuda")) {
+    std::fprintf(stderr, "the device is \"%s\"; usage: ten_lines [auto|cpu|cuda]\n", device.data());
+    return 2;
+  }
   try {
-    return run(argc > 1 && std::string_view(argv[1]) == "cpu" ? flashcore::Options::cpu() : flashcore::Options());
+    return run(device == "cpu" ? flashcore::Options::cpu() : device == "cuda" ? flashcore::Options::cuda() : flashcore::Options());
   } catch (const flashcore::Exception &exception) {
     std::fprintf(stderr, "%s: %s\n", exception.error().name(), exception.what());
     return 1;

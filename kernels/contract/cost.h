@@ -6,27 +6,12 @@
 // (tests/cli/test_cost_model.py holds it to what was measured there) and a prediction everywhere else.
 #pragma once
 
+#include "contract/arch.h"
 #include "contract/passport.h"
 
 namespace flashcore::kernels {
 
-// What a multiprocessor does in a clock, and its clock.
-struct Rates {
-  double clock_mhz;     // under this load; boost where nothing was measured
-  double tensor_flop;   // dense 16-bit products with float32 sums, as mma.sync reaches them
-  double exponentials;
-  double instructions;  // issued, each for a warp
-  double shared_bytes;
-  double l2_bytes;      // its share of what the L2 cache delivers
-  double memory_bytes;  // its share of what memory delivers
-};
-
-constexpr Rates rates_of(int32_t arch) {
-  if (arch == 80) return {1410, 2048, 16, 4, 128, 33, 9.5};                 // A100: 312 TFLOP/s on 108 multiprocessors
-  if (arch == 86) return {1695, 1024, 16, 4, 128, 16, 4.5};                 // A10: 125 TFLOP/s on 72
-  if (arch >= 90 && arch < 120) return {1755, 2560, 16, 4, 128, 40, 18.8};  // mma.sync reaches about 62 % of the wgmma rate
-  return {2040, 1024, 16, 4, 128, 16, 2.4};                                 // Ada and its neighbours: L4 121 TFLOP/s on 58
-}
+constexpr Rates rates_of(int32_t arch) { return arch_like(arch).rates; }
 
 // Fitted on the H200. Units that are not the bound still cost a share of their time: their instructions compete for issue,
 // and a warp that waits for one cannot feed another.
@@ -60,8 +45,7 @@ constexpr int32_t mma_registers(const MmaWork &work) {
 constexpr int32_t resident_blocks(int32_t registers, int32_t threads, int64_t shared_bytes, const DeviceLimits &device) {
   const int64_t by_registers = 65536 / (int64_t{threads} * ((registers + 7) / 8 * 8));
   const int64_t by_shared = device.shared_bytes_per_multiprocessor / (shared_bytes + 1024);
-  const int64_t resident_threads = device.arch == 80 || (device.arch >= 90 && device.arch < 120) ? 2048 : 1536;
-  const int64_t by_threads = resident_threads / threads;
+  const int64_t by_threads = arch_like(device.arch).resident_threads / threads;
   const int64_t fewest = by_registers < by_shared ? by_registers : by_shared;
   return static_cast<int32_t>(fewest < by_threads ? fewest : by_threads);
 }
@@ -86,7 +70,7 @@ constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, dou
   Cost cost{};
   cost.blocks_per_multiprocessor = resident;
   cost.waves = thread_blocks / (resident * device.multiprocessors);
-  const double whole_waves = static_cast<double>(ceil_div(blocks, static_cast<int64_t>(resident) * device.multiprocessors));
+  const double whole_waves = larger_of(1, static_cast<double>(ceil_div(blocks, static_cast<int64_t>(resident) * device.multiprocessors)));
   const double us_of_all_steps = on_busiest * mean_steps / clock_mhz;
   cost.launch_us = launch_us;
   cost.tensor_us = us_of_all_steps * clocks.tensor;
@@ -145,7 +129,7 @@ constexpr Cost tile_cost(double flop_per_step, double steps, double mean_steps, 
   const double step_clocks = flop_per_step / (rates.tensor_flop * efficiency), chain_clocks = step_latency_us * rates.clock_mhz;
   const double on_busiest = static_cast<double>(ceil_div(static_cast<int64_t>(thread_blocks), device.multiprocessors));
   const double slots = resident * device.multiprocessors;
-  const double whole_waves = static_cast<double>(ceil_div(static_cast<int64_t>(thread_blocks), static_cast<int64_t>(slots)));
+  const double whole_waves = larger_of(1, static_cast<double>(ceil_div(static_cast<int64_t>(thread_blocks), static_cast<int64_t>(slots))));
   Cost cost{};
   cost.launch_us = launch_us;
   cost.blocks_per_multiprocessor = resident;

@@ -92,10 +92,11 @@ constexpr double placed_share(int32_t cluster) { return cluster >= 4 ? 0.85 : 1.
 
 constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const Rates rates = rates_of(device.arch);
-  const double clocks_of_us = rates.clock_mhz, tiles = static_cast<double>(row_tiles(s.tile_q, key));
+  const double clocks_of_us = rates.clock_mhz;
+  const double tiles = larger_of(1, static_cast<double>(row_tiles(s.tile_q, key)));  // an empty problem has none
   const double bytes_of_block = 2.0 * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v) / s.cluster;
   const int32_t resident = resident_blocks(s);
-  const double slots = resident * device.multiprocessors * placed_share(s.cluster), blocks = static_cast<double>(grid(s, key).x);
+  const double slots = static_cast<double>(resident) * device.multiprocessors * placed_share(s.cluster), blocks = static_cast<double>(grid(s, key).x);
   // The tiles of one key head's rows find its keys in the L2 cache, all but the first.
   const double l2_us = bytes_of_block / device.multiprocessors / rates.l2_bytes / clocks_of_us;
   const double us_of_block = larger_of(l2_us, bytes_of_block / tiles / device.multiprocessors / rates.memory_bytes / clocks_of_us);

@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "api/api_guard.hpp"
+#include "base/cut_text.hpp"
 #include "base/struct_size.hpp"
+#include "contract/arch.h"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
@@ -37,7 +40,7 @@ int32_t specialization_count(const kernels::Passport &passport) {
 // Every module to ship for one architecture: the passports' lists, and what the tuned rows name beside them.
 std::vector<ModuleRequest> all_requests(const std::string &arch, const std::string &nvrtc_append_flags) {
   std::vector<ModuleRequest> requests;
-  const int32_t arch_number = std::atoi(arch.c_str() + 3);
+  const int32_t arch_number = kernels::arch_number(arch.c_str());
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     const kernels::Passport &passport = *table[index].passport;
@@ -114,19 +117,15 @@ bool sorts_before(const ListedModule &a, const ListedModule &b) {
   if (a.entry.ok() != b.entry.ok()) return a.entry.ok();
   if (!a.entry.ok()) return a.path < b.path;
   const ModuleRecord &x = a.entry.value().record, &y = b.entry.value().record;
-  const int32_t x_arch = std::atoi(x.arch.c_str() + 3), y_arch = std::atoi(y.arch.c_str() + 3);
+  const int32_t x_arch = kernels::arch_number(x.arch.c_str()), y_arch = kernels::arch_number(y.arch.c_str());
   return std::tie(x_arch, x.module, a.path) < std::tie(y_arch, y.module, b.path);
 }
 
-// "sm_89", "sm_90a": sm_, two or three digits, at most one of the suffixes a and f.
 Status check_arch_name(const char *arch) {
-  const std::string_view text = arch;
-  const size_t digits = text.starts_with("sm_") ? text.find_first_not_of("0123456789", 3) : 3;
-  const std::string_view suffix = digits == std::string_view::npos ? "" : text.substr(std::min(digits, text.size()));
-  const size_t count = (digits == std::string_view::npos ? text.size() : digits) - 3;
-  if (text.starts_with("sm_") && (count == 2 || count == 3) && (suffix.empty() || suffix == "a" || suffix == "f")) return success();
-  return Error{FLASHCORE_INVALID_ARGUMENT, "arch is \"" + std::string(text) + "\"; allowed: sm_80, sm_86, sm_89, sm_90a, sm_120 and the like",
-               "arch"};
+  if (kernels::is_arch_name(arch)) return success();
+  std::string allowed;
+  for (const kernels::ArchName &name : kernels::arch_names) allowed.append(allowed.empty() ? "" : ", ").append(name.text);
+  return Error{FLASHCORE_INVALID_ARGUMENT, "arch is \"" + std::string(cut_text(arch, 64)) + "\"; allowed: " + allowed, "arch"};
 }
 
 struct Free {
@@ -202,8 +201,8 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
     kernels::ProblemKey key = problem.key;
     FLASHCORE_TRY(pin_kernel(key, problem.kernel));
     // On every architecture a multiprocessor has a kilobyte more than a block may use.
-    const kernels::DeviceLimits limits = {given.arch, given.multiprocessors, given.shared_memory_per_block_optin_bytes,
-                                          given.shared_memory_per_block_optin_bytes + 1024};
+    const int32_t per_block = std::min(given.shared_memory_per_block_optin_bytes, std::numeric_limits<int32_t>::max() - 1024);
+    const kernels::DeviceLimits limits = {given.arch, given.multiprocessors, per_block, per_block + 1024};
     FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
     const kernels::Cost &cost = selection.cost;
     flashcore_model_info content{};

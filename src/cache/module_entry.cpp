@@ -13,6 +13,7 @@
 #include <memory>
 #include <new>
 
+#include "base/cut_text.hpp"
 #include "base/sha256.hpp"
 #include "cache/module_record.hpp"
 
@@ -89,10 +90,11 @@ Result<Bytes> decompress(std::span<const uint8_t> frame, int64_t expected_bytes)
 
 // The kernel that the record names, in an image for the architecture that the record names: an image for sm_90 instead
 // of sm_90a loads and then fails, or one for another minor version may run wrongly. Refused here, before the driver
-// sees it.
+// sees it. Whether an image uses its family's instructions (sm_100f) it does not say.
 Result<const KernelResources *> find_claimed_kernel(const ModuleRecord &record, const CubinInfo &info) {
   const std::string arch = "sm_" + std::to_string(info.arch) + (info.arch_specific ? "a" : "");
-  if (arch != record.arch) return corrupt("the cubin is for " + arch + ", the record says " + record.arch);
+  const std::string_view claimed = record.arch;
+  if (arch != claimed.substr(0, claimed.find('f'))) return corrupt("the cubin is for " + arch + ", the record says " + record.arch);
   for (const KernelResources &kernel : info.kernels)
     if (kernel.name == record.kernel) return &kernel;
   return corrupt("the cubin has no kernel " + record.kernel);
@@ -143,7 +145,7 @@ Status describe_cubin(ModuleRecord &record, std::span<const uint8_t> cubin) {
 
 Result<Bytes> encode_module_entry(ModuleRecord record, std::span<const uint8_t> cubin) {
   FLASHCORE_TRY(describe_cubin(record, cubin));
-  if (record.ptxas_log.size() > ptxas_log_limit_bytes) record.ptxas_log.resize(ptxas_log_limit_bytes);
+  record.ptxas_log.resize(cut_text(record.ptxas_log, ptxas_log_limit_bytes).size());
   if (const std::string fault = module_record_fault(record); !fault.empty()) return cannot_encode(fault);
   const std::string json = write_module_record(record);
   if (static_cast<int64_t>(json.size()) > record_limit_bytes)

@@ -2,6 +2,7 @@
 #include "cache/module_key.hpp"
 
 #include "base/sha256.hpp"
+#include "contract/arch.h"
 
 namespace flashcore {
 namespace {
@@ -48,12 +49,6 @@ bool is_lower_hex(std::string_view text, size_t digits) {
   return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-bool is_module_arch(std::string_view arch) {
-  if (!arch.starts_with("sm_")) return false;
-  std::string_view number = arch.substr(3);
-  if (number.ends_with('a')) number.remove_suffix(1);
-  return number.size() >= 2 && number.size() <= 3 && number[0] != '0' &&
-         number.find_first_not_of("0123456789") == std::string_view::npos;
-}
+bool is_module_arch(std::string_view arch) { return kernels::arch_number(std::string(arch).c_str()) != 0; }
 
 }  // namespace flashcore

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Time and memory are bounded as well as offsets: names are cut at 4 KiB, and the sections' bytes may not add up to
-// more than the image, so that overlapping sections cannot make a small file slow.
+// more than the image, of two kinds each, so that overlapping sections cannot make a small file slow.
 #include "cubin/elf_image.hpp"
 
 #include <algorithm>
@@ -16,6 +16,7 @@ static_assert(std::endian::native == std::endian::little, "integers are loaded a
 constexpr size_t header_bytes = 64, section_header_bytes = 64, symbol_bytes = 24;
 constexpr size_t name_limit_bytes = 4096, function_limit = 65536;
 constexpr uint32_t section_symbols = 2, section_no_bits = 8;  // SHT_SYMTAB, SHT_NOBITS
+constexpr uint64_t flags_of_processor = 0xf0000000;           // SHF_MASKPROC
 constexpr uint8_t symbol_function = 2;                        // STT_FUNC
 
 Error corrupt(const std::string &reason) {
@@ -62,7 +63,7 @@ Status read_header(std::span<const uint8_t> image, ElfImage &elf) {
 }
 
 Status read_sections(std::span<const uint8_t> image, ElfImage &elf) {
-  uint64_t table = 0, total = 0;
+  uint64_t table = 0, total = 0, total_of_processor = 0;
   uint16_t entry_bytes = 0, count = 0, names_index = 0;
   load_integer(image, 40, table);
   load_integer(image, 58, entry_bytes);
@@ -84,7 +85,9 @@ Status read_sections(std::span<const uint8_t> image, ElfImage &elf) {
     if (header.offset > image.size() || image.size() - header.offset < header.size)
       return corrupt("section " + std::to_string(i) + " lies outside of it");
     section.bytes = image.subspan(header.offset, header.size);
-    if (total += header.size; total > image.size()) return corrupt("its sections overlap");
+    // From sm_100 on sections .nv.merc.*, marked as the processor's own, are in part those of constants and globals once more.
+    uint64_t &sum = (header.flags & flags_of_processor) != 0 ? total_of_processor : total;
+    if (sum += header.size; sum > image.size()) return corrupt("its sections overlap");
   }
   for (size_t i = 0; i < count; ++i)
     if (!string_at(elf.sections[names_index].bytes, name_offsets[i], elf.sections[i].name))

@@ -2,8 +2,9 @@
 #include "jit/kernel_compiler.hpp"
 
 #include <chrono>
-#include <cstdlib>
 
+#include "base/cut_text.hpp"
+#include "contract/arch.h"
 #include "jit/compile_options.hpp"
 
 namespace flashcore {
@@ -13,14 +14,12 @@ std::string version_text(int32_t version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-// "sm_90a" -> 90
-int32_t arch_number(std::string_view arch) { return std::atoi(std::string(arch.substr(3)).c_str()); }
-
 Status check_arch(const NvrtcLibrary &nvrtc, std::string_view arch) {
   FLASHCORE_TRY_ASSIGN(const std::vector<int32_t> supported, nvrtc.supported_archs());
+  const int32_t asked = kernels::arch_number(std::string(arch).c_str());
   std::string known;
   for (const int32_t number : supported) {
-    if (number == arch_number(arch)) return success();
+    if (number == asked) return success();
     known += (known.empty() ? "" : ", ") + std::to_string(number);
   }
   return Error{FLASHCORE_COMPILE_FAILED, "NVRTC " + version_text(nvrtc.version()) + " (" + nvrtc.path() + ") cannot compile for " +
@@ -42,7 +41,7 @@ Result<CompiledKernel> compile_kernel(const NvrtcLibrary &nvrtc, const CompileRe
     constexpr size_t log_limit = 700;  // what fits into flashcore_error.message beside the sentence
     return Error{FLASHCORE_COMPILE_FAILED,
                  "NVRTC " + version_text(nvrtc.version()) + " could not compile " + std::string(request.program_name) + " for " +
-                     std::string(request.arch) + ": " + output.log.substr(0, log_limit),
+                     std::string(request.arch) + ": " + std::string(cut_text(output.log, log_limit)),
                  "", output.nvrtc_result};
   }
   compiled.cubin = std::move(output.cubin);

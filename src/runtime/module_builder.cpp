@@ -3,6 +3,7 @@
 
 #include "cache/module_key.hpp"
 #include "base/sha256.hpp"
+#include "contract/arch.h"
 #include "flashcore/flashcore_version.h"
 #include "jit/compile_options.hpp"
 #include "jit/kernel_compiler.hpp"
@@ -85,12 +86,17 @@ Result<BuiltModule> build_module(const ModuleRequest &request, const NvrtcLibrar
 }
 
 std::vector<std::string> module_archs(int32_t arch) {
-  const auto name = [](int32_t number) { return "sm_" + std::to_string(number) + (number == 90 ? "a" : ""); };
-  std::vector<std::string> archs{name(arch)};
-  const bool tegra = arch == 72 || arch == 87 || arch == 101 || arch == 110;
-  for (int32_t lower = arch - 1; !tegra && lower >= arch / 10 * 10; --lower) {
-    const bool lower_is_tegra = lower == 87 || lower == 101;
-    if (!lower_is_tegra && lower >= 80) archs.push_back(name(lower));
+  const char usual = kernels::usual_suffix(arch);
+  std::vector<std::string> archs{"sm_" + std::to_string(arch) + std::string(usual == 0 ? 0 : 1, usual)};
+  const auto add = [&](int32_t number, auto wanted) {
+    for (const kernels::ArchName &name : kernels::arch_names)
+      if (name.number == number && wanted(name.suffix) && name.text != archs.front()) archs.emplace_back(name.text);
+  };
+  add(arch, [](char) { return true; });
+  const kernels::Arch *own = kernels::find_arch(arch);
+  for (int32_t lower = arch - 1; (own == nullptr || !own->tegra) && lower >= arch / 10 * 10; --lower) {
+    const kernels::Arch *other = kernels::find_arch(lower);
+    if (other != nullptr && !other->tegra) add(lower, [](char suffix) { return suffix != 'a'; });
   }
   return archs;
 }

@@ -39,8 +39,9 @@ struct BuiltModule {
 
 Result<BuiltModule> build_module(const ModuleRequest &request, const NvrtcLibrary &nvrtc);
 
-// The name of the module architecture for a compute capability, best first: exact, then lower minors of the same major,
-// whose cubins run there too (CUDA's binary compatibility rule; Tegra parts stand alone).
+// The architectures whose modules a device of this compute capability runs, best first: what is compiled for it on first need, other
+// names of the same number (sm_103a, sm_103f), then lower minors of the same major and their families, whose cubins run there too
+// (CUDA's binary compatibility rule; Tegra parts stand alone).
 std::vector<std::string> module_archs(int32_t arch);
 
 }  // namespace flashcore

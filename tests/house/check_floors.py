@@ -34,15 +34,16 @@ ROOMS = {
     "cubin": ["base"],
     "cpu": ["problem", "base"],
     "plan": ["problem", "base", "kernels", "contract"],
-    "jit": ["driver", "base"],
-    "cache": ["cubin", "base"],
+    "jit": ["driver", "base", "contract"],
+    "cache": ["cubin", "base", "contract"],
     "runtime": ["plan", "jit", "cache", "cpu", "driver", "problem", "cubin", "base", "contract", "include"],
-    "api": ["runtime", "plan", "problem", "base", "include"],  # plan: flashcore_kernel_* list the kernel table
+    "api": ["runtime", "plan", "problem", "base", "contract", "include"],  # plan: flashcore_kernel_* list the kernel table
 }
 
-# Outside the library: public headers only, and what the folder itself holds.
+# Outside the library: public headers only, and what the folder itself holds. The tools' common part also reads the table of
+# architectures (contract/arch.h), which is constants and nothing else.
 GUESTS = {
-    "tools/common": ["include"],
+    "tools/common": ["include", "contract"],
     "tools": ["include", "tools/common"],
     "examples": ["include"],
     "bindings": ["include"],

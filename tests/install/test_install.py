@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -22,13 +23,17 @@ PREFIX, LIBDIR, BINDIR, INCLUDEDIR = (os.environ[name] for name in ("PREFIX", "L
 DATADIR, MANDIR = os.environ["DATADIR"], os.environ["MANDIR"]
 CC, CXX = shlex.split(os.environ["CC"]), shlex.split(os.environ["CXX"])
 STAMPS = [stamp for stamp in os.environ["STAMPS"].split(":") if stamp]
+sys.path.insert(0, os.path.join(SOURCE, "tests/house"))
+import check_rpath  # noqa: E402  the sources' place is known only now
+
 EXAMPLES = os.path.join(SOURCE, "examples")
 SAID_BY_THE_EXAMPLE = "output[0] is 0x3e00, 1.5 is 0x3e00\n"
 TOOLS = os.environ["TOOLS"].split(":")
 HEADERS = ("flashcore.h", "flashcore.hpp", "flashcore_inspect.h", "flashcore_status.h", "flashcore_version.h")
 
 HOLDER = tempfile.TemporaryDirectory()
-MOVED = os.path.join(HOLDER.name, "moved here")  # with a space: paths of users have them
+# With spaces, letters beyond ASCII, and long: paths of users are so.
+MOVED = os.path.join(HOLDER.name, "moved here", "für " + "lange Pfade ".ljust(180, "-"))
 INSTALLED = []  # paths below the prefix
 
 
@@ -51,6 +56,7 @@ def setUpModule():
     """Install under DESTDIR, then move the prefix away."""
     destination = os.path.join(HOLDER.name, "destination")
     run(*MESON, "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", destination)
+    os.makedirs(os.path.dirname(MOVED))
     shutil.move(destination + PREFIX, MOVED)
     for folder, _, files in os.walk(MOVED):
         INSTALLED.extend(os.path.relpath(os.path.join(folder, file), MOVED) for file in files)
@@ -91,6 +97,12 @@ class Tree(unittest.TestCase):
                 self.assertNotIn(BUILD.encode(), content, path)
             if path.endswith((".pc", ".cmake")):
                 self.assertNotIn(PREFIX.encode() + b"/", content, path)
+
+    def test_libraries_are_looked_for_inside_the_tree_only(self):
+        """The search path of every program and library, by the rule of the house."""
+        files = check_rpath.elf_files(MOVED)
+        self.assertEqual({os.path.relpath(path, MOVED) for path in files} & {f"{BINDIR}/{tool}" for tool in TOOLS}, {f"{BINDIR}/{tool}" for tool in TOOLS})
+        self.assertEqual([problem for path in files for problem in check_rpath.problems_of(path, MOVED)], [])
 
     def test_modules_can_be_written_by_their_owner_only(self):
         for path in INSTALLED:

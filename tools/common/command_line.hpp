@@ -9,6 +9,7 @@
 
 #include <boost/program_options.hpp>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,10 +17,10 @@
 
 #include "console.hpp"
 #include "outcome.hpp"
+#include "output_file.hpp"
+#include "words.hpp"
 
 namespace flashcore::tools {
-
-using Words = std::vector<std::string>;
 
 // The options of one command line, all kept as texts.
 class Options {
@@ -33,7 +34,10 @@ class Options {
 
   // nullopt where the option is absent.
   Outcome<std::optional<int64_t>> integer(const std::string &name, int64_t minimum, int64_t maximum) const;
-  Outcome<std::optional<double>> real(const std::string &name) const;  // finite
+  // Finite, and not beyond `largest` on either side of 0.
+  Outcome<std::optional<double>> real(const std::string &name, double largest = std::numeric_limits<double>::max()) const;
+  Outcome<Float16Type> dtype(const std::string &name) const;  // fp16 where it is absent
+  Outcome<int32_t> causal(const std::string &name) const;     // none where it is absent
   // One of `allowed`, given as (word, value); `absent` where the option is not given.
   Outcome<int32_t> choice(const std::string &name, const std::vector<std::pair<std::string, int32_t>> &allowed,
                           int32_t absent) const;
@@ -42,16 +46,33 @@ class Options {
   boost::program_options::variables_map values_;
 };
 
-inline constexpr unsigned help_columns = 110;
+unsigned help_columns();  // the terminal's, else a page's
+// `text` wrapped like the options below it, paragraph by paragraph.
+std::string help_paragraphs(const std::string &text);
 // Declares `--name PLACEHOLDER` and `--name` (a flag) with its line of help.
 void add_value(boost::program_options::options_description &group, const char *name, const char *placeholder,
                const char *help);
 void add_flag(boost::program_options::options_description &group, const char *name, const char *help);
 
 // Split `words` (without the program's name). Positional words go to the option `positional_name`; empty: none are
-// taken.
+// taken. No option takes another one as its value. --json stands alone or with =FILE; where no positional words are taken FILE may also
+// follow it.
 Outcome<Options> parse_words(const Words &words, const boost::program_options::options_description &known,
                              const std::string &positional_name = {});
+
+// Where --json wants its JSON: nowhere, on stdout instead of the report, or in a file beside the report.
+class JsonOutput {
+ public:
+  // Asked before the work is done, so that a file that cannot be written is no late surprise.
+  static Outcome<JsonOutput> plan(const Options &options);
+  bool wanted() const { return on_stdout_ || file_.has_value(); }
+  bool on_stdout() const { return on_stdout_; }
+  Step write(const Console &console, const std::string &json);
+
+ private:
+  bool on_stdout_ = false;
+  std::optional<OutputFile> file_;
+};
 
 // --json, --color, --quiet, --help, --version, and where the library looks for modules and for NVRTC.
 boost::program_options::options_description output_options();
@@ -59,6 +80,11 @@ boost::program_options::options_description library_options();
 // --color and --quiet as a Console. Also usable before parse_words has succeeded.
 Outcome<Console> make_console(const std::string &tool, const Options &options);
 Outcome<flashcore_context_options> make_context_options(const Options &options);
+
+// A device word that is none of `allowed`: the word that is near it. A GPU is called cuda here.
+std::string device_hint(const std::string &given, const Words &allowed);
+// A kernel or a module that the library knows; empty is allowed. The failure names the nearest kernel.
+Step check_kernel_name(const std::string &option, const std::string &name);
 
 // What the process would use, line by line (flashcore_environment_describe), and the same for people.
 Outcome<std::string> describe_environment(const flashcore_context_options &options);

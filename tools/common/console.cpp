@@ -4,16 +4,23 @@
 #include "console.hpp"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
+#include "words.hpp"
+
 namespace flashcore::tools {
 namespace {
+
+constexpr size_t continued_indent = 4;  // of what stands below the first line of a row
 
 const char *escape_of(Mark mark) {
   switch (mark) {
@@ -69,26 +76,6 @@ std::string join_cells(const Console &console, const std::vector<Cell> &cells, s
   return line + "\n";
 }
 
-std::vector<std::string> wrap_words(std::string_view text, size_t columns) {
-  std::vector<std::string> lines;
-  for (const std::string &paragraph : split_lines(text)) {
-    std::string line;
-    size_t begin = paragraph.find_first_not_of(' ');
-    while (begin != std::string::npos) {
-      size_t end = std::min(paragraph.find(' ', begin), paragraph.size());
-      std::string word = paragraph.substr(begin, end - begin);
-      if (!line.empty() && display_width(line) + 1 + display_width(word) > columns) {
-        lines.push_back(std::move(line));
-        line.clear();
-      }
-      line += (line.empty() ? "" : " ") + word;
-      begin = paragraph.find_first_not_of(' ', end);
-    }
-    lines.push_back(std::move(line));
-  }
-  return lines;
-}
-
 }  // namespace
 
 bool wants_color(ColorMode mode, std::FILE *stream) {
@@ -112,12 +99,12 @@ void Console::print(std::string_view text) const { std::fwrite(text.data(), 1, t
 
 void Console::note(std::string_view text) const {
   if (quiet_) return;
-  std::string line = fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::warning, "note:"), text);
+  std::string line = fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::warning, "note:"), printable(std::string(text), true));
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 void Console::complain(const Failure &failure) const {
-  std::string line = fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::bad, "error:"), failure.message);
+  std::string line = fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::bad, "error:"), printable(failure.message, true));
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
@@ -132,54 +119,90 @@ int Console::finish(int code) const {
 
 void Table::add_row(std::vector<Cell> cells) {
   cells.resize(columns_.size());
+  for (Cell &cell : cells) cell.text = printable(cell.text);
   rows_.push_back(std::move(cells));
 }
 
-std::vector<size_t> Table::widths() const {
-  std::vector<size_t> widths(columns_.size(), 0);
+Table::Layout Table::layout(size_t indent) const {
+  Layout layout{std::vector<size_t>(columns_.size(), 0), {}, indent};
   for (size_t i = 0; i < columns_.size(); ++i) {
-    for (const std::string &line : split_lines(columns_[i].header))
-      widths[i] = std::max(widths[i], display_width(line));
-    for (const auto &row : rows_) widths[i] = std::max(widths[i], display_width(row[i].text));
+    for (const std::string &line : split_lines(columns_[i].header)) layout.widths[i] = std::max(layout.widths[i], display_width(line));
+    for (const auto &row : rows_) layout.widths[i] = std::max(layout.widths[i], display_width(row[i].text));
   }
-  return widths;
+  const size_t columns = terminal_columns().value_or(SIZE_MAX);
+  size_t used = indent;
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    const bool first = i == 0 || (!layout.line_ends.empty() && layout.line_ends.back() == i);
+    used += (first ? 0 : 2) + layout.widths[i];
+    if (used <= columns || first) continue;
+    layout.line_ends.push_back(i);
+    used = indent + continued_indent + layout.widths[i];
+  }
+  layout.line_ends.push_back(columns_.size());
+  return layout;
+}
+
+std::string Table::render_line(const Console &console, const Layout &layout, const std::vector<Cell> &cells) {
+  std::string text;
+  size_t begin = 0;
+  for (const size_t end : layout.line_ends) {
+    const size_t indent = layout.indent + (begin == 0 ? 0 : continued_indent);
+    text += join_cells(console, {cells.begin() + static_cast<std::ptrdiff_t>(begin), cells.begin() + static_cast<std::ptrdiff_t>(end)}, indent);
+    begin = end;
+  }
+  return text;
+}
+
+std::string Table::render_header(const Console &console, size_t indent) const {
+  const Layout layout = this->layout(indent);
+  std::string text;
+  size_t begin = 0;
+  for (const size_t end : layout.line_ends) {
+    size_t lines = 1;
+    for (size_t i = begin; i < end; ++i) lines = std::max(lines, split_lines(columns_[i].header).size());
+    for (size_t line = 0; line < lines; ++line) {
+      std::vector<Cell> cells;
+      for (size_t i = begin; i < end; ++i) {
+        const std::vector<std::string> own = split_lines(columns_[i].header);
+        const size_t above = lines - own.size();  // headers stand on the bottom line
+        cells.push_back({padded(line < above ? "" : own[line - above], layout.widths[i], columns_[i].align), Mark::heading});
+      }
+      text += join_cells(console, cells, indent + (begin == 0 ? 0 : continued_indent));
+    }
+    begin = end;
+  }
+  return text;
+}
+
+std::vector<std::string> Table::render_rows(const Console &console, size_t indent) const {
+  const Layout layout = this->layout(indent);
+  std::vector<std::string> lines;
+  for (const auto &row : rows_) {
+    std::vector<Cell> cells;
+    for (size_t i = 0; i < columns_.size(); ++i) cells.push_back({padded(row[i].text, layout.widths[i], columns_[i].align), row[i].mark});
+    lines.push_back(render_line(console, layout, cells));
+  }
+  return lines;
 }
 
 std::string Table::render(const Console &console, size_t indent) const {
-  std::vector<size_t> width = widths();
-  size_t header_lines = 1;
-  for (const Column &column : columns_) header_lines = std::max(header_lines, split_lines(column.header).size());
-  std::string text;
-  for (size_t line = 0; line < header_lines; ++line) {
-    std::vector<Cell> cells;
-    for (size_t i = 0; i < columns_.size(); ++i) {
-      std::vector<std::string> lines = split_lines(columns_[i].header);
-      size_t above = header_lines - lines.size();  // headers stand on the bottom line
-      cells.push_back({padded(line < above ? "" : lines[line - above], width[i], columns_[i].align), Mark::heading});
-    }
-    text += join_cells(console, cells, indent);
-  }
-  for (const auto &row : rows_) {
-    std::vector<Cell> cells;
-    for (size_t i = 0; i < columns_.size(); ++i)
-      cells.push_back({padded(row[i].text, width[i], columns_[i].align), row[i].mark});
-    text += join_cells(console, cells, indent);
-  }
+  std::string text = render_header(console, indent);
+  for (const std::string &row : render_rows(console, indent)) text += row;
   return text;
 }
 
 void FieldList::add(std::string name, std::string text, Mark mark) {
   text.erase(text.find_last_not_of('\n') + 1);
-  fields_.push_back({std::move(name), std::move(text), mark});
+  fields_.push_back({printable(name), printable(text, true), mark});
 }
 
 std::string FieldList::render(const Console &console, size_t indent) const {
   size_t width = 0;
   for (const Field &field : fields_) width = std::max(width, display_width(field.name));
-  size_t left = indent + width + 2;
+  const size_t left = indent + width + 2, columns = terminal_columns().value_or(page_columns);
   std::string text;
   for (const Field &field : fields_) {
-    std::vector<std::string> lines = wrap_words(field.text, page_columns > left + 20 ? page_columns - left : 20);
+    std::vector<std::string> lines = wrap_words(field.text, columns > left + 20 ? columns - left : 20);
     for (size_t i = 0; i < lines.size(); ++i) {
       std::string name =
           i == 0 ? console.paint(Mark::faint, padded(field.name, width, Align::left)) : std::string(width, ' ');
@@ -187,6 +210,39 @@ std::string FieldList::render(const Console &console, size_t indent) const {
     }
   }
   return text;
+}
+
+std::vector<std::string> wrap_words(std::string_view text, size_t columns) {
+  std::vector<std::string> lines;
+  for (const std::string &paragraph : split_lines(text)) {
+    std::string line;
+    size_t begin = paragraph.find_first_not_of(' ');
+    while (begin != std::string::npos) {
+      size_t end = std::min(paragraph.find(' ', begin), paragraph.size());
+      std::string word = paragraph.substr(begin, end - begin);
+      if (!line.empty() && display_width(line) + 1 + display_width(word) > columns) {
+        lines.push_back(std::move(line));
+        line.clear();
+      }
+      line += (line.empty() ? "" : " ") + word;
+      begin = paragraph.find_first_not_of(' ', end);
+    }
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+std::optional<size_t> terminal_columns() {
+  constexpr size_t least = 40, most = 1000;
+  if (const char *given = std::getenv("COLUMNS"); given != nullptr) {
+    size_t columns = 0;
+    const auto [end, code] = std::from_chars(given, given + std::strlen(given), columns);
+    if (code == std::errc() && *end == '\0' && columns > 0) return std::clamp(columns, least, most);
+  }
+  winsize size{};
+  if (isatty(STDOUT_FILENO) == 1 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+    return std::clamp<size_t>(size.ws_col, least, most);
+  return std::nullopt;
 }
 
 size_t display_width(std::string_view text) {
@@ -260,7 +316,9 @@ std::string Progress::line(double seconds) const {
     text += fmt::format(", about {:.0f} s left",
                         seconds * static_cast<double>(total_ - done_) / static_cast<double>(done_));
   if (!detail_.empty()) text += fmt::format(" ({})", detail_);
-  return text.substr(0, page_columns);
+  winsize size{};
+  const bool known = terminal_ && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  return cut_text(printable(text), known ? size.ws_col - 1u : page_columns);  // a full line would break
 }
 
 void Progress::show_until_stopped() {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -59,11 +60,20 @@ class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
   void add_row(std::vector<Cell> cells);
-  // Two blanks between columns, none at the end of a line, `indent` before each.
+  // Two blanks between columns, none at the end of a line, `indent` before each. Columns that a terminal has no room for
+  // stand below the others, in every row.
   std::string render(const Console &console, size_t indent = 0) const;
+  std::string render_header(const Console &console, size_t indent = 0) const;
+  std::vector<std::string> render_rows(const Console &console, size_t indent = 0) const;
 
  private:
-  std::vector<size_t> widths() const;
+  struct Layout {
+    std::vector<size_t> widths;
+    std::vector<size_t> line_ends;  // columns of each line end before these
+    size_t indent;
+  };
+  Layout layout(size_t indent) const;
+  static std::string render_line(const Console &console, const Layout &layout, const std::vector<Cell> &cells);
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_;
 };
@@ -82,7 +92,11 @@ class FieldList {
   std::vector<Field> fields_;
 };
 
-inline constexpr size_t page_columns = 110;           // width that FieldList wraps to
+inline constexpr size_t page_columns = 110;           // where there is no terminal
+// Columns of the terminal that stdout is, or what COLUMNS says; nullopt: neither.
+std::optional<size_t> terminal_columns();
+// `text` in lines of at most so many columns, cut between words; a longer word has a line of its own.
+std::vector<std::string> wrap_words(std::string_view text, size_t columns);
 size_t display_width(std::string_view text);          // code points
 std::string group_digits(int64_t value);              // 1234567 -> "1,234,567"
 std::string format_bytes(int64_t bytes);              // "612.4 KiB"

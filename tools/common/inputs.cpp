@@ -5,6 +5,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "memory.hpp"
+#include "reference_attention.hpp"
+
 namespace flashcore::tools {
 namespace {
 
@@ -51,6 +54,20 @@ Outcome<Buffer> uploaded(const Context &context, const std::vector<uint16_t> &bi
   TOOLS_TRY_ASSIGN(Buffer buffer, Buffer::make(context, static_cast<int64_t>(bits.size() * sizeof(uint16_t))));
   TOOLS_TRY(buffer.upload(bits.data()));
   return buffer;
+}
+
+// Host memory of make_workload and of what compares results: two outputs, and the rows of the reference.
+Step check_workload_memory(const Context &context, const Shape &shape, int64_t sets) {
+  TOOLS_TRY_ASSIGN(const ContextInfo info, context.describe());
+  const auto real = [](int64_t size) { return static_cast<double>(size); };
+  const double output_rows = real(shape.batch) * real(shape.seqlen_q) * real(shape.heads_q), output = output_rows * real(shape.head_dim);
+  const double set = output + 2 * real(shape.batch) * real(shape.seqlen_kv) * real(shape.heads_kv) * real(shape.head_dim);
+  MemoryNeeds needs = {{"inputs", 2 * set * (sets > 1 ? 2 : 1)},
+                       {"results to compare", 4 * output + 4 * output_rows},
+                       {"the float64 reference", real(shape.seqlen_kv) * (8 * real(shape.head_dim) + 24) * reference_threads()}};
+  if (info.device.kind == FLASHCORE_DEVICE_CPU)
+    needs.emplace_back("what the CPU device computes on", real(sets) * 2 * (set + output) + 4 * output_rows);
+  return check_memory(needs);
 }
 
 }  // namespace
@@ -107,6 +124,7 @@ Outcome<Buffer> make_lse(const Context &context, const Shape &shape) {
 }
 
 Outcome<Workload> make_workload(const Context &context, const Shape &shape, int64_t sets, int64_t seed) {
+  TOOLS_TRY(check_workload_memory(context, shape, sets));
   const NormalBits normal(shape.dtype);
   TOOLS_TRY_ASSIGN(Buffer lse, make_lse(context, shape));
   Workload workload{{}, {}, std::move(lse)};

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "measuring.hpp"
+#include "visible_scores.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -31,26 +32,18 @@ constexpr VendorPeak peaks[] = {
     {"NVIDIA H200 NVL", 90, 835.5, 4800, "NVIDIA H200 data sheet: 1,671 TFLOP/s sparse, 4.8 TB/s"},
 };
 
-// Keys that query i sees, by the rules of flashcore.h.
-int64_t visible_keys(const Shape &shape, int64_t i) {
-  int64_t visible = shape.seqlen_kv;
-  if (shape.causal == FLASHCORE_CAUSAL_TOP_LEFT) visible = i + 1;
-  if (shape.causal == FLASHCORE_CAUSAL_BOTTOM_RIGHT) visible = i + 1 + shape.seqlen_kv - shape.seqlen_q;
-  return std::clamp<int64_t>(visible, 0, shape.seqlen_kv);
-}
-
 }  // namespace
 
 double attention_flop(const Shape &shape) {
-  double scores = 0;
-  for (int64_t i = 0; i < shape.seqlen_q; ++i) scores += static_cast<double>(visible_keys(shape, i));
+  const double scores = visible_scores(shape.seqlen_q, shape.seqlen_kv, causal_band(shape.causal, shape.seqlen_q, shape.seqlen_kv));
   return 4 * scores * static_cast<double>(shape.batch) * static_cast<double>(shape.heads_q) *
          static_cast<double>(shape.head_dim);
 }
 
 double attention_bytes(const Shape &shape) {
-  const int64_t rows = 2 * shape.heads_q * shape.seqlen_q + 2 * shape.heads_kv * shape.seqlen_kv;
-  return 2 * static_cast<double>(shape.batch) * static_cast<double>(rows) * static_cast<double>(shape.head_dim);
+  const double rows = 2 * static_cast<double>(shape.heads_q) * static_cast<double>(shape.seqlen_q) +
+                      2 * static_cast<double>(shape.heads_kv) * static_cast<double>(shape.seqlen_kv);
+  return 2 * static_cast<double>(shape.batch) * rows * static_cast<double>(shape.head_dim);
 }
 
 Args attention_args(const Shape &shape, const std::string &kernel) {

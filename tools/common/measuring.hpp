@@ -20,12 +20,11 @@
 #include "command_line.hpp"
 #include "float16.hpp"
 #include "outcome.hpp"
+#include "words.hpp"
 
 namespace flashcore::tools {
 
 using Args = flashcore_attention_args;
-
-std::string listed(const Words &words);  // shapes.cpp; "a, b, c"
 
 // --- shapes.cpp
 // -----------------------------------------------------------------------------------------------------------
@@ -47,8 +46,6 @@ Outcome<std::vector<Shape>> parse_shapes(const std::string &content, const std::
 // A file by its path, or by its bare name in the folders where shapes lie.
 Outcome<std::vector<Shape>> read_shapes(const std::string &name_or_path);
 std::string problem_text(const Shape &shape);  // "1 x 8 heads, 512 x 512, d 64, fp16, causal top-left"
-const char *dtype_word(Float16Type type);      // "fp16", "bf16"
-const char *causal_word(int32_t causal);       // "none", "top-left", "bottom-right"
 
 // --- limits.cpp: what a problem needs and what a device has
 // ---------------------------------------------------------------

@@ -6,27 +6,29 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch.hpp"
+
 namespace flashcore::tools {
 namespace {
 
 struct Representative {
   const char *name;  // of the modules' architecture
-  int32_t arch, multiprocessors, shared_bytes;
+  int32_t multiprocessors;
   const char *device;
 };
 constexpr Representative representatives[] = {
-    {"sm_80", 80, 108, 166912, "NVIDIA A100"}, {"sm_86", 86, 72, 101376, "NVIDIA A10"},
-    {"sm_89", 89, 58, 101376, "NVIDIA L4"},    {"sm_90a", 90, 132, 232448, "NVIDIA H200"},
-    {"sm_120", 120, 188, 101376, "NVIDIA RTX PRO 6000 Blackwell"},
+    {"sm_80", 108, "NVIDIA A100"},  {"sm_86", 72, "NVIDIA A10"},
+    {"sm_89", 58, "NVIDIA L4"},     {"sm_90a", 132, "NVIDIA H200"},
+    {"sm_120", 188, "NVIDIA RTX PRO 6000 Blackwell"},
 };
 
-}  // namespace
-
-std::string known_representatives() {
+Words names_of_representatives() {
   Words names;
   for (const Representative &one : representatives) names.emplace_back(one.name);
-  return listed(names);
+  return names;
 }
+
+}  // namespace
 
 Outcome<flashcore_device_info> representative_device(const std::string &arch) {
   for (const Representative &one : representatives) {
@@ -34,13 +36,14 @@ Outcome<flashcore_device_info> representative_device(const std::string &arch) {
     flashcore_device_info device{};
     device.struct_size = sizeof(device);
     device.kind = FLASHCORE_DEVICE_CUDA;
-    device.arch = one.arch;
+    device.arch = arch_number(arch);
     device.multiprocessors = one.multiprocessors;
-    device.shared_memory_per_block_optin_bytes = one.shared_bytes;
+    device.shared_memory_per_block_optin_bytes = static_cast<int32_t>(shared_limit_bytes(arch));
     std::strncpy(device.name, one.device, sizeof(device.name) - 1);
     return device;
   }
-  return usage_failure(fmt::format("architecture \"{}\" has no GPU that stands for it; allowed: {}", arch, known_representatives()));
+  return usage_failure(fmt::format("architecture \"{}\" has no GPU that stands for it; allowed: {}{}", arch, listed(names_of_representatives()),
+                                   did_you_mean(arch, names_of_representatives())));
 }
 
 Outcome<flashcore_model_info> model_of(const Shape &shape, const std::string &kernel, const flashcore_device_info &device) {

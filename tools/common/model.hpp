@@ -13,7 +13,6 @@ namespace flashcore::tools {
 
 // The GPU that stands for an architecture where there is none. "sm_89": an NVIDIA L4.
 Outcome<flashcore_device_info> representative_device(const std::string &arch);
-std::string known_representatives();  // "sm_80, sm_86, ..."
 
 // `kernel`: a kernel, a module, or empty for the model's choice.
 Outcome<flashcore_model_info> model_of(const Shape &shape, const std::string &kernel, const flashcore_device_info &device);

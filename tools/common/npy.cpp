@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "float16.hpp"
+#include "memory.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -155,16 +156,13 @@ class HeaderParser {
 class OpenFile {
  public:
   explicit OpenFile(int descriptor) : descriptor_(descriptor) {}
-  ~OpenFile() { close(); }
+  ~OpenFile() {
+    if (valid()) ::close(descriptor_);
+  }
   OpenFile(const OpenFile &) = delete;
   OpenFile &operator=(const OpenFile &) = delete;
   bool valid() const { return descriptor_ >= 0; }
   int get() const { return descriptor_; }
-  bool close() {
-    const int descriptor = descriptor_;
-    descriptor_ = -1;
-    return descriptor < 0 || ::close(descriptor) == 0;
-  }
 
  private:
   int descriptor_;
@@ -185,26 +183,11 @@ bool read_exactly(int descriptor, void *memory, int64_t bytes) {
   return true;
 }
 
-bool write_exactly(int descriptor, const void *memory, int64_t bytes) {
-  const auto *cursor = static_cast<const uint8_t *>(memory);
-  while (bytes > 0) {
-    const ssize_t put = ::write(descriptor, cursor, static_cast<size_t>(bytes));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return false;
-    cursor += put;
-    bytes -= put;
-  }
-  return true;
-}
-
 Failure unreadable(const std::string &path, const std::string &why) {
   return input_failure(fmt::format("cannot read {}: {}", path, why));
 }
 Failure malformed(const std::string &path, const std::string &why) {
   return input_failure(fmt::format("{} is no usable .npy file: {}", path, why));
-}
-Failure unwritable(const std::string &path, const std::string &why) {
-  return {exit_failed_check, fmt::format("cannot write {}: {}", path, why)};
 }
 
 // Header text and its place: data begins at data_begin.
@@ -282,21 +265,6 @@ std::string header_of(const NpyArray &array) {
   return prefix + header;
 }
 
-// Where `path` leads: the file behind a link, the path itself where there is nothing yet.
-Outcome<std::string> write_target(const std::string &path) {
-  struct stat status;
-  if (::stat(path.c_str(), &status) != 0) {
-    if (errno == ENOENT) return path;
-    return unwritable(path, std::strerror(errno));
-  }
-  if (!S_ISREG(status.st_mode)) return unwritable(path, "it exists and is not a regular file");
-  char *resolved = ::realpath(path.c_str(), nullptr);
-  if (resolved == nullptr) return unwritable(path, std::strerror(errno));
-  std::string target = resolved;
-  std::free(resolved);
-  return target;
-}
-
 }  // namespace
 
 int64_t element_bytes(NpyType type) { return row_of(type).bytes; }
@@ -319,26 +287,23 @@ Outcome<NpyArray> read_npy(const std::string &path) {
     return malformed(path,
                      fmt::format("its header says {}, {} bytes of data, but the file holds {}", array.describe(),
                                  expected_bytes ? std::to_string(*expected_bytes) : "more than 2^63", data_bytes));
+  if (const Step enough = check_memory({{path, static_cast<double>(data_bytes)}}); !enough.ok()) return unreadable(path, enough.failure().message);
   array.bytes.resize(static_cast<size_t>(data_bytes));
   if (!read_exactly(file.get(), array.bytes.data(), data_bytes)) return unreadable(path, std::strerror(errno));
   return array;
 }
 
-Step write_npy(const std::string &path, const NpyArray &array) {
+Step write_npy(OutputFile &file, const NpyArray &array) {
   if (shape_bytes(array) != static_cast<int64_t>(array.bytes.size()))
-    return unwritable(path, fmt::format("{} does not fit its {} bytes", array.describe(), array.bytes.size()));
-  TOOLS_TRY_ASSIGN(const std::string target, write_target(path));
-  const std::string temporary = fmt::format("{}.{}.tmp", target, ::getpid());
-  OpenFile file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (!file.valid()) return unwritable(path, fmt::format("{} ({})", std::strerror(errno), temporary));
+    return Failure{exit_failed_check, fmt::format("cannot write {}: {} does not fit its {} bytes", file.path(), array.describe(), array.bytes.size())};
   const std::string header = header_of(array);
-  const bool written = write_exactly(file.get(), header.data(), static_cast<int64_t>(header.size())) &&
-                       write_exactly(file.get(), array.bytes.data(), static_cast<int64_t>(array.bytes.size())) &&
-                       ::fsync(file.get()) == 0 && file.close() && ::rename(temporary.c_str(), target.c_str()) == 0;
-  if (written) return Done{};
-  const std::string why = std::strerror(errno);
-  ::unlink(temporary.c_str());
-  return unwritable(path, why);
+  return file.write({{reinterpret_cast<const uint8_t *>(header.data()), header.size()}, array.bytes});
+}
+
+Step write_npy(const std::string &path, const NpyArray &array) {
+  TOOLS_TRY_ASSIGN(OutputFile file, OutputFile::plan("", path));
+  TOOLS_TRY(write_npy(file, array));
+  return file.commit();
 }
 
 std::vector<uint16_t> bits_of(const NpyArray &array) {

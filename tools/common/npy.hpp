@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "outcome.hpp"
+#include "output_file.hpp"
 
 namespace flashcore::tools {
 
@@ -40,8 +41,8 @@ struct NpyArray {
 // file.
 Outcome<NpyArray> read_npy(const std::string &path);
 
-// Write a whole file or none: a temporary file beside it, fsync, rename. An existing regular file is replaced; a link
-// is followed; anything else at `path` (a folder, a device) is refused.
+// Write an array into a planned file; who planned it commits it. By its path: planned, written and committed.
+Step write_npy(OutputFile &file, const NpyArray &array);
 Step write_npy(const std::string &path, const NpyArray &array);
 
 // The elements as numbers; uint16 are taken as integers.

@@ -36,8 +36,10 @@ int write_whole(int descriptor, std::span<const uint8_t> bytes) {
     if (written < 0) return errno;
     bytes = bytes.subspan(static_cast<size_t>(written));
   }
-  return fsync(descriptor) == 0 ? 0 : errno;
+  return 0;
 }
+
+std::string opening(const std::string &option) { return option.empty() ? std::string() : fmt::format("option --{}: ", option); }
 
 // The file behind a link; the path itself where there is nothing yet.
 std::string link_target(const std::string &path) {
@@ -78,7 +80,7 @@ OutputFile::~OutputFile() {
 }
 
 Failure OutputFile::failure(int code) const {
-  return {exit_failed_check, fmt::format("option --{}: {} cannot be written: {}", option_, path_, std::strerror(code))};
+  return {exit_failed_check, fmt::format("{}{} cannot be written: {}", opening(option_), path_, std::strerror(code))};
 }
 
 Outcome<OutputFile> OutputFile::plan(const std::string &option, const std::string &path) {
@@ -88,20 +90,30 @@ Outcome<OutputFile> OutputFile::plan(const std::string &option, const std::strin
   file.target_ = link_target(path);
   struct stat status {};
   if (stat(file.target_.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
-    return usage_failure(fmt::format("option --{}: {} exists and is not a regular file", option, path));
+    return usage_failure(fmt::format("{}{} exists and is not a regular file", opening(option), path));
   const size_t slash = file.target_.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : file.target_.substr(0, slash + 1);
   if (access(folder.c_str(), W_OK | X_OK) != 0)
     return input_failure(
-        fmt::format("option --{}: the folder of {} cannot be written: {}", option, path, std::strerror(errno)));
-  file.temporary_ = fmt::format("{}.{}.part", file.target_, getpid());
+        fmt::format("{}the folder of {} cannot be written: {}", opening(option), path, std::strerror(errno)));
   return file;
 }
 
-Step OutputFile::write(std::span<const uint8_t> bytes) {
-  const int descriptor = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+Step OutputFile::write(std::initializer_list<std::span<const uint8_t>> parts) {
+  // Of others, who may write into the folder too, a file or link of such a name is left alone.
+  constexpr int most_tries = 100;
+  int descriptor = -1;
+  for (int i = 0; descriptor < 0 && i < most_tries; ++i) {
+    const std::string name = fmt::format("{}.{}{}.part", target_, getpid(), i == 0 ? "" : fmt::format("-{}", i));
+    descriptor = open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (descriptor >= 0) temporary_ = name;
+    if (descriptor < 0 && errno != EEXIST && errno != ELOOP) break;
+  }
   if (descriptor < 0) return failure(errno);
-  int code = write_whole(descriptor, bytes);
+  int code = 0;
+  for (const std::span<const uint8_t> part : parts)
+    if (code == 0) code = write_whole(descriptor, part);
+  if (code == 0 && fsync(descriptor) != 0) code = errno;
   if (close(descriptor) != 0 && code == 0) code = errno;
   if (code != 0) return failure(code);
   return Done{};

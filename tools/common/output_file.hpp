@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 
@@ -28,7 +29,7 @@ class HeldInterrupts {
   HeldInterrupts &operator=(const HeldInterrupts &) = delete;
 };
 
-// A file to be: first planned, then written under temporary() beside its place, then renamed. A link is followed. What
+// A file to be: first planned, then written under a temporary name beside its place, then renamed. A link is followed. What
 // was not committed is gone with the object.
 class OutputFile {
  public:
@@ -39,8 +40,9 @@ class OutputFile {
   // Can `path` be written at all? Asked before the work is done; `option` is named in the failure. Makes nothing.
   static Outcome<OutputFile> plan(const std::string &option, const std::string &path);
   const std::string &path() const { return path_; }
-  const std::string &temporary() const { return temporary_; }
-  Step write(std::span<const uint8_t> bytes);
+  // The parts one after the other; once.
+  Step write(std::initializer_list<std::span<const uint8_t>> parts);
+  Step write(std::span<const uint8_t> bytes) { return write({bytes}); }
   // Give it its name. An older file of that name is replaced in one step.
   Step commit();
 
@@ -48,7 +50,8 @@ class OutputFile {
   OutputFile() = default;
   Failure failure(int code) const;
 
-  std::string option_, path_, target_, temporary_;  // temporary_ is empty once committed
+  std::string option_, path_, target_;
+  std::string temporary_;  // while it is there: written and not committed
 };
 
 }  // namespace flashcore::tools

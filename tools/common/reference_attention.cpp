@@ -110,7 +110,8 @@ ReferenceResult attend_all(const ReferenceAttention &problem, const Arithmetic &
       attend_row(problem, row, arithmetic, result);
     }
   };
-  const int64_t products = rows * problem.seqlen_kv * (problem.head_dim + problem.head_dim_v);
+  const double products =
+      static_cast<double>(rows) * static_cast<double>(problem.seqlen_kv) * static_cast<double>(problem.head_dim + problem.head_dim_v);
   std::vector<std::jthread> helpers;
   for (int n = 1; n < threads && products > 1000000; n++) helpers.emplace_back(work);
   work();

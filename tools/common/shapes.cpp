@@ -49,15 +49,15 @@ Step read_number(const std::string &where, const char *name, const std::string &
 }
 
 Step read_type_and_mask(const std::string &where, const std::string &dtype, const std::string &causal, Shape &shape) {
-  if (dtype != "fp16" && dtype != "bf16")
-    return usage_failure(fmt::format("{}: dtype is \"{}\", but must be fp16 or bf16", where, dtype));
-  shape.dtype = dtype == "fp16" ? Float16Type::float16 : Float16Type::bfloat16;
-  for (const int32_t mask : {FLASHCORE_CAUSAL_NONE, FLASHCORE_CAUSAL_TOP_LEFT, FLASHCORE_CAUSAL_BOTTOM_RIGHT}) {
-    if (causal != causal_word(mask)) continue;
-    shape.causal = mask;
-    return Done{};
-  }
-  return usage_failure(fmt::format("{}: causal is \"{}\", but must be none, top-left or bottom-right", where, causal));
+  const std::optional<Float16Type> type = dtype_of(dtype);
+  if (!type) return usage_failure(fmt::format("{}: dtype is \"{}\", but must be fp16 or bf16{}", where, dtype, did_you_mean(dtype, dtype_words())));
+  const std::optional<int32_t> mask = causal_of(causal);
+  if (!mask)
+    return usage_failure(fmt::format("{}: causal is \"{}\", but must be none, top-left or bottom-right{}", where, causal,
+                                     did_you_mean(causal, causal_words())));
+  shape.dtype = *type;
+  shape.causal = *mask;
+  return Done{};
 }
 
 // Every tensor's bytes must be countable with room to spare, so that nothing below has to ask again.
@@ -104,30 +104,16 @@ Failure unknown_name(const std::string &name) {
   }
   std::sort(known.begin(), known.end());
   known.erase(std::unique(known.begin(), known.end()), known.end());
-  return usage_failure(fmt::format("option --shapes is \"{}\", but must be a path of a file or one of: {}{}", name,
-                                   listed(known), looked));
+  return usage_failure(fmt::format("option --shapes is \"{}\", but must be a path of a file or one of: {}{}{}", name,
+                                   listed(known), did_you_mean(name, known), looked));
 }
 
 }  // namespace
-
-std::string listed(const Words &words) {
-  std::string text;
-  for (const std::string &word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
 
 bool Shape::same_problem(const Shape &other) const {
   return std::all_of(std::begin(number_fields), std::end(number_fields),
                      [&](const NumberField &field) { return this->*field.member == other.*field.member; }) &&
          dtype == other.dtype && causal == other.causal;
-}
-
-const char *dtype_word(Float16Type type) { return type == Float16Type::float16 ? "fp16" : "bf16"; }
-
-const char *causal_word(int32_t causal) {
-  return causal == FLASHCORE_CAUSAL_TOP_LEFT       ? "top-left"
-         : causal == FLASHCORE_CAUSAL_BOTTOM_RIGHT ? "bottom-right"
-                                                   : "none";
 }
 
 std::string problem_text(const Shape &shape) {

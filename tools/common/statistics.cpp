@@ -63,6 +63,20 @@ Verdict judge(const std::vector<double> &older, const std::vector<double> &newer
   return ratio > 1 ? Verdict::slower : Verdict::faster;
 }
 
+const char *verdict_word(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::slower:
+      return "slower";
+    case Verdict::faster:
+      return "faster";
+    case Verdict::unclear:
+      return "unclear";
+    case Verdict::same:
+      break;
+  }
+  return "same";
+}
+
 Cell verdict_cell(Verdict verdict) {
   switch (verdict) {
     case Verdict::slower:

@@ -132,6 +132,7 @@ const char *startup_word(StartupCase what);
 
 std::string results_text(const Results &results, const Console &console);
 std::string results_json(const Results &results);
+std::string shapes_json(const std::vector<Shape> &shapes);  // of --list
 // Of an older run, what a comparison needs.
 Outcome<Results> read_results(const std::string &path);
 

@@ -24,7 +24,7 @@ void add_words(po::options_description &group, const char *name, const char *pla
 }
 
 po::options_description what_group() {
-  po::options_description group("What to measure", help_columns);
+  po::options_description group("What to measure", help_columns());
   add_words(group, "shapes", "NAME|FILE",
             "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode, tune; repeatable");
   add_words(group, "shape", "LINE", "one shape, as a line of such a file: \"1 8 8 512 512 64 fp16 none\"; repeatable");
@@ -39,7 +39,7 @@ po::options_description what_group() {
 }
 
 po::options_description how_group() {
-  po::options_description group("How", help_columns);
+  po::options_description group("How", help_columns());
   add_value(group, "device", "WHERE", "auto (default: the first usable GPU, else the CPU), cpu, cuda or cuda:N");
   add_value(
       group, "samples", "N",
@@ -54,21 +54,11 @@ po::options_description how_group() {
 }
 
 po::options_description compare_group() {
-  po::options_description group("Comparing", help_columns);
+  po::options_description group("Comparing", help_columns());
   add_value(group, "compare", "FILE",
             "compare with the JSON of an older run; exit 1 when a row is slower beyond noise");
   add_value(group, "load", "FILE", "with --compare: take the newer results from this JSON instead of measuring");
   add_value(group, "threshold", "PERCENT", "smaller changes of the median are noise (3)");
-  return group;
-}
-
-po::options_description bench_output_options() {
-  po::options_description group("Output", help_columns);
-  add_value(group, "json", "FILE", "write everything, with all samples, as JSON; -: to stdout, instead of the table");
-  add_value(group, "color", "WHEN", "auto (on a terminal without NO_COLOR), always or never");
-  add_flag(group, "quiet,q", "no notes and no progress on stderr");
-  add_flag(group, "help,h", "print this text");
-  add_flag(group, "version", "print versions, the commit, and where driver and NVRTC were found");
   return group;
 }
 
@@ -91,7 +81,8 @@ Step read_device(const Options &options, flashcore_context_options &context) {
   }
   if (ordinal < 0)
     return usage_failure(
-        fmt::format("option --device is \"{}\", but must be one of: auto, cpu, cuda, cuda:0 to cuda:9999", device));
+        fmt::format("option --device is \"{}\", but must be one of: auto, cpu, cuda, cuda:0 to cuda:9999{}", device,
+                    device_hint(device, {"auto", "cpu", "cuda"})));
   context.device_kind = FLASHCORE_DEVICE_CUDA;
   context.device_ordinal = ordinal;
   return Done{};
@@ -152,7 +143,7 @@ Step read_kernels(const Options &options, Request &request) {
     else if (flashcore_error error = FLASHCORE_ERROR_INIT;
              name != "cpu" && flashcore_kernel_check_name(name.c_str(), &error) != FLASHCORE_OK)
       return usage_failure(fmt::format("option --kernel is \"{}\", but must be all, auto, cpu (the CPU device's), a kernel or a "
-                                       "module: {}", name, error.message));
+                                       "module: {}{}", name, error.message, did_you_mean(name, known)));
     for (std::string &kernel : added)
       if (std::count(request.kernels.begin(), request.kernels.end(), kernel) == 0)
         request.kernels.push_back(std::move(kernel));
@@ -173,7 +164,8 @@ Step read_modes(const Options &options, Request &request) {
       if (word == mode_word(mode)) request.modes.push_back(mode);
     if (request.modes.size() == before)
       return usage_failure(
-          fmt::format("option --mode is \"{}\", but must be all or some of: graph,warm,cold", options.text("mode")));
+          fmt::format("option --mode is \"{}\", but must be all or some of: graph,warm,cold{}", options.text("mode"),
+                                       did_you_mean(word, {"all", "graph", "warm", "cold"})));
     begin = end + 1;
   }
   return Done{};
@@ -241,7 +233,7 @@ Step read_startup(const Options &options, Request &request) {
 }  // namespace
 
 std::vector<po::options_description> shown_option_groups() {
-  return {what_group(), how_group(), compare_group(), library_options(), bench_output_options()};
+  return {what_group(), how_group(), compare_group(), library_options(), output_options()};
 }
 
 po::options_description all_options() {

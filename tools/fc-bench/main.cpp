@@ -22,16 +22,18 @@ namespace {
 
 std::string help_text() {
   std::ostringstream text;
-  text << "fc-bench measures flashcore attention: GPU time of one call, what it costs the host, how long a start "
-          "takes.\n"
-          "Every result is checked against float64 in the same run. docs/MEASURING.md says what the numbers mean.\n";
+  text << help_paragraphs(
+      "fc-bench measures flashcore attention: GPU time of one call, what it costs the host, how long a start takes. Every result is checked against "
+      "float64 in the same run. docs/MEASURING.md says what the numbers mean.");
   for (const auto &group : shown_option_groups()) text << "\n" << group;
   text << "\nExamples\n"
-          "  fc-bench --kernel all --json now.json\n"
+          "  fc-bench --kernel all --json=now.json\n"
           "  fc-bench --shapes sweep --compare before.json\n"
           "  fc-bench --startup\n"
-          "\nExit codes: 0 ok; 1 a check or a row failed, or a row is slower than in the file compared with; 2 usage;\n"
-          "3 no GPU or driver; 4 bad input file; 130 stopped by Ctrl-C, with what was done until then.\n";
+          "\n"
+       << help_paragraphs(
+              "Exit codes: 0 ok; 1 a check or a row failed, or a row is slower than in the file compared with; 2 usage; 3 no GPU or driver; 4 bad input "
+              "file; 130 stopped by Ctrl-C, with what was done until then.");
   return text.str();
 }
 
@@ -153,7 +155,9 @@ Outcome<int> run(const Words &words, double main_us, Console &console) {
   TOOLS_TRY_ASSIGN(const Request request, make_request(options));
   for (const std::string &note : request.notes) console.note(note);
   if (options.flag("list")) {
-    console.print(shapes_text(request, console));
+    TOOLS_TRY_ASSIGN(JsonOutput json, JsonOutput::plan(options));
+    if (json.wanted()) TOOLS_TRY(json.write(console, shapes_json(request.shapes)));
+    if (!json.on_stdout()) console.print(shapes_text(request, console));
     return static_cast<int>(exit_ok);
   }
   if (request.startup_child) return run_startup_child(request, main_us, console);

@@ -203,7 +203,8 @@ void Measurement::measure_shape(const Shape &shape) {
     const int64_t sets = request_.sets.value_or(default_sets(shape, device_.on_gpu()));
     const Outcome<Workload> workload = make_workload(device_.context, shape, sets, request_.seed);
     if (!workload.ok())
-      return add_unmeasured(nothing, RowStatus::failed, fmt::format("no inputs: {}", workload.failure().message));
+      return add_unmeasured(nothing, workload.failure().exit_code == exit_usage ? RowStatus::refused : RowStatus::failed,
+                            fmt::format("no inputs: {}", workload.failure().message));
     show(shape, request_.kernels.front(), "reference");
     const ReferenceRows reference = compute_reference(shape, workload.value().host);
     for (const std::string &kernel : request_.kernels) {

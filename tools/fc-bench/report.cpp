@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <sstream>
 
 #include "bench.hpp"
 #include "../common/statistics.hpp"
@@ -103,8 +102,7 @@ std::vector<Cell> row_cells(const Row &row, const VendorPeak *peak) {
           check_cell(row.check)};
 }
 
-// One table, so that all blocks have the same columns, cut into lines: a heading goes before the first row of each
-// shape.
+// One table, so that all blocks have the same columns: a heading goes before the first row of each shape.
 std::string rows_text(const Results &results, const Console &console) {
   const VendorPeak *peak = results.on_gpu() ? find_vendor_peak(results.context.device) : nullptr;
   Table table({{"kernel", Align::left},
@@ -125,14 +123,13 @@ std::string rows_text(const Results &results, const Console &console) {
     if (row.status == RowStatus::ok) shown.push_back(&row);
   if (shown.empty()) return "";
   for (const Row *row : shown) table.add_row(row_cells(*row, peak));
-  std::istringstream lines(table.render(console, 2));
-  std::string text, line;
-  for (int header = 0; header < 2 && std::getline(lines, line); ++header) text += line + "\n";
-  for (size_t i = 0; i < shown.size() && std::getline(lines, line); ++i) {
+  const std::vector<std::string> lines = table.render_rows(console, 2);
+  std::string text = table.render_header(console, 2);
+  for (size_t i = 0; i < shown.size(); ++i) {
     const Shape &shape = shown[i]->shape;
     if (i == 0 || !shape.same_problem(shown[i - 1]->shape))
       text += fmt::format("{}: {}\n", console.paint(Mark::heading, shape.name), problem_text(shape));
-    text += line + "\n";
+    text += lines[i];
   }
   return text;
 }

@@ -265,6 +265,12 @@ std::string results_json(const Results &results) {
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+std::string shapes_json(const std::vector<Shape> &shapes) {
+  Json json{{"schema", "flashcore.bench.shapes/1"}, {"shapes", Json::array()}};
+  for (const Shape &shape : shapes) json["shapes"].push_back(shape_json(shape));
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 Outcome<Results> read_results(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;

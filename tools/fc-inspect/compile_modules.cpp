@@ -59,6 +59,8 @@ Outcome<int> compile_modules(const InspectCall &call) {
   Words archs = call.options.words("argument");
   std::string directory = call.options.text("output");
   if (archs.empty()) return usage_failure("compile needs at least one architecture, such as sm_89");
+  for (const std::string &arch : archs)  // all of them before the first is compiled
+    if (Step known = check_arch("architecture", arch); !known.ok()) return usage_failure(known.failure().message + " (INVALID_ARGUMENT)");
   if (directory.empty()) return usage_failure("compile needs --output FOLDER; the modules go to FOLDER/<architecture>");
   handle_interrupts(OnInterrupt::finish_step);
   Json json = schema_json("compile");
@@ -67,11 +69,11 @@ Outcome<int> compile_modules(const InspectCall &call) {
   for (const std::string &arch : archs) {
     TOOLS_TRY_ASSIGN(Compilation compilation, compile_arch(call, arch, directory));
     json["architectures"].push_back(compilation_json(compilation));
-    if (!call.options.flag("json"))
+    if (!call.json.on_stdout())
       call.console.print(fmt::format("{}: {} modules in {}/{}, {} in the compiler\n", arch, compilation.modules.size(),
-                                     directory, arch, format_duration_us(static_cast<double>(compilation.compile_us))));
+                                     printable(directory), arch, format_duration_us(static_cast<double>(compilation.compile_us))));
   }
-  if (call.options.flag("json")) print_json(call.console, json);
+  if (call.json.wanted()) TOOLS_TRY(write_json(call, json));
   return static_cast<int>(exit_ok);
 }
 

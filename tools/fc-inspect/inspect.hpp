@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "../common/arch.hpp"
 #include "../common/command_line.hpp"
 #include "../common/console.hpp"
 #include "../common/outcome.hpp"
@@ -24,10 +25,12 @@ struct InspectCall {
   const Options &options;
   const Console &console;
   const flashcore_context_options &context;
+  JsonOutput &json;
 };
 
 // Each returns the exit code of a run that came to its end.
 Outcome<int> list_modules(const InspectCall &call);
+Outcome<int> show_overview(const InspectCall &call);
 Outcome<int> show_module(const InspectCall &call);
 Outcome<int> show_model(const InspectCall &call);  // show --model
 Outcome<int> verify_modules(const InspectCall &call);
@@ -41,15 +44,11 @@ using ModuleInfos = std::vector<flashcore_module_info>;
 Outcome<ModuleInfos> find_modules(const flashcore_context_options &context);
 
 const char *origin_name(int32_t origin);       // "shipped", "user cache"
-int32_t arch_number(const std::string &arch);  // 89 of "sm_89", 90 of "sm_90a"
-// Shared memory that a block may use on `arch` ("sm_89") after the opt-in; 0: an architecture that this table does not
-// know.
-int64_t shared_limit_bytes(const std::string &arch);
 bool spills(const flashcore_module_info &module);
 bool exceeds_shared_limit(const flashcore_module_info &module);
 
 Json module_json(const flashcore_module_info &module);
 Json schema_json(const std::string &subcommand);  // {"schema": "flashcore.inspect.<subcommand>/1"}
-void print_json(const Console &console, const Json &json);
+Step write_json(const InspectCall &call, const Json &json);  // to where --json says
 
 }  // namespace flashcore::tools

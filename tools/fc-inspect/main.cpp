@@ -46,7 +46,7 @@ void declare_compile(po::options_description &group) {
 }
 
 constexpr Subcommand subcommands[] = {
-    {"list", "", "one line per module: registers, shared memory, spills, sizes (default)", list_modules, declare_list},
+    {"list", "", "one line per module: registers, shared memory, spills, sizes", list_modules, declare_list},
     {"show", "MODULE", "all about one module, named by name, beginning of a name, key or path", show_module,
      declare_show},
     {"verify", "[PATH...]", "check all modules found, or the named files and folders", verify_modules, declare_nothing},
@@ -54,17 +54,26 @@ constexpr Subcommand subcommands[] = {
      declare_compile},
     {"doctor", "", "driver, NVRTC, folders, GPUs and kernels, and what to do where one is missing", show_environment,
      declare_nothing},
+    {"overview", "", "one line per kernel and architecture (default)", show_overview, declare_list},
 };
+constexpr const Subcommand &default_subcommand = subcommands[std::size(subcommands) - 1];
+
+Words subcommand_names() {
+  Words names;
+  for (const Subcommand &subcommand : subcommands) names.emplace_back(subcommand.name);
+  return names;
+}
 
 std::string help_text() {
   std::string text =
-      "fc-inspect looks at flashcore's compiled modules. It needs no GPU and no CUDA (compile needs NVRTC).\n\nUsage\n";
+      help_paragraphs("fc-inspect looks at flashcore's compiled modules. It needs no GPU and no CUDA (compile needs NVRTC).") + "\nUsage\n";
   for (const Subcommand &subcommand : subcommands)
     text += fmt::format("  fc-inspect {:<18} {}\n", fmt::format("{} {}", subcommand.name, subcommand.arguments),
                         subcommand.summary);
   std::ostringstream groups;
   for (const Subcommand &subcommand : subcommands) {
-    po::options_description group(fmt::format("Options of {}", subcommand.name), help_columns);
+    if (subcommand.run == show_overview) continue;  // those of list
+    po::options_description group(fmt::format("Options of {}", subcommand.run == list_modules ? "list and overview" : subcommand.name), help_columns());
     subcommand.declare(group);
     if (!group.options().empty()) groups << "\n" << group;
   }
@@ -73,13 +82,13 @@ std::string help_text() {
          "\nExamples\n"
          "  fc-inspect list --arch sm_89\n"
          "  fc-inspect compile sm_87 --output modules && fc-inspect verify modules\n"
-         "\nExit codes: 0 ok, 1 a check failed, 2 usage, 3 no GPU or driver, 4 a file cannot be read, 130 stopped by "
-         "Ctrl-C.\n";
+         "\n" +
+         help_paragraphs("Exit codes: 0 ok, 1 a check failed, 2 usage, 3 no GPU or driver, 4 a file cannot be read, 130 stopped by Ctrl-C.");
 }
 
-// The subcommand stands first; a line that begins with an option (or is empty) means list.
+// The subcommand stands first; a line that begins with an option (or is empty) means overview.
 const Subcommand *find_subcommand(const Words &words) {
-  if (words.empty() || words[0].starts_with('-')) return &subcommands[0];
+  if (words.empty() || words[0].starts_with('-')) return &default_subcommand;
   for (const Subcommand &subcommand : subcommands)
     if (words[0] == subcommand.name) return &subcommand;
   return nullptr;
@@ -100,15 +109,15 @@ Outcome<int> run_subcommand(const Subcommand &subcommand, const Options &options
     return usage_failure(
         fmt::format("\"{}\" is one word too many for {}; the subcommand must stand first, as in fc-inspect show MODULE",
                     options.words("argument")[0], subcommand.name));
-  return subcommand.run({options, console, context});
+  TOOLS_TRY_ASSIGN(JsonOutput json, JsonOutput::plan(options));
+  return subcommand.run({options, console, context, json});
 }
 
 Outcome<int> run(Words words, Console &console) {
   const Subcommand *subcommand = find_subcommand(words);
   if (subcommand == nullptr) {
-    std::string names;
-    for (const Subcommand &known : subcommands) names += fmt::format("{}{}", names.empty() ? "" : ", ", known.name);
-    return usage_failure(fmt::format("subcommand \"{}\" is unknown, but must be one of: {}", words[0], names));
+    return usage_failure(fmt::format("subcommand \"{}\" is unknown, but must be one of: {}{}", words[0], listed(subcommand_names()),
+                                     did_you_mean(words[0], subcommand_names())));
   }
   if (!words.empty() && words[0] == subcommand->name) words.erase(words.begin());
   po::options_description known;

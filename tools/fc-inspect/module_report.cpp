@@ -3,8 +3,6 @@
 // Modules as data: the list from the library, the JSON of one module, and the two judgements that the reports mark.
 #include <fmt/format.h>
 
-#include <cstdlib>
-
 #include "inspect.hpp"
 
 namespace flashcore::tools {
@@ -28,35 +26,6 @@ Outcome<ModuleInfos> find_modules(const flashcore_context_options &context) {
 
 const char *origin_name(int32_t origin) {
   return origin == FLASHCORE_ORIGIN_SHIPPED ? "shipped" : origin == FLASHCORE_ORIGIN_USER_CACHE ? "user cache" : "file";
-}
-
-int32_t arch_number(const std::string &arch) {
-  const size_t digits = arch.find_first_of("0123456789");
-  return digits == std::string::npos ? 0 : std::atoi(arch.c_str() + digits);
-}
-
-// Opt-in limits per block of each architecture, from NVIDIA's occupancy tables: capacity less the 1 KiB that CUDA
-// keeps.
-int64_t shared_limit_bytes(const std::string &arch) {
-  switch (arch_number(arch)) {
-    case 75:
-      return 64 << 10;
-    case 80:
-    case 87:
-      return 163 << 10;
-    case 86:
-    case 89:
-    case 120:
-    case 121:
-      return 99 << 10;
-    case 90:
-    case 100:
-    case 103:
-    case 110:
-      return 227 << 10;
-    default:
-      return 0;
-  }
 }
 
 bool spills(const flashcore_module_info &module) {
@@ -111,9 +80,9 @@ Json schema_json(const std::string &subcommand) {
   return Json{{"schema", fmt::format("flashcore.inspect.{}/1", subcommand)}};
 }
 
-void print_json(const Console &console, const Json &json) {
+Step write_json(const InspectCall &call, const Json &json) {
   // Paths may hold any bytes: what is not UTF-8 is replaced instead of thrown about.
-  console.print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  return call.json.write(call.console, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace flashcore::tools

@@ -80,10 +80,8 @@ Outcome<int> show_environment(const InspectCall &call) {
   TOOLS_TRY_ASSIGN(std::string environment, describe_environment(call.context));
   Devices devices = find_devices();
   std::vector<flashcore_kernel_info> kernels = find_kernels();
-  if (call.options.flag("json")) {
-    print_json(call.console, environment_json(environment, devices, kernels));
-    return static_cast<int>(exit_ok);
-  }
+  if (call.json.wanted()) TOOLS_TRY(write_json(call, environment_json(environment, devices, kernels)));
+  if (call.json.on_stdout()) return static_cast<int>(exit_ok);
   const Console &console = call.console;
   console.print(fmt::format("{}\n{}", console.paint(Mark::heading, "What flashcore would use here"),
                             environment_fields(environment).render(console)));

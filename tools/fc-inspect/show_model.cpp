@@ -64,8 +64,8 @@ Outcome<int> show_model(const InspectCall &call) {
   TOOLS_TRY_ASSIGN(const flashcore_device_info device, representative_device(call.options.text("model")));
   TOOLS_TRY_ASSIGN(const Shape shape, asked_shape(call.options));
   TOOLS_TRY_ASSIGN(const flashcore_model_info model, model_of(shape, kernel, device));
-  if (call.options.flag("json")) print_json(call.console, model_json(shape, device, model));
-  else call.console.print(model_text(call.console, shape, device, model));
+  if (call.json.wanted()) TOOLS_TRY(write_json(call, model_json(shape, device, model)));
+  if (!call.json.on_stdout()) call.console.print(model_text(call.console, shape, device, model));
   return static_cast<int>(exit_ok);
 }
 

@@ -184,7 +184,7 @@ void print_fields(const Console &console, const LoadedModule &module) {
   FieldList fields;
   add_resources(module.info, fields);
   add_provenance(module, fields);
-  const std::string title = fmt::format("{} for {}", module.info.module, module.info.arch);
+  const std::string title = printable(fmt::format("{} for {}", module.info.module, module.info.arch));
   console.print(fmt::format("{}\n{}", console.paint(Mark::heading, title), fields.render(console)));
 }
 
@@ -240,7 +240,8 @@ Step export_cubin(const InspectCall &call, const LoadedModule &module) {
   return Done{};
 }
 
-void print_section(const Console &console, const char *title, const std::string &text) {
+void print_section(const Console &console, const char *title, const std::string &raw) {
+  const std::string text = printable(raw, true);
   console.print(fmt::format("\n{}\n{}{}", console.paint(Mark::heading, title), text, text.ends_with('\n') ? "" : "\n"));
 }
 
@@ -253,18 +254,19 @@ Outcome<int> show_module(const InspectCall &call) {
   if (names.size() != 1)
     return usage_failure(
         fmt::format("show takes one module, but {} were given; fc-inspect list shows the names", names.size()));
+  if (const Step known = check_arch("option --arch", call.options.text("arch")); !known.ok()) call.console.note(known.failure().message);
   TOOLS_TRY_ASSIGN(LoadedModule module, load_module(call, names[0]));
   TOOLS_TRY(export_cubin(call, module));
-  if (call.options.flag("json")) {
+  if (call.json.wanted()) {
     Json json = schema_json("show");
     json["module"] = module_json(module.info);
     json["other_copies"] = module.other_copies;
     json["record"] = module.record;
     const std::optional<flashcore_loop_info> loop = steady_loop(module);
     json["steady_loop"] = loop ? loop_json(*loop) : Json();
-    print_json(call.console, json);
-    return static_cast<int>(exit_ok);
+    TOOLS_TRY(write_json(call, json));
   }
+  if (call.json.on_stdout()) return static_cast<int>(exit_ok);
   print_fields(call.console, module);
   if (call.options.flag("specialization"))
     print_section(call.console, "specialization.h", record_text(module, "specialization"));

@@ -69,8 +69,8 @@ Outcome<Words> files_to_verify(const InspectCall &call) {
   return files;
 }
 
-void print_verdicts(const InspectCall &call, const std::vector<Verdict> &verdicts, size_t bad) {
-  if (call.options.flag("json")) {
+Step report_verdicts(const InspectCall &call, const std::vector<Verdict> &verdicts, size_t bad) {
+  if (call.json.wanted()) {
     Json json = schema_json("verify");
     json["checked"] = verdicts.size();
     json["bad"] = bad;
@@ -83,22 +83,23 @@ void print_verdicts(const InspectCall &call, const std::vector<Verdict> &verdict
         row["problem"] = verdict.problem;
       json["files"].push_back(row);
     }
-    print_json(call.console, json);
-    return;
+    TOOLS_TRY(write_json(call, json));
   }
+  if (call.json.on_stdout()) return Done{};
   for (const Verdict &verdict : verdicts) {
     if (verdict.problem.empty())
       call.console.print(
-          fmt::format("{}   {:6}  {}\n", call.console.paint(Mark::good, "OK"), verdict.arch, verdict.module));
+          fmt::format("{}   {:6}  {}\n", call.console.paint(Mark::good, "OK"), printable(verdict.arch), printable(verdict.module)));
     else
       call.console.print(
-          fmt::format("{}  {}\n     {}\n", call.console.paint(Mark::bad, "BAD"), verdict.path, verdict.problem));
+          fmt::format("{}  {}\n     {}\n", call.console.paint(Mark::bad, "BAD"), printable(verdict.path), printable(verdict.problem)));
   }
   if (verdicts.empty())
     call.console.print("No module was found, so none was checked. fc-inspect doctor says where the library looks.\n");
   else
     call.console.print(
         fmt::format("{} module file{} checked, {} bad\n", verdicts.size(), verdicts.size() == 1 ? "" : "s", bad));
+  return Done{};
 }
 
 }  // namespace
@@ -116,7 +117,7 @@ Outcome<int> verify_modules(const InspectCall &call) {
   auto is_bad = [](const Verdict &verdict) { return !verdict.problem.empty(); };
   auto is_unreadable = [](const Verdict &verdict) { return verdict.unreadable; };
   size_t bad = static_cast<size_t>(std::count_if(verdicts.begin(), verdicts.end(), is_bad));
-  print_verdicts(call, verdicts, bad);
+  TOOLS_TRY(report_verdicts(call, verdicts, bad));
   // A file that was named and cannot be opened says nothing about modules: that is bad input, not a failed check.
   bool only_unreadable =
       bad > 0 && static_cast<size_t>(std::count_if(verdicts.begin(), verdicts.end(), is_unreadable)) == bad;

@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <span>
 
+#include "../common/memory.hpp"
+#include "../common/reference_attention.hpp"
 #include "run.hpp"
 
 namespace flashcore::tools {
@@ -129,17 +132,43 @@ std::vector<uint16_t> random_bits(int64_t seed, uint64_t stream, int64_t count, 
   return bits;
 }
 
-// Elements of [batch, seqlen, heads, head_dim]; a failure where they do not fit into this machine.
-Outcome<int64_t> checked_count(const char *what, int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim) {
-  int64_t count = batch;
-  const bool overflow = __builtin_mul_overflow(count, seqlen, &count) || __builtin_mul_overflow(count, heads, &count) ||
-                        __builtin_mul_overflow(count, head_dim, &count) || count > INT64_MAX / 16;
+// Can the elements of [batch, seqlen, heads, head_dim] and its strides be counted? An empty array has strides too.
+bool countable(int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim) {
+  int64_t count = 1;
+  for (const int64_t size : {batch, seqlen, heads, head_dim})
+    if (__builtin_mul_overflow(count, std::max<int64_t>(size, 1), &count)) return false;
+  return count <= INT64_MAX / 16;
+}
+
+// Elements of [batch, seqlen, heads, head_dim]; a failure where they cannot be counted or do not fit into this machine.
+Outcome<int64_t> checked_count(const char *what, int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim, bool stored) {
   const int64_t machine_bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
-  if (overflow || count * 2 > machine_bytes)
+  const bool known = countable(batch, seqlen, heads, head_dim);
+  const int64_t count = known ? batch * seqlen * heads * head_dim : 0;
+  if (!known || (stored && count * 2 > machine_bytes))
     return usage_failure(
         fmt::format("the {} would be [{}, {}, {}, {}] numbers, more than this machine's {} of memory hold", what, batch,
                     seqlen, heads, head_dim, format_bytes(machine_bytes)));
   return count;
+}
+
+// The library counts heads and dimensions in 32 bits.
+void check_ranges(const Sizes &sizes, const NamedArray (&arrays)[3], Words &problems) {
+  const struct {
+    const char *what;
+    int64_t size;
+    const NamedArray &array;
+  } narrow[] = {{"heads", sizes.heads_q, arrays[0]},
+                {"heads", sizes.heads_kv, arrays[1]},
+                {"dimensions", sizes.head_dim, arrays[0]},
+                {"dimensions", sizes.head_dim_v, arrays[2]}};
+  for (const auto &row : narrow)
+    if (row.size > INT32_MAX)
+      problems.push_back(fmt::format("--{} ({}) has {} {}, but at most {} are allowed", row.array.option, row.array.array.describe(), row.size,
+                                     row.what, INT32_MAX));
+  if (!countable(sizes.batch, sizes.seqlen_q, sizes.heads_q, std::max(sizes.head_dim, sizes.head_dim_v)) ||
+      !countable(sizes.batch, sizes.seqlen_kv, sizes.heads_kv, std::max(sizes.head_dim, sizes.head_dim_v)))
+    problems.push_back("the elements of these sizes, or of an output for them, cannot be counted in 64 bits");
 }
 
 }  // namespace
@@ -147,6 +176,25 @@ Outcome<int64_t> checked_count(const char *what, int64_t batch, int64_t seqlen, 
 Strides array_strides(Layout layout, int64_t seqlen, int64_t heads, int64_t head_dim) {
   if (layout == Layout::bshd) return {{seqlen * heads * head_dim, heads * head_dim, head_dim, 1}};
   return {{heads * seqlen * head_dim, head_dim, seqlen * head_dim, 1}};
+}
+
+Step check_run_memory(const RunRequest &request, const Sizes &sizes, bool inputs_are_there) {
+  if (request.explain) return Done{};
+  const auto real = [](int64_t size) { return static_cast<double>(size); };
+  const double query_rows = real(sizes.batch) * real(sizes.seqlen_q) * real(sizes.heads_q);
+  const double key_rows = real(sizes.batch) * real(sizes.seqlen_kv) * real(sizes.heads_kv);
+  const double inputs = query_rows * real(sizes.head_dim) + key_rows * (real(sizes.head_dim) + real(sizes.head_dim_v));
+  const double output = query_rows * real(sizes.head_dim_v);
+  const double lse = request.check || !request.lse.empty() ? query_rows : 0;
+  int32_t gpus = 0;
+  const bool on_cpu = request.context.device_kind == FLASHCORE_DEVICE_CPU ||
+                      (request.context.device_kind == FLASHCORE_DEVICE_AUTO && (flashcore_device_count(&gpus, nullptr) != FLASHCORE_OK || gpus == 0));
+  MemoryNeeds needs = {{inputs_are_there ? "inputs in the type of the computation" : "inputs", 2 * inputs}, {"output", 2 * output + 4 * lse}};
+  if (on_cpu) needs.emplace_back("what the CPU device computes on", 2 * (inputs + output) + 4 * lse);
+  // Inputs as float32, three outputs and sums as float64, and the keys and scores that each thread looks at.
+  if (request.check)
+    needs.emplace_back("the reference of --check", 4 * inputs + 24 * (output + lse) + 24 * real(sizes.seqlen_kv) * reference_threads());
+  return check_memory(needs);
 }
 
 std::vector<int64_t> array_shape(Layout layout, int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim) {
@@ -166,8 +214,11 @@ Outcome<Inputs> load_inputs(const RunRequest &request, const Options &options) {
     if (named.array.shape.size() != 4) return misfits(problems);
   Inputs inputs;
   inputs.sizes = common_sizes(arrays, request.layout, problems);
+  check_ranges(inputs.sizes, arrays, problems);
+  if (!problems.empty()) return misfits(problems);
   TOOLS_TRY_ASSIGN(inputs.extras, read_extra_arrays(options, inputs.sizes, problems));
   if (!problems.empty()) return misfits(problems);
+  TOOLS_TRY(check_run_memory(request, inputs.sizes, true));
   inputs.query = to_bits(arrays[0], request.dtype, inputs.notes);
   inputs.key = to_bits(arrays[1], request.dtype, inputs.notes);
   inputs.value = to_bits(arrays[2], request.dtype, inputs.notes);
@@ -179,19 +230,18 @@ Outcome<Inputs> random_inputs(const RunRequest &request, const Options &options)
   if (sizes.heads_q % sizes.heads_kv != 0)
     return usage_failure(
         fmt::format("option --heads-kv is {}, but must divide --heads, {}", sizes.heads_kv, sizes.heads_q));
-  TOOLS_TRY_ASSIGN(const int64_t query,
-                   checked_count("query", sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim));
-  TOOLS_TRY_ASSIGN(const int64_t key,
-                   checked_count("key", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim));
-  TOOLS_TRY_ASSIGN(const int64_t value,
-                   checked_count("value", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim_v));
-  TOOLS_TRY(checked_count("output", sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim_v));
+  const bool stored = !request.explain;
+  TOOLS_TRY_ASSIGN(const int64_t query, checked_count("query", sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim, stored));
+  TOOLS_TRY_ASSIGN(const int64_t key, checked_count("key", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim, stored));
+  TOOLS_TRY_ASSIGN(const int64_t value, checked_count("value", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim_v, stored));
+  TOOLS_TRY(checked_count("output", sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim_v, stored));
   Inputs inputs;
   inputs.sizes = sizes;
   Words problems;
   TOOLS_TRY_ASSIGN(inputs.extras, read_extra_arrays(options, sizes, problems));
   if (!problems.empty()) return misfits(problems);
   if (request.explain) return inputs;  // shapes are enough
+  TOOLS_TRY(check_run_memory(request, sizes, false));
   inputs.query = random_bits(*request.random_seed, 1, query, request.dtype);
   inputs.key = random_bits(*request.random_seed, 2, key, request.dtype);
   inputs.value = random_bits(*request.random_seed, 3, value, request.dtype);

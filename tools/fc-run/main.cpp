@@ -17,15 +17,15 @@ constexpr const char *tool_name = "fc-run";
 
 std::string help_text() {
   std::ostringstream text;
-  text << "fc-run computes attention, O = softmax(scale * Q.K^T + mask) . V, on .npy files or random numbers. Without "
-          "a GPU the\n"
-          "CPU computes; the report says which it was and why.\n";
+  text << help_paragraphs(
+      "fc-run computes attention, O = softmax(scale * Q.K^T + mask) . V, on .npy files or random numbers. Without a GPU the CPU computes; the report "
+      "says which it was and why.");
   for (const auto &group : run_option_groups()) text << "\n" << group;
   text << "\nExamples\n"
           "  fc-run --random 1 --heads 8 --seqlen 512 --head-dim 64 --check --repeat 20\n"
           "  fc-run --query q.npy --key k.npy --value v.npy --causal bottom-right --output o.npy --lse lse.npy\n"
-          "\nExit codes: 0 ok, 1 the check or the work failed, 2 usage, 3 no GPU or driver, 4 bad input file, 130 "
-          "stopped by Ctrl-C.\n";
+          "\n"
+       << help_paragraphs("Exit codes: 0 ok, 1 the check or the work failed, 2 usage, 3 no GPU or driver, 4 bad input file, 130 stopped by Ctrl-C.");
   return text.str();
 }
 
@@ -55,7 +55,7 @@ Step write_outputs(const RunRequest &request, const Inputs &inputs, const Execut
   if (!request.lse.empty())
     arrays.push_back(make_npy(NpyType::float32, {sizes.batch, sizes.heads_q, sizes.seqlen_q}, execution.lse.data()));
   const HeldInterrupts held;
-  for (size_t i = 0; i < files.size(); ++i) TOOLS_TRY(write_npy(files[i].temporary(), arrays[i]));
+  for (size_t i = 0; i < files.size(); ++i) TOOLS_TRY(write_npy(files[i], arrays[i]));
   for (OutputFile &file : files) TOOLS_TRY(file.commit());
   return Done{};
 }
@@ -63,6 +63,7 @@ Step write_outputs(const RunRequest &request, const Inputs &inputs, const Execut
 Outcome<int> run_request(const Options &options, const Console &console) {
   TOOLS_TRY_ASSIGN(const RunRequest request, make_request(options));
   TOOLS_TRY_ASSIGN(std::vector<OutputFile> files, plan_outputs(request));
+  TOOLS_TRY_ASSIGN(JsonOutput json, JsonOutput::plan(options));
   TOOLS_TRY_ASSIGN(const Inputs inputs,
                    request.random_seed ? random_inputs(request, options) : load_inputs(request, options));
   for (const std::string &note : inputs.notes) console.note(note);
@@ -74,7 +75,8 @@ Outcome<int> run_request(const Options &options, const Console &console) {
   const bool passed = request.explain ? execution.explanation.supported != 0 : !check || check->passed();
   if (passed && !request.explain) TOOLS_TRY(write_outputs(request, inputs, execution, std::move(files)));
   const RunReport report{request, inputs, execution, check};
-  console.print(options.flag("json") ? report_json(report) : report_text(report, console));
+  if (json.wanted()) TOOLS_TRY(json.write(console, report_json(report)));
+  if (!json.on_stdout()) console.print(report_text(report, console));
   return static_cast<int>(passed ? exit_ok : exit_failed_check);
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "../common/visible_scores.hpp"
 #include "run.hpp"
 
 namespace flashcore::tools {
@@ -19,25 +20,6 @@ double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-// Keys that query i sees, by the rules of flashcore.h for causal and the window.
-int64_t visible_keys(const Args &args, const Sizes &sizes, int64_t i) {
-  const int64_t diagonal = i + sizes.seqlen_kv - sizes.seqlen_q;
-  int64_t first = 0, last = sizes.seqlen_kv - 1;
-  if (args.causal == FLASHCORE_CAUSAL_TOP_LEFT) last = std::min(last, i);
-  if (args.causal == FLASHCORE_CAUSAL_BOTTOM_RIGHT) last = std::min(last, diagonal);
-  if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0 && args.window_left < diagonal)
-    first = diagonal - args.window_left;
-  if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0 && args.window_right < sizes.seqlen_kv)
-    last = std::min(last, diagonal + args.window_right);
-  return std::max<int64_t>(0, last - first + 1);
-}
-
-const char *causal_word(int32_t causal) {
-  return causal == FLASHCORE_CAUSAL_TOP_LEFT       ? "top-left"
-         : causal == FLASHCORE_CAUSAL_BOTTOM_RIGHT ? "bottom-right"
-                                                   : "none";
 }
 
 void add_device(const ContextInfo &context, FieldList &fields) {
@@ -128,6 +110,14 @@ std::string outputs_text(const RunReport &report) {
   return text;
 }
 
+// The library says in every explanation why this is the device; here that has a line of its own.
+std::string reasons_text(const Execution &execution) {
+  std::string reasons = execution.explanation.reasons;
+  const std::string said = fmt::format(" ({})", execution.context.device_reason);
+  for (size_t at = reasons.find(said); at != std::string::npos; at = reasons.find(said, at)) reasons.erase(at, said.size());
+  return reasons;
+}
+
 std::string explanation_text(const RunReport &report, const Console &console) {
   const flashcore_attention_explanation &explanation = report.execution.explanation;
   FieldList fields;
@@ -148,7 +138,7 @@ std::string explanation_text(const RunReport &report, const Console &console) {
       fields.add("estimate", fmt::format("{} by the cost model", format_duration_us(explanation.cost_us)));
     }
   }
-  fields.add("reasons", explanation.reasons);
+  fields.add("reasons", reasons_text(report.execution));
   return fmt::format("{}\n{}", console.paint(Mark::heading, "flashcore would compute this so; nothing was computed"),
                      fields.render(console));
 }
@@ -241,9 +231,13 @@ void add_measurements(const RunReport &report, Json &json) {
 }  // namespace
 
 double attention_flops(const Args &args, const Sizes &sizes) {
-  int64_t scores = 0;
-  for (int64_t i = 0; i < sizes.seqlen_q; ++i) scores += visible_keys(args, sizes, i);
-  return 2.0 * static_cast<double>(scores) * static_cast<double>(sizes.batch * sizes.heads_q) *
+  Band band = causal_band(args.causal, sizes.seqlen_q, sizes.seqlen_kv);
+  const int64_t diagonal = sizes.seqlen_kv - sizes.seqlen_q;  // the key at query 0's own position
+  // Beyond either end of the keys a window hides nothing; held there, the sums below cannot overflow.
+  const int64_t reach = sizes.seqlen_q + sizes.seqlen_kv;
+  if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0) band.first = diagonal - std::min(args.window_left, reach);
+  if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0) band.last = std::min(band.last, diagonal + std::min(args.window_right, reach));
+  return 2 * visible_scores(sizes.seqlen_q, sizes.seqlen_kv, band) * static_cast<double>(sizes.batch) * static_cast<double>(sizes.heads_q) *
          static_cast<double>(sizes.head_dim + sizes.head_dim_v);
 }
 

@@ -51,7 +51,6 @@ struct RunRequest {
 // All options, in groups, in the order of --help.
 std::vector<boost::program_options::options_description> run_option_groups();
 Outcome<RunRequest> make_request(const Options &options);
-const char *dtype_word(Float16Type type);  // "fp16", "bf16"
 
 // --- extra_arrays.cpp: every array of the args struct besides Q, K, V, O and LSE
 // ---------------------------------------------
@@ -82,6 +81,8 @@ struct Inputs {
 // Every mismatch between files is in the failure, not only the first.
 Outcome<Inputs> load_inputs(const RunRequest &request, const Options &options);
 Outcome<Inputs> random_inputs(const RunRequest &request, const Options &options);
+// Is there memory for all that follows, the inputs themselves included where they are not there yet?
+Step check_run_memory(const RunRequest &request, const Sizes &sizes, bool inputs_are_there);
 // Element strides [batch, sequence, head, dimension] of an array of these sizes.
 struct Strides {
   int64_t stride[4];

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t int32_limit = std::numeric_limits<int32_t>::max();
 constexpr int64_t int64_limit = std::numeric_limits<int64_t>::max();
+constexpr double largest_float32 = static_cast<double>(std::numeric_limits<float>::max());
 
 // Options that are one number of the args struct.
 struct NumberRow {
@@ -67,7 +68,7 @@ constexpr SizeRow size_rows[] = {
 };
 
 po::options_description input_group() {
-  po::options_description group("Input: .npy files, or random numbers", help_columns);
+  po::options_description group("Input: .npy files, or random numbers", help_columns());
   add_value(group, "query", "FILE", "queries: float16, bfloat16 as uint16 bits, or float32 (rounded to --dtype)");
   add_value(group, "key", "FILE", "keys");
   add_value(group, "value", "FILE", "values");
@@ -80,7 +81,7 @@ po::options_description input_group() {
 }
 
 po::options_description score_group() {
-  po::options_description group("Scores and masks", help_columns);
+  po::options_description group("Scores and masks", help_columns());
   add_value(group, "causal", "WHERE",
             "none (default), top-left (PyTorch's is_causal) or bottom-right (FlashAttention's)");
   add_value(group, "scale", "X", "factor of the scores (1/sqrt(head dimension))");
@@ -90,7 +91,7 @@ po::options_description score_group() {
 
 po::options_description passed_on_group() {
   po::options_description group("Passed on to the library, which refuses what it cannot do and names the field",
-                                help_columns);
+                                help_columns());
   add_value(group, "softcap", "X", "scores become X * tanh(score / X)");
   for (const NumberRow &row : number_rows) add_value(group, row.option, "N", row.help);
   for (const FlagRow &row : flag_rows) add_flag(group, row.option, row.help);
@@ -99,7 +100,7 @@ po::options_description passed_on_group() {
 }
 
 po::options_description work_group() {
-  po::options_description group("What to do", help_columns);
+  po::options_description group("What to do", help_columns());
   add_value(group, "output", "FILE", "write the output, in the layout and type of the input");
   add_value(group, "lse", "FILE", "write the logarithms of the sums, float32 [batch, head, query]");
   add_flag(group, "check",
@@ -130,7 +131,8 @@ Step read_device(const Options &options, flashcore_context_options &context) {
           fmt::format("option --device is \"{}\", but the number after cuda: must be 0 to 9999", device));
     context.device_ordinal = std::stoi(digits);
   } else {
-    return usage_failure(fmt::format("option --device is \"{}\", but must be one of: auto, cpu, cuda, cuda:N", device));
+    return usage_failure(fmt::format("option --device is \"{}\", but must be one of: auto, cpu, cuda, cuda:N{}", device,
+                                     device_hint(device, {"auto", "cpu", "cuda"})));
   }
   return Done{};
 }
@@ -152,20 +154,16 @@ Step read_context(const Options &options, RunRequest &request) {
 }
 
 Step read_args(const Options &options, Args &args) {
-  TOOLS_TRY_ASSIGN(args.causal, options.choice("causal",
-                                               {{"none", FLASHCORE_CAUSAL_NONE},
-                                                {"top-left", FLASHCORE_CAUSAL_TOP_LEFT},
-                                                {"bottom-right", FLASHCORE_CAUSAL_BOTTOM_RIGHT}},
-                                               FLASHCORE_CAUSAL_NONE));
+  TOOLS_TRY_ASSIGN(args.causal, options.causal("causal"));
   TOOLS_TRY_ASSIGN(args.lse_base,
                    options.choice("lse-base", {{"natural", FLASHCORE_LSE_NATURAL}, {"2", FLASHCORE_LSE_BASE2}},
                                   FLASHCORE_LSE_NATURAL));
-  TOOLS_TRY_ASSIGN(const auto scale, options.real("scale"));
+  TOOLS_TRY_ASSIGN(const auto scale, options.real("scale", largest_float32));
   if (scale) {
     args.flags |= FLASHCORE_FLAG_SOFTMAX_SCALE;
     args.softmax_scale = static_cast<float>(*scale);
   }
-  TOOLS_TRY_ASSIGN(const auto softcap, options.real("softcap"));
+  TOOLS_TRY_ASSIGN(const auto softcap, options.real("softcap", largest_float32));
   args.softcap = static_cast<float>(softcap.value_or(0));
   for (const NumberRow &row : number_rows) {
     TOOLS_TRY_ASSIGN(const auto number, options.integer(row.option, row.minimum, row.maximum));
@@ -178,7 +176,8 @@ Step read_args(const Options &options, Args &args) {
   }
   for (const FlagRow &row : flag_rows)
     if (options.flag(row.option)) args.flags |= row.flag;
-  return copy_text("kernel", options.text("kernel"), args.kernel);
+  TOOLS_TRY(copy_text("kernel", options.text("kernel"), args.kernel));
+  return options.text("kernel") == "cpu" ? Step(Done{}) : check_kernel_name("kernel", options.text("kernel"));
 }
 
 Step read_random(const Options &options, RunRequest &request) {
@@ -223,16 +222,13 @@ std::vector<po::options_description> run_option_groups() {
   return {input_group(), work_group(), score_group(), passed_on_group(), library_options(), output_options()};
 }
 
-const char *dtype_word(Float16Type type) { return type == Float16Type::float16 ? "fp16" : "bf16"; }
-
 Outcome<RunRequest> make_request(const Options &options) {
   RunRequest request;
   TOOLS_TRY(read_context(options, request));
   TOOLS_TRY(read_args(options, request.args));
   TOOLS_TRY_ASSIGN(const int32_t layout, options.choice("layout", {{"bshd", 0}, {"bhsd", 1}}, 0));
-  TOOLS_TRY_ASSIGN(const int32_t dtype, options.choice("dtype", {{"fp16", 0}, {"bf16", 1}}, 0));
+  TOOLS_TRY_ASSIGN(request.dtype, options.dtype("dtype"));
   request.layout = layout == 0 ? Layout::bshd : Layout::bhsd;
-  request.dtype = dtype == 0 ? Float16Type::float16 : Float16Type::bfloat16;
   request.output = options.text("output");
   request.lse = options.text("lse");
   request.check = options.flag("check");

@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "../common/output_file.hpp"
 #include "timing.hpp"
 
 namespace flashcore::tools {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 // What was fastest for other shapes is worth a try for this one, with its dtype, head dimension and mask.
 void add_neighbours(const State &state, const Shape &shape, std::vector<Candidate> &seeds) {
@@ -143,6 +146,22 @@ std::string results_text(const std::vector<TunedShape> &tuned, const Console &co
   return table.render(console, 2);
 }
 
+std::string results_json(const std::vector<TunedShape> &tuned, const TuningDevice &device, const std::string &table, const std::optional<Failure> &stopped) {
+  Json json{{"schema", "flashcore.tune.search/1"}, {"device", device.info.name}, {"arch", device.arch}, {"table", table},
+            {"interrupted", interrupted()}, {"stopped", stopped ? Json(stopped->message) : Json()}, {"shapes", Json::array()}};
+  for (const TunedShape &one : tuned) {
+    Json shape{{"name", one.shape.name}, {"problem", problem_text(one.shape)}, {"timed", one.timed}, {"pruned", one.pruned}};
+    if (!one.problem.empty()) {
+      shape["error"] = one.problem;
+    } else {
+      shape.update(Json{{"default_module", one.default_module}, {"default_us", one.default_us}, {"best_module", one.best_module},
+                        {"best_us", one.best_us}, {"verdict", verdict_word(one.verdict)}});
+    }
+    json["shapes"].push_back(std::move(shape));
+  }
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 Step write_rows(const std::vector<TunedShape> &tuned, const std::string &path, const std::vector<Row> &older, const Console &console) {
   std::vector<Shape> tuned_now;
   std::vector<TunedShape> good;
@@ -161,7 +180,7 @@ Step write_rows(const std::vector<TunedShape> &tuned, const std::string &path, c
 
 }  // namespace
 
-Outcome<int> run_search(const Request &request, const Console &console) {
+Outcome<int> run_search(const Request &request, const Console &console, JsonOutput &json) {
   const double begin_us = clock_us();
   TOOLS_TRY_ASSIGN(const TuningDevice device, TuningDevice::open(request.context));
   const std::string table = request.output.empty() ? default_table(device.arch) : request.output;
@@ -186,8 +205,10 @@ Outcome<int> run_search(const Request &request, const Console &console) {
     }
   }
   TOOLS_TRY(write_state(state, path));
-  console.print(fmt::format("{}\n{}", console.paint(Mark::heading, fmt::format("fc-tune on {} ({})", device.info.name, device.arch)),
-                            results_text(tuned, console)));
+  if (json.wanted()) TOOLS_TRY(json.write(console, results_json(tuned, device, table, stopped)));
+  if (!json.on_stdout())
+    console.print(fmt::format("{}\n{}", console.paint(Mark::heading, fmt::format("fc-tune on {} ({})", device.info.name, device.arch)),
+                              results_text(tuned, console)));
   TOOLS_TRY(write_rows(tuned, table, older, console));
   if (stopped) return *stopped;
   if (interrupted()) return static_cast<int>(exit_interrupted);

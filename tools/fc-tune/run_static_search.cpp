@@ -4,12 +4,16 @@
 // that stands for the architecture.
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "../common/model.hpp"
 #include "../common/output_file.hpp"
 #include "tune.hpp"
 
 namespace flashcore::tools {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 struct Ranked {
   flashcore_model_info chosen{};  // by the model, among the shipped modules
@@ -91,9 +95,21 @@ Outcome<Ranked> StaticSearch::rank(const Shape &shape, int64_t shapes_done, doub
   return ranked;
 }
 
+Json ranked_json(const Shape &shape, const Outcome<Ranked> &one) {
+  Json json{{"name", shape.name}, {"problem", problem_text(shape)}};
+  if (!one.ok()) {
+    json["error"] = one.failure().message;
+    return json;
+  }
+  const Ranked &ranked = one.value();
+  json.update(Json{{"ranked", ranked.ranked}, {"pruned", ranked.pruned}, {"default_us", ranked.chosen.total_us},
+                   {"best_us", ranked.best.empty() ? Json() : Json(ranked.best_us)}, {"best_module", ranked.best.empty() ? Json() : Json(ranked.best)}});
+  return json;
+}
+
 }  // namespace
 
-Outcome<int> run_static_search(const Request &request, const Console &console) {
+Outcome<int> run_static_search(const Request &request, const Console &console, JsonOutput &json) {
   const double end_us = clock_us() + request.budget_us;
   TOOLS_TRY_ASSIGN(const flashcore_device_info device, representative_device(request.arch));
   const std::string path = state_file(request, request.arch, "static-");
@@ -102,6 +118,7 @@ Outcome<int> run_static_search(const Request &request, const Console &console) {
   console.note(fmt::format("no GPU is used: candidates are compiled for {} and ranked by the cost model{}; nothing is measured and no row is written",
                            request.arch, model_is_fitted(device.arch) ? "" : ", which is a prediction there"));
   Table table({{"shape", Align::left}, {"ranked"}, {"pruned"}, {"default\nus"}, {"best\nus"}, {"module", Align::left}});
+  Json results{{"schema", "flashcore.tune.static/1"}, {"device", device.name}, {"arch", request.arch}, {"shapes", Json::array()}};
   bool failed = false;
   {
     Progress progress(console, "ranking by the model");
@@ -111,6 +128,7 @@ Outcome<int> run_static_search(const Request &request, const Console &console) {
       const double share_us = (end_us - clock_us()) / static_cast<double>(request.shapes.size() - i);
       const Outcome<Ranked> one = search.rank(shape, static_cast<int64_t>(i), clock_us() + share_us);
       failed = failed || !one.ok() || one.value().best.empty();
+      results["shapes"].push_back(ranked_json(shape, one));
       if (!one.ok()) {
         table.add_row({{shape.name}, {}, {}, {}, {}, {one.failure().message, Mark::bad}});
         continue;
@@ -124,8 +142,11 @@ Outcome<int> run_static_search(const Request &request, const Console &console) {
                      {ranked.best.empty() ? "nothing could be ranked" : ranked.best}});
     }
   }
-  console.print(fmt::format("{}\n{}", console.paint(Mark::heading, fmt::format("fc-tune by the model alone, for {} ({})", device.name, request.arch)),
-                            table.render(console, 2)));
+  results["interrupted"] = interrupted();
+  if (json.wanted()) TOOLS_TRY(json.write(console, results.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  if (!json.on_stdout())
+    console.print(fmt::format("{}\n{}", console.paint(Mark::heading, fmt::format("fc-tune by the model alone, for {} ({})", device.name, request.arch)),
+                              table.render(console, 2)));
   if (interrupted()) return static_cast<int>(exit_interrupted);
   return static_cast<int>(failed ? exit_failed_check : exit_ok);
 }

@@ -21,8 +21,6 @@ constexpr int64_t reserved_shared_bytes = 1024;  // CUDA keeps them of every blo
 constexpr int32_t fewest_warps = 4;              // a multiprocessor has four schedulers
 constexpr int worker_timeout_seconds = 300;
 
-int32_t resident_threads(int32_t arch) { return arch == 80 || (arch >= 90 && arch < 120) ? 2048 : 1536; }
-
 Outcome<flashcore_module_info> obtain(const flashcore_context_options &context, const std::string &module, const std::string &arch) {
   flashcore_module_info info{};
   info.struct_size = sizeof(info);

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "../common/arch.hpp"
 #include "../common/command_line.hpp"
 #include "../common/console.hpp"
 #include "../common/measuring.hpp"
@@ -216,11 +217,10 @@ void remember_state(const ShapeState &known, const flashcore_context_options &co
 // --- run_search.cpp, run_static_search.cpp, verify.cpp: the actions. Each returns the exit code.
 // ------------------------------------------------------------------
 
-Outcome<int> run_search(const Request &request, const Console &console);
-Outcome<int> run_static_search(const Request &request, const Console &console);
-Outcome<int> run_verify(const Request &request, const Console &console);
+Outcome<int> run_search(const Request &request, const Console &console, JsonOutput &json);
+Outcome<int> run_static_search(const Request &request, const Console &console, JsonOutput &json);
+Outcome<int> run_verify(const Request &request, const Console &console, JsonOutput &json);
 // Where the rows of an architecture go and come from when --output does not say.
 std::string default_table(const std::string &arch);
-std::string module_arch(int32_t arch);  // "sm_89", "sm_90a"
 
 }  // namespace flashcore::tools

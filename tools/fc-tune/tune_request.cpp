@@ -23,7 +23,7 @@ void add_words(po::options_description &group, const char *name, const char *pla
 }
 
 po::options_description what_group() {
-  po::options_description group("What to tune", help_columns);
+  po::options_description group("What to tune", help_columns());
   add_words(group, "shapes", "NAME|FILE", "shapes of a file, or of one that comes along: tune (default), mission, short, long, sweep, decode; repeatable");
   add_words(group, "shape", "LINE", "one shape, as a line of such a file: \"1 8 8 512 512 64 fp16 none\"; repeatable");
   add_flag(group, "verify", "instead: time the rows of --output against what the library chooses without them; exit 1 where one is slower");
@@ -32,7 +32,7 @@ po::options_description what_group() {
 }
 
 po::options_description how_group() {
-  po::options_description group("How", help_columns);
+  po::options_description group("How", help_columns());
   add_value(group, "budget", "TIME", "time for all shapes together, such as 90s or 10m (10m); Ctrl-C ends earlier and keeps what was found");
   add_value(group, "state", "FILE", "resume from this file and keep it up to date (tune-<arch>.json); none: no file");
   add_value(group, "device", "WHERE", "cuda (default) or cuda:N");
@@ -44,13 +44,9 @@ po::options_description how_group() {
   return group;
 }
 
-po::options_description tune_output_options() {
-  po::options_description group("Output", help_columns);
+po::options_description rows_group() {
+  po::options_description group("Rows", help_columns());
   add_value(group, "output", "FILE", "the table of tuned rows to update (ptx_cache/tuned/<arch>.tsv where that folder is, else tuned-<arch>.tsv)");
-  add_value(group, "color", "WHEN", "auto (on a terminal without NO_COLOR), always or never");
-  add_flag(group, "quiet,q", "no notes and no progress on stderr");
-  add_flag(group, "help,h", "print this text");
-  add_flag(group, "version", "print versions, and where driver and NVRTC were found");
   return group;
 }
 
@@ -63,7 +59,8 @@ Step read_device(const Options &options, Request &request) {
     const auto [stopped, code] = std::from_chars(begin, end, ordinal);
     known = code == std::errc() && stopped == end && ordinal >= 0 && ordinal <= 9999;
   }
-  if (!known) return usage_failure(fmt::format("option --device is \"{}\", but must be cuda, or cuda:0 to cuda:9999", device));
+  if (!known) return usage_failure(fmt::format("option --device is \"{}\", but must be cuda, or cuda:0 to cuda:9999{}", device,
+                                                 device_hint(device, {"cuda"})));
   request.context.device_kind = FLASHCORE_DEVICE_CUDA;
   request.context.device_ordinal = ordinal;
   return Done{};
@@ -143,15 +140,13 @@ Outcome<double> parse_duration_us(const std::string &option, const std::string &
   return usage_failure(fmt::format("option --{} is \"{}\", but must be a time above 0 with its unit: 500ms, 90s, 10m or 1h", option, text));
 }
 
-std::string module_arch(int32_t arch) { return fmt::format("sm_{}{}", arch, arch == 90 ? "a" : ""); }
-
 std::string default_table(const std::string &arch) {
   std::error_code code;
   const bool in_sources = std::filesystem::is_directory("ptx_cache/tuned", code);
   return in_sources ? fmt::format("ptx_cache/tuned/{}.tsv", arch) : fmt::format("tuned-{}.tsv", arch);
 }
 
-std::vector<po::options_description> shown_option_groups() { return {what_group(), how_group(), library_options(), tune_output_options()}; }
+std::vector<po::options_description> shown_option_groups() { return {what_group(), how_group(), rows_group(), library_options(), output_options()}; }
 
 po::options_description all_options() {
   po::options_description all;

@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "../common/output_file.hpp"
 #include "timing.hpp"
 
 namespace flashcore::tools {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 struct Verified {
   double default_us = 0, row_us = 0;
@@ -26,7 +29,7 @@ Outcome<Verified> verify_row(const Request &request, const TuningDevice &device,
 
 }  // namespace
 
-Outcome<int> run_verify(const Request &request, const Console &console) {
+Outcome<int> run_verify(const Request &request, const Console &console, JsonOutput &json) {
   TOOLS_TRY_ASSIGN(const TuningDevice device, TuningDevice::open(request.context));
   const std::string path = request.output.empty() ? default_table(device.arch) : request.output;
   std::error_code code;
@@ -35,6 +38,7 @@ Outcome<int> run_verify(const Request &request, const Console &console) {
   TOOLS_TRY_ASSIGN(const std::vector<Row> rows, read_table(path));
   TOOLS_TRY_ASSIGN(Sampler sampler, Sampler::make(device.context, true));
   Table table({{"problem", Align::left}, {"default\nus"}, {"row\nus"}, {"ratio"}, {"verdict", Align::left}, {"module", Align::left}});
+  Json results{{"schema", "flashcore.tune.verify/1"}, {"device", device.info.name}, {"arch", device.arch}, {"table", path}, {"rows", Json::array()}};
   int64_t done = 0, slower = 0, faster = 0, failed = 0;
   std::optional<Failure> lost;
   {
@@ -48,6 +52,7 @@ Outcome<int> run_verify(const Request &request, const Console &console) {
       ++done;
       if (!one.ok()) {
         const std::string &why = one.failure().message;
+        results["rows"].push_back(Json{{"problem", problem_text(shape)}, {"module", row.module}, {"error", why}});
         table.add_row({{problem_text(shape)}, {}, {}, {}, {"FAILED", Mark::bad}, {why.substr(0, why.find('\n'))}});
         ++failed;
         Step alive = sampler.stream().synchronize();
@@ -55,6 +60,8 @@ Outcome<int> run_verify(const Request &request, const Console &console) {
         continue;
       }
       const Verified &verified = one.value();
+      results["rows"].push_back(Json{{"problem", problem_text(shape)}, {"module", row.module}, {"default_us", verified.default_us},
+                                     {"row_us", verified.row_us}, {"verdict", verdict_word(verified.verdict)}});
       slower += verified.verdict == Verdict::slower ? 1 : 0, faster += verified.verdict == Verdict::faster ? 1 : 0;
       table.add_row({{problem_text(shape)},
                      {fmt::format("{:.2f}", verified.default_us)},
@@ -64,9 +71,12 @@ Outcome<int> run_verify(const Request &request, const Console &console) {
                      {row.module}});
     }
   }
-  console.print(fmt::format("{}\n{}{} of {} rows verified: {} faster than without them, {} slower, {} failed\n",
-                            console.paint(Mark::heading, fmt::format("{} on {}", path, device.info.name)), table.render(console, 2), done, rows.size(),
-                            faster, slower, failed));
+  results.update(Json{{"interrupted", interrupted()}, {"verified", done}, {"of", rows.size()}, {"faster", faster}, {"slower", slower}, {"failed", failed}});
+  if (json.wanted()) TOOLS_TRY(json.write(console, results.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  if (!json.on_stdout())
+    console.print(fmt::format("{}\n{}{} of {} rows verified: {} faster than without them, {} slower, {} failed\n",
+                              console.paint(Mark::heading, fmt::format("{} on {}", printable(path), device.info.name)), table.render(console, 2), done,
+                              rows.size(), faster, slower, failed));
   if (lost) return *lost;
   if (interrupted()) return static_cast<int>(exit_interrupted);
   return static_cast<int>(slower + failed > 0 ? exit_failed_check : exit_ok);

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-OPTION = re.compile(r"^  (?:-(\w) \[ )?--([a-z0-9-]+)(?: \])?(?: ([A-Z][A-Z|]*)(?= ))? +(\S.*)$")
+OPTION = re.compile(r"^  (?:-(\w) \[ )?--([a-z0-9-]+)(?: \])?(?: ([A-Z][A-Z|]*|\[=[A-Z]+\])(?= ))? +(\S.*)$")
 COMMAND = re.compile(r"^  \S+ ([a-z]+)((?: [A-Z.\[\]]+)?)  +(\S.*)$")
 ALLOWED = re.compile(r"must be (?:one of: |all or some of: )([\w:, -]+)$", re.MULTILINE)
 WORDS_OF = {"WHERE", "WHEN", "MODE", "TYPE", "ORDER", "BASE", "LIST"}  # placeholders of options that allow few words
@@ -24,7 +24,7 @@ class Option:
     @property
     def kind(self):
         """"flag", "words", "folder", "file" or "value": what may follow"""
-        if not self.placeholder:
+        if not self.placeholder or self.placeholder.startswith("["):  # a value that may be left out stands behind "="
             return "flag"
         if self.words:
             return "words"
@@ -76,7 +76,8 @@ class Help:
 
 
 def ask(program, *arguments):
-    result = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # the page is no terminal
+    result = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, env=environment)
     return result.returncode, result.stdout, result.stderr
 
 
@@ -101,7 +102,7 @@ def roff(text):
 
 def man_option(option):
     names = ([f"\\fB\\-{option.short}\\fR"] if option.short else []) + [f"\\fB\\-\\-{roff(option.name)}\\fR"]
-    return [".TP", ", ".join(names) + (f" \\fI{roff(option.placeholder)}\\fR" if option.placeholder else ""), roff(option.text)]
+    return [".TP", ", ".join(names) + (f"{'' if option.placeholder.startswith('[') else ' '}\\fI{roff(option.placeholder)}\\fR" if option.placeholder else ""), roff(option.text)]
 
 
 def man_page(tool, version, said, others):

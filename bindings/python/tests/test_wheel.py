@@ -15,7 +15,8 @@ import zipfile
 
 import support
 
-sys.path.insert(0, support.PACKAGE)
+sys.path[:0] = [support.PACKAGE, os.path.join(support.ROOT, "tests", "house")]
+import check_rpath  # noqa: E402
 import elf_needs  # noqa: E402
 
 
@@ -117,6 +118,7 @@ class TestWheel(unittest.TestCase):
         self.assertRegex(name, rf"^flashcore-[\d.]+-py3-none-{tag}\.whl$")
         with zipfile.ZipFile(os.path.join(self.folder, "wheels", name)) as wheel:
             files = [file for file in wheel.namelist() if ".dist-info/" not in file]
+            wheel.extractall(os.path.join(self.folder, "unpacked"))
             license_file, = (file for file in wheel.namelist() if os.path.basename(file).startswith("LICENSE"))
             self.assertRegex(license_file, r"^flashcore-[\d.]+\.dist-info/licenses/LICENSE$")
             with open(os.path.join(support.ROOT, "LICENSE"), "rb") as text:
@@ -124,6 +126,10 @@ class TestWheel(unittest.TestCase):
             metadata = wheel.read(os.path.join(os.path.dirname(os.path.dirname(license_file)), "METADATA")).decode()
             for extra in ("numpy", "torch", "transformers"):
                 self.assertIn(f"Provides-Extra: {extra}\n", metadata)
+        # By the rule of the house for everything that is built.
+        programs = check_rpath.elf_files(os.path.join(self.folder, "unpacked"))
+        self.assertEqual(len(programs), 1 + HAVE_HEADERS)
+        self.assertEqual([problem for path in programs for problem in check_rpath.problems_of(path, os.path.join(self.folder, "unpacked"))], [])
         sources = os.listdir(os.path.join(self.sources, "flashcore"))
         expected = {f"flashcore/{file}" for file in sources if file.endswith((".py", "py.typed"))} | {"flashcore/libflashcore.so.1"}
         if HAVE_HEADERS:

@@ -27,6 +27,21 @@ fn folder_of_variable() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// Words as pkg-config prints them: with a backslash before what a shell would take apart.
+fn words_of(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => words.last_mut().unwrap().extend(letters.next()),
+            space if space.is_whitespace() => words.push(String::new()),
+            other => words.last_mut().unwrap().push(other),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 /// What `pkg-config --variable=libdir` and the linker flags say; an error in words where it knows no flashcore.
 fn folder_of_pkg_config() -> Result<PathBuf, String> {
     for name in ["PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"] {
@@ -41,8 +56,8 @@ fn folder_of_pkg_config() -> Result<PathBuf, String> {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_string());
     }
     let flags = String::from_utf8_lossy(&output.stdout).into_owned();
-    flags
-        .split_whitespace()
+    words_of(&flags)
+        .iter()
         .filter_map(|flag| flag.strip_prefix("-L"))
         .map(PathBuf::from)
         .find(|folder| folder.join("libflashcore.so").exists())

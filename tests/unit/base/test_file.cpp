@@ -250,8 +250,11 @@ BOOST_AUTO_TEST_CASE(socket_is_refused) {
   const int end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  folder.path("socket").copy(address.sun_path, sizeof(address.sun_path) - 1);
+  // A socket's name has 107 bytes at most, and a folder of TMPDIR may have more.
+  const int place = open(folder.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  ("/proc/self/fd/" + std::to_string(place) + "/socket").copy(address.sun_path, sizeof(address.sun_path) - 1);
   BOOST_REQUIRE(bind(end, reinterpret_cast<const sockaddr *>(&address), sizeof(address)) == 0);
+  close(place);
   close(end);
   check_refused(read_file_at(opened(folder.path()), "socket", DirectoryTrust::owned, limit_bytes),
                 "could not be opened");

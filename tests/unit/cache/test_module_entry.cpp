@@ -168,9 +168,9 @@ BOOST_AUTO_TEST_CASE(zstd_command_gives_the_cubin, *boost::unit_test::preconditi
   const Module module = make_module("m", "sm_89", compiler_a, 5000);
   scratch::write_file(folder.path("entry.fcm"), module.encoded);
   const std::string entry = folder.path("entry.fcm"), cubin = folder.path("k.cubin");
-  BOOST_TEST(std::system(("zstd -q -dc " + entry + " > " + cubin).c_str()) == 0);
+  BOOST_TEST(std::system(("zstd -q -dc '" + entry + "' > '" + cubin + "'").c_str()) == 0);
   BOOST_TEST(scratch::read_bytes(cubin) == module.cubin);
-  BOOST_TEST(std::system(("zstd -q -t " + entry).c_str()) == 0);
+  BOOST_TEST(std::system(("zstd -q -t '" + entry + "'").c_str()) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(every_flipped_bit_and_every_cut_is_refused) {

@@ -93,6 +93,13 @@ const Program programs[] = {
        p[a + b + c] += 1;
      })",
      nullptr},
+    // From sm_100 on two sections each hold these bytes.
+    {"tables", R"(
+     #define TEN(x) x, x, x, x, x, x, x, x, x, x
+     __device__ const int numbers[] = {TEN(TEN(TEN(1)))};
+     __device__ const char *const words[] = {TEN(TEN(TEN("a word")))};
+     extern "C" __global__ void tables(int *o, const char **p, int i) { o[0] = numbers[i], p[0] = words[i]; })",
+     nullptr},
 };
 const char *const archs[] = {"sm_80", "sm_86", "sm_89", "sm_90", "sm_90a", "sm_120", "sm_120a"};
 

@@ -205,6 +205,18 @@ const Damage damages[] = {
        synthetic::put<uint64_t>(image, table + 64 * 5 + 32, image.size());
        return image;
      }},
+    {"sections of the processor overlap", "overlap",
+     [] {
+       std::vector<uint8_t> image = synthetic::Cubin().image();
+       uint64_t table = 0;
+       std::memcpy(&table, image.data() + 40, 8);
+       for (const uint64_t section : {4, 5}) {
+         synthetic::put<uint64_t>(image, table + 64 * section + 8, 0x10000000);
+         synthetic::put<uint64_t>(image, table + 64 * section + 24, 0);
+         synthetic::put<uint64_t>(image, table + 64 * section + 32, image.size());
+       }
+       return image;
+     }},
     {"section name", "no sound name", [] { return patched_section(4, 0, 0xffffff, 4); }},
     {"no symbol table", "no symbol table", [] { return patched_section(3, 4, 1, 4); }},
     {"two symbol tables", "two symbol tables", [] { return patched_section(2, 4, 2, 4); }},

@@ -2,7 +2,10 @@
 //
 // What must hold for every passport of the table, whatever it says.
 #include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <limits>
 
+#include "contract/decode.h"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
@@ -89,6 +92,26 @@ BOOST_AUTO_TEST_CASE(shared_memory_fits_the_smallest_architecture) {
     BOOST_TEST(passport.dynamic_shared_bytes(s) <= ada_bytes);
   });
 }
+
+// A problem without rows or without keys costs something finite, on the largest and the smallest device that a caller may describe.
+BOOST_AUTO_TEST_CASE(cost_of_every_problem_is_a_number) {
+  constexpr int32_t most = std::numeric_limits<int32_t>::max();
+  for (const DeviceLimits &device : {DeviceLimits{90, 132, 232448, 233472}, DeviceLimits{120, most, most - 1024, most}, DeviceLimits{1, 1, 1, 1025}})
+    for_every_specialization([&](const Passport &passport, const Specialization &s) {
+      ProblemKey no_batch = problem_for(s, 512), no_queries = no_batch, no_keys = no_batch, empty = problem_for(s, 0);
+      no_batch.batch = 0, no_queries.seqlen_q = 0, no_keys.seqlen_kv = 0;
+      for (const ProblemKey &key : {no_batch, no_queries, no_keys, empty, problem_for(s, 512)}) {
+        const Cost cost = passport.cost(s, key, device);
+        for (const double figure : {cost.launch_us, cost.tensor_us, cost.mufu_us, cost.issue_us, cost.shared_us, cost.l2_us, cost.throughput_us,
+                                    cost.latency_us, cost.total_us, cost.waves, cost.blocks_per_multiprocessor})
+          BOOST_TEST((std::isfinite(figure) && figure >= 0), "device " << device.arch << ", " << key.batch << " x " << key.seqlen_q << " x " << key.seqlen_kv);
+      }
+    });
+}
+
+// Evaluated by the compiler, which refuses an overflow.
+static_assert(decode::cost({dtype_float16, 64, 64, 0, 16, 8, 16, 2, 1, 0, 1}, {1, 1, 64, 1, 1, 64, 64, dtype_float16, causal_none, 16, -1},
+                           {90, 0x7fffffff, 1 << 20, 1 << 20}).total_us > 0);
 
 BOOST_AUTO_TEST_CASE(cost_grows_with_the_work) {
   constexpr DeviceLimits h200{90, 132, 232448, 233472};

@@ -11,11 +11,20 @@ using namespace flashcore;
 using Names = std::vector<std::string>;
 
 BOOST_AUTO_TEST_CASE(a_device_runs_its_own_modules_then_lower_minors) {
-  BOOST_TEST((module_archs(89) == Names{"sm_89", "sm_88", "sm_86", "sm_85", "sm_84", "sm_83", "sm_82", "sm_81", "sm_80"}));
+  BOOST_TEST((module_archs(89) == Names{"sm_89", "sm_88", "sm_86", "sm_80"}));
   BOOST_TEST((module_archs(80) == Names{"sm_80"}));
-  BOOST_TEST((module_archs(90) == Names{"sm_90a"}));  // an "a" module runs on exactly 9.0
-  BOOST_TEST((module_archs(121) == Names{"sm_121", "sm_120"}));
+  BOOST_TEST((module_archs(90) == Names{"sm_90a", "sm_90"}));
   BOOST_TEST((module_archs(87) == Names{"sm_87"}));  // Tegra
+}
+
+BOOST_AUTO_TEST_CASE(a_device_runs_the_modules_of_its_family) {
+  BOOST_TEST((module_archs(100) == Names{"sm_100", "sm_100a", "sm_100f"}));
+  // An "a" module runs on exactly its own capability, an "f" module on higher minors too.
+  BOOST_TEST((module_archs(103) == Names{"sm_103", "sm_103a", "sm_103f", "sm_100", "sm_100f"}));
+  BOOST_TEST((module_archs(121) == Names{"sm_121", "sm_121a", "sm_121f", "sm_120", "sm_120f"}));
+  BOOST_TEST((module_archs(110) == Names{"sm_110", "sm_110a", "sm_110f"}));  // Tegra
+  BOOST_TEST((module_archs(122) == Names{"sm_122", "sm_121", "sm_121f", "sm_120", "sm_120f"}));  // one to come
+  BOOST_TEST((module_archs(130) == Names{"sm_130"}));
 }
 
 BOOST_AUTO_TEST_CASE(keys_tell_modules_apart) {

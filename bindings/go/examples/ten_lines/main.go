@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The same ten lines as in the other languages: attention over equal keys is the mean of the values 0, 1, 2, 3, ..., 1.5.
-// "ten_lines cpu" computes on the CPU device, "ten_lines" on the first usable GPU, else on the CPU.
+// "ten_lines cpu" computes on the CPU device, "ten_lines cuda" on the first GPU or not at all, "ten_lines auto" or no word on the first
+// usable GPU, else on the CPU.
 package main
 
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	fc "flashcore"
 )
@@ -20,9 +22,11 @@ func check[T any](value T, err error) T {
 }
 
 func main() {
-	device := fc.Auto
-	if len(os.Args) > 1 && os.Args[1] == "cpu" {
-		device = fc.CPU
+	words := strings.Join(os.Args[1:], " ")
+	device, known := map[string]fc.DeviceKind{"": fc.Auto, "auto": fc.Auto, "cpu": fc.CPU, "cuda": fc.CUDA}[words]
+	if !known {
+		fmt.Fprintf(os.Stderr, "the device is %q; usage: ten_lines [auto|cpu|cuda]\n", words)
+		os.Exit(2)
 	}
 	const seqlen, heads, headDim = 512, 8, 64
 	const elements = seqlen * heads * headDim

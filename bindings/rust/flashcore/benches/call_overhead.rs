@@ -49,7 +49,14 @@ fn measure(context: &Context, name: &str, batch: usize) {
 }
 
 fn main() {
-    let device = if std::env::args().any(|argument| argument == "cuda") { Device::Cuda(0) } else { Device::Cpu };
+    // Cargo adds options of its own, and "cargo test NAME" hands the name of a test to everything.
+    let measures = std::env::args().any(|argument| argument == "--bench");
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| measures && !word.starts_with('-')).collect();
+    let device = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["cpu"] => Device::Cpu,
+        ["cuda"] => Device::Cuda(0),
+        _ => panic!("the device is {:?}; allowed: cpu, cuda", words.join(" ")),
+    };
     let context = Context::builder().device(device).cpu_threads(1).open().expect("the device");
     measure(&context, "empty batch", 0);
     measure(&context, "one key", 1);

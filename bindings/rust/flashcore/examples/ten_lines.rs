@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 //! The same ten lines as in the other languages: attention over equal keys is the mean of the values 0, 1, 2, 3, ..., 1.5.
-//! `ten_lines cpu` computes on the CPU device, `ten_lines` on the first usable GPU, else on the CPU.
+//! `ten_lines cpu` computes on the CPU device, `ten_lines cuda` on the first GPU or not at all, `ten_lines auto` or no word on the
+//! first usable GPU, else on the CPU.
 
 use flashcore::{Attention, Context, Device, F16};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let cpu = std::env::args().any(|argument| argument == "cpu");
-    let device = if cpu { Device::Cpu } else { Device::Auto };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let device = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["auto"] => Device::Auto,
+        ["cpu"] => Device::Cpu,
+        ["cuda"] => Device::Cuda(0),
+        _ => return Err(format!("the device is {:?}; usage: ten_lines [auto|cpu|cuda]", words.join(" ")).into()),
+    };
     let (seqlen, heads, head_dim) = (512, 8, 64);
     let row = heads * head_dim;
     let ones = vec![F16::from_f32(1.0); seqlen * row];
