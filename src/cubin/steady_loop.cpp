@@ -43,18 +43,19 @@ struct Branch {
 struct Code {
   std::vector<Instruction> instructions;
   std::vector<Branch> branches;    // in the order of `at`
-  std::vector<int32_t> mma_before;  // how many mma.sync stand before an instruction, and one more for the end
+  std::vector<int32_t> mma_before, ldsm_before;  // how many mma.sync and ldmatrix stand before an instruction, and one more for the end
 };
 
 Code decode(std::span<const uint8_t> bytes, int32_t arch) {
   Code code;
   const auto count = static_cast<int64_t>(bytes.size()) / instruction_bytes;
-  code.mma_before.push_back(0);
+  code.mma_before.push_back(0), code.ldsm_before.push_back(0);
   for (int64_t i = 0; i < count; ++i) {
     Instruction instruction;
     std::memcpy(&instruction, bytes.data() + i * instruction_bytes, sizeof(instruction));
     code.instructions.push_back(instruction);
     code.mma_before.push_back(code.mma_before.back() + (instruction.opcode() == op_hmma ? 1 : 0));
+    code.ldsm_before.push_back(code.ldsm_before.back() + (instruction.opcode() == op_ldsm ? 1 : 0));
     if (instruction.opcode() != op_branch) continue;
     const int64_t displacement = instruction.displacement_bytes(arch);
     const int64_t target = i + 1 + displacement / instruction_bytes;
@@ -63,12 +64,17 @@ Code decode(std::span<const uint8_t> bytes, int32_t arch) {
   return code;
 }
 
-int32_t count_mma(const Code &code, int64_t begin, int64_t end) {
-  return code.mma_before[static_cast<size_t>(end)] - code.mma_before[static_cast<size_t>(begin)];
+int32_t count(const std::vector<int32_t> &before, int64_t begin, int64_t end) {
+  return before[static_cast<size_t>(end)] - before[static_cast<size_t>(begin)];
 }
 
-// One pass over branches and instructions together: the file may be made to have as many of both as fit in.
+// One pass over branches and instructions together: the file may be made to have as many of both as fit in. What a branch may jump
+// over is beside the work when it has no matrix instruction, or when it loads no matrix in a loop that does.
 SteadyLoop count_classes(const Code &code, const Branch &loop) {
+  const bool loads_matrices = count(code.ldsm_before, loop.target, loop.at + 1) > 0;
+  const auto is_beside_the_work = [&](int64_t begin, int64_t end) {
+    return count(code.mma_before, begin, end) == 0 || (loads_matrices && count(code.ldsm_before, begin, end) == 0);
+  };
   auto branch = std::lower_bound(code.branches.begin(), code.branches.end(), loop.target,
                                  [](const Branch &one, int64_t at) { return one.at < at; });
   int64_t skipped_until = 0;
@@ -78,7 +84,7 @@ SteadyLoop count_classes(const Code &code, const Branch &loop) {
   for (int64_t i = loop.target; i <= loop.at; ++i) {
     const bool skipped = i < skipped_until;
     if (branch != code.branches.end() && branch->at == i) {
-      if (branch->conditional && branch->target > i && branch->target <= loop.at && count_mma(code, i, branch->target) == 0)
+      if (branch->conditional && branch->target > i && branch->target <= loop.at && is_beside_the_work(i, branch->target))
         skipped_until = std::max(skipped_until, branch->target);
       ++branch;
     }
@@ -102,20 +108,18 @@ SteadyLoop count_classes(const Code &code, const Branch &loop) {
 
 std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> bytes, int32_t arch) {
   const Code code = decode(bytes, arch);
-  const Branch *best = nullptr;
-  int32_t best_mma = 0;
-  int64_t last_target = -1;  // of the backward branches so far; one at or behind a loop's target lies within the loop
+  std::optional<SteadyLoop> best;
+  int64_t last_target = -1;  // of the backward branches with matrix instructions so far; one at or behind a loop's target lies within it
   for (const Branch &loop : code.branches) {
-    if (loop.target > loop.at) continue;
+    if (loop.target > loop.at || count(code.mma_before, loop.target, loop.at + 1) == 0) continue;
     const bool innermost = last_target < loop.target;
     last_target = std::max(last_target, loop.target);
-    const int32_t mma = count_mma(code, loop.target, loop.at + 1);
-    const bool shorter = best != nullptr && loop.at - loop.target < best->at - best->target;
-    if (!innermost || mma == 0 || mma < best_mma || (mma == best_mma && !shorter)) continue;
-    best = &loop, best_mma = mma;
+    if (!innermost) continue;  // those that are share no instruction, so that each is counted once
+    const SteadyLoop counts = count_classes(code, loop);
+    const auto all = [](const SteadyLoop &one) { return one.hmma + one.ldsm + one.mufu + one.ffma + one.fmnmx + one.other; };
+    if (!best || counts.hmma > best->hmma || (counts.hmma == best->hmma && all(counts) < all(*best))) best = counts;
   }
-  if (best == nullptr) return std::nullopt;
-  return count_classes(code, *best);
+  return best;
 }
 
 }  // namespace flashcore

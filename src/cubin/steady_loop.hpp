@@ -18,11 +18,12 @@ struct SteadyLoop {
   int32_t ffma = 0;   // fused multiply-adds
   int32_t fmnmx = 0;  // maxima
   int32_t other = 0;
-  int32_t skipped = 0;  // behind a forward branch without any mma: what the lazy rescale leaves out in most passes; in no class
+  int32_t skipped = 0;  // behind a forward branch, without mma or without ldmatrix where the loop has it: what few passes do; in no class
   int64_t first_byte = 0, bytes = 0;  // where the loop stands in the code
 };
 
-// The innermost loop with the most mma.sync instructions; of two with as many the shorter, which is the one without masks.
+// The innermost loop with the most mma.sync instructions, loops without any not counting; of two with as many the one with fewer
+// instructions that are not skipped, which is the one without masks.
 // `arch`: 89, 90. nullopt: no loop has any.
 std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> code, int32_t arch);
 

@@ -112,6 +112,24 @@ BOOST_DATA_TEST_CASE(what_a_branch_jumps_over_is_in_no_class, data::make(archs),
   BOOST_TEST(loop->other == 4);
 }
 
+// A loop that loads matrices does its work on them: products of what lies in registers, behind a branch, are for few passes. So are
+// loops without a product, which make no outer loop of the one around them.
+BOOST_DATA_TEST_CASE(products_beside_the_work, data::make(archs), arch) {
+  Code code(arch);
+  int64_t head = code.here();
+  code.add(ldsm, 4).add(hmma, 8).add(fmnmx, 20).branch(head, if_p0);
+  head = code.here();
+  code.add(ldsm, 4).add(hmma, 8).branch(head + 12 + 1 + 9, if_p0).add(hmma, 6);
+  const int64_t inner = code.here();
+  code.add(move, 2).branch(inner, if_p0).branch(head, if_p0);
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->first_byte == head * 16);
+  BOOST_TEST(loop->hmma == 8);
+  BOOST_TEST(loop->skipped == 9);
+  BOOST_TEST(loop->other == 2);
+}
+
 BOOST_DATA_TEST_CASE(code_without_such_a_loop, data::make(archs), arch) {
   BOOST_TEST(!find_steady_loop({}, arch).has_value());
   BOOST_TEST(!find_steady_loop(Code(arch).add(hmma, 8).bytes(), arch).has_value());
