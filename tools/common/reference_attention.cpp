@@ -17,16 +17,20 @@ namespace {
 struct KeepFloat64 {
   using Real = double;
   double round(double value) const { return value; }
+  double round_probability(double value) const { return value; }
 };
 struct RoundTo16Bit {
   using Real = float;
   Float16Type type;
   float round(float value) const { return static_cast<float>(to_double(type, to_16bit(type, value))); }
+  float round_probability(float value) const { return round(value); }
 };
 struct RoundFloat64To16Bit {
   using Real = double;
   Float16Type type;
+  double largest_probability;
   double round(double value) const { return to_double(type, to_16bit(type, static_cast<float>(value))); }
+  double round_probability(double value) const { return round(value * largest_probability) / largest_probability; }
 };
 
 struct Row {
@@ -83,7 +87,7 @@ void attend_row(const ReferenceAttention &problem, const Row &row, const Arithme
   Real sum = has_sink ? std::exp(sink - maximum) : Real(0);
   for (size_t n = 0; n < visible.size(); n++) {
     const Real probability = std::exp(scores[n] - maximum);
-    const Real rounded = arithmetic.round(probability);
+    const Real rounded = arithmetic.round_probability(probability);
     sum += probability;
     const float *value =
         &problem
@@ -144,8 +148,8 @@ ReferenceResult plain_16bit_attention(const ReferenceAttention &problem, Float16
   return attend_all(problem, RoundTo16Bit{type}, threads);
 }
 
-ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads) {
-  return attend_all(problem, RoundFloat64To16Bit{type}, threads);
+ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads, double largest_probability) {
+  return attend_all(problem, RoundFloat64To16Bit{type, largest_probability}, threads);
 }
 
 }  // namespace flashcore::tools
