@@ -10,7 +10,6 @@ stay in the L2 cache by accident; every candidate's result is checked against fl
 that a candidate refuses is shown as "-", with the reason in the JSON.
 """
 import argparse
-import json
 import math
 import os
 import statistics
@@ -25,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bindings/python"))
 import flashcore  # noqa: E402
+import summarize_results  # noqa: E402
 
 BACKENDS = {"flash2": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
 ROUNDS = 15
@@ -146,8 +146,9 @@ def measure(context, shape, dtype, kernels):
         for name, graph in graphs.items():
             samples[name].append(replay_us(graph, calls_per_graph))
     for name, values in samples.items():
-        us = statistics.median(values)
-        row["candidates"][name].update(us=round(us, 3), tflops=round(work / us / 1e6, 1), samples_us=[round(x, 3) for x in values])
+        found = summarize_results.summary(values)
+        row["candidates"][name].update(us=round(found["p50"], 3), tflops=round(work / found["p50"] / 1e6, 1), n=found["n"],
+                                       p10_us=round(found["p10"], 3), p90_us=round(found["p90"], 3))
     return row
 
 
@@ -157,7 +158,7 @@ def environment(context):
     commit = os.environ.get("FLASHCORE_COMMIT") or subprocess.run(
         ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty"],
         capture_output=True, text=True, check=False).stdout.strip()
-    return dict(schema="flashcore.compare_torch/1", commit=commit, gpu=query, torch=torch.__version__,
+    return dict(schema="flashcore.compare_torch/2", commit=commit, gpu=query, torch=torch.__version__,
                 cudnn=torch.backends.cudnn.version(), device=context.describe().device.name)
 
 
@@ -193,13 +194,11 @@ def main():
             print(f"{row['dtype'][:5]:5} {shape[0]:3} {shape[1]:3} {shape[2]:3} {shape[3]:6} {shape[4]:6} {shape[5]:3} "
                   f"{'yes' if shape[6] else 'no ':>6} | " + "  ".join(cell(entries[n]) for n in ours + list(BACKENDS))
                   + f" | {verdict}", flush=True)
-            with open(options.out, "w", encoding="utf-8") as file:
-                json.dump(report, file, indent=1)
+            summarize_results.write(options.out, report)
     report["geometric_mean_best_peer_over_ours"] = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
     report["clocks_after"] = environment(context)["gpu"]
-    with open(options.out, "w", encoding="utf-8") as file:
-        json.dump(report, file, indent=1)
-    print(f"geometric mean of best peer / ours: {report['geometric_mean_best_peer_over_ours']:.3f}; full samples in {options.out}")
+    summarize_results.write(options.out, report)
+    print(f"geometric mean of best peer / ours: {report['geometric_mean_best_peer_over_ours']:.3f}; quantiles in {options.out}")
 
 
 main()

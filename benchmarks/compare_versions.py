@@ -6,10 +6,10 @@ usage: compare_versions.py OUT.json BEFORE.so AFTER.so [--head-dim 64 128] [--dt
 
 For a change of a kernel: one process, the same random tensors of 16k tokens and 2048 columns in all, one CUDA graph of many
 calls per candidate, replayed in turns; medians. Machines and hours differ by more than most changes bring, turns do not.
+FLASHCORE_COMMIT says which commits the builds are of.
 """
 import argparse
 import importlib
-import json
 import math
 import os
 import re
@@ -22,6 +22,8 @@ import tempfile
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import summarize_results
 
 PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bindings/python/flashcore")
 ROUNDS = 7
@@ -86,11 +88,11 @@ def geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-def write(path, report):
-    """One row a line, so that a diff can be read."""
-    head = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in report.items() if key != "rows")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("{\n" + head + ' "rows": [\n' + ",\n".join("  " + json.dumps(row) for row in report["rows"]) + "\n ]\n}\n")
+def environment():
+    ask = lambda *command: subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    commit = os.environ.get("FLASHCORE_COMMIT") or ask("git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty")
+    return {"schema": "flashcore.compare_versions/1", "commit": commit, "gpu": ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+            "device": torch.cuda.get_device_name(), "torch": torch.__version__, "rounds": ROUNDS}
 
 
 def main():
@@ -101,9 +103,7 @@ def main():
     parser.add_argument("--dtype", nargs="*", choices=("fp16", "bf16"), default=["fp16", "bf16"])
     parser.add_argument("--seqlen", nargs="*", type=int, default=[512, 1024, 2048, 4096, 8192, 16384])
     options = parser.parse_args()
-    gpu = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True, check=False)
-    report = {"schema": "flashcore.compare_versions/1", "commit": os.environ.get("FLASHCORE_COMMIT", ""), "gpu": gpu.stdout.strip(),
-              "torch": torch.__version__, "rows": []}
+    report = {**environment(), "rows": []}
     with tempfile.TemporaryDirectory() as folder:
         sys.path.insert(0, folder)
         contexts = {"before": open_context(options.before, "flashcore_before", folder), "after": open_context(options.after, "flashcore_after", folder)}
@@ -114,7 +114,7 @@ def main():
                         times = measure(contexts, torch.float16 if dtype == "fp16" else torch.bfloat16, seqlen, head_dim, causal)
                         report["rows"].append({"dtype": dtype, "seqlen": seqlen, "head_dim": head_dim, "causal": causal, **times})
                         print(report["rows"][-1], flush=True)
-                        write(options.out, report)
+                        summarize_results.write(options.out, report)
     for name in contexts:
         mean = geometric_mean(row["flash2_us"] / row[name + "_us"] for row in report["rows"])
         print(f"{name}: {mean:.3f} times as fast as FlashAttention-2, geometric mean of {len(report['rows'])} rows")

@@ -14,10 +14,8 @@ floor under them; the output's allocation alone; PyTorch's own choice of backend
 """
 import argparse
 import ctypes
-import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -29,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bindings/python"))
 import flashcore  # noqa: E402
 import flashcore.torch as on_torch  # noqa: E402
+import summarize_results  # noqa: E402
 from flashcore import _abi_table as abi, _torch_fast  # noqa: E402
 
 CALLS = 20
@@ -126,9 +125,7 @@ def measure(shape, device, bursts):
     row = {"shape": dict(zip(("name", "batch", "heads_q", "heads_kv", "seqlen_q", "seqlen_kv", "head_dim", "causal"), shape)), "host_us": {},
            "refused": refused}
     for name, values in samples.items():
-        values.sort()
-        row["host_us"][name] = {"p50": round(statistics.median(values), 3), "p10": round(values[len(values) // 10], 3),
-                                "p90": round(values[len(values) * 9 // 10], 3)}
+        row["host_us"][name] = {word: round(value, 3) for word, value in summarize_results.summary(values).items()}
     return row
 
 
@@ -138,7 +135,7 @@ def environment(device):
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "")
     gpu = ask("nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem", "--format=csv,noheader") if device == "cuda" else None
     commit = os.environ.get("FLASHCORE_COMMIT") or ask("git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty")
-    return {"schema": "flashcore.host_cost_torch/2", "commit": commit, "python": sys.version.split()[0], "torch": torch.__version__,
+    return {"schema": "flashcore.host_cost_torch/3", "commit": commit, "python": sys.version.split()[0], "torch": torch.__version__,
             "host_cpu": cpu, "gpu": gpu, "device": on_torch.context(device).describe().device.name, "flashcore": flashcore.version(),
             "prepared_calls": f"in Python: {_torch_fast.why_portable}" if _torch_fast.why_portable else "native", "calls_per_burst": CALLS}
 
@@ -162,9 +159,7 @@ def main():
                 print(f"  {values['p50']:8.2f} us  ({values['p10']:.2f} to {values['p90']:.2f})  {name}")
             for name, reason in row["refused"].items():
                 print(f"         -     {name}: {reason}")
-    with open(options.out, "w", encoding="utf-8") as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
+    summarize_results.write(options.out, report)
     print(f"flashcore.torch.attention: at most {dearest:.2f} us; prepared calls {report['prepared_calls']}")
     if options.limit_us is not None and dearest > options.limit_us:
         sys.exit(f"that is more than {options.limit_us} us")

@@ -13,7 +13,6 @@ plus a thousandth of the largest logit. Tokens must be the same as eager's, exce
 that limit. Exit status 1 when a comparison fails. FLASHCORE_LIBRARY names the library.
 """
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import flashcore  # noqa: E402
 import flashcore.torch as on_torch  # noqa: E402
 import flashcore.transformers as on_transformers  # noqa: E402
+import summarize_results  # noqa: E402
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 VOCABULARY = 1000
@@ -152,9 +152,7 @@ def main():
                 report["rows"] += comparison.rows
     failed = sum(not row["ok"] for row in report["rows"])
     if options.out:
-        with open(options.out, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-            file.write("\n")
+        summarize_results.write(options.out, report)
     print(f"{len(report['rows']) - failed} of {len(report['rows'])} comparisons passed")
     sys.exit(1 if failed else 0)
 

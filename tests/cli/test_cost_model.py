@@ -47,7 +47,7 @@ def compared_rows():
 def benched_rows():
     """(shape, module, us) of fc-bench's graph mode on the H200, without the ladder's kernels."""
     for _, content in results("*.json"):
-        if content.get("schema") != "flashcore.bench/1" or "H200" not in content["device"].get("name", ""):
+        if content["schema"] != "flashcore.bench.summary/1" or "H200" not in content["device"]["name"]:
             continue
         for row in content.get("results", []):
             if row.get("mode") == "graph" and row.get("status") == "ok" and row["kernel"].startswith("sm"):

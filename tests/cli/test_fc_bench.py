@@ -8,7 +8,9 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
+import sys
 import time
 import unittest
 
@@ -16,6 +18,7 @@ import cli
 from cli import BAD_INPUT, FAILED, INTERRUPTED, NO_DEVICE, OK, USAGE, Case
 
 FC_BENCH, SHAPES = os.environ["FC_BENCH"], os.environ["SHAPES"]
+SUMMARIZE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../benchmarks/summarize_results.py")
 TINY = "tiny,1,2,2,33,33,16,fp16,none"
 RUN = ["--device", "cpu", "--shape", TINY, "--samples", "8", "--warmup", "1"]
 
@@ -257,6 +260,61 @@ class Comparing(BenchTest):
             done = self.bench("--compare", self.path("damaged.json"), "--load", self.path("base.json"), code=BAD_INPUT, err=[r"damaged\.json"])
             self.assertIn(complaint, done.stderr)
         self.bench("--compare", self.path("gone.json"), code=BAD_INPUT, err=[r"gone\.json cannot be read"])
+
+
+class Summaries(BenchTest):
+    """benchmarks/summarize_results.py on what fc-bench writes."""
+
+    def summarize(self, *names):
+        return subprocess.run([sys.executable, SUMMARIZE, *map(self.path, names)], capture_output=True, text=True, check=False, timeout=60)
+
+    def summary_of(self, name):
+        done = self.summarize(name)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return self.load(name)
+
+    def test_rows_keep_everything_but_their_samples(self):
+        self.bench(*RUN, "--kernel", "all", "--json", self.path("a.json"))
+        full, short = self.load("a.json"), self.summary_of("a.json")
+        self.assertEqual({**full, "schema": 0, "results": 0}.keys(), short.keys())
+        self.assertEqual((short["schema"], short["commit"], short["device"]), ("flashcore.bench.summary/1", full["commit"], full["device"]))
+        self.assertEqual(len(short["results"]), len(full["results"]))
+        samples, row = full["results"][0]["samples_us"], short["results"][0]
+        self.assertEqual((row["status"], row["time_us"]["n"], row["host_us"], row["flop"]), ("ok", 8, None, full["results"][0]["flop"]))
+        self.assertEqual((row["time_us"]["p50"], row["time_us"]["min"]), tuple(float(f"{us:.6g}") for us in (statistics.median(samples), min(samples))))
+        self.assertNotIn("samples", self.read("a.json").decode())
+        refused = [row for row in short["results"] if row["status"] == "refused"]
+        self.assertEqual(refused, [row for row in full["results"] if row["status"] == "refused"])
+        self.assertTrue(refused)
+
+    def test_starts_and_a_row_per_line(self):
+        self.bench("--startup", "--device", "cpu", "--shape", TINY, "--samples", 3, "--json", self.path("a.json"))
+        runs, start = self.load("a.json")["startup"][0]["runs"], self.summary_of("a.json")["startup"][0]
+        times = [run["first_call_us"] for run in runs]
+        self.assertEqual((start["n"], start["first_call_us"]), (3, {"min": float(f"{min(times):.6g}"), "p50": float(f"{statistics.median(times):.6g}"),
+                                                                    "max": float(f"{max(times):.6g}")}))
+        self.assertIn('\n "startup": [\n  {"case": "cpu", ', self.read("a.json").decode())
+        once = self.read("a.json")
+        self.summary_of("a.json")
+        self.assertEqual(self.read("a.json"), once, "a summary of a summary has other bytes")
+
+    def test_other_files_are_refused(self):
+        for content, complaint in ((b"{", "Expecting property name"), (b'{"schema": "other/1"}', "schema is 'other/1', but must be one of: flashcore.bench/1"),
+                                   (b'{"results": []}', "schema is None")):
+            self.write("a.json", content)
+            done = self.summarize("a.json")
+            self.assertEqual((done.returncode, self.read("a.json")), (1, content))
+            self.assertIn(complaint, done.stderr)
+            self.assertEqual(os.listdir(self.folder), ["a.json"])
+        self.assertNotEqual(subprocess.run([sys.executable, SUMMARIZE], capture_output=True, check=False).returncode, 0)
+
+    def test_a_summary_is_compared_with_nothing(self):
+        self.bench(*RUN, "--json", self.path("full.json"))
+        self.write("summary.json", self.read("full.json"))
+        self.summary_of("summary.json")
+        for older, newer in (("summary.json", "full.json"), ("full.json", "summary.json")):
+            self.bench("--compare", self.path(older), "--load", self.path(newer), code=BAD_INPUT,
+                       err=[r"summary\.json is no result of fc-bench: it is a summary without samples, which the rank test needs; compare what --json has written"])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 constexpr const char *schema = "flashcore.bench/1";
+constexpr const char *summary_schema = "flashcore.bench.summary/1";  // benchmarks/summarize_results.py writes it
 
 // --- Writing
 // --------------------------------------------------------------------------------------------------------------
@@ -280,6 +281,8 @@ Outcome<Results> read_results(const std::string &path) {
   Reader reader(path);
   if (json.is_discarded()) reader.complain("it is not JSON");
   const std::string found = reader.text(json, "schema");
+  if (!reader.failed() && found == summary_schema)
+    reader.complain("it is a summary without samples, which the rank test needs; compare what --json has written");
   if (!reader.failed() && found != schema)
     reader.complain(fmt::format("its schema is \"{}\", but must be \"{}\"", found, schema));
   if (!reader.failed() && reader.text(json, "action") != "measure") reader.complain("it holds no rows of shapes");
