@@ -29,13 +29,13 @@ CODE_SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 # A word in backticks is a path of ours when it begins with one of these and holds no placeholder.
 OUR_PATH = re.compile(r"^\.?/?(include|src|kernels|ptx_cache|tools|examples|tests|docs|bindings|benchmarks|\.ci)/[\w./-]*$|"
-                      r"^(\./dev|meson\.build|meson_options\.txt|README\.md|LICENSE)$")
+                      r"^(\./dev|meson\.build|meson_options\.txt|README\.md|CONTRIBUTING\.md|CHANGELOG\.md|LICENSE)$")
 VERSION = re.compile(r"^\d+\.\d+$")
 HEADERS = {"include/flashcore/flashcore.h": "FLASHCORE_1", "include/flashcore/flashcore_inspect.h": "FLASHCORE_INSPECT"}
 
 
 def documents(root):
-    found = ["README.md", "ptx_cache/FORMAT.md"]
+    found = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ptx_cache/FORMAT.md"]
     found += [f"docs/{name}" for name in sorted(os.listdir(os.path.join(root, "docs"))) if name.endswith(".md")]
     return [path for path in found if os.path.exists(os.path.join(root, path))]
 
