@@ -8,19 +8,18 @@ namespace flashcore {
 namespace {
 
 // Part of the key, so that a change of this list (or of what an entry means) cannot meet an old entry.
-constexpr std::string_view key_schema = "flashcore module 1";
+constexpr std::string_view key_schema = "flashcore module 2";
 constexpr std::string_view extension = ".fcm";
 constexpr size_t key_digits = 64, compiler_digits = 16;
 
 }  // namespace
 
-// Not in the key: paths, times, the driver, the device's number. They do not change what the compiler makes.
+// Not in the key: paths, times, the driver, the device's number, a kernel's comments. They do not change what the compiler makes.
 std::string logical_module_key(const ModuleKeyInput &input) {
   Sha256 hash;
   hash.update_field("schema", key_schema);
   hash.update_field("program_name", input.program_name);
-  hash.update_field("source", input.source);
-  hash.update_field("headers_sha256", input.headers_sha256);
+  hash.update_field("kernel_sha256", input.kernel_sha256);
   hash.update_field("specialization", input.specialization);
   hash.update_field("arch", input.arch);
   hash.update_field("options", std::to_string(input.options.size()));

@@ -14,8 +14,7 @@ namespace flashcore {
 
 struct ModuleKeyInput {
   std::string_view program_name;
-  std::string_view source;
-  std::string_view headers_sha256;  // digest of the ordered header set, hex
+  std::string_view kernel_sha256;   // digest of the kernel's file and those of kernels/ that it includes, hex
   std::string_view specialization;  // text of specialization.h
   std::string_view arch;            // "sm_89"
   std::span<const std::string> options;

@@ -39,8 +39,9 @@ ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specializ
   const std::string name = program_name(*row.passport), header = specialization_header(specialization);
   const std::vector<std::string> options = canonical_compile_options(arch);
   ModuleRequest request{kernel_index, specialization, std::string(arch), module_name(row.passport->name, specialization), {}};
-  request.key = logical_module_key(
-      {name, row.source, kernel_headers_sha256(), header, arch, options, nvrtc_append_flags});
+  // Flags of the user's own may ask for line numbers (-lineinfo), and then comments count.
+  const std::string_view kernel_sha256 = nvrtc_append_flags.empty() ? row.tokens_sha256 : row.text_sha256;
+  request.key = logical_module_key({name, kernel_sha256, header, arch, options, nvrtc_append_flags});
   return request;
 }
 

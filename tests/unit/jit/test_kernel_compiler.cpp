@@ -12,6 +12,8 @@
 #include "cubin/cubin_reader.hpp"
 #include "jit/compile_options.hpp"
 #include "jit/kernel_compiler.hpp"
+#include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
 
 using namespace flashcore;
 
@@ -52,6 +54,31 @@ BOOST_AUTO_TEST_CASE(the_same_text_gives_the_same_cubin, *boost::unit_test::prec
   BOOST_REQUIRE(info.ok());
   BOOST_TEST(info.value().arch == 89);
   BOOST_TEST(info.value().kernels.at(0).name == "store");
+}
+
+// What a module's key leaves out, and counts on: texts that differ in comments and lines make the same cubin.
+BOOST_AUTO_TEST_CASE(comments_and_lines_change_no_byte_of_a_cubin, *boost::unit_test::precondition(have_nvrtc)) {
+  const KernelRow &row = kernel_table()[static_cast<size_t>(find_kernel("fwd_scalar"))];
+  kernels::Specialization chosen{};
+  BOOST_REQUIRE(row.passport->specialization(0, &chosen));
+  const std::string specialization = specialization_header(chosen);
+  const auto compile = [&](const std::string &before_each, const std::string &after_source) {
+    std::vector<std::string> texts;
+    std::vector<NamedText> all{{"specialization.h", specialization}};
+    texts.reserve(kernel_headers().size());
+    for (const EmbeddedHeader &header : kernel_headers()) {
+      const bool own = !header.name.starts_with("cuda/") && !header.name.starts_with("nv/");
+      texts.push_back((own ? before_each : "") + std::string(header.text));
+      all.push_back({header.name, texts.back()});
+    }
+    const std::string text = before_each + std::string(row.source) + after_source;
+    const auto compiled = compile_kernel(*nvrtc(), {"fwd_scalar.cu", text, all, "sm_89"});
+    BOOST_REQUIRE(compiled.ok());
+    return compiled.value().cubin;
+  };
+  const auto plain = compile("", "");
+  BOOST_TEST((compile("// it's \"a word\n/* and\n   another */\n\n", "\n// the end\n") == plain));
+  BOOST_TEST((compile("", "__device__ int one_more = 1;\n") != plain));
 }
 
 BOOST_AUTO_TEST_CASE(a_header_in_the_working_folder_is_not_seen, *boost::unit_test::precondition(have_nvrtc)) {

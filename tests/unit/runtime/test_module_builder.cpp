@@ -4,7 +4,10 @@
 #include <boost/test/unit_test.hpp>
 #include <set>
 
+#include "cache/module_key.hpp"
+#include "jit/compile_options.hpp"
 #include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
 #include "runtime/module_builder.hpp"
 
 using namespace flashcore;
@@ -44,4 +47,19 @@ BOOST_AUTO_TEST_CASE(keys_tell_modules_apart) {
   const ModuleRequest plain = make_module_request(0, first, "sm_89", ""), again = make_module_request(0, first, "sm_89", "");
   BOOST_TEST(plain.key == again.key);
   BOOST_TEST(plain.key != make_module_request(0, first, "sm_89", "-lineinfo").key);
+}
+
+// Line numbers in a cubin make its comments count: then the key is over the texts as they stand.
+BOOST_AUTO_TEST_CASE(keys_are_over_tokens_and_with_flags_of_the_users_own_over_texts) {
+  const KernelRow &row = kernel_table()[0];
+  kernels::Specialization first;
+  BOOST_REQUIRE(row.passport->specialization(0, &first));
+  BOOST_TEST(row.tokens_sha256 != row.text_sha256);
+  const std::string name = std::string(row.passport->name) + ".cu", header = specialization_header(first);
+  const std::vector<std::string> options = canonical_compile_options("sm_89");
+  const auto key = [&](std::string_view kernel_sha256, std::string_view flags) {
+    return logical_module_key({name, kernel_sha256, header, "sm_89", options, flags});
+  };
+  BOOST_TEST(make_module_request(0, first, "sm_89", "").key == key(row.tokens_sha256, ""));
+  BOOST_TEST(make_module_request(0, first, "sm_89", "-lineinfo").key == key(row.text_sha256, "-lineinfo"));
 }
