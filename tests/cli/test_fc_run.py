@@ -278,15 +278,19 @@ class Files(cli.ToolTest):
     def test_refused_request_writes_nothing(self):
         self.refuse(r"UNSUPPORTED, field softcap", more=["--softcap", "2"], code=USAGE)
 
+    def fail_the_check(self, **expected):
+        """An infinite value of a key whose probability is below the smallest float32, in which every kernel computes, and above that of
+        the reference: 0 times infinity is NaN."""
+        self.write_array("v.npy", "<f2", (1, 7, 2, 6), [float("inf") if n < 12 else 1.0 for n in range(7 * 2 * 6)])
+        self.fc_run(*self.inputs, *self.outputs, "--scale", "20", "--check", code=FAILED, **expected)
+
     def test_failed_check_writes_nothing(self):
-        # Scores of 1e39 are beyond float32, in which every kernel computes and LSE is kept, but not beyond the reference.
-        self.fc_run(*self.inputs, *self.outputs, "--scale", "1e38", "--check", code=FAILED,
-                    out=[r"check +FAILED", r"LSE is over its gate", r"output +not written, because the check failed"])
+        self.fail_the_check(out=[r"check +FAILED", r"are NaN or infinite and should not be", r"output +not written, because the check failed"])
         self.assert_no_output()
 
     def test_failed_run_keeps_the_older_file(self):
         self.write("o.npy", b"older")
-        self.fc_run(*self.inputs, *self.outputs, "--scale", "1e38", "--check", code=FAILED)
+        self.fail_the_check()
         self.assertEqual(self.read("o.npy"), b"older")
 
     def test_older_file_is_replaced_and_a_link_followed(self):
