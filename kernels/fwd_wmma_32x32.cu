@@ -38,7 +38,9 @@ using Attention = WmmaAttention<tile, dtype>;
 // One step, everything in turn:
 //
 //   K,V(n) to shared memory   barrier   S = Q.K(n)^T   barrier   softmax by rows   barrier   O += P.V(n)   barrier
-extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_32x32::threads)
+//
+// Five blocks a multiprocessor leave ptxas 102 registers; unasked it tries for nine on sm_120, and spills.
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_32x32::threads, 5)
     fwd_wmma_32x32(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
   using namespace flashcore::kernels;
   using namespace flashcore::kernels::fwd_wmma_32x32;

@@ -304,10 +304,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
         }
         copy_async_commit();
       }
-      // Where a register more would be spilled, the lane is read anew: in two stages of wide heads, and in 192 columns.
-      constexpr bool key_lane_anew = head_dim == 192, value_lane_anew = key_lane_anew || (head_dim >= 128 && stages > 1);
       Attention::Scores scores;
-      Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, key_lane_anew ? thread_anew() % 32 : lane));
+      Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
       if (masked && tile >= tiles.unmasked)
         Attention::mask_scores(scores, params, tile * tile_kv,
                                shared_work.work().first_query + thread_anew() / 32 * warp_rows);
@@ -325,7 +323,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       }
       Attention::Probabilities probabilities;
       Attention::round_probabilities(probabilities, scores);
-      const SharedAddress value_lane = Attention::value_lane(value_tile, value_lane_anew ? thread_anew() % 32 : lane);
+      // Where a register more would be spilled, the lane is read anew: in two stages of wide heads, and in 192 columns but on Hopper
+      // without a mask.
+      constexpr bool tight = (head_dim >= 128 && stages > 1) || (head_dim == 192 && (causal || __CUDA_ARCH__ / 100 != 9));
+      const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
       if constexpr (!masked)
         Attention::watch_large_probabilities(output, state, tile_sums, probabilities, value_tile,
