@@ -199,7 +199,10 @@ struct SharedWork {
   }
   // Whether a masked tile held an infinite or NaN value, which was taken for 0.
   __device__ __forceinline__ void note_nonfinite() const { or_shared_4(at + 32, 1); }
-  __device__ __forceinline__ bool nonfinite() const { return load_shared_16(at + 32).x != 0; }
+  __device__ __forceinline__ bool nonfinite() const { return load_shared_4(at + 32) != 0; }
+  // Whether optimistic steps lost a row, so that all is computed once more in exact ones.
+  __device__ __forceinline__ void note_again() const { or_shared_4(at + 36, 1); }
+  __device__ __forceinline__ bool again() const { return load_shared_4(at + 36) != 0; }
   __device__ __forceinline__ BlockWork work() const {
     const uint4 words = load_shared_16(at);
     return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z), static_cast<int32_t>(words.w)};
@@ -253,20 +256,18 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
 
   Attention::Output output;
   Attention::RowState state;
-  bool again = false;
+  Attention::OutputSum output_sum;
 #pragma unroll 1
-  do {
+  while (true) {
     const BlockWork work = shared_work.work();
     int32_t tile = shared_work.tiles().count - 1;
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
     KeyLoader key_loader(head_rows(params.key, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    if (tile >= 0) key_loader.load_last(key_tiles_at, params.head_dim);
     ValueLoader value_loader(head_rows(params.value, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
-    if (tile >= 0) {
-      key_loader.load_last(key_tiles_at, params.head_dim);
-      if (stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
-    }
+    if (tile >= 0 && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     copy_async_commit();
     Attention::clear(output);
     state = Attention::RowState();
@@ -336,20 +337,28 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     // Each warp goes over to optimistic steps when its own rows all have a reference; the barriers of a step are the same in both.
     const auto optimistic_tiles = [&] {
       const int32_t first_row = shared_work.work().first_query + thread_anew() / 32 * warp_rows;
-      return again ? 0 : tiles_left<tile_kv, causal>(params, shared_work.tiles(), first_row);
+      return tiles_left<tile_kv, causal>(params, shared_work.tiles(), first_row);
     };
-    for (; tile >= optimistic_tiles(); --tile) step(Constant<true>{});
-    if (again) break;
-    Attention::settle_references(state, params.scale_log2);
-    for (; tile >= 0; --tile) step(Constant<false>{});
-    again = __syncthreads_or(Attention::is_lost(output, state)) != 0;
-  } while (again);
+    for (; shared_work.again() ? tile >= 0 : tile >= optimistic_tiles(); --tile) {
+      step(Constant<true>{});
+      if (Attention::OutputSum::ends_stretch(tile) && shared_work.again())
+        output_sum.end_stretch(output, state.reference, tile, shared_work.tiles().count - 1, params.scale_log2);
+    }
+    if (!shared_work.again()) Attention::settle_references(state, params.scale_log2);
+    for (; tile >= 0; --tile) {
+      while (step(Constant<false>{}), !Attention::OutputSum::ends_stretch(tile)) --tile;
+      output_sum.end_stretch(output, state.reference, tile, optimistic_tiles() - 1, 1.0f);
+    }
+    if (shared_work.again() || !__syncthreads_or(Attention::is_lost(output, state))) break;
+    if (threadIdx.x == 0) shared_work.note_again();
+    __syncthreads();
+  }
   if (shared_work.nonfinite()) {
     const BlockWork work = shared_work.work();
     const KeyTiles tiles = shared_work.tiles();
     Attention::add_nonfinite_values(output, params, work, tiles.unmasked * tile_kv, tiles.count * tile_kv,
                                     work.first_query + thread_anew() / 32 * warp_rows);
   }
-  write_output(params, shared_work.work(), output, state, !again);
+  write_output(params, shared_work.work(), output, state, !shared_work.again());
 }
 #endif

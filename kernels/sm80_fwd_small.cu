@@ -132,7 +132,7 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
   float reference = -infinity;
 #pragma unroll
   for (int32_t group = 0; group < groups; ++group) reference = fmaxf(reference, Partial(shared, group).reference[row]);
-  const float finite = Attention::subtrahend(reference);  // no group has seen a key: every weight is 2^-infinity = 0
+  const float finite = subtrahend(reference);  // no group has seen a key: every weight is 2^-infinity = 0
   float sum = 0.0f, output[8] = {};
 #pragma unroll
   for (int32_t group = 0; group < groups; ++group) {
@@ -230,7 +230,11 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   };
   int32_t tile = last;
   for (; tile >= 0 && tile >= tiles.unmasked; tile -= groups) step(tile, Constant<true>{});
-  for (; tile >= 0; tile -= groups) step(tile, Constant<false>{});
+  Attention::OutputSum output_sum;
+  for (const int32_t first = tile / groups; tile >= 0; tile -= groups) {
+    step(tile, Constant<false>{});
+    if (Attention::OutputSum::ends_stretch(tile / groups)) output_sum.end_stretch(output, state.reference, tile / groups, first, params.scale_log2);
+  }
   if (__any_sync(0xffffffffu, nonfinite))
     for (tile = last; tile >= tiles.unmasked; tile -= groups)
       Attention::add_nonfinite_values(output, params, work, tile * tile_kv, (tile + 1) * tile_kv, work.first_query);

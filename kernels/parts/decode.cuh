@@ -15,6 +15,7 @@
 
 #include "contract/kernel_params.h"
 #include "parts/cluster.cuh"
+#include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
 #include "parts/tile_io.cuh"
@@ -148,6 +149,9 @@ struct Decode {
   // Of the tile for columns 64c + 8g + 2j (+1): [0] row 2t, [1] row 2t+1; [2] and [3] the next column.
   using Output = float[value_chunks][4][row_tiles][4];
 
+  static constexpr int32_t row_of_output(int32_t i) { return i / 4 % row_tiles * 2 + i % 2; }
+  using OutputSum = LongSum<256 / key_groups, Output, row_tiles * 2, row_of_output>;
+
   // Of rows 2t and 2t+1. The reference is the largest score so far, so that the largest probability is 1 to the last bit; `sum`
   // is this lane's share until the end. Scores are scaled when the reference is subtracted, so that they may be of any size.
   struct RowState {
@@ -208,9 +212,6 @@ struct Decode {
     for (int32_t distance = 4; distance < 32; distance *= 2) x = combine(x, __shfl_xor_sync(0xffffffffu, x, distance));
     return x;
   }
-
-  // Every subtraction of a reference: while it is -infinity, every probability and weight is 2^-infinity = 0.
-  static __device__ __forceinline__ float subtrahend(float reference) { return reference == -infinity ? 0.0f : reference; }
 
   static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state, float scale_log2) {
     bool high = false;
@@ -411,6 +412,8 @@ struct Decode {
     keys.load(key_cursor, params, keys_left);
     if constexpr (values_early) values.load(value_cursor, params, keys_left);
     Output output{};
+    OutputSum output_sum;
+    const int32_t first_step = (keys_left - 1) / stride;
     RowState state;
 #pragma unroll
     for (int32_t n = 0; n < row_tiles; ++n)
@@ -437,6 +440,8 @@ struct Decode {
       else
         multiply_value_probability(output, values, probabilities);
       value_cursor.place += stride * params.value.stride_row;
+      const int32_t step = (keys_left - 1) / stride;  // counted down to 0
+      if (OutputSum::ends_stretch(step)) output_sum.end_stretch(output, state.reference, step, first_step, params.scale_log2);
       keys_left -= stride;
       masked_left -= stride;
       if constexpr (values_early)

@@ -7,6 +7,7 @@
 
 #include "contract/kernel_params.h"
 #include "parts/block_work.cuh"
+#include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
 #include "parts/tile_io.cuh"
@@ -40,6 +41,8 @@ struct MmaAttention {
   using Scores = float[row_tiles][key_columns][4];
   using Probabilities = uint32_t[key_steps][row_tiles][4];
   using Output = float[row_tiles][value_columns][4];
+  static constexpr int32_t row_of_output(int32_t i) { return i / 4 / value_columns * 2 + i % 4 / 2; }
+  using OutputSum = LongSum<64, Output, row_tiles * 2, row_of_output>;  // by tiles
 
   // Per thread: two rows of every row tile; row_sum is this thread's share of the columns. What the reference is, see Softmax.
   struct RowState {
@@ -156,9 +159,6 @@ struct MmaAttention {
       output[i][n][half * 2 + 1] *= rescale;
     }
   }
-
-  // A row that has seen no key yet, or none above -infinity, keeps -infinity; subtracting that would give NaN.
-  static __device__ __forceinline__ float subtrahend(float reference) { return reference == -infinity ? 0.0f : reference; }
 
   static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state, float scale_log2) {
     float new_reference[row_tiles][2];

@@ -28,6 +28,10 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 }
 
+// What is subtracted from the scores of a row whose largest is `reference`. A row that has seen no key yet, or none above -infinity, keeps
+// -infinity; subtracting that would give NaN, and 0 makes every probability and weight 2^-infinity = 0.
+__device__ __forceinline__ float subtrahend(float reference) { return reference == -infinity ? 0.0f : reference; }
+
 // 1 / x to one unit in the last place, without the subroutine for subnormal numbers that a division calls.
 __device__ __forceinline__ float reciprocal_approx(float x) {
   float y;

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// O of rows of many keys. A tensor core cuts off what does not fit under its sum, where float32 rounds: about three units in the last
+// place of O in a step of 16 keys, always towards 0. In 32,768 keys that is as much as a float16 output is rounded by. So after a
+// stretch of steps O goes to a sum in thread-local memory, and starts again at 0. Rows of one stretch never touch it.
+// Tried: the sum of each tile added to O on its own: spills where registers are short (D=128), and costs something in every step.
+#pragma once
+
+#include "parts/numeric.cuh"
+
+namespace flashcore::kernels {
+
+// Reached by address, so that the compiler leaves it out of registers. Element by element: wide heads have no four registers in a row to
+// spare, and in vectors of four it spills.
+template <int32_t count>
+class LocalFloats {
+ public:
+  __device__ __forceinline__ void store(int32_t index, float value) {
+    asm volatile("st.local.f32 [%0], %1;" ::"l"(address(index)), "f"(value) : "memory");
+  }
+  __device__ __forceinline__ float load(int32_t index) const {
+    float value;
+    asm volatile("ld.local.f32 %0, [%1];" : "=f"(value) : "l"(address(index)) : "memory");
+    return value;
+  }
+
+ private:
+  __device__ __forceinline__ size_t address(int32_t index) const { return __cvta_generic_to_local(floats_ + index); }
+  float floats_[count];
+};
+
+// Output: a thread's accumulators, an array of C fragments; row_of(i): the row, among those of `references`, of its i-th float.
+// Steps are counted down to 0, and a stretch ends after each that is a multiple of `steps`.
+template <int32_t steps, typename Output, int32_t rows, auto row_of>
+class LongSum {
+ public:
+  static constexpr bool ends_stretch(int32_t step) { return step % steps == 0; }
+
+  // After such a step of steps first_step .. 0. `factor` makes exponents of 2 of references.
+  template <typename References>
+  __device__ __forceinline__ void end_stretch(Output &output, const References &references, int32_t step, int32_t first_step, float factor) {
+    static_assert(sizeof(References) == rows * sizeof(float));
+    float *const sums = reinterpret_cast<float *>(&output);
+    const float *const reference = reinterpret_cast<const float *>(&references);
+    if (step < first_step / steps * steps) {
+      float weights[rows];
+#pragma unroll
+      for (int32_t row = 0; row < rows; ++row) weights[row] = exp2_approx((references_.load(row) - subtrahend(reference[row])) * factor);
+#pragma unroll
+      for (int32_t i = 0; i < count; ++i) sums[i] = fmaf(sums_.load(i), weights[row_of(i)], sums[i]);
+    }
+    if (step == 0) return;
+#pragma unroll
+    for (int32_t row = 0; row < rows; ++row) references_.store(row, reference[row]);
+#pragma unroll
+    for (int32_t i = 0; i < count; ++i) sums_.store(i, sums[i]), sums[i] = 0.0f;
+  }
+
+ private:
+  static constexpr int32_t count = sizeof(Output) / sizeof(float);
+  LocalFloats<count> sums_;
+  LocalFloats<rows> references_;
+};
+
+}  // namespace flashcore::kernels
