@@ -47,6 +47,7 @@ struct Tile {
 // A head dimension is served by the next tile that holds it. The tall tiles are the fast ones, the low ones for little work.
 // Where a tall tile comes twice, two blocks of the second fit onto a multiprocessor of Ada (100 KB). Rows that are not aligned are
 // rare and slow by themselves: three widths do for them.
+// clang-format off
 inline constexpr Tile tiles[] = {
     {32, 32, 64, 64, 4, 2, 1, aligned},
     {64, 64, 64, 64, 4, 2, 1, aligned | unaligned},
@@ -64,6 +65,7 @@ inline constexpr Tile tiles[] = {
     {256, 256, 64, 64, 4, 1, 0, aligned},
     {256, 256, 64, 32, 4, 1, 0, unaligned},
 };
+// clang-format on
 inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
 // Every tile for both types, with and without the causal mask.

@@ -200,8 +200,7 @@ FLASHCORE_CPU_INLINE void attend(const TileTask &task, TileScratch &scratch, Til
   store_output(task, scratch, statistics);
 }
 
-// --- One entry point per instruction set
-// ------------------------------------------------------------------------------
+// --- One entry point per instruction set ---------------------------------------------------------------------------
 
 #if defined(__FMA__) || defined(__aarch64__)
 constexpr bool baseline_is_fused = true;

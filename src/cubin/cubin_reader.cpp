@@ -3,10 +3,14 @@
 // Where each fact stands in the image. NVIDIA documents none of it; the codes are those of public tables, and every
 // value read here is compared in the tests with what ptxas prints for the same compile (NVRTC 12.4, 12.9 and 13.0).
 //
-//   header         e_machine 190. EI_ABIVERSION 7: CUDA 12, compute capability below 10. 8: CUDA 13, and CUDA 12
-//   from 10.0 on architecture   e_flags, bits 0-7 (ABI 7) or 8-15 (ABI 8) "a" target     e_flags 0x800 (ABI 7); ABI 8:
-//   e_flags 0x8 (CUDA 12.9) or section .nv.compat, attribute 9 == 1 (CUDA 13) kernels        function symbols with
-//   st_other & 0x10 .nv.info       records for all functions, by symbol index; .nv.info.<kernel>: records of one kernel
+//   header              e_machine 190. EI_ABIVERSION 7: CUDA 12, compute capability below 10. 8: CUDA 13, and CUDA 12 from
+//                       10.0 on
+//   architecture        e_flags, bits 0-7 (ABI 7) or 8-15 (ABI 8)
+//   "a" target          e_flags 0x800 (ABI 7); ABI 8: e_flags 0x8 (CUDA 12.9) or section .nv.compat, attribute 9 == 1
+//                       (CUDA 13)
+//   kernels             function symbols with st_other & 0x10
+//   .nv.info            records for all functions, by symbol index
+//   .nv.info.<kernel>   records of one kernel
 //   .text.<kernel>, .nv.shared.<kernel>, .nv.constant0.<kernel>: their sizes
 #include "cubin/cubin_reader.hpp"
 

@@ -99,8 +99,7 @@ std::vector<uint32_t> as_bits(const std::vector<float> &values) {
 
 }  // namespace
 
-// --- Preparation
-// ------------------------------------------------------------------------------------------------------
+// --- Preparation ---------------------------------------------------------------------------------------------------
 
 struct CaseOnDevice::Input {
   const char *name;
@@ -324,8 +323,7 @@ bool CaseOnDevice::row_sees_garbage(int64_t position) const {
   return first < case_.seqlen_kv && tools::key_is_visible(reference_, position, first);
 }
 
-// --- Launch and look
-// --------------------------------------------------------------------------------------------------
+// --- Launch and look -----------------------------------------------------------------------------------------------
 
 void CaseOnDevice::poison_outputs() {
   output_->fill(poison_byte);
@@ -396,8 +394,7 @@ std::string CaseOnDevice::input_problem() const {
   return "";
 }
 
-// --- Verdict
-// ----------------------------------------------------------------------------------------------------------
+// --- Verdict -------------------------------------------------------------------------------------------------------
 
 namespace {
 

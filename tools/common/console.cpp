@@ -114,8 +114,7 @@ int Console::finish(int code) const {
   return code == exit_ok ? static_cast<int>(exit_failed_check) : code;
 }
 
-// --- Tables
-// -----------------------------------------------------------------------------------------------------------
+// --- Tables --------------------------------------------------------------------------------------------------------
 
 void Table::add_row(std::vector<Cell> cells) {
   cells.resize(columns_.size());
@@ -284,8 +283,7 @@ std::string format_duration_us(double microseconds) {
   return fmt::format("{:.{}f} {}", value, value < 10 ? 2 : value < 100 ? 1 : 0, unit);
 }
 
-// --- Progress
-// ---------------------------------------------------------------------------------------------------------
+// --- Progress ------------------------------------------------------------------------------------------------------
 
 Progress::Progress(const Console &console, std::string what)
     : what_(std::move(what)), terminal_(isatty(STDERR_FILENO) == 1) {

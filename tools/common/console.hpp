@@ -43,8 +43,7 @@ class Console {
   bool color_out_ = false, color_err_ = false, quiet_ = false;
 };
 
-// --- Tables
-// -----------------------------------------------------------------------------------------------------------
+// --- Tables --------------------------------------------------------------------------------------------------------
 
 enum class Align { left, right };
 struct Column {
@@ -102,8 +101,7 @@ std::string group_digits(int64_t value);              // 1234567 -> "1,234,567"
 std::string format_bytes(int64_t bytes);              // "612.4 KiB"
 std::string format_duration_us(double microseconds);  // "12.3 us", "4.56 ms", "1.23 s"
 
-// --- Progress
-// ---------------------------------------------------------------------------------------------------------
+// --- Progress ------------------------------------------------------------------------------------------------------
 
 // A line on stderr once the work has taken two seconds: rewritten twice a second on a terminal and cleared at the end;
 // a line of its own every ten seconds elsewhere, so that a build log shows life.

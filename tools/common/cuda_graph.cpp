@@ -61,8 +61,7 @@ Outcome<Functions> resolve_functions(void *library) {
 
 }  // namespace
 
-// --- Graph
-// ----------------------------------------------------------------------------------------------------------------
+// --- Graph ---------------------------------------------------------------------------------------------------------
 
 Graph::~Graph() {
   if (executable_ != nullptr) driver_->destroy_executable(executable_);
@@ -115,8 +114,7 @@ Failure Graph::launch_failure(int32_t result) const {
   return driver_failure(*driver_, cuda::names::launch_kernel, result);
 }
 
-// --- GraphDriver
-// ----------------------------------------------------------------------------------------------------------
+// --- GraphDriver ---------------------------------------------------------------------------------------------------
 
 Outcome<GraphDriver> GraphDriver::load() {
   // By its soname, and only if it is there: the very library that libflashcore opened, wherever that came from.
@@ -155,8 +153,7 @@ Outcome<Graph> GraphDriver::capture(void *stream, const std::function<Step()> &c
   return graph;
 }
 
-// --- The driver alone
-// -----------------------------------------------------------------------------------------------------
+// --- The driver alone ----------------------------------------------------------------------------------------------
 
 Outcome<double> start_driver_alone_us(int32_t ordinal) {
   const char *asked = std::getenv("FLASHCORE_LIBCUDA");

@@ -7,8 +7,7 @@
 
 namespace flashcore::tools {
 
-// --- Context
-// --------------------------------------------------------------------------------------------------------------
+// --- Context -------------------------------------------------------------------------------------------------------
 
 Outcome<Context> Context::open(const flashcore_context_options &options) {
   Context context;
@@ -34,8 +33,7 @@ Step Context::prepare(const flashcore_attention_args &args) const {
   return Done{};
 }
 
-// --- Buffer
-// ---------------------------------------------------------------------------------------------------------------
+// --- Buffer --------------------------------------------------------------------------------------------------------
 
 Outcome<Buffer> Buffer::make(const Context &context, int64_t bytes) {
   Buffer buffer(context.get(), bytes);
@@ -66,8 +64,7 @@ Step Buffer::fill(int32_t byte, void *stream) const {
   return Done{};
 }
 
-// --- Stream
-// ---------------------------------------------------------------------------------------------------------------
+// --- Stream --------------------------------------------------------------------------------------------------------
 
 Outcome<Stream> Stream::make(const Context &context, size_t events) {
   Stream stream(context.get());

@@ -26,8 +26,7 @@ namespace flashcore::tools {
 
 using Args = flashcore_attention_args;
 
-// --- shapes.cpp
-// -----------------------------------------------------------------------------------------------------------
+// --- shapes.cpp ----------------------------------------------------------------------------------------------------
 
 struct Shape {
   std::string name;
@@ -47,8 +46,7 @@ Outcome<std::vector<Shape>> parse_shapes(const std::string &content, const std::
 Outcome<std::vector<Shape>> read_shapes(const std::string &name_or_path);
 std::string problem_text(const Shape &shape);  // "1 x 8 heads, 512 x 512, d 64, fp16, causal top-left"
 
-// --- limits.cpp: what a problem needs and what a device has
-// ---------------------------------------------------------------
+// --- limits.cpp: what a problem needs and what a device has --------------------------------------------------------
 
 double attention_flop(const Shape &shape);   // two products per visible score
 double attention_bytes(const Shape &shape);  // Q, K, V read once, O written once
@@ -63,8 +61,7 @@ struct VendorPeak {
 };
 const VendorPeak *find_vendor_peak(const flashcore_device_info &device);  // null: not in the table
 
-// --- How a time is taken, and whether the result was right
-// --------------------------------------------------------------------------------------------------------------
+// --- How a time is taken, and whether the result was right ---------------------------------------------------------
 
 enum class Mode { graph, warm, cold };
 const char *mode_word(Mode mode);  // sampler.cpp; "graph", "warm", "cold"
@@ -87,8 +84,7 @@ struct GpuState {
 
 double clock_us();  // clock.cpp; CLOCK_MONOTONIC: the same in all processes
 
-// --- gpu_state.cpp
-// --------------------------------------------------------------------------------------------------------
+// --- gpu_state.cpp -------------------------------------------------------------------------------------------------
 
 // `gpu`: PCI bus id. Only asks; changes nothing.
 GpuState read_gpu_state(const std::string &gpu);

@@ -47,8 +47,7 @@ const TypeRow &row_of(NpyType type) {
   return type_rows[0];  // not reached: every enumerator has a row
 }
 
-// --- Header: the few Python literals that NumPy writes
-// ------------------------------------------------------------------
+// --- Header: the few Python literals that NumPy writes -------------------------------------------------------------
 
 struct Header {
   std::string descr;
@@ -150,8 +149,7 @@ class HeaderParser {
   size_t position_ = 0;
 };
 
-// --- Files
-// ----------------------------------------------------------------------------------------------------------------
+// --- Files ---------------------------------------------------------------------------------------------------------
 
 class OpenFile {
  public:

@@ -27,8 +27,7 @@ namespace flashcore::tools {
 inline constexpr const char *tool_name = "fc-bench";
 extern const char *const build_commit;  // git commit of the sources, "-dirty" behind it with changes, or "unknown"
 
-// --- bench_request.cpp: what the command line asks for
-// ---------------------------------------------------------------------
+// --- bench_request.cpp: what the command line asks for -------------------------------------------------------------
 
 enum class Action { measure, compare_files, startup, host_cost };
 
@@ -58,8 +57,7 @@ boost::program_options::options_description all_options();  // also those that -
 std::vector<boost::program_options::options_description> shown_option_groups();
 Outcome<Request> make_request(const Options &options);
 
-// --- results
-// --------------------------------------------------------------------------------------------------------------
+// --- results -------------------------------------------------------------------------------------------------------
 
 enum class RowStatus { ok, refused, failed };
 const char *status_word(RowStatus status);
@@ -127,8 +125,7 @@ Step measure_startup(const Request &request, const Console &console, Results &re
 // The process of one start: prints its times as JSON. `main_us`: clock_us() when main() began.
 Outcome<int> run_startup_child(const Request &request, double main_us, const Console &console);
 const char *startup_word(StartupCase what);
-// --- report.cpp, results_json.cpp
-// -----------------------------------------------------------------------------------------
+// --- report.cpp, results_json.cpp ----------------------------------------------------------------------------------
 
 std::string results_text(const Results &results, const Console &console);
 std::string results_json(const Results &results);
@@ -136,8 +133,7 @@ std::string shapes_json(const std::vector<Shape> &shapes);  // of --list
 // Of an older run, what a comparison needs.
 Outcome<Results> read_results(const std::string &path);
 
-// --- compare.cpp
-// ----------------------------------------------------------------------------------------------------------
+// --- compare.cpp ---------------------------------------------------------------------------------------------------
 
 struct Comparison {
   std::string text;

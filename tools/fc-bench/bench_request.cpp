@@ -62,8 +62,7 @@ po::options_description compare_group() {
   return group;
 }
 
-// --- Values
-// ---------------------------------------------------------------------------------------------------------------
+// --- Values --------------------------------------------------------------------------------------------------------
 
 Step read_device(const Options &options, flashcore_context_options &context) {
   const std::string device = options.text("device", "auto");
@@ -185,8 +184,7 @@ Step read_numbers(const Options &options, Request &request) {
   return Done{};
 }
 
-// --- What goes together
-// ---------------------------------------------------------------------------------------------------
+// --- What goes together --------------------------------------------------------------------------------------------
 
 Step read_action(const Options &options, Request &request) {
   request.json = options.text("json");

@@ -75,8 +75,7 @@ std::string header_text(const Results &results, const Console &console) {
   return console.paint(Mark::heading, "fc-bench") + "\n" + fields.render(console);
 }
 
-// --- Rows of shapes
-// -------------------------------------------------------------------------------------------------------
+// --- Rows of shapes ------------------------------------------------------------------------------------------------
 
 Cell check_cell(const CheckResult &check) {
   if (!check.done) return {"-"};
@@ -180,8 +179,7 @@ std::string problems_text(const Results &results, const Console &console) {
   return text;
 }
 
-// --- Starts and host cost
-// -------------------------------------------------------------------------------------------------
+// --- Starts and host cost ------------------------------------------------------------------------------------------
 
 std::string startup_text(const Results &results, const Console &console) {
   Table table({{"case", Align::left},

@@ -18,8 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char *schema = "flashcore.bench/1";
 constexpr const char *summary_schema = "flashcore.bench.summary/1";  // benchmarks/summarize_results.py writes it
 
-// --- Writing
-// --------------------------------------------------------------------------------------------------------------
+// --- Writing -------------------------------------------------------------------------------------------------------
 
 const char *action_word(Action action) {
   switch (action) {
@@ -159,8 +158,7 @@ Json host_cost_json(const HostCostRow &row) {
   return json;
 }
 
-// --- Reading
-// --------------------------------------------------------------------------------------------------------------
+// --- Reading -------------------------------------------------------------------------------------------------------
 
 // Looks things up in a file's JSON; the first thing that is not as it must be becomes the failure.
 class Reader {

@@ -37,8 +37,7 @@ Outcome<int> verify_modules(const InspectCall &call);
 Outcome<int> compile_modules(const InspectCall &call);
 Outcome<int> show_environment(const InspectCall &call);
 
-// --- module_report.cpp
-// ------------------------------------------------------------------------------------------------
+// --- module_report.cpp ---------------------------------------------------------------------------------------------
 
 using ModuleInfos = std::vector<flashcore_module_info>;
 Outcome<ModuleInfos> find_modules(const flashcore_context_options &context);

@@ -16,8 +16,7 @@ double now_us() {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// --- Owners
-// ---------------------------------------------------------------------------------------------------------------
+// --- Owners --------------------------------------------------------------------------------------------------------
 
 class Context {
  public:
@@ -129,8 +128,7 @@ class Stopwatch {
   void *stream_ = nullptr, *start_ = nullptr, *end_ = nullptr;
 };
 
-// --- Steps
-// ----------------------------------------------------------------------------------------------------------------
+// --- Steps ---------------------------------------------------------------------------------------------------------
 
 // Sizes and strides; addresses follow when there are buffers.
 Args sized_args(const RunRequest &request, const Sizes &sizes) {

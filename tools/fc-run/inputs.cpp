@@ -22,8 +22,7 @@ Failure misfits(const Words &problems) {
   return input_failure(text);
 }
 
-// --- Files
-// ----------------------------------------------------------------------------------------------------------------
+// --- Files ---------------------------------------------------------------------------------------------------------
 
 struct NamedArray {
   const char *option;
@@ -92,8 +91,7 @@ std::vector<uint16_t> to_bits(const NamedArray &named, Float16Type dtype, Words 
   return bits;
 }
 
-// --- Random numbers
-// -------------------------------------------------------------------------------------------------------
+// --- Random numbers ------------------------------------------------------------------------------------------------
 
 // splitmix64, and pairs of normal numbers after Box and Muller: the same on every platform, unlike the standard
 // library's.

@@ -160,8 +160,7 @@ std::string run_text(const RunReport &report, const Console &console) {
   return fmt::format("{}\n{}", console.paint(Mark::heading, "flashcore attention"), fields.render(console));
 }
 
-// --- JSON
-// -----------------------------------------------------------------------------------------------------------------
+// --- JSON ----------------------------------------------------------------------------------------------------------
 
 Json device_json(const ContextInfo &context) {
   const flashcore_device_info &device = context.device;

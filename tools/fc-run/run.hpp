@@ -32,8 +32,7 @@ struct Sizes {
 // Order of the arrays in files: [batch, sequence, head, dimension] or [batch, head, sequence, dimension].
 enum class Layout { bshd, bhsd };
 
-// --- run_request.cpp: what the command line asks for
-// --------------------------------------------------------------------
+// --- run_request.cpp: what the command line asks for ---------------------------------------------------------------
 
 struct RunRequest {
   std::optional<int64_t> random_seed;  // else files
@@ -52,8 +51,7 @@ struct RunRequest {
 std::vector<boost::program_options::options_description> run_option_groups();
 Outcome<RunRequest> make_request(const Options &options);
 
-// --- extra_arrays.cpp: every array of the args struct besides Q, K, V, O and LSE
-// ---------------------------------------------
+// --- extra_arrays.cpp: every array of the args struct besides Q, K, V, O and LSE -----------------------------------
 
 struct ExtraArrayRow;
 struct ExtraArray {
@@ -68,8 +66,7 @@ Outcome<std::vector<ExtraArray>> read_extra_arrays(const Options &options, const
 // Put an array that lies at `address` into the arguments.
 void apply_extra_array(const ExtraArray &extra, const Sizes &sizes, uint64_t address, Args &args);
 
-// --- inputs.cpp
-// ---------------------------------------------------------------------------------------------------------
+// --- inputs.cpp ----------------------------------------------------------------------------------------------------
 
 struct Inputs {
   Sizes sizes;
@@ -90,8 +87,7 @@ struct Strides {
 Strides array_strides(Layout layout, int64_t seqlen, int64_t heads, int64_t head_dim);
 std::vector<int64_t> array_shape(Layout layout, int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim);
 
-// --- execution.cpp
-// --------------------------------------------------------------------------------------------------------
+// --- execution.cpp -------------------------------------------------------------------------------------------------
 
 struct Execution {
   ContextInfo context{};
@@ -106,8 +102,7 @@ struct Execution {
 
 Outcome<Execution> execute(const RunRequest &request, const Inputs &inputs, const Console &console);
 
-// --- check.cpp
-// ------------------------------------------------------------------------------------------------------------
+// --- check.cpp -----------------------------------------------------------------------------------------------------
 
 struct CheckResult {
   ErrorStatistics error;
@@ -121,8 +116,7 @@ Step check_is_possible(const RunRequest &request, const Inputs &inputs);
 CheckResult check_result(const RunRequest &request, const Inputs &inputs, const Execution &execution,
                          const Console &console);
 
-// --- report.cpp
-// -----------------------------------------------------------------------------------------------------------
+// --- report.cpp ----------------------------------------------------------------------------------------------------
 
 struct RunReport {
   const RunRequest &request;

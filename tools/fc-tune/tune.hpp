@@ -31,8 +31,7 @@ namespace flashcore::tools {
 
 inline constexpr const char *tool_name = "fc-tune";
 
-// --- candidate.cpp
-// ------------------------------------------------------------------------------------------------------------
+// --- candidate.cpp -------------------------------------------------------------------------------------------------
 
 // The genes, and what the shape fixes.
 struct Candidate {
@@ -55,8 +54,7 @@ Candidate crossed(const Candidate &a, const Candidate &b, Random &random);
 // Does the kernel's passport allow it, by the library itself?
 bool allowed(const Candidate &candidate);
 
-// --- search.cpp
-// ---------------------------------------------------------------------------------------------------------------
+// --- search.cpp ----------------------------------------------------------------------------------------------------
 
 enum class Fate { pruned, timed };
 struct Evaluation {
@@ -102,8 +100,7 @@ class Search {
   int32_t generation_ = 0, since_better_ = 0;
 };
 
-// --- static_check.cpp: what the cubin says before anything is timed
-// ---------------------------------------------------------------------
+// --- static_check.cpp: what the cubin says before anything is timed ------------------------------------------------
 
 struct StaticResult {
   flashcore_module_info info{};
@@ -121,8 +118,7 @@ std::vector<StaticResult> check_statically(const std::vector<Candidate> &candida
 // One process of it: compiles one module.
 Outcome<int> run_compile_worker(const flashcore_context_options &context, const std::string &arch, const std::string &module);
 
-// --- timing.cpp: one shape on the device
-// -----------------------------------------------------------------------------------------------
+// --- timing.cpp: one shape on the device ---------------------------------------------------------------------------
 
 struct TunedShape {
   Shape shape;
@@ -134,8 +130,7 @@ struct TunedShape {
   bool better() const { return verdict == Verdict::faster; }
 };
 
-// --- state.cpp: what was found out, in a file
-// -------------------------------------------------------------------------------------
+// --- state.cpp: what was found out, in a file ----------------------------------------------------------------------
 
 struct ShapeState {
   Shape shape;
@@ -156,8 +151,7 @@ Outcome<State> parse_state(const std::string &json, const std::string &path);
 Outcome<State> read_state(const std::string &path, const State &expected);
 Step write_state(const State &state, const std::string &path);  // no path: nothing is written
 
-// --- rows.cpp
-// -----------------------------------------------------------------------------------------------------------------
+// --- rows.cpp ------------------------------------------------------------------------------------------------------
 
 struct Range {
   int64_t first = 1, last = 1;
@@ -183,8 +177,7 @@ Outcome<std::vector<Row>> parse_table(const std::string &text, const std::string
 // The older rows, without those that speak of problems of a shape that was tuned now, and the new ones.
 std::vector<Row> merged(std::vector<Row> older, const std::vector<Row> &newer, const std::vector<Shape> &tuned_now);
 
-// --- tune_request.cpp
-// ---------------------------------------------------------------------------------------------------------------
+// --- tune_request.cpp ----------------------------------------------------------------------------------------------
 
 enum class Action { search, search_statically, verify, compile_worker };
 struct Request {
@@ -214,8 +207,7 @@ std::string state_file(const Request &request, const std::string &arch, const ch
 // share those, so that one of each kernel tells.
 void remember_state(const ShapeState &known, const flashcore_context_options &context, const std::string &arch, Search &search);
 
-// --- run_search.cpp, run_static_search.cpp, verify.cpp: the actions. Each returns the exit code.
-// ------------------------------------------------------------------
+// --- run_search.cpp, run_static_search.cpp, verify.cpp: the actions. Each returns the exit code. -------------------
 
 Outcome<int> run_search(const Request &request, const Console &console, JsonOutput &json);
 Outcome<int> run_static_search(const Request &request, const Console &console, JsonOutput &json);
