@@ -53,7 +53,9 @@ int main(int argc, char **argv) {
     return 2;
   }
   try {
-    return run(device == "cpu" ? flashcore::Options::cpu() : device == "cuda" ? flashcore::Options::cuda() : flashcore::Options());
+    return run(device == "cpu"    ? flashcore::Options::cpu()
+               : device == "cuda" ? flashcore::Options::cuda()
+                                  : flashcore::Options());
   } catch (const flashcore::Exception &exception) {
     std::fprintf(stderr, "%s: %s\n", exception.error().name(), exception.what());
     return 1;

@@ -13,7 +13,16 @@ inline constexpr int32_t largest_head_dim = 256, tile_kv = 128, warps = tile_kv 
 
 constexpr bool specialization(int32_t index, Specialization *out) {
   if (index < 0 || index >= 4) return false;
-  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, largest_head_dim, largest_head_dim, index & 1, 2, 1, tile_kv, warps, 1, 0};
+  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16,
+          largest_head_dim,
+          largest_head_dim,
+          index & 1,
+          2,
+          1,
+          tile_kv,
+          warps,
+          1,
+          0};
   return true;
 }
 
@@ -30,7 +39,9 @@ constexpr Refusal allows(const Specialization &s) {
   return no_refusal;
 }
 
-constexpr Grid grid(const Specialization &, const ProblemKey &key) { return {key.seqlen_q * key.heads_q * key.batch, 1, 1}; }
+constexpr Grid grid(const Specialization &, const ProblemKey &key) {
+  return {key.seqlen_q * key.heads_q * key.batch, 1, 1};
+}
 
 constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim > largest_head_dim) return {"head_dim", "1 to 256"};
@@ -54,7 +65,8 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
   constexpr double bytes_per_us = 40000.0;
   Cost cost{};
   cost.launch_us = launch_us;
-  cost.l2_us = ceil_div(static_cast<int64_t>(rows), device.multiprocessors) * keys * 2.0 * (key.head_dim + key.head_dim_v) / bytes_per_us;
+  cost.l2_us = ceil_div(static_cast<int64_t>(rows), device.multiprocessors) * keys * 2.0 *
+               (key.head_dim + key.head_dim_v) / bytes_per_us;
   cost.throughput_us = cost.l2_us;
   cost.total_us = cost.launch_us + cost.throughput_us;
   return cost;
@@ -62,8 +74,12 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "fwd_scalar", "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)", 80, 0, true,
-    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
+    "fwd_scalar", "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)",
+    80,           0,
+    true,         specialization,
+    allows,       refuse,
+    serves,       dynamic_shared_bytes,
+    grid,         cost};
 #endif
 }  // namespace flashcore::kernels::fwd_scalar
 
@@ -116,12 +132,14 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
   using namespace flashcore::kernels;
   using namespace flashcore::kernels::fwd_scalar;
   extern __shared__ float shared_floats[];
-  float *const query = shared_floats, *const probability = query + largest_head_dim, *const scratch = probability + tile_kv;
+  float *const query = shared_floats, *const probability = query + largest_head_dim,
+               *const scratch = probability + tile_kv;
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
 
   const BlockWork work = block_work<1, causal>(params, blockIdx.x);
   const int64_t causal_end = int64_t{work.first_query} + params.causal_offset + 1;
-  const int32_t seen = static_cast<int32_t>(causal && causal_end < params.seqlen_kv ? (causal_end < 0 ? 0 : causal_end) : params.seqlen_kv);
+  const int32_t seen = static_cast<int32_t>(causal && causal_end < params.seqlen_kv ? (causal_end < 0 ? 0 : causal_end)
+                                                                                    : params.seqlen_kv);
   const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
   const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
   const HeadRows query_rows = head_rows(params.query, work.batch, work.head_q);
@@ -149,7 +167,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
       if (column >= params.head_dim_v) continue;
       float sum = output[i] * rescale;
       for (int32_t j = 0; j < keys; ++j)
-        sum = fmaf(probability[j], to_float<dtype>(value_rows.first[(first_key + j) * value_rows.stride + column]), sum);
+        sum =
+            fmaf(probability[j], to_float<dtype>(value_rows.first[(first_key + j) * value_rows.stride + column]), sum);
       output[i] = sum;
     }
     __syncthreads();  // probabilities are read; the next step may overwrite them
@@ -161,7 +180,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
   for (int32_t i = 0; i < columns_per_thread; ++i) {
     const int32_t column = thread + i * threads;
     if (column < params.head_dim_v)
-      rows.first[work.first_query * rows.stride + column] = static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
+      rows.first[work.first_query * rows.stride + column] =
+          static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
   }
   if (thread == 0) write_lse(params, work.batch, work.head_q, work.first_query, row_max, params.scale_log2, row_sum);
 }

@@ -17,9 +17,18 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {
-    "fwd_wmma_32x32", "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)", 80, 0, true,
-    specialization, allows, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost};
+inline constexpr Passport passport = {"fwd_wmma_32x32",
+                                      "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)",
+                                      80,
+                                      0,
+                                      true,
+                                      specialization,
+                                      allows,
+                                      refuse,
+                                      ladder::serves,
+                                      ladder::dynamic_shared_bytes,
+                                      ladder::grid,
+                                      cost};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_32x32
 

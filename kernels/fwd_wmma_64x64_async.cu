@@ -21,9 +21,18 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {
-    "fwd_wmma_64x64_async", "WMMA 16x16x16, 64x64 and 64x32 tiles, two-stage cp.async pipeline (ladder)", 80, 0, true,
-    specialization, allows, refuse, ladder::serves, ladder::dynamic_shared_bytes, ladder::grid, cost};
+inline constexpr Passport passport = {"fwd_wmma_64x64_async",
+                                      "WMMA 16x16x16, 64x64 and 64x32 tiles, two-stage cp.async pipeline (ladder)",
+                                      80,
+                                      0,
+                                      true,
+                                      specialization,
+                                      allows,
+                                      refuse,
+                                      ladder::serves,
+                                      ladder::dynamic_shared_bytes,
+                                      ladder::grid,
+                                      cost};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_64x64_async
 
@@ -60,8 +69,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
 
   const auto copy = [&](int32_t n) {
-    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.key_of(n), key_rows, n * tile.tile_kv, params.seqlen_kv, thread);
-    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.value_of(n), value_rows, n * tile.tile_kv, params.seqlen_kv, thread);
+    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.key_of(n), key_rows, n * tile.tile_kv,
+                                               params.seqlen_kv, thread);
+    load_tile<tile.tile_kv, threads, 16, Rows>(attention.base + at.value_of(n), value_rows, n * tile.tile_kv,
+                                               params.seqlen_kv, thread);
     copy_async_commit();
   };
   if (tiles.count > 0) copy(0);
@@ -77,7 +88,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
     } else {
       copy_async_wait<0>();
     }
-    const bool cleared = n >= tiles.unmasked && clear_nonfinite<tile.tile_kv, threads, dtype, Rows>(attention.base + at.value_of(n), thread);
+    const bool cleared = n >= tiles.unmasked &&
+                         clear_nonfinite<tile.tile_kv, threads, dtype, Rows>(attention.base + at.value_of(n), thread);
     const bool nonfinite = __syncthreads_or(cleared) != 0;
     attention.multiply_query_key(at.key_of(n));
     __syncthreads();

@@ -23,8 +23,18 @@ constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 1, 
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm80_fwd_decode", "mma.sync for few queries: rows of a key head packed, keys through registers, split over eight warps", 80, 0, false,
-    specialization, allows, decode::refuse, decode::serves, decode::dynamic_shared_bytes, decode::grid, decode::cost};
+    "sm80_fwd_decode",
+    "mma.sync for few queries: rows of a key head packed, keys through registers, split over eight warps",
+    80,
+    0,
+    false,
+    specialization,
+    allows,
+    decode::refuse,
+    decode::serves,
+    decode::dynamic_shared_bytes,
+    decode::grid,
+    decode::cost};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_decode
 
@@ -34,12 +44,13 @@ inline constexpr Passport passport = {
 #include "specialization.h"
 
 namespace flashcore::kernels::sm80_fwd_decode {
-using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv, chosen.warps, chosen.cluster}>;
+using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv,
+                                  chosen.warps, chosen.cluster}>;
 static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_bytes(chosen));
 }  // namespace flashcore::kernels::sm80_fwd_decode
 
-extern "C" __global__ void
-    __launch_bounds__(flashcore::kernels::sm80_fwd_decode::Kernel::threads, flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_decode::Kernel::threads,
+                                             flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
     sm80_fwd_decode(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
   extern __shared__ __align__(16) float shared[];
   flashcore::kernels::sm80_fwd_decode::Kernel::run(params, shared);

@@ -95,10 +95,13 @@ constexpr int32_t rows_per_pass(int32_t columns, int32_t warps) { return columns
 // What the body can be compiled for.
 constexpr Refusal allows(const Specialization &s) {
   if (s.head_dim % 32 != 0 || s.head_dim < 32 || s.head_dim > largest_head_dim) return {"head_dim", "32 to 256, by 32"};
-  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim) return {"head_dim_v", "32 to 256, by 32"};
+  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim)
+    return {"head_dim_v", "32 to 256, by 32"};
   if (s.warps < 1 || s.warps > 16) return {"warps", "1 to 16"};
-  if (s.tile_q % (16 * s.warps) != 0 || s.tile_q > 64 * s.warps) return {"tile_q", "16, 32, 48 or 64 rows for each warp"};
-  if (s.tile_q % rows_per_pass(s.head_dim, s.warps) != 0) return {"tile_q", "a multiple of the rows that are copied at once"};
+  if (s.tile_q % (16 * s.warps) != 0 || s.tile_q > 64 * s.warps)
+    return {"tile_q", "16, 32, 48 or 64 rows for each warp"};
+  if (s.tile_q % rows_per_pass(s.head_dim, s.warps) != 0)
+    return {"tile_q", "a multiple of the rows that are copied at once"};
   if (s.tile_kv % 16 != 0 || s.tile_kv < 16 || s.tile_kv > 256) return {"tile_kv", "16 to 256, by 16"};
   if (s.tile_kv % rows_per_pass(s.head_dim, s.warps) != 0 || s.tile_kv % rows_per_pass(s.head_dim_v, s.warps) != 0)
     return {"tile_kv", "a multiple of the rows that are copied at once"};
@@ -128,22 +131,32 @@ constexpr bool serves(const Specialization &s, const ProblemKey &key) {
 
 // The Q tile, the stages of K and V, and what the block computes (SharedWork).
 constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
-  return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 + shared_work_bytes;
+  return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 +
+         shared_work_bytes;
 }
 
 constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
-  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps), s.q_in_registers != 0,
-                   dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x), steps,
-                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), 0},
-                  device),
+  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps),
+                               s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x),
+                               steps, mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), 0},
+                              device),
                      key, device);
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {
-    "sm80_fwd_mma", "mma.sync tensor cores, softmax and probabilities in registers, cp.async", 80, 0, false,
-    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
+inline constexpr Passport passport = {"sm80_fwd_mma",
+                                      "mma.sync tensor cores, softmax and probabilities in registers, cp.async",
+                                      80,
+                                      0,
+                                      false,
+                                      specialization,
+                                      allows,
+                                      refuse,
+                                      serves,
+                                      dynamic_shared_bytes,
+                                      grid,
+                                      cost};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_mma
 
@@ -154,13 +167,14 @@ inline constexpr Passport passport = {
 
 namespace flashcore::kernels::sm80_fwd_mma {
 
-constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = chosen.head_dim, head_dim_v = chosen.head_dim_v;
+constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = chosen.head_dim,
+                  head_dim_v = chosen.head_dim_v;
 constexpr int32_t threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes, stages = chosen.stages;
 constexpr bool causal = chosen.causal != 0;
 static_assert(tile_q % (16 * chosen.warps) == 0);
 
-using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps), threads, true,
-                                        causal, chosen.q_in_registers != 0}>;
+using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
+                                        threads, true, causal, chosen.q_in_registers != 0}>;
 using Rows = Attention::Rows;
 using ValueRows = Attention::ValueRows;
 using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows>;
@@ -168,8 +182,9 @@ using ValueLoader = DescendingLoader<tile_kv, threads, alignment_bytes, ValueRow
 constexpr int32_t warp_rows = Attention::warp_rows;
 
 // O / row sum to memory; the logarithm of the row sum from one lane of each quad. `settled`: the state is.
-__device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, Attention::Output &output,
-                                             const Attention::RowState &state, bool settled) {
+__device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work,
+                                             Attention::Output &output, const Attention::RowState &state,
+                                             bool settled) {
   const int32_t thread = thread_anew(), warp = thread / 32, lane = thread % 32;
   const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
 #pragma unroll
@@ -183,9 +198,11 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
 #pragma unroll
       for (int32_t n = 0; n < Attention::value_columns; ++n)
         words[n] = pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse);
-      store_row<alignment_bytes>(rows.first + query * rows.stride, words, lane % 4, query < params.seqlen_q, params.head_dim_v);
+      store_row<alignment_bytes>(rows.first + query * rows.stride, words, lane % 4, query < params.seqlen_q,
+                                 params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q)
-        write_lse(params, work.batch, work.head_q, query, state.reference[i][half], settled ? 1.0f : params.scale_log2, sum);
+        write_lse(params, work.batch, work.head_q, query, state.reference[i][half], settled ? 1.0f : params.scale_log2,
+                  sum);
     }
 }
 
@@ -207,7 +224,8 @@ struct SharedWork {
   __device__ __forceinline__ bool again() const { return load_shared_4(at + 36) != 0; }
   __device__ __forceinline__ BlockWork work() const {
     const uint4 words = load_shared_16(at);
-    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z), static_cast<int32_t>(words.w)};
+    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z),
+            static_cast<int32_t>(words.w)};
   }
   __device__ __forceinline__ KeyTiles tiles() const {
     const uint4 words = load_shared_16(at + 16);
@@ -244,8 +262,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   const SharedWork shared_work{value_tiles_at + stages * value_bytes};
   {
     const BlockWork work = block_work<tile_q, causal>(params, blockIdx.x);
-    load_tile<tile_q, threads, alignment_bytes, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q), work.first_query,
-                                                      params.seqlen_q, thread_anew(), params.head_dim);
+    load_tile<tile_q, threads, alignment_bytes, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q),
+                                                      work.first_query, params.seqlen_q, thread_anew(),
+                                                      params.head_dim);
     if (threadIdx.x == 0) shared_work.put(work, key_tiles<tile_q, tile_kv, causal>(params, work.first_query));
   }
   if (params.negate_query != 0) {
@@ -285,18 +304,22 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     const auto step = [&](auto with_mask) {
       constexpr bool masked = decltype(with_mask)::value;
       const KeyTiles tiles = masked ? shared_work.tiles() : KeyTiles{};
-      const SharedAddress key_tile = key_tiles_at + stage * key_bytes, value_tile = value_tiles_at + stage * value_bytes;
+      const SharedAddress key_tile = key_tiles_at + stage * key_bytes,
+                          value_tile = value_tiles_at + stage * value_bytes;
       const auto value_arrives = [&] {
         copy_async_wait<0>();
-        if (masked && tile >= tiles.unmasked && clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, group.thread))
+        if (masked && tile >= tiles.unmasked &&
+            clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, group.thread))
           shared_work.note_nonfinite();
         group.barrier();
       };
       if constexpr (stages == 1) {
         copy_async_wait<0>();
         group.barrier();
-        if (masked && tile == tiles.count - 1) value_loader.load_last(value_tile, params.head_dim_v);
-        else value_loader.load_next(value_tile, params.head_dim_v);
+        if (masked && tile == tiles.count - 1)
+          value_loader.load_last(value_tile, params.head_dim_v);
+        else
+          value_loader.load_next(value_tile, params.head_dim_v);
         copy_async_commit();
       } else {
         value_arrives();
@@ -328,7 +351,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::round_probabilities(probabilities, scores);
       // Where a register more would be spilled, the lane is read anew: in two stages of wide heads, and in 192 columns but on Hopper
       // without a mask.
-      constexpr bool tight = (head_dim >= 128 && stages > 1) || (head_dim == 192 && (causal || __CUDA_ARCH__ / 100 != 9));
+      constexpr bool tight =
+          (head_dim >= 128 && stages > 1) || (head_dim == 192 && (causal || __CUDA_ARCH__ / 100 != 9));
       const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
       if constexpr (!masked)

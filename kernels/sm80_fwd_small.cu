@@ -21,7 +21,8 @@ inline constexpr int32_t head_dim = 64, tile_q = 32, tile_kv = 32, warps = 8, gr
 
 constexpr bool specialization(int32_t index, Specialization *out) {
   if (index < 0 || index >= 4) return false;
-  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, 16, tile_q, tile_kv, warps, 1, 1};
+  *out = {
+      (index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, 16, tile_q, tile_kv, warps, 1, 1};
   return true;
 }
 
@@ -46,7 +47,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim != head_dim) return {"head_dim", "64"};
   if (key.head_dim_v != head_dim) return {"head_dim_v", "64"};
   if (key.alignment_bytes < 16) return {"query", "16-byte aligned, in address and strides, as key, value and output"};
-  if (ceil_div(key.seqlen_q, tile_q) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+  if (ceil_div(key.seqlen_q, tile_q) >
+      0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
     return {"batch", "batch * heads_q * seqlen_q / 32 below 2^31"};
   return no_refusal;
 }
@@ -68,17 +70,27 @@ constexpr int64_t dynamic_shared_bytes(const Specialization &) {
 
 constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), s.warps));
-  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
-                   dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x), steps,
-                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
-                  device),
+  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16,
+                               s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x),
+                               steps, mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
+                              device),
                      key, device);
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm80_fwd_small", "mma.sync with keys split over eight warps and merged in the block, for little work", 80, 0, false,
-    specialization, allows, refuse, serves, dynamic_shared_bytes, grid, cost};
+    "sm80_fwd_small",
+    "mma.sync with keys split over eight warps and merged in the block, for little work",
+    80,
+    0,
+    false,
+    specialization,
+    allows,
+    refuse,
+    serves,
+    dynamic_shared_bytes,
+    grid,
+    cost};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small
 
@@ -107,8 +119,8 @@ struct Partial {
   }
 };
 
-__device__ __forceinline__ void leave_partial(const Partial &partial, const Attention::Output &output, const Attention::RowState &state,
-                                              int32_t lane) {
+__device__ __forceinline__ void leave_partial(const Partial &partial, const Attention::Output &output,
+                                              const Attention::RowState &state, int32_t lane) {
 #pragma unroll
   for (int32_t i = 0; i < 2 * Attention::row_tiles; ++i) {
     const int32_t row = i * 8 + lane / 4, row_tile = i / 2, half = i % 2;
@@ -125,7 +137,8 @@ __device__ __forceinline__ void leave_partial(const Partial &partial, const Atte
 }
 
 // Eight threads a row, eight columns each: O = sum of O_g * exp(score_g - score), the largest ones, over the sum of sums weighted alike.
-__device__ __forceinline__ void merge_row(unsigned char *shared, const AttentionFwdParams &params, const BlockWork &work) {
+__device__ __forceinline__ void merge_row(unsigned char *shared, const AttentionFwdParams &params,
+                                          const BlockWork &work) {
   const int32_t row = static_cast<int32_t>(threadIdx.x) / 8, column = static_cast<int32_t>(threadIdx.x) % 8 * 8;
   const int32_t query = work.first_query + row;
   if (query >= params.seqlen_q) return;
@@ -147,9 +160,9 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
   }
   const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);
   const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
-  *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + column) =
-      make_uint4(pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
-                 pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
+  *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + column) = make_uint4(
+      pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
+      pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
   if (column == 0) write_lse(params, work.batch, work.head_q, query, reference, params.scale_log2, sum);
 }
 
@@ -169,7 +182,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   const Attention::TileGroup group(thread / group_threads + 1, thread % group_threads);  // barrier 0 is the block's
   const int32_t group_index = group.id - 1;
   const SharedAddress query_tile = shared_address(shared);
-  const SharedAddress key_tile = query_tile + tile_q * head_dim * 2 + group_index * 2 * tile_bytes, value_tile = key_tile + tile_bytes;
+  const SharedAddress key_tile = query_tile + tile_q * head_dim * 2 + group_index * 2 * tile_bytes,
+                      value_tile = key_tile + tile_bytes;
 
   const BlockWork work = block_work<tile_q, causal>(params, blockIdx.x);
   const KeyTiles tiles = key_tiles<tile_q, tile_kv, causal>(params, work.first_query);
@@ -233,7 +247,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   Attention::OutputSum output_sum;
   for (const int32_t first = tile / groups; tile >= 0; tile -= groups) {
     step(tile, Constant<false>{});
-    if (Attention::OutputSum::ends_stretch(tile / groups)) output_sum.end_stretch(output, state.reference, tile / groups, first, params.scale_log2);
+    if (Attention::OutputSum::ends_stretch(tile / groups))
+      output_sum.end_stretch(output, state.reference, tile / groups, first, params.scale_log2);
   }
   if (__any_sync(0xffffffffu, nonfinite))
     for (tile = last; tile >= tiles.unmasked; tile -= groups)

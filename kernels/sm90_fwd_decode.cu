@@ -19,16 +19,27 @@
 namespace flashcore::kernels::sm90_fwd_decode {
 
 // Sixteen warps are for a few key heads with very many keys.
-inline constexpr decode::Tile tiles[] = {{64, 16, 8, 2},  {64, 16, 8, 4},  {64, 16, 8, 8},  {64, 32, 16, 8},  {128, 16, 8, 2}, {128, 16, 8, 4},
-                                         {128, 16, 8, 8}, {128, 16, 16, 8}, {256, 16, 8, 2}, {256, 16, 8, 4},  {256, 16, 8, 8}};
+inline constexpr decode::Tile tiles[] = {{64, 16, 8, 2},  {64, 16, 8, 4},  {64, 16, 8, 8},  {64, 32, 16, 8},
+                                         {128, 16, 8, 2}, {128, 16, 8, 4}, {128, 16, 8, 8}, {128, 16, 16, 8},
+                                         {256, 16, 8, 2}, {256, 16, 8, 4}, {256, 16, 8, 8}};
 
 constexpr bool specialization(int32_t index, Specialization *out) { return decode::specialization(tiles, index, out); }
 constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 2, 8); }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm90_fwd_decode", "sm80_fwd_decode with keys split over a cluster of thread blocks too, merged in shared memory", 90, 0, false,
-    specialization, allows, decode::refuse, decode::serves, decode::dynamic_shared_bytes, decode::grid, decode::cost};
+    "sm90_fwd_decode",
+    "sm80_fwd_decode with keys split over a cluster of thread blocks too, merged in shared memory",
+    90,
+    0,
+    false,
+    specialization,
+    allows,
+    decode::refuse,
+    decode::serves,
+    decode::dynamic_shared_bytes,
+    decode::grid,
+    decode::cost};
 #endif
 }  // namespace flashcore::kernels::sm90_fwd_decode
 
@@ -38,13 +49,15 @@ inline constexpr Passport passport = {
 #include "specialization.h"
 
 namespace flashcore::kernels::sm90_fwd_decode {
-using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv, chosen.warps, chosen.cluster}>;
+using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv,
+                                  chosen.warps, chosen.cluster}>;
 static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_bytes(chosen));
 }  // namespace flashcore::kernels::sm90_fwd_decode
 
 extern "C" __global__ void __cluster_dims__(flashcore::kernels::chosen.cluster, 1, 1)
-    __launch_bounds__(flashcore::kernels::sm90_fwd_decode::Kernel::threads, flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
-    sm90_fwd_decode(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+    __launch_bounds__(flashcore::kernels::sm90_fwd_decode::Kernel::threads,
+                      flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
+        sm90_fwd_decode(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
   extern __shared__ __align__(16) float shared[];
   flashcore::kernels::sm90_fwd_decode::Kernel::run(params, shared);
 }

@@ -19,9 +19,9 @@ static inline void shim_set(uint64_t *address, const uint8_t *memory) {
   if (memory != NULL) *address = (uint64_t)(uintptr_t)memory;
 }
 
-static inline void shim_set_all(flashcore_attention_args *args, const uint8_t *query, const uint8_t *key, const uint8_t *value,
-                                uint8_t *output, uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                const uint8_t *sinks) {
+static inline void shim_set_all(flashcore_attention_args *args, const uint8_t *query, const uint8_t *key,
+                                const uint8_t *value, uint8_t *output, uint8_t *lse, const uint8_t *alibi,
+                                const uint8_t *bias, const uint8_t *sinks) {
   shim_set(&args->query.data, query);
   shim_set(&args->key.data, key);
   shim_set(&args->value.data, value);
@@ -33,9 +33,9 @@ static inline void shim_set_all(flashcore_attention_args *args, const uint8_t *q
 }
 
 static inline flashcore_status shim_attention_fwd(uintptr_t context, shim_call *call, const uint8_t *query,
-                                                  const uint8_t *key, const uint8_t *value, uint8_t *output, uint8_t *lse,
-                                                  const uint8_t *alibi, const uint8_t *bias, const uint8_t *sinks,
-                                                  uintptr_t stream) {
+                                                  const uint8_t *key, const uint8_t *value, uint8_t *output,
+                                                  uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
+                                                  const uint8_t *sinks, uintptr_t stream) {
   shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, sinks);
   return flashcore_attention_fwd((flashcore_context)context, &call->args, (void *)stream, &call->error);
 }
@@ -48,10 +48,9 @@ static inline flashcore_status shim_attention_prepare(uintptr_t context, shim_ca
   return flashcore_attention_prepare((flashcore_context)context, &call->args, &call->error);
 }
 
-static inline flashcore_status shim_attention_workspace_bytes(uintptr_t context, shim_call *call,
-                                                              const uint8_t *query, const uint8_t *key,
-                                                              const uint8_t *value, uint8_t *output, uint8_t *lse,
-                                                              const uint8_t *alibi, const uint8_t *bias,
+static inline flashcore_status shim_attention_workspace_bytes(uintptr_t context, shim_call *call, const uint8_t *query,
+                                                              const uint8_t *key, const uint8_t *value, uint8_t *output,
+                                                              uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
                                                               const uint8_t *sinks, int64_t *bytes) {
   shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, sinks);
   return flashcore_attention_workspace_bytes((flashcore_context)context, &call->args, bytes, &call->error);
@@ -60,7 +59,8 @@ static inline flashcore_status shim_attention_workspace_bytes(uintptr_t context,
 static inline flashcore_status shim_attention_explain(uintptr_t context, shim_call *call, const uint8_t *query,
                                                       const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                       uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                      const uint8_t *sinks, flashcore_attention_explanation *explanation) {
+                                                      const uint8_t *sinks,
+                                                      flashcore_attention_explanation *explanation) {
   shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, sinks);
   return flashcore_attention_explain((flashcore_context)context, &call->args, explanation, &call->error);
 }

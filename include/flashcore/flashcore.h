@@ -74,7 +74,7 @@ FLASHCORE_API const char *flashcore_status_sentence(flashcore_status status);
 
 /* What went wrong, in the caller's own memory, so that no thread or goroutine ever sees another's error. */
 typedef struct flashcore_error {
-  uint32_t struct_size;    /* sizeof(flashcore_error); a value out of range makes every call INVALID_ARGUMENT, and nothing is written */
+  uint32_t struct_size; /* sizeof(flashcore_error); out of range: every call is INVALID_ARGUMENT and writes nothing */
   flashcore_status status; /* the status that the call returned */
   int32_t driver_code;     /* CUresult or nvrtcResult behind it, 0 where there is none */
   int32_t reserved;        /* 0 */
@@ -82,9 +82,13 @@ typedef struct flashcore_error {
   char message[1024];      /* a sentence: what was given, what is allowed, what to do next */
 } flashcore_error;
 #ifdef __cplusplus
-#define FLASHCORE_ERROR_INIT {sizeof(flashcore_error), 0, 0, 0, {0}, {0}}
+#define FLASHCORE_ERROR_INIT                     \
+  {                                              \
+    sizeof(flashcore_error), 0, 0, 0, {0}, { 0 } \
+  }
 #else
-#define FLASHCORE_ERROR_INIT {.struct_size = sizeof(flashcore_error)}
+#define FLASHCORE_ERROR_INIT \
+  { .struct_size = sizeof(flashcore_error) }
 #endif
 
 /* ------------------------------------------------------------------------------------------------------------------ */
@@ -99,16 +103,16 @@ enum {
 
 /* What a device is. */
 typedef struct flashcore_device_info {
-  uint32_t struct_size; /* set by the caller */
-  int32_t kind;         /* FLASHCORE_DEVICE_CPU or _CUDA */
-  int32_t ordinal;      /* CUDA device ordinal; 0 for the CPU */
-  int32_t arch;         /* 89 for compute capability 8.9, 120 for 12.0; 0 for the CPU */
-  int32_t multiprocessors;                      /* SMs; worker threads for the CPU */
-  int32_t shared_memory_per_block_optin_bytes;  /* what one thread block may use after the opt-in; 0 for the CPU */
-  int64_t memory_bytes;                         /* total device memory; 0 for the CPU */
-  int32_t driver_version;                       /* 13000 for CUDA 13.0; 0 for the CPU */
-  int32_t reserved;                             /* 0 */
-  char name[128];                               /* as the driver calls it; for the CPU with its threads */
+  uint32_t struct_size;                        /* set by the caller */
+  int32_t kind;                                /* FLASHCORE_DEVICE_CPU or _CUDA */
+  int32_t ordinal;                             /* CUDA device ordinal; 0 for the CPU */
+  int32_t arch;                                /* 89 for compute capability 8.9, 120 for 12.0; 0 for the CPU */
+  int32_t multiprocessors;                     /* SMs; worker threads for the CPU */
+  int32_t shared_memory_per_block_optin_bytes; /* what one thread block may use after the opt-in; 0 for the CPU */
+  int64_t memory_bytes;                        /* total device memory; 0 for the CPU */
+  int32_t driver_version;                      /* 13000 for CUDA 13.0; 0 for the CPU */
+  int32_t reserved;                            /* 0 */
+  char name[128];                              /* as the driver calls it; for the CPU with its threads */
 } flashcore_device_info;
 
 /* Number of CUDA devices; 0, with status OK, where there is no driver, no device or none that can be used now:
@@ -117,7 +121,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_count(int32_
 
 /* Describe CUDA device `ordinal`. INVALID_ARGUMENT past the count; where the count is 0, the reason: NO_DRIVER, DRIVER_TOO_OLD,
  * NO_DEVICE, DEVICE_NOT_READY. OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_info *info,
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_device_describe(int32_t ordinal,
+                                                                             flashcore_device_info *info,
                                                                              flashcore_error *error);
 
 typedef struct flashcore_context_s *flashcore_context; /* one device, its loaded kernels and its remembered plans */
@@ -130,34 +135,39 @@ enum {
 };
 
 enum {
-  FLASHCORE_JIT_DEFAULT = 0, /* the environment variable FLASHCORE_JIT, else allowed */
-  FLASHCORE_JIT_ALLOWED = 1, /* NVRTC compiles what no cache holds */
+  FLASHCORE_JIT_DEFAULT = 0,  /* the environment variable FLASHCORE_JIT, else allowed */
+  FLASHCORE_JIT_ALLOWED = 1,  /* NVRTC compiles what no cache holds */
   FLASHCORE_JIT_FORBIDDEN = 2 /* a module that no cache holds is COMPILER_UNAVAILABLE */
 };
 
 enum {
-  FLASHCORE_ADDRESS_CHECKS_DEFAULT = 0,    /* the environment variable FLASHCORE_CHECK_ADDRESSES, else as for new shapes */
+  FLASHCORE_ADDRESS_CHECKS_DEFAULT = 0, /* the environment variable FLASHCORE_CHECK_ADDRESSES, else as for new shapes */
   FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES = 1, /* the driver is asked for the addresses when a module is first needed */
-  FLASHCORE_ADDRESS_CHECKS_ALWAYS = 2      /* ... and for every byte range of every call, also of known shapes and in captures */
+  FLASHCORE_ADDRESS_CHECKS_ALWAYS =
+      2 /* ... and for every byte range of every call, also of known shapes and in captures */
 };
 
 typedef struct flashcore_context_options {
-  uint32_t struct_size;       /* set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it */
-  int32_t device_kind;        /* FLASHCORE_DEVICE_* */
-  int32_t device_ordinal;     /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds */
-  int32_t cpu_threads;        /* worker threads of the CPU device, up to 4096; 0: all that the process may run on */
-  int32_t cache_mode;         /* FLASHCORE_CACHE_* */
-  int32_t jit_mode;           /* FLASHCORE_JIT_* */
-  char cache_directory[1024]; /* user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
-  char module_path[1024];     /* read-only module folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped ones */
-  char nvrtc_library[1024];   /* path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places */
-  int32_t address_checks;     /* FLASHCORE_ADDRESS_CHECKS_* */
-  int32_t reserved;           /* 0 */
+  uint32_t struct_size;   /* set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it */
+  int32_t device_kind;    /* FLASHCORE_DEVICE_* */
+  int32_t device_ordinal; /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds */
+  int32_t cpu_threads;    /* worker threads of the CPU device, up to 4096; 0: all that the process may run on */
+  int32_t cache_mode;     /* FLASHCORE_CACHE_* */
+  int32_t jit_mode;       /* FLASHCORE_JIT_* */
+  char cache_directory
+      [1024]; /* user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
+  char module_path
+      [1024]; /* read-only module folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped ones */
+  char nvrtc_library[1024]; /* path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places */
+  int32_t address_checks;   /* FLASHCORE_ADDRESS_CHECKS_* */
+  int32_t reserved;         /* 0 */
 } flashcore_context_options;
 #ifdef __cplusplus
-#define FLASHCORE_CONTEXT_OPTIONS_INIT {sizeof(flashcore_context_options), 0, 0, 0, 0, 0, {0}, {0}, {0}, 0, 0}
+#define FLASHCORE_CONTEXT_OPTIONS_INIT \
+  { sizeof(flashcore_context_options), 0, 0, 0, 0, 0, {0}, {0}, {0}, 0, 0 }
 #else
-#define FLASHCORE_CONTEXT_OPTIONS_INIT {.struct_size = sizeof(flashcore_context_options)}
+#define FLASHCORE_CONTEXT_OPTIONS_INIT \
+  { .struct_size = sizeof(flashcore_context_options) }
 #endif
 
 /* Open a device. `options` may be NULL: all defaults. *context is owned by the caller.
@@ -168,7 +178,8 @@ typedef struct flashcore_context_options {
  * INVALID_ARGUMENT, UNSUPPORTED (a GPU before compute capability 8.0), NO_DRIVER, DRIVER_TOO_OLD, NO_DEVICE, DEVICE_NOT_READY,
  * OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_create(const flashcore_context_options *options,
-                                                                            flashcore_context *context, flashcore_error *error);
+                                                                            flashcore_context *context,
+                                                                            flashcore_error *error);
 
 /* Wait until everything that was launched on the context's device is done, on every stream of its CUDA context, whoever launched
  * it; failures of earlier work surface here. On the CPU device, where nothing is ever under way, it returns at once. It breaks a
@@ -187,8 +198,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_describe_de
 
 /* Why a context has its device, and what its module cache did so far. */
 typedef struct flashcore_context_info {
-  uint32_t struct_size; /* set by the caller */
-  int32_t nvrtc_version; /* 13000 for NVRTC 13.0; 0: not loaded (not needed so far) */
+  uint32_t struct_size;         /* set by the caller */
+  int32_t nvrtc_version;        /* 13000 for NVRTC 13.0; 0: not loaded (not needed so far) */
   char device_reason[512];      /* why this device: "first usable GPU", or why AUTO found no GPU */
   char cache_directory[1024];   /* user cache in use; empty where it is off */
   char cache_warning[512];      /* the last trouble with the cache, which never makes a call fail; empty: none */
@@ -222,8 +233,9 @@ enum {
 
 enum {
   FLASHCORE_CAUSAL_NONE = 0,
-  FLASHCORE_CAUSAL_TOP_LEFT = 1,    /* key j is visible to query i when j <= i (PyTorch's is_causal) */
-  FLASHCORE_CAUSAL_BOTTOM_RIGHT = 2 /* key j is visible to query i when j <= i + seqlen_kv - seqlen_q (FlashAttention) */
+  FLASHCORE_CAUSAL_TOP_LEFT = 1, /* key j is visible to query i when j <= i (PyTorch's is_causal) */
+  FLASHCORE_CAUSAL_BOTTOM_RIGHT =
+      2 /* key j is visible to query i when j <= i + seqlen_kv - seqlen_q (FlashAttention) */
 };
 
 enum {
@@ -233,10 +245,10 @@ enum {
 
 /* Bits of flashcore_attention_args.flags. */
 enum {
-  FLASHCORE_FLAG_SOFTMAX_SCALE = 1,   /* softmax_scale is set; without the bit it is 1/sqrt(head_dim) */
-  FLASHCORE_FLAG_WINDOW_LEFT = 2,     /* window_left is set; without the bit the window is open to the left */
-  FLASHCORE_FLAG_WINDOW_RIGHT = 4,    /* window_right is set; without the bit the window is open to the right */
-  FLASHCORE_FLAG_BATCH_INVARIANT = 8, /* a row's bits must not depend on the batch or on the other rows */
+  FLASHCORE_FLAG_SOFTMAX_SCALE = 1,      /* softmax_scale is set; without the bit it is 1/sqrt(head_dim) */
+  FLASHCORE_FLAG_WINDOW_LEFT = 2,        /* window_left is set; without the bit the window is open to the left */
+  FLASHCORE_FLAG_WINDOW_RIGHT = 4,       /* window_right is set; without the bit the window is open to the right */
+  FLASHCORE_FLAG_BATCH_INVARIANT = 8,    /* a row's bits must not depend on the batch or on the other rows */
   FLASHCORE_FLAG_ROTARY_INTERLEAVED = 16 /* rotary pairs are neighbours (2i, 2i+1), not halves */
 };
 
@@ -257,7 +269,7 @@ typedef struct flashcore_tensor {
  * else the call is UNSUPPORTED and error->field names it: nothing is ever ignored. */
 typedef struct flashcore_attention_args {
   uint32_t struct_size; /* set by the caller; FLASHCORE_ATTENTION_ARGS_INIT does it */
-  uint32_t flags; /* FLASHCORE_FLAG_* */
+  uint32_t flags;       /* FLASHCORE_FLAG_* */
 
   /* Sizes, up to 2^31 - 1. batch, seqlen_q and seqlen_kv may be 0: an empty output, or rows that see no key (output 0, LSE -inf). */
   int64_t batch;
@@ -278,28 +290,28 @@ typedef struct flashcore_attention_args {
   flashcore_tensor lse;
 
   /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. */
-  float softmax_scale;  /* with FLASHCORE_FLAG_SOFTMAX_SCALE; any finite value */
-  float softcap;        /* 0: none */
-  int32_t causal;       /* FLASHCORE_CAUSAL_* */
-  int32_t lse_base;     /* FLASHCORE_LSE_* */
-  int64_t window_left;  /* key j is visible to query i when j >= i + seqlen_kv - seqlen_q - window_left */
-  int64_t window_right; /* ... and j <= i + seqlen_kv - seqlen_q + window_right */
-  int64_t attention_chunk;           /* keys of the query's own chunk of this many positions only; 0: off */
-  uint64_t alibi_slopes;             /* float32 [heads_q], or [batch, heads_q] with a batch stride; 0: none */
+  float softmax_scale;     /* with FLASHCORE_FLAG_SOFTMAX_SCALE; any finite value */
+  float softcap;           /* 0: none */
+  int32_t causal;          /* FLASHCORE_CAUSAL_* */
+  int32_t lse_base;        /* FLASHCORE_LSE_* */
+  int64_t window_left;     /* key j is visible to query i when j >= i + seqlen_kv - seqlen_q - window_left */
+  int64_t window_right;    /* ... and j <= i + seqlen_kv - seqlen_q + window_right */
+  int64_t attention_chunk; /* keys of the query's own chunk of this many positions only; 0: off */
+  uint64_t alibi_slopes;   /* float32 [heads_q], or [batch, heads_q] with a batch stride; 0: none */
   int64_t alibi_batch_stride;
-  flashcore_tensor bias;             /* added to the scores; strides are [batch, seqlen_q, heads_q, seqlen_kv] */
-  flashcore_tensor mask;             /* boolean bytes, 0 hides the key; same strides as bias */
-  flashcore_tensor sinks;            /* [heads_q], one more logit in the denominator, with no value */
+  flashcore_tensor bias;  /* added to the scores; strides are [batch, seqlen_q, heads_q, seqlen_kv] */
+  flashcore_tensor mask;  /* boolean bytes, 0 hides the key; same strides as bias */
+  flashcore_tensor sinks; /* [heads_q], one more logit in the denominator, with no value */
 
   /* Ragged batches. int32 or int64 (index_dtype) on the device. */
-  int32_t index_dtype;       /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
-  int32_t reserved0;         /* 0 */
-  uint64_t cu_seqlens_q;     /* [batch + 1]: rows of sequence b are cu[b] .. cu[b+1]-1; batch strides are then unused */
-  uint64_t cu_seqlens_kv;    /* [batch + 1] */
-  uint64_t seqused_q;        /* [batch]: rows in use */
-  uint64_t seqused_kv;       /* [batch] */
-  uint64_t leftpad_kv;       /* [batch]: rows to skip at the start */
-  uint64_t kv_batch_index;   /* [batch]: row of the cache for each batch entry */
+  int32_t index_dtype;     /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
+  int32_t reserved0;       /* 0 */
+  uint64_t cu_seqlens_q;   /* [batch + 1]: rows of sequence b are cu[b] .. cu[b+1]-1; batch strides are then unused */
+  uint64_t cu_seqlens_kv;  /* [batch + 1] */
+  uint64_t seqused_q;      /* [batch]: rows in use */
+  uint64_t seqused_kv;     /* [batch] */
+  uint64_t leftpad_kv;     /* [batch]: rows to skip at the start */
+  uint64_t kv_batch_index; /* [batch]: row of the cache for each batch entry */
 
   /* Paged keys and values. */
   uint64_t page_table;       /* int32 [batch, pages per sequence] */
@@ -313,7 +325,7 @@ typedef struct flashcore_attention_args {
   int64_t seqlen_new;
   flashcore_tensor new_key;
   flashcore_tensor new_value;
-  uint64_t rotary_cos;       /* [positions, rotary_dim / 2], dtype of query */
+  uint64_t rotary_cos; /* [positions, rotary_dim / 2], dtype of query */
   uint64_t rotary_sin;
   uint64_t rotary_positions; /* [batch] */
 
@@ -325,17 +337,19 @@ typedef struct flashcore_attention_args {
   int64_t descale_head_stride;
 
   /* Execution. */
-  int32_t split_count;       /* pieces of the key sequence; 0: the library's choice */
+  int32_t split_count;          /* pieces of the key sequence; 0: the library's choice */
   int32_t multiprocessor_limit; /* SMs that the call may occupy; 0: all */
-  int64_t split_tokens;      /* keys per piece, for results that do not depend on the batch; 0: off */
-  uint64_t workspace;        /* device memory for the call, 16-byte aligned; 0: the context's own */
+  int64_t split_tokens;         /* keys per piece, for results that do not depend on the batch; 0: off */
+  uint64_t workspace;           /* device memory for the call, 16-byte aligned; 0: the context's own */
   int64_t workspace_bytes;
-  char kernel[FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
+  char kernel
+      [FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()
 #else
-#define FLASHCORE_ATTENTION_ARGS_INIT {.struct_size = sizeof(flashcore_attention_args)}
+#define FLASHCORE_ATTENTION_ARGS_INIT \
+  { .struct_size = sizeof(flashcore_attention_args) }
 #endif
 
 /* Compute attention on `stream` (a CUstream; NULL is CUDA's legacy default stream; ignored by the CPU device, which has computed
@@ -364,29 +378,27 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_prepare(f
                                                                                flashcore_error *error);
 
 /* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. UNSUPPORTED. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace_bytes(flashcore_context context,
-                                                                                       const flashcore_attention_args *args,
-                                                                                       int64_t *bytes, flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace_bytes(
+    flashcore_context context, const flashcore_attention_args *args, int64_t *bytes, flashcore_error *error);
 
 typedef struct flashcore_attention_explanation {
-  uint32_t struct_size;      /* set by the caller */
-  int32_t supported;         /* 1: a kernel can do it; 0: none can, `reasons` says why */
-  char kernel[FLASHCORE_NAME_BYTES]; /* "sm80_fwd_mma"; "cpu" on the CPU device */
-  char module[FLASHCORE_NAME_BYTES]; /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
+  uint32_t struct_size;                   /* set by the caller */
+  int32_t supported;                      /* 1: a kernel can do it; 0: none can, `reasons` says why */
+  char kernel[FLASHCORE_NAME_BYTES];      /* "sm80_fwd_mma"; "cpu" on the CPU device */
+  char module[FLASHCORE_NAME_BYTES];      /* its specialization: "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
   int32_t tile_q, tile_kv, warps, stages; /* these and all below but `reasons` are 0 on the CPU device */
-  int32_t grid[3];           /* thread blocks */
+  int32_t grid[3];                        /* thread blocks */
   int32_t threads_per_block;
   int64_t dynamic_shared_bytes;
   int64_t workspace_bytes;
-  double cost_us;            /* the selector's estimate, from a model */
-  char reasons[4096];        /* one line per kernel: chosen, dearer, or why it cannot */
+  double cost_us;     /* the selector's estimate, from a model */
+  char reasons[4096]; /* one line per kernel: chosen, dearer, or why it cannot */
 } flashcore_attention_explanation;
 
 /* Say which kernel a call would use, or why none. What would be UNSUPPORTED is explained, with status OK and supported = 0. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_explain(flashcore_context context,
-                                                                               const flashcore_attention_args *args,
-                                                                               flashcore_attention_explanation *explanation,
-                                                                               flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status
+flashcore_attention_explain(flashcore_context context, const flashcore_attention_args *args,
+                            flashcore_attention_explanation *explanation, flashcore_error *error);
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Memory, streams and events, for callers without a CUDA binding. They work on the CPU device too.                   */
@@ -398,7 +410,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_explain(f
  * OUT_OF_DEVICE_MEMORY. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_alloc(flashcore_context context, int64_t bytes,
                                                                           uint64_t *address, flashcore_error *error);
-FLASHCORE_API flashcore_status flashcore_buffer_free(flashcore_context context, uint64_t address, flashcore_error *error);
+FLASHCORE_API flashcore_status flashcore_buffer_free(flashcore_context context, uint64_t address,
+                                                     flashcore_error *error);
 
 /* Page-locked host memory, for copies that overlap with work on the device; not initialised. 0 bytes gives NULL. Freeing NULL is
  * nothing. OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY. */
@@ -408,14 +421,16 @@ FLASHCORE_API flashcore_status flashcore_host_free(flashcore_context context, vo
 
 /* Copies, ordered on `stream`. From or to pageable host memory they have finished on return; else synchronise first. Source and
  * destination must not overlap. 0 bytes are nothing. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_device(flashcore_context context, uint64_t destination,
-                                                                            const void *source, int64_t bytes, void *stream,
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_device(flashcore_context context,
+                                                                            uint64_t destination, const void *source,
+                                                                            int64_t bytes, void *stream,
                                                                             flashcore_error *error);
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_host(flashcore_context context, void *destination,
                                                                           uint64_t source, int64_t bytes, void *stream,
                                                                           flashcore_error *error);
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_on_device(flashcore_context context, uint64_t destination,
-                                                                            uint64_t source, int64_t bytes, void *stream,
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_on_device(flashcore_context context,
+                                                                            uint64_t destination, uint64_t source,
+                                                                            int64_t bytes, void *stream,
                                                                             flashcore_error *error);
 /* Set every byte to the low 8 bits of `value`. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_fill(flashcore_context context, uint64_t address,
@@ -426,7 +441,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_fill(flashco
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_create(flashcore_context context, void **stream,
                                                                            flashcore_error *error);
 /* NULL is accepted, here and for events. */
-FLASHCORE_API flashcore_status flashcore_stream_destroy(flashcore_context context, void *stream, flashcore_error *error);
+FLASHCORE_API flashcore_status flashcore_stream_destroy(flashcore_context context, void *stream,
+                                                        flashcore_error *error);
 /* Wait until everything on the stream is done; failures of earlier work surface here. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_synchronize(flashcore_context context, void *stream,
                                                                                 flashcore_error *error);
@@ -436,8 +452,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_synchronize(
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_create(flashcore_context context, void **event,
                                                                           flashcore_error *error);
 FLASHCORE_API flashcore_status flashcore_event_destroy(flashcore_context context, void *event, flashcore_error *error);
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_record(flashcore_context context, void *event, void *stream,
-                                                                          flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_record(flashcore_context context, void *event,
+                                                                          void *stream, flashcore_error *error);
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_synchronize(flashcore_context context, void *event,
                                                                                flashcore_error *error);
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_elapsed_us(flashcore_context context, void *start,

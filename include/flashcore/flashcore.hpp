@@ -63,7 +63,7 @@ class Error {
   const char *name() const noexcept { return flashcore_status_name(raw_.status); } /* "INVALID_ARGUMENT" */
   const char *field() const noexcept { return raw_.field; }                        /* "key.stride[1]"; may be empty */
   const char *message() const noexcept { return raw_.message; }                    /* a sentence */
-  std::int32_t driver_code() const noexcept { return raw_.driver_code; }           /* CUresult or nvrtcResult; 0: none */
+  std::int32_t driver_code() const noexcept { return raw_.driver_code; } /* CUresult or nvrtcResult; 0: none */
 
   /* For a function of flashcore.h, which writes here when it fails. */
   flashcore_error *out() noexcept { return &raw_; }
@@ -98,9 +98,9 @@ class [[nodiscard]] Result {
   explicit operator bool() const noexcept { return ok(); }
   const Error &error() const noexcept { return error_; }
 
-  T &value() & noexcept { return value_; }
-  const T &value() const & noexcept { return value_; }
-  T &&value() && noexcept { return std::move(value_); }
+  T &value() &noexcept { return value_; }
+  const T &value() const &noexcept { return value_; }
+  T &&value() &&noexcept { return std::move(value_); }
   T *operator->() noexcept { return &value_; }
   const T *operator->() const noexcept { return &value_; }
 
@@ -192,7 +192,9 @@ struct Options : flashcore_context_options {
   }
 
   /* Texts into fields of fixed length; one that is too long is INVALID_ARGUMENT and changes nothing. */
-  Result<void> set_cache_directory(std::string_view path) noexcept { return set(cache_directory, "cache_directory", path); }
+  Result<void> set_cache_directory(std::string_view path) noexcept {
+    return set(cache_directory, "cache_directory", path);
+  }
   Result<void> set_module_path(std::string_view folders) noexcept { return set(module_path, "module_path", folders); }
   Result<void> set_nvrtc_library(std::string_view path) noexcept { return set(nvrtc_library, "nvrtc_library", path); }
 
@@ -201,7 +203,8 @@ struct Options : flashcore_context_options {
   static Result<void> set(char (&field)[Size], const char *name, std::string_view text) noexcept {
     if (text.size() >= Size || text.find('\0') != std::string_view::npos) {
       char message[160];
-      std::snprintf(message, sizeof message, "%s has %zu bytes; allowed: fewer than %zu, none of them zero", name, text.size(), Size);
+      std::snprintf(message, sizeof message, "%s has %zu bytes; allowed: fewer than %zu, none of them zero", name,
+                    text.size(), Size);
       return Error(FLASHCORE_INVALID_ARGUMENT, name, message);
     }
     std::memset(field, 0, Size);
@@ -209,7 +212,8 @@ struct Options : flashcore_context_options {
     return {};
   }
 };
-static_assert(sizeof(AttentionArgs) == sizeof(flashcore_attention_args) && sizeof(Options) == sizeof(flashcore_context_options),
+static_assert(sizeof(AttentionArgs) == sizeof(flashcore_attention_args) &&
+                  sizeof(Options) == sizeof(flashcore_context_options),
               "the C++ structs add no fields");
 
 /* ------------------------------------------------------------------------------------------------------------------ */
@@ -292,10 +296,14 @@ class Owner {
 class Stream : public detail::Owner<void *, flashcore_stream_destroy> {
  public:
   using Owner::Owner;
-  void *get() const noexcept { return handle(); } /* for functions of flashcore.h and, on a GPU, a CUstream; NULL when closed */
+  void *get() const noexcept {
+    return handle();
+  } /* for functions of flashcore.h and, on a GPU, a CUstream; NULL when closed */
 
   /* Wait until everything on the stream is done; failures of earlier work surface here. */
-  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_stream_synchronize, context(), handle()); }
+  Result<void> synchronize() const noexcept {
+    return detail::attempt(flashcore_stream_synchronize, context(), handle());
+  }
 };
 
 /* The stream of a call: a Stream, any CUstream, or nothing for the default stream. */
@@ -308,7 +316,8 @@ class StreamRef {
   /* `call` with the stream; a Stream that is closed is refused, because its NULL would be the default stream. */
   template <typename Call>
   Result<void> with(Call call) const noexcept {
-    if (!usable_) return Error(FLASHCORE_INVALID_ARGUMENT, "stream", "stream is closed or was moved from; allowed: an open Stream");
+    if (!usable_)
+      return Error(FLASHCORE_INVALID_ARGUMENT, "stream", "stream is closed or was moved from; allowed: an open Stream");
     return detail::attempt(call, stream_);
   }
 
@@ -324,9 +333,12 @@ class Event : public detail::Owner<void *, flashcore_event_destroy> {
   void *get() const noexcept { return handle(); }
 
   Result<void> record(StreamRef stream = {}) const noexcept {
-    return stream.with([this](void *raw, flashcore_error *error) { return flashcore_event_record(context(), handle(), raw, error); });
+    return stream.with(
+        [this](void *raw, flashcore_error *error) { return flashcore_event_record(context(), handle(), raw, error); });
   }
-  Result<void> synchronize() const noexcept { return detail::attempt(flashcore_event_synchronize, context(), handle()); }
+  Result<void> synchronize() const noexcept {
+    return detail::attempt(flashcore_event_synchronize, context(), handle());
+  }
   /* Microseconds from `start` to this event; both must be done. */
   Result<double> elapsed_us_since(const Event &start) const noexcept {
     return detail::attempt_value<double>(flashcore_event_elapsed_us, context(), start.handle(), handle());
@@ -337,29 +349,34 @@ class Event : public detail::Owner<void *, flashcore_event_destroy> {
 class Buffer : public detail::Owner<std::uint64_t, flashcore_buffer_free> {
  public:
   Buffer() noexcept = default;
-  Buffer(detail::Device device, std::uint64_t address, std::int64_t bytes) noexcept : Owner(std::move(device), address), bytes_(bytes) {}
+  Buffer(detail::Device device, std::uint64_t address, std::int64_t bytes) noexcept
+      : Owner(std::move(device), address), bytes_(bytes) {}
 
   std::uint64_t address() const noexcept { return handle(); } /* 0 when closed */
   std::int64_t bytes() const noexcept { return is_open() ? bytes_ : 0; }
 
   /* From and to pageable memory these have finished on return; after one with a HostBuffer, synchronise first. */
-  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from_host(const void *source, std::int64_t bytes, StreamRef stream = {},
+                              std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
-      return flashcore_copy_to_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source, bytes, raw, error);
+      return flashcore_copy_to_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source, bytes,
+                                      raw, error);
     });
   }
-  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_to_host(void *destination, std::int64_t bytes, StreamRef stream = {},
+                            std::int64_t offset_bytes = 0) const noexcept {
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
-      return flashcore_copy_to_host(context(), destination, address() + static_cast<std::uint64_t>(offset_bytes), bytes, raw,
-                                    error);
+      return flashcore_copy_to_host(context(), destination, address() + static_cast<std::uint64_t>(offset_bytes), bytes,
+                                    raw, error);
     });
   }
   /* The first `bytes` of another buffer of the same device into this one. */
-  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {}, std::int64_t offset_bytes = 0) const noexcept {
+  Result<void> copy_from(const Buffer &source, std::int64_t bytes, StreamRef stream = {},
+                         std::int64_t offset_bytes = 0) const noexcept {
     if (bytes > source.bytes()) return outside(bytes, 0, source.bytes());
     return inside(bytes, offset_bytes, stream, [&](void *raw, flashcore_error *error) {
-      return flashcore_copy_on_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source.address(), bytes,
-                                      raw, error);
+      return flashcore_copy_on_device(context(), address() + static_cast<std::uint64_t>(offset_bytes), source.address(),
+                                      bytes, raw, error);
     });
   }
   /* Every byte to the low 8 bits of `value`. */
@@ -388,14 +405,18 @@ class Buffer : public detail::Owner<std::uint64_t, flashcore_buffer_free> {
  private:
   static Error outside(std::int64_t bytes, std::int64_t offset_bytes, std::int64_t held_bytes) noexcept {
     char message[192];
-    std::snprintf(message, sizeof message, "bytes is %lld from offset_bytes %lld; allowed: what lies inside the buffer of %lld bytes",
-                  static_cast<long long>(bytes), static_cast<long long>(offset_bytes), static_cast<long long>(held_bytes));
+    std::snprintf(message, sizeof message,
+                  "bytes is %lld from offset_bytes %lld; allowed: what lies inside the buffer of %lld bytes",
+                  static_cast<long long>(bytes), static_cast<long long>(offset_bytes),
+                  static_cast<long long>(held_bytes));
     return Error(FLASHCORE_INVALID_ARGUMENT, "bytes", message);
   }
   template <typename Call>
   Result<void> inside(std::int64_t bytes, std::int64_t offset_bytes, StreamRef stream, Call call) const noexcept {
-    if (!is_open()) return Error(FLASHCORE_INVALID_ARGUMENT, "buffer", "buffer is closed or was moved from; allowed: an open Buffer");
-    if (bytes < 0 || offset_bytes < 0 || bytes > bytes_ || offset_bytes > bytes_ - bytes) return outside(bytes, offset_bytes, bytes_);
+    if (!is_open())
+      return Error(FLASHCORE_INVALID_ARGUMENT, "buffer", "buffer is closed or was moved from; allowed: an open Buffer");
+    if (bytes < 0 || offset_bytes < 0 || bytes > bytes_ || offset_bytes > bytes_ - bytes)
+      return outside(bytes, offset_bytes, bytes_);
     return stream.with(call);
   }
   std::int64_t bytes_ = 0;
@@ -405,7 +426,8 @@ class Buffer : public detail::Owner<std::uint64_t, flashcore_buffer_free> {
 class HostBuffer : public detail::Owner<void *, flashcore_host_free> {
  public:
   HostBuffer() noexcept = default;
-  HostBuffer(detail::Device device, void *memory, std::int64_t bytes) noexcept : Owner(std::move(device), memory), bytes_(bytes) {}
+  HostBuffer(detail::Device device, void *memory, std::int64_t bytes) noexcept
+      : Owner(std::move(device), memory), bytes_(bytes) {}
 
   void *data() const noexcept { return handle(); } /* NULL when closed */
   std::int64_t bytes() const noexcept { return is_open() ? bytes_ : 0; }
@@ -419,7 +441,9 @@ class HostBuffer : public detail::Owner<void *, flashcore_host_free> {
 /* ------------------------------------------------------------------------------------------------------------------ */
 
 /* Number of CUDA devices; 0 where there is no driver or no device: describe_device(0) says why. */
-inline Result<std::int32_t> device_count() noexcept { return detail::attempt_value<std::int32_t>(flashcore_device_count); }
+inline Result<std::int32_t> device_count() noexcept {
+  return detail::attempt_value<std::int32_t>(flashcore_device_count);
+}
 
 inline Result<flashcore_device_info> describe_device(std::int32_t ordinal) noexcept {
   return detail::attempt_value<flashcore_device_info>(flashcore_device_describe, ordinal);
@@ -441,7 +465,9 @@ class Context {
   }
   bool is_open() const noexcept { return get() != nullptr; }
   void close() noexcept { device_ = detail::Device(); } /* waits for nothing, see synchronize() */
-  flashcore_context get() const noexcept { return device_.handle(); } /* for functions of flashcore.h; NULL when closed */
+  flashcore_context get() const noexcept {
+    return device_.handle();
+  } /* for functions of flashcore.h; NULL when closed */
 
   Result<flashcore_context_info> describe() const noexcept {
     return detail::attempt_value<flashcore_context_info>(flashcore_context_describe, get());
@@ -452,7 +478,8 @@ class Context {
 
   /* flashcore_attention_fwd and its companions. Returns after the launch. */
   Result<void> attention(const flashcore_attention_args &args, StreamRef stream = {}) const noexcept {
-    return stream.with([&](void *raw, flashcore_error *error) { return flashcore_attention_fwd(get(), &args, raw, error); });
+    return stream.with(
+        [&](void *raw, flashcore_error *error) { return flashcore_attention_fwd(get(), &args, raw, error); });
   }
   Result<void> prepare(const flashcore_attention_args &args) const noexcept {
     return detail::attempt(flashcore_attention_prepare, get(), &args);

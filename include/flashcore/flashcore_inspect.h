@@ -15,14 +15,14 @@ extern "C" {
 
 /* One kernel of the kernel table. */
 typedef struct flashcore_kernel_info {
-  uint32_t struct_size; /* set by the caller */
-  int32_t minimum_arch; /* 80 */
-  int32_t maximum_arch; /* inclusive; 0: open */
+  uint32_t struct_size;    /* set by the caller */
+  int32_t minimum_arch;    /* 80 */
+  int32_t maximum_arch;    /* inclusive; 0: open */
   int32_t specializations; /* how many modules the kernel has per architecture */
   char name[FLASHCORE_NAME_BYTES];
   char summary[256];
-  int32_t by_name_only;    /* 1: kept to learn from, never the library's own choice */
-  int32_t reserved;        /* 0 */
+  int32_t by_name_only; /* 1: kept to learn from, never the library's own choice */
+  int32_t reserved;     /* 0 */
 } flashcore_kernel_info;
 
 /* Number of kernels in the table. Cannot fail. */
@@ -32,22 +32,23 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_describe(int
 
 /* Is this what flashcore_attention_args.kernel takes: a kernel's name, or that of a module as its kernel can be compiled,
  * shipped or not? INVALID_ARGUMENT (kernel) says which part is wrong and what may stand there. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(const char *name,
+                                                                               flashcore_error *error);
 
 /* Resource usage of one kernel, read from the cubin's own ELF records. */
 typedef struct flashcore_kernel_resources {
   char name[FLASHCORE_NAME_BYTES];
-  int32_t registers;            /* per thread, at launch */
+  int32_t registers; /* per thread, at launch */
   int32_t static_shared_bytes;
   int64_t dynamic_shared_bytes; /* per block, from the module's record; the cubin does not know it */
   int32_t stack_bytes;
-  int32_t spill_store_bytes;    /* as ptxas counts: bytes stored and loaded by spill instructions */
+  int32_t spill_store_bytes; /* as ptxas counts: bytes stored and loaded by spill instructions */
   int32_t spill_load_bytes;
   int32_t parameter_bytes;
   int32_t max_threads_per_block; /* launch bounds; 0: none */
   int32_t required_threads;      /* .reqntid; 0: none */
   int32_t barriers;
-  int32_t constant_bytes;        /* constant bank 0 */
+  int32_t constant_bytes; /* constant bank 0 */
   int64_t code_bytes;
 } flashcore_kernel_resources;
 
@@ -60,10 +61,11 @@ enum {
 typedef struct flashcore_module_info {
   uint32_t struct_size; /* set by the caller */
   int32_t origin;       /* FLASHCORE_ORIGIN_* */
-  flashcore_status status; /* OK, or why the file is not usable; then only path, origin, file_bytes and problem are set */
-  int32_t current;      /* 1: its key is one that this library can ask for; 0: left by another version */
+  flashcore_status
+      status;      /* OK, or why the file is not usable; then only path, origin, file_bytes and problem are set */
+  int32_t current; /* 1: its key is one that this library can ask for; 0: left by another version */
   char path[4096];
-  char problem[512];    /* the check that failed */
+  char problem[512];                 /* the check that failed */
   char module[FLASHCORE_NAME_BYTES]; /* "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */
   char kernel[FLASHCORE_NAME_BYTES];
   char arch[16];        /* "sm_89", "sm_90a" */
@@ -71,7 +73,7 @@ typedef struct flashcore_module_info {
   char compiler[128];   /* "NVRTC 13.0, ptxas V13.0.88" */
   char compiler_id[33]; /* second half of the key */
   char cubin_sha256[65];
-  int64_t file_bytes;   /* compressed, with its records */
+  int64_t file_bytes;       /* compressed, with its records */
   int64_t compressed_bytes; /* of the cubin */
   int64_t cubin_bytes;
   int64_t modified_unix_seconds;
@@ -84,9 +86,8 @@ typedef struct flashcore_module_list_s *flashcore_module_list;
 
 /* Look through the folders that a context with these options would use (NULL: defaults). IO_ERROR when a configured
  * folder exists but cannot be read. The list is owned by the caller. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_list_create(const flashcore_context_options *options,
-                                                                                flashcore_module_list *list,
-                                                                                flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_list_create(
+    const flashcore_context_options *options, flashcore_module_list *list, flashcore_error *error);
 FLASHCORE_API int64_t flashcore_module_list_count(flashcore_module_list list);
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_list_get(flashcore_module_list list, int64_t index,
                                                                              flashcore_module_info *info,
@@ -110,9 +111,9 @@ typedef struct flashcore_loop_info {
   int32_t ffma;         /* fused multiply-adds */
   int32_t fmnmx;        /* maxima */
   int32_t other;
-  int32_t skipped;      /* jumped over in most passes, in no class above: the lazy rescale */
-  int32_t reserved;     /* 0 */
-  int64_t first_byte;   /* where the loop begins in the kernel's code, and its size */
+  int32_t skipped;    /* jumped over in most passes, in no class above: the lazy rescale */
+  int32_t reserved;   /* 0 */
+  int64_t first_byte; /* where the loop begins in the kernel's code, and its size */
   int64_t bytes;
 } flashcore_loop_info;
 
@@ -132,10 +133,10 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_obtain(const
 /* What the cost model says of a call: the busiest multiprocessor's time if only one unit were slow, and what follows. It was
  * fitted on an H200 and is a prediction everywhere else. Units that a kernel's model does not know are 0. */
 typedef struct flashcore_model_info {
-  uint32_t struct_size; /* set by the caller */
+  uint32_t struct_size;              /* set by the caller */
   int32_t blocks_per_multiprocessor; /* thread blocks that are resident at once */
   char module[FLASHCORE_NAME_BYTES]; /* what is chosen, or what args.kernel names */
-  double waves;         /* of thread blocks */
+  double waves;                      /* of thread blocks */
   double launch_us;
   double tensor_us;     /* tensor cores */
   double mufu_us;       /* exponentials */
@@ -152,10 +153,12 @@ typedef struct flashcore_model_info {
  * INVALID_ARGUMENT and UNSUPPORTED as flashcore_attention_fwd; INVALID_ARGUMENT (device). */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_model(const flashcore_attention_args *args,
                                                                           const flashcore_device_info *device,
-                                                                          flashcore_model_info *info, flashcore_error *error);
+                                                                          flashcore_model_info *info,
+                                                                          flashcore_error *error);
 
 /* Called after each module; `done` of `total`. Return 0 to go on, anything else to stop. */
-typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total, const char *module, int64_t compile_us);
+typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total, const char *module,
+                                              int64_t compile_us);
 
 /* Compile every module of one architecture ("sm_89", "sm_90a") with NVRTC and keep them in `directory`/<arch>, which is made
  * if needed; entries that are there and current are kept. Options: nvrtc_library only. COMPILER_UNAVAILABLE,
@@ -167,9 +170,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_modules_compile(con
 
 /* What the process would use: one line each for the driver, NVRTC, the module folders and the user cache, and what to do
  * where one is missing. Zero-terminated, cut to `capacity`. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_environment_describe(const flashcore_context_options *options,
-                                                                                  char *text, int64_t capacity,
-                                                                                  flashcore_error *error);
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_environment_describe(
+    const flashcore_context_options *options, char *text, int64_t capacity, flashcore_error *error);
 
 #ifdef __cplusplus
 }

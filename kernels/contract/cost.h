@@ -15,11 +15,11 @@ constexpr Rates rates_of(int32_t arch) { return arch_like(arch).rates; }
 
 // Fitted on the H200. Units that are not the bound still cost a share of their time: their instructions compete for issue,
 // and a warp that waits for one cannot feed another.
-inline constexpr double overlap_loss = 0.28;      // of what the other units need beside the busiest one
-inline constexpr double chain_share = 0.74;       // of the sum of all units' times, which a block alone needs for a step
+inline constexpr double overlap_loss = 0.28;  // of what the other units need beside the busiest one
+inline constexpr double chain_share = 0.74;   // of the sum of all units' times, which a block alone needs for a step
 inline constexpr double launch_us = 1.2;
-inline constexpr double prologue_clocks = 2050;   // before the first step and after the last, of a block alone
-inline constexpr double occupied_clocks = 2650;   // the same, of a block among others: masked tiles cost more too
+inline constexpr double prologue_clocks = 2050;     // before the first step and after the last, of a block alone
+inline constexpr double occupied_clocks = 2650;     // the same, of a block among others: masked tiles cost more too
 inline constexpr double clocks_per_io_byte = 0.03;  // of Q and O
 
 // mma.sync kernels: what one thread block does.
@@ -42,7 +42,8 @@ constexpr int32_t mma_registers(const MmaWork &work) {
 }
 
 // Blocks that are resident on a multiprocessor at once; 0: not one.
-constexpr int32_t resident_blocks(int32_t registers, int32_t threads, int64_t shared_bytes, const DeviceLimits &device) {
+constexpr int32_t resident_blocks(int32_t registers, int32_t threads, int64_t shared_bytes,
+                                  const DeviceLimits &device) {
   const int64_t by_registers = 65536 / (int64_t{threads} * ((registers + 7) / 8 * 8));
   const int64_t by_shared = device.shared_bytes_per_multiprocessor / (shared_bytes + 1024);
   const int64_t by_threads = arch_like(device.arch).resident_threads / threads;
@@ -57,8 +58,9 @@ struct StepClocks {
   double tensor, mufu, issue, shared, l2;
 };
 
-constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, double steps, double mean_steps, double warps,
-                             double resident, double prologue, double occupied, const DeviceLimits &device) {
+constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, double steps, double mean_steps,
+                             double warps, double resident, double prologue, double occupied,
+                             const DeviceLimits &device) {
   const double clock_mhz = rates_of(device.arch).clock_mhz;
   const double sum = clocks.tensor + clocks.mufu + clocks.issue + clocks.shared;
   const double busiest_unit = larger_of(larger_of(clocks.tensor, clocks.mufu), larger_of(clocks.issue, clocks.shared));
@@ -70,7 +72,8 @@ constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, dou
   Cost cost{};
   cost.blocks_per_multiprocessor = resident;
   cost.waves = thread_blocks / (resident * device.multiprocessors);
-  const double whole_waves = larger_of(1, static_cast<double>(ceil_div(blocks, static_cast<int64_t>(resident) * device.multiprocessors)));
+  const double whole_waves =
+      larger_of(1, static_cast<double>(ceil_div(blocks, static_cast<int64_t>(resident) * device.multiprocessors)));
   const double us_of_all_steps = on_busiest * mean_steps / clock_mhz;
   cost.launch_us = launch_us;
   cost.tensor_us = us_of_all_steps * clocks.tensor;
@@ -79,7 +82,8 @@ constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, dou
   cost.shared_us = us_of_all_steps * clocks.shared;
   cost.l2_us = us_of_all_steps * clocks.l2;
   cost.throughput_us = on_busiest * (mean_steps * step_clocks + occupied) / clock_mhz;
-  cost.latency_us = ((whole_waves - 1) * (mean_steps * chain_clocks + prologue) + steps * chain_clocks + prologue) / clock_mhz;
+  cost.latency_us =
+      ((whole_waves - 1) * (mean_steps * chain_clocks + prologue) + steps * chain_clocks + prologue) / clock_mhz;
   cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
   return cost;
 }
@@ -90,13 +94,14 @@ constexpr Cost mma_cost(const MmaWork &work, const DeviceLimits &device) {
   const double dims = static_cast<double>(work.head_dim) + work.head_dim_v;
   const double score_tiles = work.tile_q / 16.0 * keys / 8.0;
   // ldmatrix of four 8x8 tiles: K and V once for each warp, Q again where it does not stay.
-  const double loads = work.warps * (work.tile_kv / 16.0 * dims / 16.0 + (work.q_in_registers ? 0.0 : work.row_tiles * work.head_dim / 16.0));
+  const double loads = work.warps * (work.tile_kv / 16.0 * dims / 16.0 +
+                                     (work.q_in_registers ? 0.0 : work.row_tiles * work.head_dim / 16.0));
   // Counted in the steady loop (fc-inspect show --sass-classes): 20 for the softmax of a 16x8 tile, 50 around it in each warp.
   const double instructions = score_tiles * (dims / 16.0 + 20.0) + loads + 50.0 * work.warps;
   const double key_bytes = keys * dims * 2.0;
-  const StepClocks clocks = {2.0 * work.tile_q * keys * dims / rates.tensor_flop, work.tile_q * keys / rates.exponentials,
-                             instructions / rates.instructions, (loads * 512.0 + key_bytes) / rates.shared_bytes,
-                             key_bytes / rates.l2_bytes};
+  const StepClocks clocks = {2.0 * work.tile_q * keys * dims / rates.tensor_flop,
+                             work.tile_q * keys / rates.exponentials, instructions / rates.instructions,
+                             (loads * 512.0 + key_bytes) / rates.shared_bytes, key_bytes / rates.l2_bytes};
   const int32_t resident = resident_blocks(mma_registers(work), work.warps * 32, work.shared_bytes, device);
   const double io_clocks = clocks_per_io_byte * work.tile_q * dims * 2.0 + work.merge_clocks;
   return cost_of_steps(clocks, work.thread_blocks, work.steps, work.mean_steps, work.warps, resident < 1 ? 1 : resident,
@@ -106,7 +111,8 @@ constexpr Cost mma_cost(const MmaWork &work, const DeviceLimits &device) {
 // No call is faster than what it takes to read every key and value from memory once.
 constexpr double memory_us(const ProblemKey &key, const DeviceLimits &device) {
   const Rates rates = rates_of(device.arch);
-  const double bytes = 2.0 * static_cast<double>(key.batch) * key.heads_kv * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v);
+  const double bytes = 2.0 * static_cast<double>(key.batch) * key.heads_kv * static_cast<double>(key.seqlen_kv) *
+                       (key.head_dim + key.head_dim_v);
   return bytes / (rates.memory_bytes * rates.clock_mhz * device.multiprocessors);
 }
 constexpr Cost with_memory(Cost cost, const ProblemKey &key, const DeviceLimits &device) {
@@ -123,13 +129,15 @@ constexpr double mean_steps(bool causal, double steps, double tile_q, double key
 }
 
 // Kernels that nothing was fitted for: a share of the tensor rate, and what a block alone takes for a step.
-constexpr Cost tile_cost(double flop_per_step, double steps, double mean_steps, double thread_blocks, double resident, double efficiency,
-                         double step_latency_us, const DeviceLimits &device) {
+constexpr Cost tile_cost(double flop_per_step, double steps, double mean_steps, double thread_blocks, double resident,
+                         double efficiency, double step_latency_us, const DeviceLimits &device) {
   const Rates rates = rates_of(device.arch);
-  const double step_clocks = flop_per_step / (rates.tensor_flop * efficiency), chain_clocks = step_latency_us * rates.clock_mhz;
+  const double step_clocks = flop_per_step / (rates.tensor_flop * efficiency),
+               chain_clocks = step_latency_us * rates.clock_mhz;
   const double on_busiest = static_cast<double>(ceil_div(static_cast<int64_t>(thread_blocks), device.multiprocessors));
   const double slots = resident * device.multiprocessors;
-  const double whole_waves = larger_of(1, static_cast<double>(ceil_div(static_cast<int64_t>(thread_blocks), static_cast<int64_t>(slots))));
+  const double whole_waves =
+      larger_of(1, static_cast<double>(ceil_div(static_cast<int64_t>(thread_blocks), static_cast<int64_t>(slots))));
   Cost cost{};
   cost.launch_us = launch_us;
   cost.blocks_per_multiprocessor = resident;

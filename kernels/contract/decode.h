@@ -25,14 +25,24 @@ template <int32_t count>
 constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Specialization *out) {
   if (index < 0 || index >= 2 * count) return false;
   const Tile &tile = tiles[index / 2];
-  *out = {(index & 1) != 0 ? dtype_bfloat16 : dtype_float16, tile.head_dim, tile.head_dim, 0, 16, tile_q, tile.tile_kv, tile.warps, 1, 0,
+  *out = {(index & 1) != 0 ? dtype_bfloat16 : dtype_float16,
+          tile.head_dim,
+          tile.head_dim,
+          0,
+          16,
+          tile_q,
+          tile.tile_kv,
+          tile.warps,
+          1,
+          0,
           tile.cluster};
   return true;
 }
 
 constexpr Refusal allows(const Specialization &s, int32_t least_cluster, int32_t most_cluster) {
   if (s.head_dim % 32 != 0 || s.head_dim < 32 || s.head_dim > largest_head_dim) return {"head_dim", "32 to 256, by 32"};
-  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim) return {"head_dim_v", "32 to 256, by 32"};
+  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim)
+    return {"head_dim_v", "32 to 256, by 32"};
   if (s.causal != 0) return {"causal", "0; the kernel applies every mask"};
   if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
   if (s.tile_q != 8 && s.tile_q != 16) return {"tile_q", "8 or 16"};
@@ -48,7 +58,9 @@ constexpr Refusal allows(const Specialization &s, int32_t least_cluster, int32_t
 }
 
 // All query rows that share a key head, in tiles.
-constexpr int64_t row_tiles(int32_t tile_q, const ProblemKey &key) { return ceil_div(key.seqlen_q * (key.heads_q / key.heads_kv), tile_q); }
+constexpr int64_t row_tiles(int32_t tile_q, const ProblemKey &key) {
+  return ceil_div(key.seqlen_q * (key.heads_q / key.heads_kv), tile_q);
+}
 
 constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
   return {row_tiles(s.tile_q, key) * key.heads_kv * key.batch * s.cluster, 1, 1};
@@ -59,7 +71,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
   if (key.alignment_bytes < 16) return {"query", "16-byte aligned, in address and strides, as key, value and output"};
   // Packed rows are counted in 32 bits, and so are the blocks of the largest cluster.
-  if (key.seqlen_q * (key.heads_q / key.heads_kv) > 0x7ffffff0) return {"seqlen_q", "seqlen_q * heads_q / heads_kv below 2^31 - 16"};
+  if (key.seqlen_q * (key.heads_q / key.heads_kv) > 0x7ffffff0)
+    return {"seqlen_q", "seqlen_q * heads_q / heads_kv below 2^31 - 16"};
   if (row_tiles(tile_q, key) > 0x7fffffff / 8 / (static_cast<int64_t>(key.heads_kv) * (key.batch > 0 ? key.batch : 1)))
     return {"batch", "batch * heads_q * seqlen_q below 2^31"};
   return no_refusal;
@@ -96,14 +109,17 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
   const double tiles = larger_of(1, static_cast<double>(row_tiles(s.tile_q, key)));  // an empty problem has none
   const double bytes_of_block = 2.0 * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v) / s.cluster;
   const int32_t resident = resident_blocks(s);
-  const double slots = static_cast<double>(resident) * device.multiprocessors * placed_share(s.cluster), blocks = static_cast<double>(grid(s, key).x);
+  const double slots = static_cast<double>(resident) * device.multiprocessors * placed_share(s.cluster),
+               blocks = static_cast<double>(grid(s, key).x);
   // The tiles of one key head's rows find its keys in the L2 cache, all but the first.
   const double l2_us = bytes_of_block / device.multiprocessors / rates.l2_bytes / clocks_of_us;
-  const double us_of_block = larger_of(l2_us, bytes_of_block / tiles / device.multiprocessors / rates.memory_bytes / clocks_of_us);
+  const double us_of_block =
+      larger_of(l2_us, bytes_of_block / tiles / device.multiprocessors / rates.memory_bytes / clocks_of_us);
   const double alone_us = bytes_of_block / block_bytes_per_clock(s, key) / clocks_of_us;
   const auto wave_us = [&](double in_wave) {
     const double per_multiprocessor = in_wave / device.multiprocessors;
-    return larger_of(in_wave * us_of_block, alone_us) + block_us(s) * (per_multiprocessor > 1 ? 1 + second_block * (per_multiprocessor - 1) : 1);
+    return larger_of(in_wave * us_of_block, alone_us) +
+           block_us(s) * (per_multiprocessor > 1 ? 1 + second_block * (per_multiprocessor - 1) : 1);
   };
   const auto whole_waves = static_cast<double>(static_cast<int64_t>(blocks / slots));
   const double rest = blocks - whole_waves * slots;

@@ -16,19 +16,20 @@ struct TensorView {
 
 struct AttentionFwdParams {
   TensorView query, key, value, output;
-  TensorView lse;         // float32; data 0: not wanted
+  TensorView lse;  // float32; data 0: not wanted
   int32_t batch;
   int32_t seqlen_q;
   int32_t seqlen_kv;
   int32_t heads_q;
-  int32_t heads_per_kv;   // query heads that share one key head
-  int32_t head_dim;       // of query and key; no more than the specialization's
+  int32_t heads_per_kv;  // query heads that share one key head
+  int32_t head_dim;      // of query and key; no more than the specialization's
   int32_t head_dim_v;
-  int32_t causal_offset;  // key j is visible to query i when j <= i + causal_offset; without a causal mask seqlen_kv, so that all are
-  int32_t negate_query;   // 1: the softmax scale is negative; scale_log2 holds its absolute value
-  float scale_log2;       // |softmax scale| times log2(e), above 0: scores go straight into exp2
-  float lse_factor;       // ln(2) for natural logarithms, 1 for base 2
-  int32_t heads_per_group; // query heads whose keys and values fit into L2 together; causal kernels work group by group
+  // Key j is visible to query i when j <= i + causal_offset; without a causal mask seqlen_kv, so that all are.
+  int32_t causal_offset;
+  int32_t negate_query;     // 1: the softmax scale is negative; scale_log2 holds its absolute value
+  float scale_log2;         // |softmax scale| times log2(e), above 0: scores go straight into exp2
+  float lse_factor;         // ln(2) for natural logarithms, 1 for base 2
+  int32_t heads_per_group;  // query heads whose keys and values fit into L2 together; causal kernels go by groups
 };
 
 }  // namespace flashcore::kernels

@@ -16,8 +16,16 @@ template <int32_t count>
 constexpr bool specialization(const WmmaTile (&tiles)[count], int32_t index, Specialization *out) {
   if (index < 0 || index >= count * 4) return false;
   const WmmaTile &tile = tiles[index / 4];
-  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, 16, tile.tile_q, tile.tile_kv,
-          tile.warps(), tile.stages, 0};
+  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16,
+          head_dim,
+          head_dim,
+          index & 1,
+          16,
+          tile.tile_q,
+          tile.tile_kv,
+          tile.warps(),
+          tile.stages,
+          0};
   return true;
 }
 
@@ -29,7 +37,8 @@ constexpr Refusal allows(const WmmaTile (&tiles)[count], const Specialization &s
   if (s.q_in_registers != 0) return {"q_in_registers", "0"};
   if (s.cluster != 1) return {"cluster", "1"};
   for (const WmmaTile &tile : tiles)
-    if (s.tile_q == tile.tile_q && s.tile_kv == tile.tile_kv && s.warps == tile.warps() && s.stages == tile.stages) return no_refusal;
+    if (s.tile_q == tile.tile_q && s.tile_kv == tile.tile_kv && s.warps == tile.warps() && s.stages == tile.stages)
+      return no_refusal;
   return {"tile_q", "one of the rung's tiles, with its warps and stages"};
 }
 
@@ -43,7 +52,8 @@ constexpr Refusal refuse(const ProblemKey &key, int32_t tile_q) {
   if (key.head_dim != head_dim) return {"head_dim", "64"};
   if (key.head_dim_v != head_dim) return {"head_dim_v", "64"};
   if (key.alignment_bytes < 16) return {"query", "16-byte aligned, in address and strides, as key, value and output"};
-  if (ceil_div(key.seqlen_q, tile_q) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+  if (ceil_div(key.seqlen_q, tile_q) >
+      0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
     return {"batch", "batch * heads_q * query tiles below 2^31"};
   return no_refusal;
 }
@@ -55,11 +65,14 @@ constexpr bool serves(const Specialization &s, const ProblemKey &key) {
 constexpr int64_t dynamic_shared_bytes(const Specialization &s) { return wmma_layout(tile_of(s)).total_bytes; }
 
 // efficiency: the share of the mma.sync rate that the rung reaches; step_us: what a thread block alone takes per step.
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device, double efficiency, double step_us) {
+constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device, double efficiency,
+                    double step_us) {
   const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
-  const double resident = static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
-  return tile_cost(4.0 * s.tile_q * s.tile_kv * s.head_dim, steps, mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv),
-                   static_cast<double>(grid(s, key).x), resident < 1 ? 1 : resident, efficiency, step_us, device);
+  const double resident =
+      static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
+  return tile_cost(4.0 * s.tile_q * s.tile_kv * s.head_dim, steps,
+                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), static_cast<double>(grid(s, key).x),
+                   resident < 1 ? 1 : resident, efficiency, step_us, device);
 }
 
 }  // namespace flashcore::kernels::ladder

@@ -25,7 +25,7 @@ struct Grid {
 struct DeviceLimits {
   int32_t arch;
   int32_t multiprocessors;
-  int32_t shared_bytes_per_block;           // after the opt-in
+  int32_t shared_bytes_per_block;  // after the opt-in
   int32_t shared_bytes_per_multiprocessor;
 };
 
@@ -34,10 +34,10 @@ struct DeviceLimits {
 struct Cost {
   double launch_us;
   double tensor_us, mufu_us, issue_us, shared_us, l2_us;
-  double throughput_us;  // all units together, with what they cost each other
-  double latency_us;     // the steps one after the other
-  double total_us;       // launch and the larger of the two
-  double waves;          // of thread blocks
+  double throughput_us;              // all units together, with what they cost each other
+  double latency_us;                 // the steps one after the other
+  double total_us;                   // launch and the larger of the two
+  double waves;                      // of thread blocks
   double blocks_per_multiprocessor;  // resident at once
 };
 

@@ -18,9 +18,9 @@ struct Specialization {
   int32_t tile_q;           // query rows per thread block
   int32_t tile_kv;          // keys per step
   int32_t warps;
-  int32_t stages;           // K/V tiles in flight
-  int32_t q_in_registers;   // 1: Q fragments stay in registers, 0: they are read again from shared memory each step
-  int32_t cluster = 1;      // thread blocks that work on the same rows and merge what they have; above 1 from sm_90 on
+  int32_t stages;          // K/V tiles in flight
+  int32_t q_in_registers;  // 1: Q fragments stay in registers, 0: they are read again from shared memory each step
+  int32_t cluster = 1;     // thread blocks that work on the same rows and merge what they have; above 1 from sm_90 on
 };
 
 }  // namespace flashcore::kernels

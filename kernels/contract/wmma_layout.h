@@ -20,7 +20,7 @@ struct WmmaTile {
   constexpr int32_t output_pitch() const { return head_dim + 4; }      // float32
 };
 
-struct WmmaLayout {  // byte offsets
+struct WmmaLayout {                 // byte offsets
   int32_t query, key[2], value[2];  // 16-bit tiles; without a second stage both entries are the same
   int32_t probability16;            // P rounded for the tensor cores
   int32_t scores;                   // float32: scores, then the probabilities, in one buffer at different times

@@ -22,7 +22,8 @@ constexpr BlockWork block_work(const AttentionFwdParams &params, uint32_t block)
   const uint32_t heads = static_cast<uint32_t>(params.heads_q);
   uint32_t tile = block % tiles, row_of_heads = block / tiles;
   if constexpr (causal) {
-    const uint32_t group_heads = static_cast<uint32_t>(params.heads_per_group), all_heads = heads * static_cast<uint32_t>(params.batch);
+    const uint32_t group_heads = static_cast<uint32_t>(params.heads_per_group),
+                   all_heads = heads * static_cast<uint32_t>(params.batch);
     const uint32_t first_head = row_of_heads / group_heads * group_heads, in_group = block - first_head * tiles;
     const uint32_t heads_here = all_heads - first_head < group_heads ? all_heads - first_head : group_heads;
     tile = in_group / heads_here;

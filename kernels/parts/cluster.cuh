@@ -25,7 +25,10 @@ __device__ __forceinline__ float load_cluster_float(SharedAddress source) {
 }
 __device__ __forceinline__ float4 load_cluster_float4(SharedAddress source) {
   float4 value;
-  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w) : "r"(source) : "memory");
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+               : "r"(source)
+               : "memory");
   return value;
 }
 

@@ -27,12 +27,13 @@ struct DecodeShape {
   int32_t tile_q;   // packed query rows of a block: 8 or 16
   int32_t tile_kv;  // keys of a step of a warp: 16 or 32
   int32_t warps;
-  int32_t blocks;   // of a cluster
+  int32_t blocks;  // of a cluster
 };
 
 template <DecodeShape shape>
 struct Decode {
-  static constexpr int32_t dtype = shape.dtype, tile_q = shape.tile_q, row_tiles = tile_q / 8, key_groups = shape.tile_kv / 16;
+  static constexpr int32_t dtype = shape.dtype, tile_q = shape.tile_q, row_tiles = tile_q / 8,
+                           key_groups = shape.tile_kv / 16;
   static constexpr int32_t threads = shape.warps * 32, workers = shape.warps * shape.blocks;
   static constexpr int32_t key_chunks = (shape.head_dim + 31) / 32, value_chunks = (shape.head_dim_v + 63) / 64;
   // Are values under way while their keys are multiplied? Registers do not hold both of 256 columns.
@@ -46,10 +47,12 @@ struct Decode {
   };
   static __device__ __forceinline__ Work work(const AttentionFwdParams &params, uint32_t block) {
     const uint32_t rows = static_cast<uint32_t>(params.seqlen_q) * static_cast<uint32_t>(params.heads_per_kv);
-    const uint32_t tiles = (rows + tile_q - 1) / tile_q, heads = static_cast<uint32_t>(params.heads_q / params.heads_per_kv);
+    const uint32_t tiles = (rows + tile_q - 1) / tile_q,
+                   heads = static_cast<uint32_t>(params.heads_q / params.heads_per_kv);
     const uint32_t index = block / shape.blocks, head = index / tiles;
-    return {static_cast<int32_t>(head / heads), static_cast<int32_t>(head % heads), static_cast<int32_t>(index % tiles * tile_q),
-            static_cast<int32_t>(rows), static_cast<int32_t>(block % shape.blocks)};
+    return {static_cast<int32_t>(head / heads), static_cast<int32_t>(head % heads),
+            static_cast<int32_t>(index % tiles * tile_q), static_cast<int32_t>(rows),
+            static_cast<int32_t>(block % shape.blocks)};
   }
 
   // Keys 0 .. n-1 are seen by a row. Rows past the last one count as the last.
@@ -73,16 +76,21 @@ struct Decode {
 
   // Q as B fragments in shared memory: sixteen bytes for each lane, row tile and chunk. In registers it would be a sixth of
   // all that there are.
-  static __device__ __forceinline__ SharedAddress query_chunk(SharedAddress query, int32_t row_tile, int32_t chunk, int32_t lane) {
+  static __device__ __forceinline__ SharedAddress query_chunk(SharedAddress query, int32_t row_tile, int32_t chunk,
+                                                              int32_t lane) {
     return query + (row_tile * key_chunks + chunk) * 512 + lane * 16;
   }
-  static __device__ __forceinline__ void load_query(SharedAddress query, const AttentionFwdParams &params, const Work &work, int32_t thread) {
+  static __device__ __forceinline__ void load_query(SharedAddress query, const AttentionFwdParams &params,
+                                                    const Work &work, int32_t thread) {
     const uint32_t sign = params.negate_query != 0 ? 0x80008000u : 0;
 #pragma unroll
     for (int32_t i = thread; i < row_tiles * key_chunks * 32; i += threads) {
-      const int32_t lane = i % 32, row = work.first_row + i / 32 / key_chunks * 8 + lane / 4, column = i / 32 % key_chunks * 32 + lane % 4 * 8;
-      const HeadRows rows = head_rows(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
-      const uint4 chunk = load_chunk(rows.first + row / params.heads_per_kv * rows.stride + column, row < work.row_count && column < params.head_dim);
+      const int32_t lane = i % 32, row = work.first_row + i / 32 / key_chunks * 8 + lane / 4,
+                    column = i / 32 % key_chunks * 32 + lane % 4 * 8;
+      const HeadRows rows =
+          head_rows(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
+      const uint4 chunk = load_chunk(rows.first + row / params.heads_per_kv * rows.stride + column,
+                                     row < work.row_count && column < params.head_dim);
       store_shared_16(query + i * 16, make_uint4(chunk.x ^ sign, chunk.y ^ sign, chunk.z ^ sign, chunk.w ^ sign));
     }
   }
@@ -92,7 +100,8 @@ struct Decode {
   struct Cursor {
     const uint16_t *place;  // of the lane's first key and column in the step
 
-    __device__ __forceinline__ uint4 load(int64_t stride, int32_t keys_left, int32_t columns_left, int32_t key, int32_t column) const {
+    __device__ __forceinline__ uint4 load(int64_t stride, int32_t keys_left, int32_t columns_left, int32_t key,
+                                          int32_t column) const {
       return load_chunk(place + key * stride + column, key < keys_left && column < columns_left);
     }
   };
@@ -103,13 +112,15 @@ struct Decode {
     static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane / 4; }
     static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane % 4 * 8; }
     __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
-      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane), columns = params.head_dim - first_column(lane);
+      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
+                    columns = params.head_dim - first_column(lane);
 #pragma unroll
       for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
         for (int32_t h = 0; h < 2; ++h)
 #pragma unroll
-          for (int32_t c = 0; c < key_chunks; ++c) chunk[i][h][c] = cursor.load(params.key.stride_row, left, columns, i * 16 + h * 8, c * 32);
+          for (int32_t c = 0; c < key_chunks; ++c)
+            chunk[i][h][c] = cursor.load(params.key.stride_row, left, columns, i * 16 + h * 8, c * 32);
     }
   };
 
@@ -119,13 +130,15 @@ struct Decode {
     static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane % 4 * 2; }
     static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane / 4 * 8; }
     __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
-      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane), columns = params.head_dim_v - first_column(lane);
+      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
+                    columns = params.head_dim_v - first_column(lane);
 #pragma unroll
       for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
         for (int32_t k = 0; k < 4; ++k)
 #pragma unroll
-          for (int32_t c = 0; c < value_chunks; ++c) chunk[i][k][c] = cursor.load(params.value.stride_row, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
+          for (int32_t c = 0; c < value_chunks; ++c)
+            chunk[i][k][c] = cursor.load(params.value.stride_row, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
     }
     __device__ __forceinline__ bool has_nonfinite() const {
       bool any = false;
@@ -158,7 +171,8 @@ struct Decode {
     float reference[row_tiles][2], sum[row_tiles][2];
   };
 
-  static __device__ __forceinline__ void multiply_key_query(Scores &scores, const Keys &keys, SharedAddress query, int32_t lane) {
+  static __device__ __forceinline__ void multiply_key_query(Scores &scores, const Keys &keys, SharedAddress query,
+                                                            int32_t lane) {
 #pragma unroll
     for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
@@ -174,8 +188,8 @@ struct Decode {
         for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
           for (int32_t w = 0; w < 4; w += 2) {
-            const uint32_t a[4] = {word(keys.chunk[i][0][c], w), word(keys.chunk[i][1][c], w), word(keys.chunk[i][0][c], w + 1),
-                                   word(keys.chunk[i][1][c], w + 1)};
+            const uint32_t a[4] = {word(keys.chunk[i][0][c], w), word(keys.chunk[i][1][c], w),
+                                   word(keys.chunk[i][0][c], w + 1), word(keys.chunk[i][1][c], w + 1)};
             mma_m16n8k16<dtype>(scores[i][n], a, word(rows, w), word(rows, w + 1));
           }
       }
@@ -194,7 +208,8 @@ struct Decode {
     }
   };
 
-  static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params, int32_t keys_left, int32_t lane) {
+  static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params,
+                                                     int32_t keys_left, int32_t lane) {
     const Seen seen(params, keys_left, lane);
 #pragma unroll
     for (int32_t i = 0; i < key_groups; ++i)
@@ -213,7 +228,8 @@ struct Decode {
     return x;
   }
 
-  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state, float scale_log2) {
+  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state,
+                                                          float scale_log2) {
     bool high = false;
 #pragma unroll
     for (int32_t i = 0; i < key_groups; ++i)
@@ -243,7 +259,8 @@ struct Decode {
       }
   }
 
-  static __device__ __forceinline__ void exponentiate(Probabilities &probabilities, const Scores &scores, RowState &state, float scale_log2) {
+  static __device__ __forceinline__ void exponentiate(Probabilities &probabilities, const Scores &scores,
+                                                      RowState &state, float scale_log2) {
 #pragma unroll
     for (int32_t n = 0; n < row_tiles; ++n) {
       const float reference[2] = {subtrahend(state.reference[n][0]), subtrahend(state.reference[n][1])};
@@ -261,26 +278,29 @@ struct Decode {
     }
   }
 
-  static __device__ __forceinline__ void multiply_value_probability(Output &output, const Values &values, const Probabilities &probabilities) {
+  static __device__ __forceinline__ void multiply_value_probability(Output &output, const Values &values,
+                                                                    const Probabilities &probabilities) {
 #pragma unroll
     for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
       for (int32_t c = 0; c < value_chunks; ++c)
 #pragma unroll
         for (int32_t j = 0; j < 4; ++j) {
-          const uint32_t w[4] = {word(values.chunk[i][0][c], j), word(values.chunk[i][1][c], j), word(values.chunk[i][2][c], j),
-                                 word(values.chunk[i][3][c], j)};
-          const uint32_t a[4] = {__byte_perm(w[0], w[1], 0x5410), __byte_perm(w[0], w[1], 0x7632), __byte_perm(w[2], w[3], 0x5410),
-                                 __byte_perm(w[2], w[3], 0x7632)};
+          const uint32_t w[4] = {word(values.chunk[i][0][c], j), word(values.chunk[i][1][c], j),
+                                 word(values.chunk[i][2][c], j), word(values.chunk[i][3][c], j)};
+          const uint32_t a[4] = {__byte_perm(w[0], w[1], 0x5410), __byte_perm(w[0], w[1], 0x7632),
+                                 __byte_perm(w[2], w[3], 0x5410), __byte_perm(w[2], w[3], 0x7632)};
 #pragma unroll
-          for (int32_t n = 0; n < row_tiles; ++n) mma_m16n8k16<dtype>(output[c][j][n], a, probabilities[i][n][0], probabilities[i][n][1]);
+          for (int32_t n = 0; n < row_tiles; ++n)
+            mma_m16n8k16<dtype>(output[c][j][n], a, probabilities[i][n][0], probabilities[i][n][1]);
         }
   }
 
   // The same product key by key, which leaves out what a row does not see: for steps where an infinity or a NaN, which 0 times
   // would make NaN, lies at a key that some rows see and others do not. Rare, and read from memory once more.
-  static __device__ __forceinline__ void add_values_one_by_one(Output &output, const AttentionFwdParams &params, const Probabilities &probabilities,
-                                                               int32_t keys_left, int32_t lane) {
+  static __device__ __forceinline__ void add_values_one_by_one(Output &output, const AttentionFwdParams &params,
+                                                               const Probabilities &probabilities, int32_t keys_left,
+                                                               int32_t lane) {
     const Seen seen(params, keys_left, lane);
     const Work here = work_anew(params);
     const HeadRows rows = head_rows(params.value, here.batch, here.head_kv);
@@ -305,11 +325,13 @@ struct Decode {
 #pragma unroll
           for (int32_t c = 0; c < value_chunks; ++c) {
             const int32_t column = c * 64 + lane / 4 * 8;
-            const uint4 chunk = load_chunk(rows.first + (first_key + k) * rows.stride + column, column < params.head_dim_v);
+            const uint4 chunk =
+                load_chunk(rows.first + (first_key + k) * rows.stride + column, column < params.head_dim_v);
 #pragma unroll
             for (int32_t j = 0; j < 4; ++j) {
               output[c][j][n][r] = fmaf(p, to_float<dtype>(static_cast<uint16_t>(word(chunk, j))), output[c][j][n][r]);
-              output[c][j][n][r + 2] = fmaf(p, to_float<dtype>(static_cast<uint16_t>(word(chunk, j) >> 16)), output[c][j][n][r + 2]);
+              output[c][j][n][r + 2] =
+                  fmaf(p, to_float<dtype>(static_cast<uint16_t>(word(chunk, j) >> 16)), output[c][j][n][r + 2]);
             }
           }
         }
@@ -318,11 +340,13 @@ struct Decode {
 
   // A partial result in shared memory: of a warp, or of a block.
   static constexpr int32_t pitch = shape.head_dim_v + 4, partial_floats = tile_q * (pitch + 2);
-  static constexpr int32_t query_at = (shape.warps + (shape.blocks > 1 ? 1 : 0)) * partial_floats, shared_floats = query_at + row_tiles * key_chunks * 128;
+  static constexpr int32_t query_at = (shape.warps + (shape.blocks > 1 ? 1 : 0)) * partial_floats,
+                           shared_floats = query_at + row_tiles * key_chunks * 128;
   static __device__ __forceinline__ int32_t reference_at(int32_t row) { return tile_q * pitch + row; }
   static __device__ __forceinline__ int32_t sum_at(int32_t row) { return tile_q * (pitch + 1) + row; }
 
-  static __device__ __forceinline__ void leave_partial(float *partial, const Output &output, RowState &state, int32_t lane) {
+  static __device__ __forceinline__ void leave_partial(float *partial, const Output &output, RowState &state,
+                                                       int32_t lane) {
 #pragma unroll
     for (int32_t n = 0; n < row_tiles; ++n)
 #pragma unroll
@@ -338,8 +362,10 @@ struct Decode {
           const int32_t column = c * 64 + lane / 4 * 8;
           if (column >= shape.head_dim_v) continue;
           float4 *const place = reinterpret_cast<float4 *>(partial + row * pitch + column);
-          place[0] = make_float4(output[c][0][n][r], output[c][0][n][r + 2], output[c][1][n][r], output[c][1][n][r + 2]);
-          place[1] = make_float4(output[c][2][n][r], output[c][2][n][r + 2], output[c][3][n][r], output[c][3][n][r + 2]);
+          place[0] =
+              make_float4(output[c][0][n][r], output[c][0][n][r + 2], output[c][1][n][r], output[c][1][n][r + 2]);
+          place[1] =
+              make_float4(output[c][2][n][r], output[c][2][n][r + 2], output[c][3][n][r], output[c][3][n][r + 2]);
         }
       }
   }
@@ -351,7 +377,8 @@ struct Decode {
 
   // Four columns of a row over `count` partial results; float_of(i, at) and columns_of(i, at) read from the i-th.
   template <int32_t count, typename Floats, typename Columns>
-  static __device__ __forceinline__ Merged merge(int32_t row, int32_t column, float scale_log2, Floats float_of, Columns columns_of) {
+  static __device__ __forceinline__ Merged merge(int32_t row, int32_t column, float scale_log2, Floats float_of,
+                                                 Columns columns_of) {
     float references[count];
     Merged merged{make_float4(0, 0, 0, 0), -infinity, 0.0f};
 #pragma unroll
@@ -370,8 +397,8 @@ struct Decode {
     return merged;
   }
 
-  static __device__ __forceinline__ void store(const AttentionFwdParams &params, const Work &work, int32_t row, int32_t column,
-                                               const Merged &merged) {
+  static __device__ __forceinline__ void store(const AttentionFwdParams &params, const Work &work, int32_t row,
+                                               int32_t column, const Merged &merged) {
     const int32_t packed_row = work.first_row + row, query = packed_row / params.heads_per_kv;
     if (packed_row >= work.row_count) return;
     const int32_t head = work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv;
@@ -395,16 +422,19 @@ struct Decode {
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
     Cursor key_cursor, value_cursor;
-    int32_t first_key, keys_left, masked_left;  // of the step; until the last key that a row sees; until the first that one does not see
+    int32_t first_key, keys_left,
+        masked_left;  // of the step; until the last key that a row sees; until the first that one does not see
     {
       const int32_t thread = static_cast<int32_t>(threadIdx.x), lane = thread % 32;
       const Work here = work(params, blockIdx.x);
       first_key = (here.part * shape.warps + thread / 32) * shape.tile_kv;
       keys_left = keys_seen(params, here, tile_q - 1) - first_key;
       masked_left = keys_seen(params, here, 0) - first_key;
-      const HeadRows keys = head_rows(params.key, here.batch, here.head_kv), values = head_rows(params.value, here.batch, here.head_kv);
+      const HeadRows keys = head_rows(params.key, here.batch, here.head_kv),
+                     values = head_rows(params.value, here.batch, here.head_kv);
       key_cursor.place = keys.first + (first_key + Keys::first_key(lane)) * keys.stride + Keys::first_column(lane);
-      value_cursor.place = values.first + (first_key + Values::first_key(lane)) * values.stride + Values::first_column(lane);
+      value_cursor.place =
+          values.first + (first_key + Values::first_key(lane)) * values.stride + Values::first_column(lane);
       load_query(query, params, here, thread);
     }
     Keys keys;
@@ -441,7 +471,8 @@ struct Decode {
         multiply_value_probability(output, values, probabilities);
       value_cursor.place += stride * params.value.stride_row;
       const int32_t step = (keys_left - 1) / stride;  // counted down to 0
-      if (OutputSum::ends_stretch(step)) output_sum.end_stretch(output, state.reference, step, first_step, params.scale_log2);
+      if (OutputSum::ends_stretch(step))
+        output_sum.end_stretch(output, state.reference, step, first_step, params.scale_log2);
       keys_left -= stride;
       masked_left -= stride;
       if constexpr (values_early)
@@ -456,11 +487,14 @@ struct Decode {
     const Work here = work_anew(params);
     constexpr int32_t quads = shape.head_dim_v / 4;  // of columns in a row
     const auto float_of_warp = [&](int32_t i, int32_t at) { return shared[i * partial_floats + at]; };
-    const auto columns_of_warp = [&](int32_t i, int32_t at) { return *reinterpret_cast<const float4 *>(shared + i * partial_floats + at); };
+    const auto columns_of_warp = [&](int32_t i, int32_t at) {
+      return *reinterpret_cast<const float4 *>(shared + i * partial_floats + at);
+    };
     if constexpr (shape.blocks == 1) {
       for (int32_t i = thread; i < tile_q * quads; i += threads) {
         const int32_t row = i / quads, column = i % quads * 4;
-        store(params, here, row, column, merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp));
+        store(params, here, row, column,
+              merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp));
       }
     } else {
       float *const of_block = shared + shape.warps * partial_floats;
@@ -472,11 +506,16 @@ struct Decode {
       }
       cluster_barrier();
       const SharedAddress base = shared_address(of_block);
-      const auto float_of_block = [&](int32_t i, int32_t at) { return load_cluster_float(cluster_address(base + at * 4, i)); };
-      const auto columns_of_block = [&](int32_t i, int32_t at) { return load_cluster_float4(cluster_address(base + at * 4, i)); };
+      const auto float_of_block = [&](int32_t i, int32_t at) {
+        return load_cluster_float(cluster_address(base + at * 4, i));
+      };
+      const auto columns_of_block = [&](int32_t i, int32_t at) {
+        return load_cluster_float4(cluster_address(base + at * 4, i));
+      };
       for (int32_t i = here.part * threads + thread; i < tile_q * quads; i += shape.blocks * threads) {
         const int32_t row = i / quads, column = i % quads * 4;
-        store(params, here, row, column, merge<shape.blocks>(row, column, params.scale_log2, float_of_block, columns_of_block));
+        store(params, here, row, column,
+              merge<shape.blocks>(row, column, params.scale_log2, float_of_block, columns_of_block));
       }
       cluster_barrier();  // no block leaves while others read its shared memory
     }

@@ -38,14 +38,16 @@ class LongSum {
 
   // After such a step of steps first_step .. 0. `factor` makes exponents of 2 of references.
   template <typename References>
-  __device__ __forceinline__ void end_stretch(Output &output, const References &references, int32_t step, int32_t first_step, float factor) {
+  __device__ __forceinline__ void end_stretch(Output &output, const References &references, int32_t step,
+                                              int32_t first_step, float factor) {
     static_assert(sizeof(References) == rows * sizeof(float));
     float *const sums = reinterpret_cast<float *>(&output);
     const float *const reference = reinterpret_cast<const float *>(&references);
     if (step < first_step / steps * steps) {
       float weights[rows];
 #pragma unroll
-      for (int32_t row = 0; row < rows; ++row) weights[row] = exp2_approx((references_.load(row) - subtrahend(reference[row])) * factor);
+      for (int32_t row = 0; row < rows; ++row)
+        weights[row] = exp2_approx((references_.load(row) - subtrahend(reference[row])) * factor);
 #pragma unroll
       for (int32_t i = 0; i < count; ++i) sums[i] = fmaf(sums_.load(i), weights[row_of(i)], sums[i]);
     }

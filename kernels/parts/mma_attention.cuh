@@ -28,10 +28,10 @@ struct MmaAttention {
   static constexpr int32_t tile_kv = shape.tile_kv, threads = shape.threads;
   static constexpr int32_t row_tiles = shape.row_tiles, warp_rows = 16 * row_tiles;
   static constexpr bool causal = shape.causal, q_in_registers = shape.q_in_registers;
-  static constexpr int32_t key_columns = tile_kv / 8;     // mma tiles across the scores
+  static constexpr int32_t key_columns = tile_kv / 8;       // mma tiles across the scores
   static constexpr int32_t value_columns = head_dim_v / 8;  // mma tiles across the output
-  static constexpr int32_t depth_steps = head_dim / 16;   // mma steps of Q.K^T
-  static constexpr int32_t key_steps = tile_kv / 16;      // mma steps of P.V
+  static constexpr int32_t depth_steps = head_dim / 16;     // mma steps of Q.K^T
+  static constexpr int32_t key_steps = tile_kv / 16;        // mma steps of P.V
   static_assert(tile_kv % 16 == 0 && head_dim % 32 == 0 && head_dim_v % 32 == 0);
 
   using Rows = SwizzledRows<head_dim>;  // of Q and K
@@ -77,15 +77,16 @@ struct MmaAttention {
     return tile + ValueRows::offset(lane % 16, lane / 16);
   }
 
-  static __device__ __forceinline__ void load_query_step(uint32_t (&fragments)[row_tiles][4], SharedAddress query_lane, int32_t step) {
+  static __device__ __forceinline__ void load_query_step(uint32_t (&fragments)[row_tiles][4], SharedAddress query_lane,
+                                                         int32_t step) {
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
       load_matrix_x4(fragments[i], Rows::advance(query_lane, step * 2) + i * 16 * head_dim * 2);
   }
 
   // scores = Q . K^T
-  static __device__ __forceinline__ void multiply_query_key(Scores &scores, const QueryFragments &query, SharedAddress query_lane,
-                                                     SharedAddress key_lane) {
+  static __device__ __forceinline__ void multiply_query_key(Scores &scores, const QueryFragments &query,
+                                                            SharedAddress query_lane, SharedAddress key_lane) {
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
@@ -106,20 +107,24 @@ struct MmaAttention {
             mma_m16n8k16<dtype>(scores[i][j], a, key[0], key[1]);
             mma_m16n8k16<dtype>(scores[i][j + 1], a, key[2], key[3]);
           };
-          if constexpr (q_in_registers) multiply(query[step][i]);
-          else multiply(fresh[i]);
+          if constexpr (q_in_registers)
+            multiply(query[step][i]);
+          else
+            multiply(fresh[i]);
         }
       }
     }
   }
 
   // Keys that a query may not see get -infinity. By selection, never by arithmetic: a masked NaN is gone.
-  static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params, int32_t first_key,
-                                                      int32_t first_row) {
+  static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params,
+                                                     int32_t first_key, int32_t first_row) {
     constexpr int64_t far = 1 << 29;  // above any tile, and room for the rows of a warp
     const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, in_sequence = params.seqlen_kv - first_key;
     const int64_t first_visible = int64_t{first_row} + params.causal_offset + 1 - first_key;
-    const int32_t of_first_row = static_cast<int32_t>(first_visible < -far ? -far : first_visible > far ? far : first_visible);
+    const int32_t of_first_row = static_cast<int32_t>(first_visible < -far  ? -far
+                                                      : first_visible > far ? far
+                                                                            : first_visible);
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
@@ -151,7 +156,8 @@ struct MmaAttention {
   // lost, and its query tile is computed again in exact steps.
 
   // O and the sum of one row, to a reference that is higher by a factor of 1 / rescale.
-  static __device__ __forceinline__ void rescale_row(Output &output, RowState &state, int32_t i, int32_t half, float rescale) {
+  static __device__ __forceinline__ void rescale_row(Output &output, RowState &state, int32_t i, int32_t half,
+                                                     float rescale) {
     state.row_sum[i][half] *= rescale;
 #pragma unroll
     for (int32_t n = 0; n < value_columns; ++n) {
@@ -160,7 +166,8 @@ struct MmaAttention {
     }
   }
 
-  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state, float scale_log2) {
+  static __device__ __forceinline__ void raise_references(const Scores &scores, Output &output, RowState &state,
+                                                          float scale_log2) {
     float new_reference[row_tiles][2];
     bool grew = false, any_before = false;
 #pragma unroll
@@ -181,7 +188,8 @@ struct MmaAttention {
       for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
         for (int32_t half = 0; half < 2; ++half)
-          rescale_row(output, state, i, half, exp2_approx((state.reference[i][half] - subtrahend(new_reference[i][half])) * scale_log2));
+          rescale_row(output, state, i, half,
+                      exp2_approx((state.reference[i][half] - subtrahend(new_reference[i][half])) * scale_log2));
     }
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
@@ -223,7 +231,8 @@ struct MmaAttention {
   // Scores become probabilities by the settled reference; this thread's sums of the tile. A row that waits for its first key
   // has a reference of -infinity and becomes infinite or NaN here, so that it is lost.
   using TileSums = float[row_tiles][2];
-  static __device__ __forceinline__ void exponentiate_optimistically(Scores &scores, TileSums &tile_sums, const RowState &state, float scale_log2) {
+  static __device__ __forceinline__ void exponentiate_optimistically(Scores &scores, TileSums &tile_sums,
+                                                                     const RowState &state, float scale_log2) {
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
@@ -251,8 +260,9 @@ struct MmaAttention {
   // so that a key of a fifth to a fourth shows by outweighing what the thread has summed before, 1.25 times; so do the first two
   // tiles of any row, and random scores later on do not. tiles_before() says how many tiles the rows have seen before this one.
   template <typename TilesBefore>
-  static __device__ __forceinline__ void watch_large_probabilities(Output &output, RowState &state, const TileSums &tile_sums,
-                                                                   const Probabilities &p, SharedAddress value_tile, TilesBefore tiles_before) {
+  static __device__ __forceinline__ void watch_large_probabilities(Output &output, RowState &state,
+                                                                   const TileSums &tile_sums, const Probabilities &p,
+                                                                   SharedAddress value_tile, TilesBefore tiles_before) {
     bool suspicious = false;
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
@@ -303,7 +313,8 @@ struct MmaAttention {
 
   // One row of each quad: is there a probability of at least `enough`? What rounding took from a thread's probabilities of the tile is,
   // but for little, what it took from the large one: so that goes to the large one's value.
-  static __device__ __forceinline__ void follow_large_probability(Output &output, RowState &state, int32_t i, int32_t half, float enough, float tile_sum,
+  static __device__ __forceinline__ void follow_large_probability(Output &output, RowState &state, int32_t i,
+                                                                  int32_t half, float enough, float tile_sum,
                                                                   const Probabilities &p, SharedAddress value_tile) {
     const int32_t lane = thread_anew() % 32;
     float largest = 0.0f;
@@ -333,11 +344,13 @@ struct MmaAttention {
         const uint32_t pair = load_shared_4(value_tile + ValueRows::offset(row, n) + lane % 4 * 4);
         const uint32_t finite = pair & ~nonfinite_halves<dtype>(pair);  // infinity times a negative error would be NaN
         output[i][n][half * 2] = fmaf(missing, to_float<dtype>(static_cast<uint16_t>(finite)), output[i][n][half * 2]);
-        output[i][n][half * 2 + 1] = fmaf(missing, to_float<dtype>(static_cast<uint16_t>(finite >> 16)), output[i][n][half * 2 + 1]);
+        output[i][n][half * 2 + 1] =
+            fmaf(missing, to_float<dtype>(static_cast<uint16_t>(finite >> 16)), output[i][n][half * 2 + 1]);
       }
     }
     if (row_largest >= high_probability && held) {
-      const uint32_t exponent = __float_as_uint(row_largest) >> 23;  // by whole powers of two, so that nothing is rounded
+      const uint32_t exponent =
+          __float_as_uint(row_largest) >> 23;  // by whole powers of two, so that nothing is rounded
       state.reference[i][half] += static_cast<float>(static_cast<int32_t>(exponent) - 127);
       rescale_row(output, state, i, half, __uint_as_float((254 - exponent) << 23));
     }
@@ -375,7 +388,8 @@ struct MmaAttention {
   }
 
   // output += P . V
-  static __device__ __forceinline__ void multiply_probability_value(Output &output, const Probabilities &p, SharedAddress value_lane) {
+  static __device__ __forceinline__ void multiply_probability_value(Output &output, const Probabilities &p,
+                                                                    SharedAddress value_lane) {
 #pragma unroll
     for (int32_t step = 0; step < key_steps; ++step)
 #pragma unroll
@@ -393,8 +407,9 @@ struct MmaAttention {
   // Infinite and NaN values of keys that only some queries see. To a tensor core 0 * NaN is NaN, for those that do not see
   // the key as well; so the tiles with masks are cleared of them (clear_nonfinite), and here, from memory, the queries that do
   // see them get them. Rare, so it may be slow; without tensor cores it needs no registers in the loop, nor a barrier.
-  static __device__ __forceinline__ void add_nonfinite_values(Output &output, const AttentionFwdParams &params, const BlockWork &work,
-                                                              int32_t first_key, int32_t key_end, int32_t first_row) {
+  static __device__ __forceinline__ void add_nonfinite_values(Output &output, const AttentionFwdParams &params,
+                                                              const BlockWork &work, int32_t first_key, int32_t key_end,
+                                                              int32_t first_row) {
     const int32_t lane = thread_anew() % 32, first_column = lane % 4 * 2;
     const HeadRows rows = head_rows(params.value, work.batch, work.head_kv);
     int64_t visible[row_tiles][2];  // keys 0 .. visible-1
@@ -402,7 +417,8 @@ struct MmaAttention {
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half)
-        visible[i][half] = causal ? int64_t{first_row} + i * 16 + half * 8 + lane / 4 + params.causal_offset + 1 : params.seqlen_kv;
+        visible[i][half] =
+            causal ? int64_t{first_row} + i * 16 + half * 8 + lane / 4 + params.causal_offset + 1 : params.seqlen_kv;
     const int32_t end = key_end < params.seqlen_kv ? key_end : params.seqlen_kv;
 #pragma unroll 1
     for (int32_t key = first_key; key < end; ++key) {

@@ -72,7 +72,8 @@ __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[
 // Copy 16 bytes to shared memory in the background, or write zeros where `valid` is false (nothing is read then).
 __device__ __forceinline__ void copy_async_16(SharedAddress destination, const void *source, bool valid) {
   const int32_t source_bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(destination), "l"(source), "r"(source_bytes)
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(destination), "l"(source),
+               "r"(source_bytes)
                : "memory");
 }
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -83,7 +84,8 @@ __device__ __forceinline__ void copy_async_wait() {
 }
 
 __device__ __forceinline__ void store_shared_16(SharedAddress destination, uint4 value) {
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(destination), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(destination), "r"(value.x), "r"(value.y), "r"(value.z),
+               "r"(value.w)
                : "memory");
 }
 __device__ __forceinline__ void or_shared_4(SharedAddress destination, uint32_t bits) {
@@ -91,7 +93,10 @@ __device__ __forceinline__ void or_shared_4(SharedAddress destination, uint32_t 
 }
 __device__ __forceinline__ uint4 load_shared_16(SharedAddress source) {
   uint4 value;
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w) : "r"(source) : "memory");
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(source)
+               : "memory");
   return value;
 }
 __device__ __forceinline__ uint32_t load_shared_4(SharedAddress source) {

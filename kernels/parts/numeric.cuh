@@ -17,7 +17,8 @@ inline constexpr float not_a_number = __builtin_bit_cast(float, 0x7fffffffu);
 __device__ __forceinline__ int32_t thread_anew() {
   int32_t thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  __builtin_assume(thread >= 0 && thread < 1024);  // as the compiler knows of threadIdx; or every % 8 becomes five instructions
+  __builtin_assume(thread >= 0 &&
+                   thread < 1024);  // as the compiler knows of threadIdx; or every % 8 becomes five instructions
   return thread;
 }
 
@@ -87,8 +88,8 @@ __device__ __forceinline__ bool clear_nonfinite_chunk(uint4 &chunk) {
 
 // The logarithm of a row's sum of exponentials, which is sum * 2^(reference * scale_log2). No key seen: -infinity. The
 // factors are joined first: a score may be as large as a float32 is, and its logarithm to base 2 not.
-__device__ __forceinline__ void write_lse(const AttentionFwdParams &params, int32_t batch, int32_t head_q, int32_t query, float reference,
-                                          float scale_log2, float sum) {
+__device__ __forceinline__ void write_lse(const AttentionFwdParams &params, int32_t batch, int32_t head_q,
+                                          int32_t query, float reference, float scale_log2, float sum) {
   const TensorView &lse = params.lse;
   if (lse.data == 0) return;
   reinterpret_cast<float *>(lse.data)[batch * lse.stride_batch + head_q * lse.stride_head + query * lse.stride_row] =

@@ -25,7 +25,8 @@ struct SwizzledRows {
   // From the address of chunk 0 or 1 of a row to the chunk `chunks` (even) further on, without knowing the row: one exclusive
   // or for the permuted bits, and a constant for the rest, which an instruction takes for free. Tiles must be aligned.
   static constexpr uint32_t advance(uint32_t address, int32_t chunks) {
-    return (address ^ static_cast<uint32_t>(chunks % group_chunks * 16)) + static_cast<uint32_t>(chunks / group_chunks * group_chunks * 16);
+    return (address ^ static_cast<uint32_t>(chunks % group_chunks * 16)) +
+           static_cast<uint32_t>(chunks / group_chunks * group_chunks * 16);
   }
 };
 template <int32_t row_columns>

@@ -18,7 +18,8 @@ struct HeadRows {
 };
 
 __device__ __forceinline__ HeadRows head_rows(const TensorView &tensor, int32_t batch, int32_t head) {
-  return {reinterpret_cast<uint16_t *>(tensor.data) + batch * tensor.stride_batch + head * tensor.stride_head, tensor.stride_row};
+  return {reinterpret_cast<uint16_t *>(tensor.data) + batch * tensor.stride_batch + head * tensor.stride_head,
+          tensor.stride_row};
 }
 
 // Eight neighbouring elements of any alignment, one by one.
@@ -38,8 +39,12 @@ struct TileShare {
   static constexpr int32_t group = Rows::group_chunks, spans = Rows::columns / 8 / group;
   static constexpr int32_t rows_per_pass = threads / group, passes = tile_rows / rows_per_pass;
   static_assert(threads % group == 0 && tile_rows % rows_per_pass == 0, "every thread moves the same number of chunks");
-  static constexpr __device__ __forceinline__ int32_t row(int32_t thread, int32_t pass) { return pass * rows_per_pass + thread / group; }
-  static constexpr __device__ __forceinline__ int32_t chunk(int32_t thread, int32_t span) { return span * group + thread % group; }
+  static constexpr __device__ __forceinline__ int32_t row(int32_t thread, int32_t pass) {
+    return pass * rows_per_pass + thread / group;
+  }
+  static constexpr __device__ __forceinline__ int32_t chunk(int32_t thread, int32_t span) {
+    return span * group + thread % group;
+  }
 };
 
 // Eight elements to shared memory, or zeros where `valid` is false (nothing is read then). With 16-byte alignment the copy
@@ -54,8 +59,8 @@ __device__ __forceinline__ void copy_chunk(SharedAddress destination, const uint
 
 // Rows first_row .. first_row + tile_rows - 1 into the tile at `tile`; columns from `column_end` on are zeros.
 template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows>
-__device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end, int32_t thread,
-                                          int32_t column_end = Rows::columns) {
+__device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end,
+                                          int32_t thread, int32_t column_end = Rows::columns) {
   using Share = TileShare<tile_rows, threads, Rows>;
 #pragma unroll
   for (int32_t pass = 0; pass < Share::passes; ++pass)
@@ -64,7 +69,8 @@ __device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &ro
       const int32_t row = Share::row(thread, pass), chunk = Share::chunk(thread, span);
       const bool valid = first_row + row < row_end && chunk * 8 < column_end;
       // An invalid chunk points at the tensor's own first element: never read, but a legal address.
-      copy_chunk<alignment_bytes>(tile + Rows::offset(row, chunk), rows.first + (valid ? (first_row + row) * rows.stride + chunk * 8 : 0), valid);
+      copy_chunk<alignment_bytes>(tile + Rows::offset(row, chunk),
+                                  rows.first + (valid ? (first_row + row) * rows.stride + chunk * 8 : 0), valid);
     }
 }
 
@@ -76,9 +82,11 @@ template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename 
 class DescendingLoader {
  public:
   __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread)
-      : pass_stride_(rows.stride * Share::rows_per_pass), rows_left_(row_end - last_tile * tile_rows - Share::row(thread, 0)),
+      : pass_stride_(rows.stride * Share::rows_per_pass),
+        rows_left_(row_end - last_tile * tile_rows - Share::row(thread, 0)),
         thread_(thread) {
-    source_ = rows.first + (int64_t{last_tile} * tile_rows + Share::row(thread, 0)) * rows.stride + Share::chunk(thread, 0) * 8;
+    source_ = rows.first + (int64_t{last_tile} * tile_rows + Share::row(thread, 0)) * rows.stride +
+              Share::chunk(thread, 0) * 8;
   }
 
   // Columns from `column_end` on become zeros.
@@ -132,7 +140,8 @@ __device__ __forceinline__ bool clear_nonfinite(SharedAddress tile, int32_t thre
 // the four lanes of a quad exchange words so that each has whole chunks, and a quad writes 64 bytes in a row. Needs neither
 // shared memory nor a barrier (through shared memory it took as long).
 template <int32_t alignment_bytes, int32_t count>
-__device__ __forceinline__ void store_row(uint16_t *row, uint32_t (&words)[count], int32_t lane_in_quad, bool valid, int32_t column_end) {
+__device__ __forceinline__ void store_row(uint16_t *row, uint32_t (&words)[count], int32_t lane_in_quad, bool valid,
+                                          int32_t column_end) {
   static_assert(count % 4 == 0);
   if constexpr (alignment_bytes == 16) {
     const bool odd = (lane_in_quad & 1) != 0, upper = (lane_in_quad & 2) != 0;

@@ -28,7 +28,8 @@ struct WmmaAttention {
   int32_t warp_row, warp_column;  // of this warp in units of one: row of the tile, 0 or 1
   int32_t row, part;              // of this thread
 
-  __device__ __forceinline__ explicit WmmaAttention(unsigned char *memory) : shared(memory), base(shared_address(memory)) {
+  __device__ __forceinline__ explicit WmmaAttention(unsigned char *memory)
+      : shared(memory), base(shared_address(memory)) {
     const int32_t thread = static_cast<int32_t>(threadIdx.x), warp = thread / 32;
     warp_row = warp / 2 * 16;
     warp_column = warp % 2;
@@ -40,7 +41,8 @@ struct WmmaAttention {
 
   // O = 0, and no key seen yet.
   __device__ __forceinline__ void reset() const {
-    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < tile.tile_q * tile.output_pitch(); i += threads) floats(at.output)[i] = 0.0f;
+    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < tile.tile_q * tile.output_pitch(); i += threads)
+      floats(at.output)[i] = 0.0f;
     if (part == 0) {
       floats(at.row_max)[row] = -infinity;
       floats(at.row_sum)[row] = 0.0f;
@@ -59,13 +61,15 @@ struct WmmaAttention {
 #pragma unroll
       for (int32_t j = 0; j < fragments; ++j) {
         WmmaOperand<dtype> key;
-        wmma_load_b_transposed(key, base + key_buffer + ((column + j * 16) * tile.half_pitch() + step * 16) * 2, tile.half_pitch());
+        wmma_load_b_transposed(key, base + key_buffer + ((column + j * 16) * tile.half_pitch() + step * 16) * 2,
+                               tile.half_pitch());
         wmma_multiply<true>(scores[j], query, key);
       }
     }
 #pragma unroll
     for (int32_t j = 0; j < fragments; ++j)
-      wmma_store_c(base + at.scores + (warp_row * tile.score_pitch() + column + j * 16) * 4, scores[j], tile.score_pitch());
+      wmma_store_c(base + at.scores + (warp_row * tile.score_pitch() + column + j * 16) * 4, scores[j],
+                   tile.score_pitch());
   }
 
   // output += P . V: each warp 16 queries by half the columns, accumulated where O lies.
@@ -75,26 +79,31 @@ struct WmmaAttention {
     const int32_t column = warp_column * (tile.head_dim / 2);
 #pragma unroll
     for (int32_t j = 0; j < fragments; ++j)
-      wmma_load_c(output[j], base + at.output + (warp_row * tile.output_pitch() + column + j * 16) * 4, tile.output_pitch());
+      wmma_load_c(output[j], base + at.output + (warp_row * tile.output_pitch() + column + j * 16) * 4,
+                  tile.output_pitch());
 #pragma unroll
     for (int32_t step = 0; step < tile.tile_kv / 16; ++step) {
       WmmaOperand<dtype> probability;
-      wmma_load_a(probability, base + at.probability16 + (warp_row * tile.probability_pitch() + step * 16) * 2, tile.probability_pitch());
+      wmma_load_a(probability, base + at.probability16 + (warp_row * tile.probability_pitch() + step * 16) * 2,
+                  tile.probability_pitch());
 #pragma unroll
       for (int32_t j = 0; j < fragments; ++j) {
         WmmaOperand<dtype> value;
-        wmma_load_b(value, base + value_buffer + (step * 16 * tile.half_pitch() + column + j * 16) * 2, tile.half_pitch());
+        wmma_load_b(value, base + value_buffer + (step * 16 * tile.half_pitch() + column + j * 16) * 2,
+                    tile.half_pitch());
         wmma_multiply<false>(output[j], probability, value);
       }
     }
 #pragma unroll
     for (int32_t j = 0; j < fragments; ++j)
-      wmma_store_c(base + at.output + (warp_row * tile.output_pitch() + column + j * 16) * 4, output[j], tile.output_pitch());
+      wmma_store_c(base + at.output + (warp_row * tile.output_pitch() + column + j * 16) * 4, output[j],
+                   tile.output_pitch());
   }
 
   // How many keys of the tile this thread's row sees: 0 to tile_kv.
   template <bool causal>
-  __device__ __forceinline__ int32_t visible_keys(const AttentionFwdParams &params, int32_t first_query, int32_t first_key) const {
+  __device__ __forceinline__ int32_t visible_keys(const AttentionFwdParams &params, int32_t first_query,
+                                                  int32_t first_key) const {
     int64_t end = params.seqlen_kv;
     const int64_t causal_end = int64_t{first_query} + row + params.causal_offset + 1;
     if (causal && causal_end < end) end = causal_end;
@@ -146,7 +155,8 @@ struct WmmaAttention {
       probability[0] = make_float4(p[0], p[1], p[2], p[3]);
       probability[1] = make_float4(p[4], p[5], p[6], p[7]);
       *reinterpret_cast<uint4 *>(shared + at.probability16 + (row * tile.probability_pitch() + column) * 2) =
-          make_uint4(pack2<dtype>(p[0], p[1]), pack2<dtype>(p[2], p[3]), pack2<dtype>(p[4], p[5]), pack2<dtype>(p[6], p[7]));
+          make_uint4(pack2<dtype>(p[0], p[1]), pack2<dtype>(p[2], p[3]), pack2<dtype>(p[4], p[5]),
+                     pack2<dtype>(p[6], p[7]));
     }
 #pragma unroll
     for (int32_t i = 0; i < output_chunks * 2; ++i) {
@@ -182,9 +192,9 @@ struct WmmaAttention {
 #pragma unroll
     for (int32_t i = 0; i < output_chunks; ++i) {
       const float4 low = *output_quarter(2 * i), high = *output_quarter(2 * i + 1);
-      *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + (part + i * 4) * 8) =
-          make_uint4(pack2<dtype>(low.x * inverse, low.y * inverse), pack2<dtype>(low.z * inverse, low.w * inverse),
-                     pack2<dtype>(high.x * inverse, high.y * inverse), pack2<dtype>(high.z * inverse, high.w * inverse));
+      *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + (part + i * 4) * 8) = make_uint4(
+          pack2<dtype>(low.x * inverse, low.y * inverse), pack2<dtype>(low.z * inverse, low.w * inverse),
+          pack2<dtype>(high.x * inverse, high.y * inverse), pack2<dtype>(high.z * inverse, high.w * inverse));
     }
     if (part == 0) write_lse(params, work.batch, work.head_q, query, floats(at.row_max)[row], params.scale_log2, sum);
   }
@@ -192,14 +202,16 @@ struct WmmaAttention {
  private:
   // This thread's i-th four columns of O: two per chunk.
   __device__ __forceinline__ float4 *output_quarter(int32_t i) const {
-    return reinterpret_cast<float4 *>(floats(at.output) + row * tile.output_pitch() + (part + i / 2 * 4) * 8 + i % 2 * 4);
+    return reinterpret_cast<float4 *>(floats(at.output) + row * tile.output_pitch() + (part + i / 2 * 4) * 8 +
+                                      i % 2 * 4);
   }
 };
 
 // A tile on its way from global to shared memory through registers: two chunks of eight elements per thread and 64 rows.
 template <int32_t rows_per_tile, int32_t columns, int32_t threads, int32_t dtype>
 struct StagedTile {
-  static constexpr int32_t chunks = columns / 8, rows_per_pass = threads / chunks, passes = rows_per_tile / rows_per_pass;
+  static constexpr int32_t chunks = columns / 8, rows_per_pass = threads / chunks,
+                           passes = rows_per_tile / rows_per_pass;
   static_assert(rows_per_tile % rows_per_pass == 0);
   uint4 chunk[passes];
 
@@ -209,14 +221,16 @@ struct StagedTile {
       const int32_t row = first_row + static_cast<int32_t>(threadIdx.x) / chunks + i * rows_per_pass;
       chunk[i] = make_uint4(0, 0, 0, 0);
       if (row < row_end)
-        chunk[i] = *reinterpret_cast<const uint4 *>(rows.first + row * rows.stride + static_cast<int32_t>(threadIdx.x) % chunks * 8);
+        chunk[i] = *reinterpret_cast<const uint4 *>(rows.first + row * rows.stride +
+                                                    static_cast<int32_t>(threadIdx.x) % chunks * 8);
     }
   }
   __device__ __forceinline__ void store(unsigned char *buffer, int32_t pitch) const {
 #pragma unroll
     for (int32_t i = 0; i < passes; ++i) {
       const int32_t row = static_cast<int32_t>(threadIdx.x) / chunks + i * rows_per_pass;
-      *reinterpret_cast<uint4 *>(buffer + (row * pitch + static_cast<int32_t>(threadIdx.x) % chunks * 8) * 2) = chunk[i];
+      *reinterpret_cast<uint4 *>(buffer + (row * pitch + static_cast<int32_t>(threadIdx.x) % chunks * 8) * 2) =
+          chunk[i];
     }
   }
   // A negative softmax scale turns the largest score into the smallest; the queries change sign instead.

@@ -55,7 +55,8 @@ void flashcore_context_destroy(flashcore_context context) {
   destroy_context(std::unique_ptr<Context>(reinterpret_cast<Context *>(context)));
 }
 
-flashcore_status flashcore_context_describe_device(flashcore_context context, flashcore_device_info *info, flashcore_error *error) {
+flashcore_status flashcore_context_describe_device(flashcore_context context, flashcore_device_info *info,
+                                                   flashcore_error *error) {
   return with_context(context, error, [&](Context &self) -> Status {
     if (info == nullptr) return null_argument("info");
     flashcore_device_info content{};
@@ -64,7 +65,8 @@ flashcore_status flashcore_context_describe_device(flashcore_context context, fl
   });
 }
 
-flashcore_status flashcore_context_describe(flashcore_context context, flashcore_context_info *info, flashcore_error *error) {
+flashcore_status flashcore_context_describe(flashcore_context context, flashcore_context_info *info,
+                                            flashcore_error *error) {
   return with_context(context, error, [&](Context &self) -> Status {
     if (info == nullptr) return null_argument("info");
     flashcore_context_info content{};

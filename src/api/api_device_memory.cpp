@@ -22,7 +22,8 @@ flashcore_status into(flashcore_context context, flashcore_error *error, T *out,
 
 extern "C" {
 
-flashcore_status flashcore_buffer_alloc(flashcore_context context, int64_t bytes, uint64_t *address, flashcore_error *error) {
+flashcore_status flashcore_buffer_alloc(flashcore_context context, int64_t bytes, uint64_t *address,
+                                        flashcore_error *error) {
   return into(context, error, address, "address", [&](Context &self) { return buffer_alloc(self, bytes); });
 }
 
@@ -38,25 +39,26 @@ flashcore_status flashcore_host_free(flashcore_context context, void *memory, fl
   return with_context(context, error, [&](Context &self) { return host_free(self, memory); });
 }
 
-flashcore_status flashcore_copy_to_device(flashcore_context context, uint64_t destination, const void *source, int64_t bytes,
-                                          void *stream, flashcore_error *error) {
+flashcore_status flashcore_copy_to_device(flashcore_context context, uint64_t destination, const void *source,
+                                          int64_t bytes, void *stream, flashcore_error *error) {
   return with_context(context, error,
                       [&](Context &self) { return copy_to_device(self, destination, source, bytes, stream); });
 }
 
 flashcore_status flashcore_copy_to_host(flashcore_context context, void *destination, uint64_t source, int64_t bytes,
                                         void *stream, flashcore_error *error) {
-  return with_context(context, error, [&](Context &self) { return copy_to_host(self, destination, source, bytes, stream); });
+  return with_context(context, error,
+                      [&](Context &self) { return copy_to_host(self, destination, source, bytes, stream); });
 }
 
-flashcore_status flashcore_copy_on_device(flashcore_context context, uint64_t destination, uint64_t source, int64_t bytes,
-                                          void *stream, flashcore_error *error) {
+flashcore_status flashcore_copy_on_device(flashcore_context context, uint64_t destination, uint64_t source,
+                                          int64_t bytes, void *stream, flashcore_error *error) {
   return with_context(context, error,
                       [&](Context &self) { return copy_on_device(self, destination, source, bytes, stream); });
 }
 
-flashcore_status flashcore_buffer_fill(flashcore_context context, uint64_t address, int32_t value, int64_t bytes, void *stream,
-                                       flashcore_error *error) {
+flashcore_status flashcore_buffer_fill(flashcore_context context, uint64_t address, int32_t value, int64_t bytes,
+                                       void *stream, flashcore_error *error) {
   return with_context(context, error, [&](Context &self) { return buffer_fill(self, address, value, bytes, stream); });
 }
 
@@ -90,7 +92,8 @@ flashcore_status flashcore_event_synchronize(flashcore_context context, void *ev
 
 flashcore_status flashcore_event_elapsed_us(flashcore_context context, void *start, void *end, double *elapsed_us,
                                             flashcore_error *error) {
-  return into(context, error, elapsed_us, "elapsed_us", [&](Context &self) { return event_elapsed_us(self, start, end); });
+  return into(context, error, elapsed_us, "elapsed_us",
+              [&](Context &self) { return event_elapsed_us(self, start, end); });
 }
 
 }  // extern "C"

@@ -19,12 +19,13 @@ namespace flashcore {
 
 // Version 1 of flashcore_error is what every caller has at least; a size above the limit was never set.
 inline bool error_is_writable(const flashcore_error *error) {
-  return error != nullptr && error->struct_size >= sizeof(flashcore_error) && error->struct_size <= largest_struct_bytes;
+  return error != nullptr && error->struct_size >= sizeof(flashcore_error) &&
+         error->struct_size <= largest_struct_bytes;
 }
 
 // Every byte but those of struct_size, so that the caller has nothing to clear; without allocation, for when memory is gone.
-inline flashcore_status report(flashcore_error *error, flashcore_status status, int32_t driver_code, std::string_view field,
-                               std::string_view message) {
+inline flashcore_status report(flashcore_error *error, flashcore_status status, int32_t driver_code,
+                               std::string_view field, std::string_view message) {
   if (!error_is_writable(error)) return status;
   std::memset(&error->status, 0, error->struct_size - offsetof(flashcore_error, status));
   error->status = status;

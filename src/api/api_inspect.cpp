@@ -44,7 +44,8 @@ std::vector<ModuleRequest> all_requests(const std::string &arch, const std::stri
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     const kernels::Passport &passport = *table[index].passport;
-    if (arch_number < passport.minimum_arch || (passport.maximum_arch != 0 && arch_number > passport.maximum_arch)) continue;
+    if (arch_number < passport.minimum_arch || (passport.maximum_arch != 0 && arch_number > passport.maximum_arch))
+      continue;
     kernels::Specialization specialization;
     for (int32_t i = 0; passport.specialization(i, &specialization); ++i)
       requests.push_back(make_module_request(index, specialization, arch, nvrtc_append_flags));
@@ -52,7 +53,8 @@ std::vector<ModuleRequest> all_requests(const std::string &arch, const std::stri
   for (const TunedRow &row : tuned_rows()) {
     if (row.arch != arch_number) continue;
     ModuleRequest request = make_module_request(row.kernel_index, row.module, arch, nvrtc_append_flags);
-    const bool listed = std::any_of(requests.begin(), requests.end(), [&](const ModuleRequest &other) { return other.key == request.key; });
+    const bool listed = std::any_of(requests.begin(), requests.end(),
+                                    [&](const ModuleRequest &other) { return other.key == request.key; });
     if (!listed) requests.push_back(std::move(request));
   }
   return requests;
@@ -108,7 +110,8 @@ flashcore_module_info module_info(const ListedModule &listed, bool current) {
 bool is_current(const ModuleRecord &record, const std::string &nvrtc_append_flags) {
   const Result<ModuleName> name = parse_module_name(record.module);
   const int32_t index = name.ok() ? find_kernel(name.value().kernel) : -1;
-  if (index < 0 || !check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, name.value().specialization).ok())
+  if (index < 0 ||
+      !check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, name.value().specialization).ok())
     return false;
   return make_module_request(index, name.value().specialization, record.arch, nvrtc_append_flags).key == record.key;
 }
@@ -124,8 +127,10 @@ bool sorts_before(const ListedModule &a, const ListedModule &b) {
 Status check_arch_name(const char *arch) {
   if (kernels::is_arch_name(arch)) return success();
   std::string allowed;
-  for (const kernels::ArchName &name : kernels::arch_names) allowed.append(allowed.empty() ? "" : ", ").append(name.text);
-  return Error{FLASHCORE_INVALID_ARGUMENT, "arch is \"" + std::string(cut_text(arch, 64)) + "\"; allowed: " + allowed, "arch"};
+  for (const kernels::ArchName &name : kernels::arch_names)
+    allowed.append(allowed.empty() ? "" : ", ").append(name.text);
+  return Error{FLASHCORE_INVALID_ARGUMENT, "arch is \"" + std::string(cut_text(arch, 64)) + "\"; allowed: " + allowed,
+               "arch"};
 }
 
 struct Free {
@@ -145,7 +150,8 @@ Result<flashcore_loop_info> loop_info(const ModuleEntry &entry) {
   FLASHCORE_TRY_ASSIGN(const ModuleLoop loop, steady_loop_of(entry));
   flashcore_loop_info info{};
   info.score_tiles = loop.score_tiles;
-  info.hmma = loop.counts.hmma, info.ldsm = loop.counts.ldsm, info.mufu = loop.counts.mufu, info.ffma = loop.counts.ffma;
+  info.hmma = loop.counts.hmma, info.ldsm = loop.counts.ldsm, info.mufu = loop.counts.mufu,
+  info.ffma = loop.counts.ffma;
   info.fmnmx = loop.counts.fmnmx, info.other = loop.counts.other, info.skipped = loop.counts.skipped;
   info.first_byte = loop.counts.first_byte, info.bytes = loop.counts.bytes;
   return info;
@@ -174,7 +180,9 @@ flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info 
     if (info == nullptr) return null_argument("info");
     const auto table = kernel_table();
     if (index < 0 || index >= static_cast<int32_t>(table.size()))
-      return Error{FLASHCORE_INVALID_ARGUMENT, "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(table.size() - 1), "index"};
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(table.size() - 1),
+                   "index"};
     const kernels::Passport &passport = *table[static_cast<size_t>(index)].passport;
     flashcore_kernel_info content{};
     content.minimum_arch = passport.minimum_arch;
@@ -192,22 +200,27 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
   return guarded(error, [&]() -> Status {
     if (device == nullptr) return null_argument("device");
     if (info == nullptr) return null_argument("info");
-    FLASHCORE_TRY_ASSIGN(const flashcore_device_info given, read_sized_struct(device, "device", sizeof(flashcore_device_info)));
+    FLASHCORE_TRY_ASSIGN(const flashcore_device_info given,
+                         read_sized_struct(device, "device", sizeof(flashcore_device_info)));
     if (given.arch < 1 || given.multiprocessors < 1 || given.shared_memory_per_block_optin_bytes < 1)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "device has arch " + std::to_string(given.arch) + ", " + std::to_string(given.multiprocessors) +
-                                                   " multiprocessors and " + std::to_string(given.shared_memory_per_block_optin_bytes) +
-                                                   " bytes of shared memory per block; allowed: 1 or more of each", "device"};
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "device has arch " + std::to_string(given.arch) + ", " + std::to_string(given.multiprocessors) +
+                       " multiprocessors and " + std::to_string(given.shared_memory_per_block_optin_bytes) +
+                       " bytes of shared memory per block; allowed: 1 or more of each",
+                   "device"};
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
     kernels::ProblemKey key = problem.key;
     FLASHCORE_TRY(pin_kernel(key, problem.kernel));
     // On every architecture a multiprocessor has a kilobyte more than a block may use.
-    const int32_t per_block = std::min(given.shared_memory_per_block_optin_bytes, std::numeric_limits<int32_t>::max() - 1024);
+    const int32_t per_block =
+        std::min(given.shared_memory_per_block_optin_bytes, std::numeric_limits<int32_t>::max() - 1024);
     const kernels::DeviceLimits limits = {given.arch, given.multiprocessors, per_block, per_block + 1024};
     FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
     const kernels::Cost &cost = selection.cost;
     flashcore_model_info content{};
     content.blocks_per_multiprocessor = static_cast<int32_t>(cost.blocks_per_multiprocessor);
-    copy_text(content.module, module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name, selection.specialization));
+    copy_text(content.module, module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name,
+                                          selection.specialization));
     content.waves = cost.waves, content.launch_us = cost.launch_us;
     content.tensor_us = cost.tensor_us, content.mufu_us = cost.mufu_us, content.issue_us = cost.issue_us;
     content.shared_us = cost.shared_us, content.l2_us = cost.l2_us;
@@ -220,8 +233,10 @@ flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *
   return guarded(error, [&]() -> Status {
     if (name == nullptr) return null_argument("name");
     if (const size_t length = std::strlen(name); length == 0 || length >= FLASHCORE_NAME_BYTES)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "kernel has " + std::to_string(length) + " characters; allowed: 1 to " +
-                                                   std::to_string(FLASHCORE_NAME_BYTES - 1), "kernel"};
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "kernel has " + std::to_string(length) + " characters; allowed: 1 to " +
+                       std::to_string(FLASHCORE_NAME_BYTES - 1),
+                   "kernel"};
     kernels::ProblemKey key{};
     return pin_kernel(key, name);
   });
@@ -253,7 +268,8 @@ flashcore_status flashcore_module_list_get(flashcore_module_list list, int64_t i
     if (info == nullptr) return null_argument("info");
     const int64_t count = flashcore_module_list_count(list);
     if (index < 0 || index >= count)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(count - 1), "index"};
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "index is " + std::to_string(index) + "; allowed: 0 to " + std::to_string(count - 1), "index"};
     const ListedModule &listed = list->modules[static_cast<size_t>(index)];
     const bool current = listed.entry.ok() && is_current(listed.entry.value().record, list->nvrtc_append_flags);
     return write_sized_struct(info, module_info(listed, current), "info", sizeof(flashcore_module_info));
@@ -270,7 +286,8 @@ flashcore_status flashcore_module_read(const char *path, flashcore_module_info *
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const ListedModule listed, read_module_file(path));
     if (!listed.entry.ok()) return listed.entry.error();
-    return copy_module(listed, is_current(listed.entry.value().record, read_environment().nvrtc_append_flags), info, cubin, record);
+    return copy_module(listed, is_current(listed.entry.value().record, read_environment().nvrtc_append_flags), info,
+                       cubin, record);
   });
 }
 
@@ -286,7 +303,8 @@ flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *in
 }
 
 flashcore_status flashcore_module_obtain(const flashcore_context_options *options, const char *module, const char *arch,
-                                         flashcore_module_info *info, void **cubin, char **record, flashcore_error *error) {
+                                         flashcore_module_info *info, void **cubin, char **record,
+                                         flashcore_error *error) {
   clear(cubin), clear(record);
   return guarded(error, [&]() -> Status {
     if (module == nullptr) return null_argument("module");
@@ -296,24 +314,28 @@ flashcore_status flashcore_module_obtain(const flashcore_context_options *option
     kernels::ProblemKey key{};
     FLASHCORE_TRY(pin_kernel(key, module));
     if (!key.one_module())
-      return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(module) + "\"; allowed: the whole name of a module", "kernel"};
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "kernel is \"" + std::string(module) + "\"; allowed: the whole name of a module", "kernel"};
     FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
-    FLASHCORE_TRY_ASSIGN(const ListedModule obtained, obtain_module(settings, make_module_request(key.kernel_index, key.module, arch,
-                                                                                                  settings.environment.nvrtc_append_flags)));
+    FLASHCORE_TRY_ASSIGN(const ListedModule obtained,
+                         obtain_module(settings, make_module_request(key.kernel_index, key.module, arch,
+                                                                     settings.environment.nvrtc_append_flags)));
     return copy_module(obtained, true, info, cubin, record);
   });
 }
 
 void flashcore_inspect_free(void *memory) { std::free(memory); }
 
-flashcore_status flashcore_modules_compile(const flashcore_context_options *options, const char *arch, const char *directory,
-                                           flashcore_compile_progress progress, void *user, flashcore_error *error) {
+flashcore_status flashcore_modules_compile(const flashcore_context_options *options, const char *arch,
+                                           const char *directory, flashcore_compile_progress progress, void *user,
+                                           flashcore_error *error) {
   return guarded(error, [&]() -> Status {
     if (arch == nullptr) return null_argument("arch");
     if (directory == nullptr) return null_argument("directory");
     FLASHCORE_TRY(check_arch_name(arch));
     FLASHCORE_TRY_ASSIGN(Settings settings, resolve_settings(options));
-    FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc, NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory));
+    FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc,
+                         NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory));
     ModuleStoreOptions folder;
     folder.read_only_roots = {directory};
     folder.mode = CacheMode::off;
@@ -329,7 +351,8 @@ flashcore_status flashcore_modules_compile(const flashcore_context_options *opti
         compile_us = built.record.compile_us;
       }
       ++done;
-      if (progress != nullptr && progress(user, done, static_cast<int32_t>(requests.size()), request.module.c_str(), compile_us) != 0)
+      if (progress != nullptr &&
+          progress(user, done, static_cast<int32_t>(requests.size()), request.module.c_str(), compile_us) != 0)
         break;
     }
     return success();
@@ -341,7 +364,8 @@ flashcore_status flashcore_environment_describe(const flashcore_context_options 
   return guarded(error, [&]() -> Status {
     if (text == nullptr) return null_argument("text");
     if (capacity < 1)
-      return Error{FLASHCORE_INVALID_ARGUMENT, "capacity is " + std::to_string(capacity) + "; allowed: 1 or more", "capacity"};
+      return Error{FLASHCORE_INVALID_ARGUMENT, "capacity is " + std::to_string(capacity) + "; allowed: 1 or more",
+                   "capacity"};
     FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
     const std::string report_text = environment_report(settings);
     const size_t length = std::min(report_text.size(), static_cast<size_t>(capacity - 1));

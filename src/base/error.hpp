@@ -45,10 +45,10 @@ inline Status success() { return Unit{}; }
 }  // namespace flashcore
 
 // Leave the function with the error of a Result, or go on.
-#define FLASHCORE_TRY(expression)                                                     \
-  do {                                                                                \
-    if (auto flashcore_try_result = (expression); !flashcore_try_result.ok())         \
-      return std::move(flashcore_try_result.error());                                 \
+#define FLASHCORE_TRY(expression)                                             \
+  do {                                                                        \
+    if (auto flashcore_try_result = (expression); !flashcore_try_result.ok()) \
+      return std::move(flashcore_try_result.error());                         \
   } while (0)
 
 // FLASHCORE_TRY_ASSIGN(auto bytes, read_file(path)): the value, or leave with the error.

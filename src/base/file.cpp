@@ -66,8 +66,9 @@ std::string broken_rule(const struct stat &status, const DirectoryTrust &trust) 
   const bool group_writes = (status.st_mode & S_IWGRP) != 0 && !has(trust.writing_groups, status.st_gid);
   const bool others_write = (status.st_mode & S_IWOTH) != 0;
   if ((group_writes || others_write) && !trust.others_may_write)
-    return "group or others may write to it (mode " + octal(status.st_mode) + "), and it belongs to user " + std::to_string(owner) +
-           ", group " + std::to_string(status.st_gid) + "; wanted: only its owner may write (chmod go-w)";
+    return "group or others may write to it (mode " + octal(status.st_mode) + "), and it belongs to user " +
+           std::to_string(owner) + ", group " + std::to_string(status.st_gid) +
+           "; wanted: only its owner may write (chmod go-w)";
   return {};
 }
 
@@ -118,7 +119,8 @@ Status read_to_end(int descriptor, const std::string &name, Bytes &bytes) {
     if (got < 0) return system_error(name, "it could not be read", errno);
     // It shrank since fstat. That is no proof of damage: files of the cache are replaced, never changed.
     if (got == 0)
-      return io_error(name, "it ended after " + std::to_string(filled) + " of " + std::to_string(bytes.size()) + " bytes");
+      return io_error(name,
+                      "it ended after " + std::to_string(filled) + " of " + std::to_string(bytes.size()) + " bytes");
     filled += static_cast<size_t>(got);
   }
   return success();
@@ -191,10 +193,14 @@ int FileDescriptor::close() {
 
 DirectoryTrust DirectoryTrust::beside(const std::string &file) {
   DirectoryTrust trust = readable;
-  struct stat own {}, folder {};
+  struct stat own {
+  }, folder{};
   const size_t slash = file.rfind('/');
-  if (slash == std::string::npos || stat(file.c_str(), &own) != 0 || stat(file.substr(0, slash + 1).c_str(), &folder) != 0) return trust;
-  if ((folder.st_mode & S_ISVTX) != 0) folder.st_mode &= ~mode_t{S_IWGRP | S_IWOTH};  // only owners replace what is in it
+  if (slash == std::string::npos || stat(file.c_str(), &own) != 0 ||
+      stat(file.substr(0, slash + 1).c_str(), &folder) != 0)
+    return trust;
+  if ((folder.st_mode & S_ISVTX) != 0)
+    folder.st_mode &= ~mode_t{S_IWGRP | S_IWOTH};  // only owners replace what is in it
   trust.owners = {own.st_uid, folder.st_uid};
   trust.others_may_write = ((own.st_mode | folder.st_mode) & S_IWOTH) != 0;
   if ((own.st_mode & S_IWGRP) != 0) trust.writing_groups[0] = own.st_gid;
@@ -206,8 +212,8 @@ Result<FileDescriptor> open_directory(const std::string &path, const DirectoryTr
   return open_checked_directory(AT_FDCWD, without_trailing_slashes(path), trust, if_missing);
 }
 
-Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, const DirectoryTrust &trust,
-                                         IfMissing if_missing) {
+Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name,
+                                         const DirectoryTrust &trust, IfMissing if_missing) {
   if (!is_one_component(name)) return bad_component(name);
   if (!parent) return FileDescriptor();
   return open_checked_directory(parent.get(), name, trust, if_missing);

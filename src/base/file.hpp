@@ -37,8 +37,9 @@ class FileDescriptor {  // owns a descriptor
 
 // Who may own a folder, or a file in it, and who but the owner may write to it.
 struct DirectoryTrust {
-  static const DirectoryTrust owned;     // owned by the effective user, not writable by group or others: what we write to
-  static const DirectoryTrust readable;  // owned by the effective user or root, not writable by others or group: what we load modules from
+  static const DirectoryTrust owned;  // owned by the effective user, not writable by group or others: what we write to
+  static const DirectoryTrust
+      readable;  // owned by the effective user or root, not writable by others or group: what we load modules from
   // As `readable`, and what lies beside `file` may be as open as the file and its folder are: who can put another file in the place of
   // this one gains nothing by it. Where there is no such file: readable.
   static DirectoryTrust beside(const std::string &file);
@@ -61,8 +62,8 @@ enum class IfMissing {
 // rule was broken.
 Result<FileDescriptor> open_directory(const std::string &path, const DirectoryTrust &trust, IfMissing if_missing);
 // `name` is one component. An empty `parent` (a folder that was missing) gives an empty descriptor.
-Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name, const DirectoryTrust &trust,
-                                         IfMissing if_missing);
+Result<FileDescriptor> open_directory_at(const FileDescriptor &parent, const std::string &name,
+                                         const DirectoryTrust &trust, IfMissing if_missing);
 
 struct FileContents {
   Bytes bytes;

@@ -8,19 +8,23 @@
 extern "C" const char *flashcore_status_name(flashcore_status status) {
   switch (status) {
 #define FLASHCORE_STATUS_NAME(name, number, sentence) \
-  case number: return #name;
+  case number:                                        \
+    return #name;
     FLASHCORE_STATUS_LIST(FLASHCORE_STATUS_NAME)
 #undef FLASHCORE_STATUS_NAME
-    default: return "UNKNOWN";
+    default:
+      return "UNKNOWN";
   }
 }
 
 extern "C" const char *flashcore_status_sentence(flashcore_status status) {
   switch (status) {
 #define FLASHCORE_STATUS_SENTENCE(name, number, sentence) \
-  case number: return sentence;
+  case number:                                            \
+    return sentence;
     FLASHCORE_STATUS_LIST(FLASHCORE_STATUS_SENTENCE)
 #undef FLASHCORE_STATUS_SENTENCE
-    default: return "the number is no flashcore status";
+    default:
+      return "the number is no flashcore status";
   }
 }

@@ -19,8 +19,9 @@ inline constexpr uint32_t largest_struct_bytes = 65536;
 inline Status check_struct_size(uint32_t size, const char *name, uint32_t version1_size) {
   if (size >= version1_size && size <= largest_struct_bytes) return success();
   return Error{FLASHCORE_INVALID_ARGUMENT,
-               std::string(name) + ".struct_size is " + std::to_string(size) + "; allowed: " + std::to_string(version1_size) + " to " +
-                   std::to_string(largest_struct_bytes) + ". Set it to sizeof the struct.",
+               std::string(name) + ".struct_size is " + std::to_string(size) +
+                   "; allowed: " + std::to_string(version1_size) + " to " + std::to_string(largest_struct_bytes) +
+                   ". Set it to sizeof the struct.",
                "struct_size"};
 }
 
@@ -34,7 +35,8 @@ Status copy_sized_struct(const Struct *given, const char *name, uint32_t version
   for (uint32_t i = sizeof(Struct); i < size; ++i)
     if (bytes[i] != 0)
       return Error{FLASHCORE_UNSUPPORTED,
-                   std::string(name) + " sets byte " + std::to_string(i) + ", past the " + std::to_string(sizeof(Struct)) +
+                   std::string(name) + " sets byte " + std::to_string(i) + ", past the " +
+                       std::to_string(sizeof(Struct)) +
                        " bytes that this version knows. A newer libflashcore is needed.",
                    "struct_size"};
   if (size < sizeof(Struct)) {
@@ -61,7 +63,8 @@ Status write_sized_struct(Struct *target, const Struct &content, const char *nam
   const uint32_t size = target->struct_size;
   FLASHCORE_TRY(check_struct_size(size, name, version1_size));
   std::memcpy(target, &content, size < sizeof(Struct) ? size : sizeof(Struct));
-  if (size > sizeof(Struct)) std::memset(reinterpret_cast<unsigned char *>(target) + sizeof(Struct), 0, size - sizeof(Struct));
+  if (size > sizeof(Struct))
+    std::memset(reinterpret_cast<unsigned char *>(target) + sizeof(Struct), 0, size - sizeof(Struct));
   target->struct_size = size;
   return success();
 }

@@ -94,7 +94,8 @@ Result<Bytes> decompress(std::span<const uint8_t> frame, int64_t expected_bytes)
 Result<const KernelResources *> find_claimed_kernel(const ModuleRecord &record, const CubinInfo &info) {
   const std::string arch = "sm_" + std::to_string(info.arch) + (info.arch_specific ? "a" : "");
   const std::string_view claimed = record.arch;
-  if (arch != claimed.substr(0, claimed.find('f'))) return corrupt("the cubin is for " + arch + ", the record says " + record.arch);
+  if (arch != claimed.substr(0, claimed.find('f')))
+    return corrupt("the cubin is for " + arch + ", the record says " + record.arch);
   for (const KernelResources &kernel : info.kernels)
     if (kernel.name == record.kernel) return &kernel;
   return corrupt("the cubin has no kernel " + record.kernel);

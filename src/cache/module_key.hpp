@@ -34,6 +34,6 @@ struct ModuleFileName {
 std::optional<ModuleFileName> parse_module_file_name(std::string_view name);
 
 bool is_lower_hex(std::string_view text, size_t digits);  // exactly so many digits 0-9 a-f
-bool is_module_arch(std::string_view arch);               // of the form sm_89, sm_90a, sm_100f; also of architectures to come
+bool is_module_arch(std::string_view arch);  // of the form sm_89, sm_90a, sm_100f; also of architectures to come
 
 }  // namespace flashcore

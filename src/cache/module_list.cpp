@@ -70,7 +70,8 @@ Status list_user_root(const std::string &path, const DirectoryTrust &trust, std:
 
 Result<std::vector<ListedModule>> list_modules(const ModuleStoreOptions &options) {
   std::vector<ListedModule> all;
-  for (const std::string &root : options.read_only_roots) FLASHCORE_TRY(list_read_only_root(root, options.read_only_trust, all));
+  for (const std::string &root : options.read_only_roots)
+    FLASHCORE_TRY(list_read_only_root(root, options.read_only_trust, all));
   if (options.mode == CacheMode::off || options.user_root.empty()) return all;
   const bool writes = options.mode == CacheMode::read_write;
   FLASHCORE_TRY(list_user_root(options.user_root, writes ? DirectoryTrust::owned : DirectoryTrust::readable, all));

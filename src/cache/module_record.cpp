@@ -143,7 +143,9 @@ class RecordTokens : public nlohmann::json_sax<nlohmann::json> {
   bool binary(binary_t &) override { return other(); }
   bool number_integer(int64_t value) override { return number(value); }
   // Past 2^63 it would wrap; it is past every maximum too.
-  bool number_unsigned(uint64_t value) override { return value <= INT64_MAX ? number(static_cast<int64_t>(value)) : other(); }
+  bool number_unsigned(uint64_t value) override {
+    return value <= INT64_MAX ? number(static_cast<int64_t>(value)) : other();
+  }
   bool string(std::string &value) override {
     if (place() == Place::options) {
       record.options.push_back(std::move(value));
@@ -245,7 +247,8 @@ bool in_range(const RecordTokens::Number &number, int64_t minimum, int64_t maxim
 Status take_resources(const RecordTokens &tokens, KernelResources &resources) {
   if (!tokens.has_resources) return corrupt("resources is missing");
   for (size_t i = 0; i < std::size(resource_fields); ++i) {
-    if (!in_range(tokens.resources[i], -1, INT32_MAX)) return corrupt(std::string("resources.") + resource_fields[i].name);
+    if (!in_range(tokens.resources[i], -1, INT32_MAX))
+      return corrupt(std::string("resources.") + resource_fields[i].name);
     resources.*resource_fields[i].member = static_cast<int32_t>(*tokens.resources[i]);
   }
   if (!in_range(tokens.code_bytes, 0, cubin_limit_bytes)) return corrupt("resources.code_bytes");
@@ -259,10 +262,18 @@ size_t utf8_character(std::string_view text, size_t at, size_t *bad) {
   const unsigned char first = byte(0);
   *bad = 1;
   if (first < 0x80) return 1;
-  const size_t length = first >= 0xc2 && first <= 0xdf ? 2 : (first & 0xf0) == 0xe0 ? 3 : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+  const size_t length = first >= 0xc2 && first <= 0xdf   ? 2
+                        : (first & 0xf0) == 0xe0         ? 3
+                        : first >= 0xf0 && first <= 0xf4 ? 4
+                                                         : 0;
   if (length == 0) return 0;
   // Overlong forms, surrogates and what lies past the last character show in the second byte.
-  unsigned char least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80, most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  unsigned char least = first == 0xe0   ? 0xa0
+                        : first == 0xf0 ? 0x90
+                                        : 0x80,
+                most = first == 0xed   ? 0x9f
+                       : first == 0xf4 ? 0x8f
+                                       : 0xbf;
   for (size_t i = 1; i < length; ++i, least = 0x80, most = 0xbf) {
     if (at + i == text.size() || byte(i) < least || byte(i) > most) return 0;
     *bad = i + 1;
@@ -277,10 +288,14 @@ std::string json_text(std::string_view text) {
   for (size_t at = 0, bad = 0; at < text.size();) {
     const size_t length = utf8_character(text, at, &bad);
     const size_t known = length == 1 ? meanings.find(text[at]) : std::string_view::npos;
-    if (length == 0) out += "\xef\xbf\xbd";
-    else if (known != std::string_view::npos) out += {'\\', letters[known]};
-    else if (const auto byte = static_cast<unsigned char>(text[at]); byte < 0x20) out += {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
-    else out += text.substr(at, length);
+    if (length == 0)
+      out += "\xef\xbf\xbd";
+    else if (known != std::string_view::npos)
+      out += {'\\', letters[known]};
+    else if (const auto byte = static_cast<unsigned char>(text[at]); byte < 0x20)
+      out += {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
+    else
+      out += text.substr(at, length);
     at += length == 0 ? bad : length;
   }
   return out += '"';
@@ -314,8 +329,10 @@ std::string write_module_record(const ModuleRecord &record) {
   std::string options = "[";
   for (const std::string &option : record.options) options += (options.size() > 1 ? "," : "") + json_text(option);
   RenderedFields resources{{"code_bytes", std::to_string(record.resources.code_bytes)}};
-  for (const ResourceField &field : resource_fields) resources[field.name] = std::to_string(record.resources.*field.member);
-  RenderedFields fields{{"schema", std::to_string(schema)}, {"options", options + "]"}, {"resources", object_of(resources)}};
+  for (const ResourceField &field : resource_fields)
+    resources[field.name] = std::to_string(record.resources.*field.member);
+  RenderedFields fields{
+      {"schema", std::to_string(schema)}, {"options", options + "]"}, {"resources", object_of(resources)}};
   for (const TextField &field : text_fields) fields[field.name] = json_text(record.*field.member);
   for (const NumberField &field : number_fields) fields[field.name] = std::to_string(record.*field.member);
   return object_of(fields);
@@ -327,13 +344,15 @@ Result<ModuleRecord> parse_module_record(std::string_view text) {
   const bool whole = nlohmann::json::sax_parse(text.begin(), text.end(), &tokens);
   if (!whole || !tokens.is_object) return corrupt("it is no JSON object");
   if (!in_range(tokens.found_schema, 0, INT32_MAX)) return corrupt("schema is missing");
-  if (*tokens.found_schema != schema) return corrupt("schema is " + std::to_string(*tokens.found_schema) + "; this library knows 1");
+  if (*tokens.found_schema != schema)
+    return corrupt("schema is " + std::to_string(*tokens.found_schema) + "; this library knows 1");
   ModuleRecord &record = tokens.record;
   for (size_t i = 0; i < std::size(text_fields); ++i)
     if (!tokens.texts[i]) return corrupt(std::string(text_fields[i].name) + " is missing");
   for (size_t i = 0; i < std::size(number_fields); ++i) {
     const NumberField &field = number_fields[i];
-    if (!in_range(tokens.numbers[i], field.minimum, field.maximum)) return corrupt(std::string(field.name) + " is missing or out of range");
+    if (!in_range(tokens.numbers[i], field.minimum, field.maximum))
+      return corrupt(std::string(field.name) + " is missing or out of range");
     record.*field.member = *tokens.numbers[i];
   }
   if (!tokens.has_options) return corrupt("options is no list");

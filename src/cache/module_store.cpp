@@ -57,7 +57,8 @@ struct ModuleStore::State {
   }
 
   Result<ModuleFolder> open_read_only(const std::string &root_path, std::string_view arch, Refusals &refusals) const {
-    FLASHCORE_TRY_ASSIGN(const ModuleFolder root, open_root_folder(root_path, options.read_only_trust, IfMissing::leave));
+    FLASHCORE_TRY_ASSIGN(const ModuleFolder root,
+                         open_root_folder(root_path, options.read_only_trust, IfMissing::leave));
     if (!root.directory) refusals.add(root_path + ": there is no such folder");
     return open_subfolder(root, std::string(arch), IfMissing::leave);
   }
@@ -67,7 +68,8 @@ struct ModuleStore::State {
     return open_user_shard(layout, arch, key, IfMissing::leave);
   }
 
-  std::optional<FoundModule> take(const ModuleFolder &folder, ModuleOrigin origin, const std::string &name, Refusals &refusals) {
+  std::optional<FoundModule> take(const ModuleFolder &folder, ModuleOrigin origin, const std::string &name,
+                                  Refusals &refusals) {
     std::optional<ModuleFile> file = read_module_at(folder, name);
     if (!file) return std::nullopt;
     const bool writable = origin == ModuleOrigin::user_cache && writes();
@@ -76,7 +78,8 @@ struct ModuleStore::State {
       rejected.fetch_add(1, std::memory_order_relaxed);
       // Removed, so that its next reader pays nothing; but only what was read whole and is damaged. What could not be read may be
       // sound, or not ours.
-      if (writable && file->contents && why.status == FLASHCORE_MODULE_CORRUPT) remove_if_same(folder.directory, name, *file->contents);
+      if (writable && file->contents && why.status == FLASHCORE_MODULE_CORRUPT)
+        remove_if_same(folder.directory, name, *file->contents);
       refusals.add(why.message);
       warn("a module file is not used: " + why.message);
       return std::nullopt;
@@ -87,8 +90,8 @@ struct ModuleStore::State {
   }
 
   // True: `accept` took one.
-  bool search(const Result<ModuleFolder> &folder, ModuleOrigin origin, std::string_view key, std::string_view compiler_id,
-              const Accept &accept, Refusals &refusals) {
+  bool search(const Result<ModuleFolder> &folder, ModuleOrigin origin, std::string_view key,
+              std::string_view compiler_id, const Accept &accept, Refusals &refusals) {
     if (!folder.ok()) {
       refusals.add(folder.error().message);
       warn("a module folder is not used: " + folder.error().message);
@@ -163,24 +166,30 @@ ModuleStore::ModuleStore(ModuleStoreOptions options) : state_(std::make_unique<S
 
 ModuleStore::~ModuleStore() = default;
 
-void ModuleStore::search(std::string_view arch, std::string_view key, std::string_view compiler_id, const Accept &accept,
-                         Refusals &refusals) {
+void ModuleStore::search(std::string_view arch, std::string_view key, std::string_view compiler_id,
+                         const Accept &accept, Refusals &refusals) {
   if (!is_module_arch(arch) || !is_lower_hex(key, 64)) return;
   if (!is_lower_hex(compiler_id, 32)) compiler_id = {};
   for (const std::string &root : state_->options.read_only_roots)
-    if (state_->search(state_->open_read_only(root, arch, refusals), ModuleOrigin::shipped, key, compiler_id, accept, refusals)) return;
+    if (state_->search(state_->open_read_only(root, arch, refusals), ModuleOrigin::shipped, key, compiler_id, accept,
+                       refusals))
+      return;
   if (!state_->user_refusal.empty()) refusals.add(state_->user_refusal);
   if (state_->user_root.empty()) return;
   state_->search(state_->open_user(arch, key), ModuleOrigin::user_cache, key, compiler_id, accept, refusals);
 }
 
-std::optional<FoundModule> ModuleStore::find(std::string_view arch, std::string_view key, std::string_view compiler_id) {
+std::optional<FoundModule> ModuleStore::find(std::string_view arch, std::string_view key,
+                                             std::string_view compiler_id) {
   std::optional<FoundModule> first;
   Refusals refusals;
-  search(arch, key, compiler_id, [&first](FoundModule &found) {
-    first = std::move(found);
-    return true;
-  }, refusals);
+  search(
+      arch, key, compiler_id,
+      [&first](FoundModule &found) {
+        first = std::move(found);
+        return true;
+      },
+      refusals);
   return first;
 }
 
@@ -214,8 +223,10 @@ ModuleStoreCounters ModuleStore::counters() const { return {state_->rejected.loa
 
 std::string ModuleStore::last_warning(bool may_wait) const {
   std::unique_lock lock(state_->mutex, std::defer_lock);
-  if (may_wait) lock.lock();
-  else if (!lock.try_lock()) return {};
+  if (may_wait)
+    lock.lock();
+  else if (!lock.try_lock())
+    return {};
   return state_->warning;
 }
 

@@ -66,7 +66,8 @@ class ModuleStore {
   // each layer, then the newest. A corrupt user entry is removed. `refusals` gets a text, path first, for each folder and file that
   // was there and could not be used, and for each root that is not there.
   using Accept = std::function<bool(FoundModule &)>;
-  void search(std::string_view arch, std::string_view key, std::string_view compiler_id, const Accept &accept, Refusals &refusals);
+  void search(std::string_view arch, std::string_view key, std::string_view compiler_id, const Accept &accept,
+              Refusals &refusals);
   // The first entry. nullopt: a miss.
   std::optional<FoundModule> find(std::string_view arch, std::string_view key, std::string_view compiler_id);
 

@@ -95,8 +95,11 @@ FLASHCORE_CPU_INLINE float softmax_row(float *__restrict scores, int64_t count, 
   // Scores of -infinity alone: -infinity is subtracted from nothing, and every probability is 0.
   const float subtrahend = maximum == minus_infinity ? 0.0f : maximum;
   // The first keys have nothing to correct; -inf times a scale of 0 would make a NaN of it.
-  const float correction = old_maximum == minus_infinity ? 0.0f : exp2_nonpositive<fused>((old_maximum - subtrahend) * task.scale * log2_of_e);
-  for (int64_t j = 0; j < padded; j++) scores[j] = exp2_nonpositive<fused>((scores[j] - subtrahend) * task.scale * log2_of_e);
+  const float correction = old_maximum == minus_infinity
+                               ? 0.0f
+                               : exp2_nonpositive<fused>((old_maximum - subtrahend) * task.scale * log2_of_e);
+  for (int64_t j = 0; j < padded; j++)
+    scores[j] = exp2_nonpositive<fused>((scores[j] - subtrahend) * task.scale * log2_of_e);
   for (int64_t j = count; j < padded; j++) scores[j] = 0.0f;
   sum = sum * correction + sum_of(scores, padded);
   if (task.bfloat16) {

@@ -32,8 +32,8 @@ struct TileTask {
   const uint16_t *key, *value;
   int64_t key_stride_row, value_stride_row;  // elements
   int64_t head_dim, head_dim_v;
-  float scale;       // at least 0; scores times this go into exp
-  bool negate;       // the scale was negative: its sign goes to the queries
+  float scale;  // at least 0; scores times this go into exp
+  bool negate;  // the scale was negative: its sign goes to the queries
   bool bfloat16;
   int64_t row_count;
   TileRow rows[tile_rows];

@@ -90,7 +90,8 @@ class OutputPages {
     if (count == 0 || !kernel_answers_) return success();
     char bytes[capacity];
     const iovec local = {bytes, static_cast<size_t>(count)};
-    FLASHCORE_TRY(judge(process_vm_readv(getpid(), &local, 1, remote_, static_cast<unsigned long>(count), 0), count, "is no memory of this process"));
+    FLASHCORE_TRY(judge(process_vm_readv(getpid(), &local, 1, remote_, static_cast<unsigned long>(count), 0), count,
+                        "is no memory of this process"));
     if (!kernel_answers_) return success();
     return judge(process_vm_writev(getpid(), &local, 1, remote_, static_cast<unsigned long>(count), 0), count,
                  "is memory that this process may not write to");
@@ -100,7 +101,8 @@ class OutputPages {
   // The kernel stops at the first byte that it cannot copy.
   Status judge(ssize_t copied, int count, const char *problem) {
     if (copied == count) return success();
-    if (copied < 0 && errno == ENOMEM) return Error{FLASHCORE_OUT_OF_HOST_MEMORY, "the kernel has no memory to check the tensors' addresses"};
+    if (copied < 0 && errno == ENOMEM)
+      return Error{FLASHCORE_OUT_OF_HOST_MEMORY, "the kernel has no memory to check the tensors' addresses"};
     if (copied < 0 && errno != EFAULT) {  // as above
       kernel_answers_ = false;
       return success();
@@ -108,11 +110,12 @@ class OutputPages {
     char address[32];
     std::snprintf(address, sizeof(address), "0x%" PRIx64,
                   static_cast<uint64_t>(reinterpret_cast<uintptr_t>(remote_[std::max<ssize_t>(copied, 0)].iov_base)));
-    return Error{FLASHCORE_INVALID_ARGUMENT,
-                 std::string(field_) + " leads to byte " + address + ", which " + problem +
-                     "; the CPU device takes host memory only, and outputs must be writable from the first element to the last. Check the "
-                     "address, the sizes and the strides.",
-                 field_};
+    return Error{
+        FLASHCORE_INVALID_ARGUMENT,
+        std::string(field_) + " leads to byte " + address + ", which " + problem +
+            "; the CPU device takes host memory only, and outputs must be writable from the first element to the last. Check the "
+            "address, the sizes and the strides.",
+        field_};
   }
 
   static constexpr int capacity = 128;
@@ -125,12 +128,13 @@ class OutputPages {
 };
 
 // Rows in the order in which they lie in memory, so that each page comes up once.
-Status check_output_pages(const char *field, const ProblemTensor &tensor, const kernels::ProblemKey &key, int64_t columns,
-                          int64_t element_bytes) {
+Status check_output_pages(const char *field, const ProblemTensor &tensor, const kernels::ProblemKey &key,
+                          int64_t columns, int64_t element_bytes) {
   struct Axis {
     int64_t size, stride;
   };
-  Axis axes[] = {{key.batch, tensor.stride_batch}, {key.seqlen_q, tensor.stride_row}, {key.heads_q, tensor.stride_head}};
+  Axis axes[] = {
+      {key.batch, tensor.stride_batch}, {key.seqlen_q, tensor.stride_row}, {key.heads_q, tensor.stride_head}};
   std::sort(std::begin(axes), std::end(axes), [](const Axis &a, const Axis &b) { return a.stride > b.stride; });
   OutputPages pages(field);
   for (int64_t i = 0; i < axes[0].size; ++i)

@@ -42,8 +42,9 @@ struct Branch {
 
 struct Code {
   std::vector<Instruction> instructions;
-  std::vector<Branch> branches;    // in the order of `at`
-  std::vector<int32_t> mma_before, ldsm_before;  // how many mma.sync and ldmatrix stand before an instruction, and one more for the end
+  std::vector<Branch> branches;  // in the order of `at`
+  std::vector<int32_t> mma_before,
+      ldsm_before;  // how many mma.sync and ldmatrix stand before an instruction, and one more for the end
 };
 
 Code decode(std::span<const uint8_t> bytes, int32_t arch) {
@@ -59,7 +60,8 @@ Code decode(std::span<const uint8_t> bytes, int32_t arch) {
     if (instruction.opcode() != op_branch) continue;
     const int64_t displacement = instruction.displacement_bytes(arch);
     const int64_t target = i + 1 + displacement / instruction_bytes;
-    if (displacement % instruction_bytes == 0 && target >= 0 && target < count) code.branches.push_back({i, target, instruction.conditional()});
+    if (displacement % instruction_bytes == 0 && target >= 0 && target < count)
+      code.branches.push_back({i, target, instruction.conditional()});
   }
   return code;
 }
@@ -84,7 +86,8 @@ SteadyLoop count_classes(const Code &code, const Branch &loop) {
   for (int64_t i = loop.target; i <= loop.at; ++i) {
     const bool skipped = i < skipped_until;
     if (branch != code.branches.end() && branch->at == i) {
-      if (branch->conditional && branch->target > i && branch->target <= loop.at && is_beside_the_work(i, branch->target))
+      if (branch->conditional && branch->target > i && branch->target <= loop.at &&
+          is_beside_the_work(i, branch->target))
         skipped_until = std::max(skipped_until, branch->target);
       ++branch;
     }
@@ -93,12 +96,24 @@ SteadyLoop count_classes(const Code &code, const Branch &loop) {
       continue;
     }
     switch (code.instructions[static_cast<size_t>(i)].opcode()) {
-      case op_hmma: ++counts.hmma; break;
-      case op_ldsm: ++counts.ldsm; break;
-      case op_mufu: ++counts.mufu; break;
-      case op_ffma: ++counts.ffma; break;
-      case op_fmnmx: ++counts.fmnmx; break;
-      default: ++counts.other; break;
+      case op_hmma:
+        ++counts.hmma;
+        break;
+      case op_ldsm:
+        ++counts.ldsm;
+        break;
+      case op_mufu:
+        ++counts.mufu;
+        break;
+      case op_ffma:
+        ++counts.ffma;
+        break;
+      case op_fmnmx:
+        ++counts.fmnmx;
+        break;
+      default:
+        ++counts.other;
+        break;
     }
   }
   return counts;
@@ -109,14 +124,17 @@ SteadyLoop count_classes(const Code &code, const Branch &loop) {
 std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> bytes, int32_t arch) {
   const Code code = decode(bytes, arch);
   std::optional<SteadyLoop> best;
-  int64_t last_target = -1;  // of the backward branches with matrix instructions so far; one at or behind a loop's target lies within it
+  int64_t last_target =
+      -1;  // of the backward branches with matrix instructions so far; one at or behind a loop's target lies within it
   for (const Branch &loop : code.branches) {
     if (loop.target > loop.at || count(code.mma_before, loop.target, loop.at + 1) == 0) continue;
     const bool innermost = last_target < loop.target;
     last_target = std::max(last_target, loop.target);
     if (!innermost) continue;  // those that are share no instruction, so that each is counted once
     const SteadyLoop counts = count_classes(code, loop);
-    const auto all = [](const SteadyLoop &one) { return one.hmma + one.ldsm + one.mufu + one.ffma + one.fmnmx + one.other; };
+    const auto all = [](const SteadyLoop &one) {
+      return one.hmma + one.ldsm + one.mufu + one.ffma + one.fmnmx + one.other;
+    };
     if (!best || counts.hmma > best->hmma || (counts.hmma == best->hmma && all(counts) < all(*best))) best = counts;
   }
   return best;

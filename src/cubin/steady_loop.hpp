@@ -18,7 +18,8 @@ struct SteadyLoop {
   int32_t ffma = 0;   // fused multiply-adds
   int32_t fmnmx = 0;  // maxima
   int32_t other = 0;
-  int32_t skipped = 0;  // behind a forward branch, without mma or without ldmatrix where the loop has it: what few passes do; in no class
+  int32_t skipped =
+      0;  // behind a forward branch, without mma or without ldmatrix where the loop has it: what few passes do; in no class
   int64_t first_byte = 0, bytes = 0;  // where the loop stands in the code
 };
 

@@ -54,7 +54,8 @@ Result<PointerOwner> pointer_owner(const CudaFunctionTable &functions, CUdevicep
   PointerOwner owner;
   CUpointer_attribute attributes[] = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL};
   void *values[] = {&owner.type, &owner.ordinal};
-  FLASHCORE_TRY(check(functions, functions.pointer_get_attributes(2, attributes, values, address), "cuPointerGetAttributes"));
+  FLASHCORE_TRY(
+      check(functions, functions.pointer_get_attributes(2, attributes, values, address), "cuPointerGetAttributes"));
   return owner;
 }
 
@@ -107,8 +108,8 @@ Result<CudaDriver::PrimaryContext> CudaDriver::retain_primary_context(int32_t or
   FLASHCORE_TRY(check_ordinal(*functions_, functions_->device_get(&device, ordinal), "cuDeviceGet", ordinal));
   PrimaryContext primary;
   primary.device = device;
-  FLASHCORE_TRY(check(*functions_, functions_->primary_context_retain(&primary.context, device), "cuDevicePrimaryCtxRetain",
-                      CudaStage::opening));
+  FLASHCORE_TRY(check(*functions_, functions_->primary_context_retain(&primary.context, device),
+                      "cuDevicePrimaryCtxRetain", CudaStage::opening));
   return primary;
 }
 
@@ -260,11 +261,13 @@ Result<PointerInfo> CudaDriver::pointer_info(uint64_t address) const {
                                       CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, CU_POINTER_ATTRIBUTE_RANGE_SIZE};
   void *values[] = {&type, &managed, &ordinal, &device_address, &begin, &bytes};
   static_assert(std::size(attributes) == std::size(values));
-  FLASHCORE_TRY(check(*functions_, functions_->pointer_get_attributes(std::size(attributes), attributes, values, device_pointer(address)),
-                      "cuPointerGetAttributes"));
+  FLASHCORE_TRY(
+      check(*functions_,
+            functions_->pointer_get_attributes(std::size(attributes), attributes, values, device_pointer(address)),
+            "cuPointerGetAttributes"));
   PointerInfo info;
   if (type == CUmemorytype{}) return info;
-  info.kind = managed != 0                   ? PointerInfo::managed
+  info.kind = managed != 0                 ? PointerInfo::managed
               : type == CU_MEMORYTYPE_HOST ? PointerInfo::page_locked_host
                                            : PointerInfo::device;
   info.ordinal = ordinal;

@@ -36,9 +36,9 @@ struct KernelAttributes {  // cuFuncGetAttribute
 // What the driver knows of an address, seen from the current context.
 struct PointerInfo {
   enum Kind { unknown, device, page_locked_host, managed };
-  Kind kind = unknown;          // unknown: memory that CUDA did not allocate, or that was freed
-  int32_t ordinal = -1;         // of the device that owns it
-  uint64_t device_address = 0;  // where kernels of the current context reach it; 0: they do not
+  Kind kind = unknown;                            // unknown: memory that CUDA did not allocate, or that was freed
+  int32_t ordinal = -1;                           // of the device that owns it
+  uint64_t device_address = 0;                    // where kernels of the current context reach it; 0: they do not
   uint64_t allocation = 0, allocation_bytes = 0;  // what it lies in; of virtual memory the reserved range; 0: not known
 };
 

@@ -65,7 +65,9 @@ int find_build_id(dl_phdr_info *info, size_t, void *user) {
 
 // The loader has no other way to say it: "<file>: <what>: <text of ENOMEM>" in the language of the process, or, where there is not even
 // memory for that, two words. Memory that is gone says nothing about the library: it must not pass for a missing one.
-bool is_out_of_memory(std::string_view reason) { return reason.ends_with(std::strerror(ENOMEM)) || reason == "out of memory"; }
+bool is_out_of_memory(std::string_view reason) {
+  return reason.ends_with(std::strerror(ENOMEM)) || reason == "out of memory";
+}
 
 std::string file_identity(const char *path) {
   struct stat status {};

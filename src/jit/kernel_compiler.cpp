@@ -22,8 +22,9 @@ Status check_arch(const NvrtcLibrary &nvrtc, std::string_view arch) {
     if (number == asked) return success();
     known += (known.empty() ? "" : ", ") + std::to_string(number);
   }
-  return Error{FLASHCORE_COMPILE_FAILED, "NVRTC " + version_text(nvrtc.version()) + " (" + nvrtc.path() + ") cannot compile for " +
-                                             std::string(arch) + "; it knows " + known + ". Install a newer or older NVRTC."};
+  return Error{FLASHCORE_COMPILE_FAILED, "NVRTC " + version_text(nvrtc.version()) + " (" + nvrtc.path() +
+                                             ") cannot compile for " + std::string(arch) + "; it knows " + known +
+                                             ". Install a newer or older NVRTC."};
 }
 
 }  // namespace
@@ -40,8 +41,8 @@ Result<CompiledKernel> compile_kernel(const NvrtcLibrary &nvrtc, const CompileRe
   if (!output.compiled) {
     constexpr size_t log_limit = 700;  // what fits into flashcore_error.message beside the sentence
     return Error{FLASHCORE_COMPILE_FAILED,
-                 "NVRTC " + version_text(nvrtc.version()) + " could not compile " + std::string(request.program_name) + " for " +
-                     std::string(request.arch) + ": " + std::string(cut_text(output.log, log_limit)),
+                 "NVRTC " + version_text(nvrtc.version()) + " could not compile " + std::string(request.program_name) +
+                     " for " + std::string(request.arch) + ": " + std::string(cut_text(output.log, log_limit)),
                  "", output.nvrtc_result};
   }
   compiled.cubin = std::move(output.cubin);

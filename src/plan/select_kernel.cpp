@@ -63,18 +63,23 @@ struct Exclusion {
 // Why the one module that was asked for does not serve a problem that its kernel could do.
 Exclusion module_exclusion(const Specialization &s, const ProblemKey &key) {
   const auto other = [](const char *field, const std::string &module_is_for, const std::string &given) {
-    return Exclusion{field, "the module is for " + std::string(field) + " " + module_is_for + ", the call's is " + given};
+    return Exclusion{field,
+                     "the module is for " + std::string(field) + " " + module_is_for + ", the call's is " + given};
   };
-  const auto dtype_word = [](int32_t dtype) { return std::string(dtype == kernels::dtype_bfloat16 ? "bfloat16" : "float16"); };
+  const auto dtype_word = [](int32_t dtype) {
+    return std::string(dtype == kernels::dtype_bfloat16 ? "bfloat16" : "float16");
+  };
   if (s.dtype != key.dtype) return other("query.dtype", dtype_word(s.dtype), dtype_word(key.dtype));
   // No kernel refuses a head that is narrower than its tile. Some apply every mask, but none is left by then that does not serve.
   if (key.head_dim > s.head_dim) return other("head_dim", std::to_string(s.head_dim), std::to_string(key.head_dim));
-  if (key.head_dim_v > s.head_dim_v) return other("head_dim_v", std::to_string(s.head_dim_v), std::to_string(key.head_dim_v));
+  if (key.head_dim_v > s.head_dim_v)
+    return other("head_dim_v", std::to_string(s.head_dim_v), std::to_string(key.head_dim_v));
   if ((s.causal != 0) != (key.causal != kernels::causal_none))
     return {"causal", s.causal != 0 ? "the module applies a causal mask, the call has none"
                                     : "the module applies no mask, the call has a causal one"};
-  return {"kernel", s.alignment_bytes > key.alignment_bytes ? "the module moves rows by 16 bytes, the call's are not aligned to that"
-                                                            : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};
+  return {"kernel", s.alignment_bytes > key.alignment_bytes
+                        ? "the module moves rows by 16 bytes, the call's are not aligned to that"
+                        : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};
 }
 
 Exclusion exclusion(const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
@@ -88,14 +93,18 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
   if (key.one_module() && !passport.serves(key.module, key)) return module_exclusion(key.module, key);
   if (choice.smallest_shared_bytes > device.shared_bytes_per_block)
     return {"", "needs " + std::to_string(choice.smallest_shared_bytes) +
-                    " bytes of shared memory per block, the device allows " + std::to_string(device.shared_bytes_per_block)};
+                    " bytes of shared memory per block, the device allows " +
+                    std::to_string(device.shared_bytes_per_block)};
   return {"", "has no specialization for this problem"};
 }
 
-bool left_to_name(const Passport &passport, const ProblemKey &key) { return passport.by_name_only && key.kernel_index < 0; }
+bool left_to_name(const Passport &passport, const ProblemKey &key) {
+  return passport.by_name_only && key.kernel_index < 0;
+}
 
 // The choice of one kernel, or none where its passport keeps it out.
-KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device, const TunedRow *tuned) {
+KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
+                      const TunedRow *tuned) {
   if (!arch_fits(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
   return best_specialization(index, passport, key, device, tuned);
 }
@@ -116,7 +125,8 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
     const Passport &passport = *table[index].passport;
     const KernelChoice choice = consider(index, passport, key, device, nullptr);
     const bool by_name = left_to_name(passport, key) && choice.best.kernel_index >= 0;
-    const Exclusion why = by_name ? Exclusion{"", "could, but is only used when asked for by name"} : exclusion(passport, key, device, choice);
+    const Exclusion why = by_name ? Exclusion{"", "could, but is only used when asked for by name"}
+                                  : exclusion(passport, key, device, choice);
     error.message += std::string(" ") + passport.name + ": " + why.reason + ";";
     if (error.field.empty()) error.field = why.field;
   }
@@ -126,7 +136,8 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
 
 }  // namespace
 
-Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> tuned_rows) {
+Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device,
+                                std::span<const TunedRow> tuned_rows) {
   Selection best;
   const TunedRow *tuned = find_tuned(key, device, tuned_rows);
   const auto table = kernel_table();
@@ -165,10 +176,12 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
     const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
     const bool by_row = is_chosen && chosen.value().tuned != nullptr;
     if (by_row)
-      std::snprintf(cost, sizeof(cost), "by the tuned row %s (%.1f us measured, %.1f us without it), %.1f us by the model", tuned->origin,
+      std::snprintf(cost, sizeof(cost),
+                    "by the tuned row %s (%.1f us measured, %.1f us without it), %.1f us by the model", tuned->origin,
                     tuned->measured_us, tuned->default_us, choice.best.cost.total_us);
-    const bool passed_over = chosen.ok() && chosen.value().tuned != nullptr && choice.best.cost.total_us < chosen.value().cost.total_us;
-    const char *verdict = is_chosen                    ? "chosen, "
+    const bool passed_over =
+        chosen.ok() && chosen.value().tuned != nullptr && choice.best.cost.total_us < chosen.value().cost.total_us;
+    const char *verdict = is_chosen                     ? "chosen, "
                           : left_to_name(passport, key) ? "only by name, "
                           : passed_over                 ? "cheaper by the model, slower by the tuned row, "
                                                         : "dearer, ";
@@ -185,8 +198,10 @@ Status pin_kernel(ProblemKey &key, std::string_view name) {
   if (index < 0) {
     std::string known;
     for (const KernelRow &row : kernel_table()) known += (known.empty() ? "" : ", ") + std::string(row.passport->name);
-    return Error{FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(name) + "\"; allowed: empty, " + known +
-                                                 ", or the name of a module of one of them", "kernel"};
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 "kernel is \"" + std::string(name) + "\"; allowed: empty, " + known +
+                     ", or the name of a module of one of them",
+                 "kernel"};
   }
   if (dash < name.size()) {
     FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));

@@ -25,10 +25,12 @@ struct Selection {
 // The module of the tuned row that holds the problem on the device, else the cheapest specialization; or UNSUPPORTED: the first field that a kernel refuses, and each
 // kernel's reason in the message. key.kernel_index >= 0 asks for that kernel and no other, key.one_module() for that module.
 // Allocates only to describe a failure.
-Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device, std::span<const TunedRow> tuned);
+Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device,
+                                std::span<const TunedRow> tuned);
 
 // One line per kernel: chosen, dearer, or why it cannot.
-std::string explain_selection(const kernels::ProblemKey &key, const kernels::DeviceLimits &device, std::span<const TunedRow> tuned);
+std::string explain_selection(const kernels::ProblemKey &key, const kernels::DeviceLimits &device,
+                              std::span<const TunedRow> tuned);
 
 // Fill what the key asks for from the name of a kernel or of a module; empty: any kernel. A module need not be shipped, its
 // kernel must allow it. INVALID_ARGUMENT lists the kernels that there are, or says which part of a module's name is wrong.

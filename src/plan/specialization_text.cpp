@@ -30,7 +30,8 @@ constexpr Field fields[] = {
 static_assert(sizeof(fields) / sizeof(fields[0]) * sizeof(int32_t) == sizeof(Specialization),
               "a field of Specialization is missing from the generated header");
 
-constexpr char grammar[] = "KERNEL-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS[-sSTAGES][-cCLUSTER][-qreg][-unaligned]";
+constexpr char grammar[] =
+    "KERNEL-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS[-sSTAGES][-cCLUSTER][-qreg][-unaligned]";
 
 // The parts of a module's name, one after another.
 class NameParts {
@@ -58,15 +59,18 @@ class NameParts {
     std::string_view text = at_end_ ? std::string_view{} : part_;
     if (before_first != '\0' && !take_letter(text, before_first)) return false;
     if (!take_number(text, first)) return false;
-    if (!text.empty() && (before_second == '\0' || !take_letter(text, before_second) || !take_number(text, second))) return false;
+    if (!text.empty() && (before_second == '\0' || !take_letter(text, before_second) || !take_number(text, second)))
+      return false;
     if (!text.empty()) return false;
     next();
     return true;
   }
   Error expected(const char *what) const {
     const std::string found = at_end_ ? "ends" : "has \"" + std::string(part_) + "\"";
-    return {FLASHCORE_INVALID_ARGUMENT, "kernel is \"" + std::string(name_) + "\", which " + found + " where " + what +
-                                            " must stand; a module's name is " + grammar, "kernel"};
+    return {FLASHCORE_INVALID_ARGUMENT,
+            "kernel is \"" + std::string(name_) + "\", which " + found + " where " + what +
+                " must stand; a module's name is " + grammar,
+            "kernel"};
   }
 
  private:
@@ -91,8 +95,9 @@ class NameParts {
 }  // namespace
 
 std::string specialization_header(const Specialization &specialization) {
-  std::string text = "#pragma once\n#include \"contract/passport.h\"\nnamespace flashcore::kernels {\n"
-                     "inline constexpr Specialization chosen = {\n";
+  std::string text =
+      "#pragma once\n#include \"contract/passport.h\"\nnamespace flashcore::kernels {\n"
+      "inline constexpr Specialization chosen = {\n";
   for (const Field &field : fields)
     text += std::string("    .") + field.name + " = " + std::to_string(specialization.*field.member) + ",\n";
   return text + "};\n}  // namespace flashcore::kernels\n";
@@ -117,9 +122,12 @@ Result<ModuleName> parse_module_name(std::string_view name) {
   ModuleName module{parts.part()};
   Specialization &s = module.specialization;
   parts.next();
-  if (parts.take("fp16")) s.dtype = kernels::dtype_float16;
-  else if (parts.take("bf16")) s.dtype = kernels::dtype_bfloat16;
-  else return parts.expected("fp16 or bf16");
+  if (parts.take("fp16"))
+    s.dtype = kernels::dtype_float16;
+  else if (parts.take("bf16"))
+    s.dtype = kernels::dtype_bfloat16;
+  else
+    return parts.expected("fp16 or bf16");
   NameParts before = parts;
   if (!parts.take_numbers('d', &s.head_dim, 'v', &s.head_dim_v) || s.head_dim_v == s.head_dim)
     return before.expected("the head dimension (d64, or d192v128 where that of V differs)");
@@ -131,10 +139,12 @@ Result<ModuleName> parse_module_name(std::string_view name) {
   if (!parts.take_numbers('w', &s.warps, '\0', nullptr)) return parts.expected("the number of warps (w4)");
   s.stages = 1;
   before = parts;
-  if (!parts.at_end() && parts.part().starts_with('s') && (!parts.take_numbers('s', &s.stages, '\0', nullptr) || s.stages == 1))
+  if (!parts.at_end() && parts.part().starts_with('s') &&
+      (!parts.take_numbers('s', &s.stages, '\0', nullptr) || s.stages == 1))
     return before.expected("the number of stages, 2 or more (s2)");
   before = parts;
-  if (!parts.at_end() && parts.part().starts_with('c') && (!parts.take_numbers('c', &s.cluster, '\0', nullptr) || s.cluster == 1))
+  if (!parts.at_end() && parts.part().starts_with('c') &&
+      (!parts.take_numbers('c', &s.cluster, '\0', nullptr) || s.cluster == 1))
     return before.expected("the thread blocks of a cluster, 2 or more (c2)");
   s.q_in_registers = parts.take("qreg") ? 1 : 0;
   s.alignment_bytes = parts.take("unaligned") ? 2 : 16;
@@ -146,13 +156,16 @@ Status check_specialization(const kernels::Passport &passport, const Specializat
   const auto error = [&](std::string_view name, std::string_view allowed) {
     std::string text = "kernel is \"" + module_name(passport.name, specialization) + "\"";
     for (const Field &field : fields)
-      if (field.name == name) text += ", whose " + std::string(name) + " is " + std::to_string(specialization.*field.member);
-    return Error{FLASHCORE_INVALID_ARGUMENT, text + "; " + passport.name + " allows: " + std::string(allowed), "kernel"};
+      if (field.name == name)
+        text += ", whose " + std::string(name) + " is " + std::to_string(specialization.*field.member);
+    return Error{FLASHCORE_INVALID_ARGUMENT, text + "; " + passport.name + " allows: " + std::string(allowed),
+                 "kernel"};
   };
   for (const Field &field : fields)
     if (const int32_t value = specialization.*field.member; value < field.smallest || value > field.largest)
       return error(field.name, std::to_string(field.smallest) + " to " + std::to_string(field.largest));
-  if (const kernels::Refusal refusal = passport.allows(specialization); refusal.field != nullptr) return error(refusal.field, refusal.reason);
+  if (const kernels::Refusal refusal = passport.allows(specialization); refusal.field != nullptr)
+    return error(refusal.field, refusal.reason);
   return success();
 }
 

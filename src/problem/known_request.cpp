@@ -41,7 +41,8 @@ void KnownRequest::remember(const Args *given, const AttentionProblem &problem) 
   if (load<uint32_t>(reinterpret_cast<const unsigned char *>(given), 0) != sizeof(Args)) return;
   const kernels::ProblemKey &key = problem.key;
   if (problem.workspace != 0 || problem.workspace_bytes != 0 || key.alignment_bytes != 16) return;
-  const auto extent = [&](const ProblemTensor &tensor, int64_t rows, int64_t heads, int64_t columns, int64_t element_bytes) {
+  const auto extent = [&](const ProblemTensor &tensor, int64_t rows, int64_t heads, int64_t columns,
+                          int64_t element_bytes) {
     const AddressRange range = tensor_range(tensor, key.batch, rows, heads, columns, element_bytes);
     return range.end - range.begin;
   };
@@ -58,7 +59,8 @@ void KnownRequest::remember(const Args *given, const AttentionProblem &problem) 
 bool KnownRequest::matches(const Args *given, Addresses *addresses) const {
   if (given == nullptr || args_.struct_size != sizeof(Args)) return false;
   const auto *args = reinterpret_cast<const unsigned char *>(given);
-  if (load<uint32_t>(args, 0) != sizeof(Args) || !same(args, reinterpret_cast<const unsigned char *>(&args_))) return false;
+  if (load<uint32_t>(args, 0) != sizeof(Args) || !same(args, reinterpret_cast<const unsigned char *>(&args_)))
+    return false;
   uint64_t data[std::size(address_offsets)];
   for (size_t i = 0; i < std::size(data); ++i) data[i] = load<uint64_t>(args, address_offsets[i]);
   if (((data[0] | data[1] | data[2] | data[3]) & 15) != 0 || (data[4] & 3) != 0) return false;
@@ -69,7 +71,8 @@ bool KnownRequest::matches(const Args *given, Addresses *addresses) const {
   // Outputs that lie among other tensors may still be apart from them: that takes a closer look.
   for (int output = 3; output < count; ++output)
     for (int other = 0; other < output; ++other)
-      if (data[output] < data[other] + extent_bytes_[other] && data[other] < data[output] + extent_bytes_[output]) return false;
+      if (data[output] < data[other] + extent_bytes_[other] && data[other] < data[output] + extent_bytes_[output])
+        return false;
   *addresses = {data[0], data[1], data[2], data[3], data[4]};
   return true;
 }

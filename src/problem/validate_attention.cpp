@@ -135,8 +135,9 @@ Status check_kernel_name(const Args &args, AttentionProblem &problem) {
   if (args.kernel[0] == '\0') return success();
   const size_t length = strnlen(args.kernel, sizeof(args.kernel));
   if (length == sizeof(args.kernel)) {
-    return invalid_field("kernel", "a text without an end", "the name of a kernel or a module of up to " +
-                                                                std::to_string(FLASHCORE_NAME_BYTES - 1) + " bytes, zero-terminated");
+    return invalid_field("kernel", "a text without an end",
+                         "the name of a kernel or a module of up to " + std::to_string(FLASHCORE_NAME_BYTES - 1) +
+                             " bytes, zero-terminated");
   }
   problem.kernel = {args.kernel, length};
   return success();
@@ -269,7 +270,8 @@ Result<AttentionProblem> validate_attention(const flashcore_attention_args *give
   if (Status status = check_args(args, rule, result.value()); !status.ok())
     result = std::move(status.error());
   else  // `args` ends here, and the caller's own need not be aligned
-    result.value().kernel = {reinterpret_cast<const char *>(given) + offsetof(Args, kernel), result.value().kernel.size()};
+    result.value().kernel = {reinterpret_cast<const char *>(given) + offsetof(Args, kernel),
+                             result.value().kernel.size()};
   return result;
 }
 

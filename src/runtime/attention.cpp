@@ -19,13 +19,17 @@ Status check_cpu_kernel(const AttentionProblem &problem) {
   if (name.empty() || name == cpu_kernel_name) return success();
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, name));
-  return Error{FLASHCORE_UNSUPPORTED, "kernel is \"" + std::string(name) + "\", which runs on a GPU; this context is the CPU "
-                                      "device, whose only kernel is \"cpu\"", "kernel"};
+  return Error{FLASHCORE_UNSUPPORTED,
+               "kernel is \"" + std::string(name) +
+                   "\", which runs on a GPU; this context is the CPU "
+                   "device, whose only kernel is \"cpu\"",
+               "kernel"};
 }
 
 LaunchPlan make_plan(const Selection &selection, CudaFunction function) {
   return {function,
-          {{static_cast<uint32_t>(selection.grid.x), static_cast<uint32_t>(selection.grid.y), static_cast<uint32_t>(selection.grid.z)},
+          {{static_cast<uint32_t>(selection.grid.x), static_cast<uint32_t>(selection.grid.y),
+            static_cast<uint32_t>(selection.grid.z)},
            static_cast<uint32_t>(selection.specialization.warps * 32),
            static_cast<uint32_t>(selection.dynamic_shared_bytes)}};
 }
@@ -39,9 +43,12 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
     if (stream != nullptr) {
       FLASHCORE_TRY_ASSIGN(const bool capturing, gpu.driver.stream_is_capturing(*stream));
       if (capturing)
-        return Error{FLASHCORE_NOT_PREPARED, "the stream is being captured and " +
-                         module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name, selection.specialization) +
-                         " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
+        return Error{
+            FLASHCORE_NOT_PREPARED,
+            "the stream is being captured and " +
+                module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name,
+                            selection.specialization) +
+                " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
       if (!gpu.addresses_checked) FLASHCORE_TRY(check_known_addresses(gpu.driver, problem));
     }
     FLASHCORE_TRY_ASSIGN(function, gpu.loader.load(selection));
@@ -51,8 +58,8 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
   return plan;
 }
 
-Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const AttentionProblem &problem, const kernels::ProblemKey &key,
-                     CudaStream stream) {
+Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const AttentionProblem &problem,
+                     const kernels::ProblemKey &key, CudaStream stream) {
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(gpu));
   if (gpu.addresses_checked) FLASHCORE_TRY(check_addresses(gpu, problem));
   LaunchPlan plan;
@@ -75,7 +82,8 @@ std::optional<Status> attention_fwd_again(Context &context, const flashcore_atte
   if (!context.gpu) return std::nullopt;
   const RecentLaunch *recent = recent_launch();
   KnownRequest::Addresses addresses;
-  if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses)) return std::nullopt;
+  if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses))
+    return std::nullopt;
   kernels::AttentionFwdParams params = recent->params;
   params.query.data = addresses.query;
   params.key.data = addresses.key;
@@ -84,10 +92,12 @@ std::optional<Status> attention_fwd_again(Context &context, const flashcore_atte
   params.lse.data = addresses.lse;
   const Result<CurrentContext> current = CurrentContext::enter(*context.gpu);
   if (!current.ok()) return current.error();
-  return context.gpu->driver.launch(recent->plan.function, recent->plan.shape, static_cast<CudaStream>(stream), &params);
+  return context.gpu->driver.launch(recent->plan.function, recent->plan.shape, static_cast<CudaStream>(stream),
+                                    &params);
 }
 
-Status attention_fwd(Context &context, const flashcore_attention_args *args, const AttentionProblem &problem, void *stream) {
+Status attention_fwd(Context &context, const flashcore_attention_args *args, const AttentionProblem &problem,
+                     void *stream) {
   if (!context.gpu) {
     FLASHCORE_TRY(check_cpu_kernel(problem));
     if (problem.empty()) return success();
@@ -124,7 +134,8 @@ Result<int64_t> attention_workspace_bytes(Context &context, const AttentionProbl
   return int64_t{0};  // no kernel of the table needs any
 }
 
-Status attention_explain(Context &context, const AttentionProblem &problem, flashcore_attention_explanation *explanation) {
+Status attention_explain(Context &context, const AttentionProblem &problem,
+                         flashcore_attention_explanation *explanation) {
   if (!context.gpu) {
     FLASHCORE_TRY(check_cpu_kernel(problem));
     explanation->supported = 1;

@@ -53,14 +53,20 @@ static std::atomic<uint64_t> last_serial{0};
 
 GpuState::GpuState(const Settings &settings, const CudaDriver &driver_table, ContextHold primary_context,
                    const CudaDeviceProperties &device)
-    : serial(++last_serial), driver(driver_table), primary(std::move(primary_context)), properties(device), limits(device_limits(device)),
+    : serial(++last_serial),
+      driver(driver_table),
+      primary(std::move(primary_context)),
+      properties(device),
+      limits(device_limits(device)),
       tuned_rows(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
-      addresses_checked(settings.addresses_checked), loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
+      addresses_checked(settings.addresses_checked),
+      loader(settings, driver_table, device.arch, device.shared_bytes_per_block_optin) {}
 
 Result<CurrentContext> CurrentContext::enter(const GpuState &gpu) {
   if (CudaDriver::forked())
-    return Error{FLASHCORE_FORKED, "this process was forked from one that had initialised CUDA, which cannot be used after a "
-                                   "fork; start a new process (Python: multiprocessing start method \"spawn\")"};
+    return Error{FLASHCORE_FORKED,
+                 "this process was forked from one that had initialised CUDA, which cannot be used after a "
+                 "fork; start a new process (Python: multiprocessing start method \"spawn\")"};
   FLASHCORE_TRY_ASSIGN(const bool pushed, gpu.driver.push_context(gpu.primary.context()));
   return CurrentContext(&gpu, pushed);
 }
@@ -70,14 +76,17 @@ Result<std::unique_ptr<Context>> create_context(const flashcore_context_options 
   auto context = std::make_unique<Context>();
   FLASHCORE_TRY_ASSIGN(context->settings, resolve_settings(&options));
   if (options.cpu_threads < 0 || options.cpu_threads > 4096)
-    return Error{FLASHCORE_INVALID_ARGUMENT, "cpu_threads is " + std::to_string(options.cpu_threads) + "; allowed: 0 (all) to 4096",
-                 "cpu_threads"};
-  if (options.device_kind != FLASHCORE_DEVICE_CUDA && options.device_ordinal != 0)
     return Error{FLASHCORE_INVALID_ARGUMENT,
-                 "device_ordinal is " + std::to_string(options.device_ordinal) + "; allowed without FLASHCORE_DEVICE_CUDA: 0",
-                 "device_ordinal"};
+                 "cpu_threads is " + std::to_string(options.cpu_threads) + "; allowed: 0 (all) to 4096", "cpu_threads"};
+  if (options.device_kind != FLASHCORE_DEVICE_CUDA && options.device_ordinal != 0)
+    return Error{
+        FLASHCORE_INVALID_ARGUMENT,
+        "device_ordinal is " + std::to_string(options.device_ordinal) + "; allowed without FLASHCORE_DEVICE_CUDA: 0",
+        "device_ordinal"};
   switch (options.device_kind) {
-    case FLASHCORE_DEVICE_CPU: context->device_reason = "the CPU was asked for"; break;
+    case FLASHCORE_DEVICE_CPU:
+      context->device_reason = "the CPU was asked for";
+      break;
     case FLASHCORE_DEVICE_CUDA: {
       FLASHCORE_TRY_ASSIGN(context->gpu, open_gpu(context->settings, options.device_ordinal));
       context->device_reason = "this GPU was asked for";
@@ -90,8 +99,10 @@ Result<std::unique_ptr<Context>> create_context(const flashcore_context_options 
       break;
     }
     default:
-      return Error{FLASHCORE_INVALID_ARGUMENT, "device_kind is " + std::to_string(options.device_kind) +
-                                                   "; allowed: FLASHCORE_DEVICE_AUTO (0), _CPU (1), _CUDA (2)", "device_kind"};
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "device_kind is " + std::to_string(options.device_kind) +
+                       "; allowed: FLASHCORE_DEVICE_AUTO (0), _CPU (1), _CUDA (2)",
+                   "device_kind"};
   }
   context->cpu_threads = cpu_thread_count(options.cpu_threads);
   return context;
@@ -102,7 +113,8 @@ Status check_device_ordinal(const CudaDriver &driver, int32_t ordinal, const cha
   if (count == 0) return no_device();
   if (ordinal >= 0 && ordinal < count) return success();
   return Error{FLASHCORE_INVALID_ARGUMENT,
-               std::string(field) + " is " + std::to_string(ordinal) + "; allowed: 0 to " + std::to_string(count - 1), field};
+               std::string(field) + " is " + std::to_string(ordinal) + "; allowed: 0 to " + std::to_string(count - 1),
+               field};
 }
 
 void fill_device_info(const CudaDriver &driver, const CudaDeviceProperties &properties, flashcore_device_info *info) {

@@ -23,7 +23,8 @@ namespace flashcore {
 class ContextHold {
  public:
   ContextHold(const CudaDriver &driver, CudaDriver::PrimaryContext primary) : driver_(&driver), primary_(primary) {}
-  ContextHold(ContextHold &&other) noexcept : driver_(std::exchange(other.driver_, nullptr)), primary_(other.primary_) {}
+  ContextHold(ContextHold &&other) noexcept
+      : driver_(std::exchange(other.driver_, nullptr)), primary_(other.primary_) {}
   ContextHold(const ContextHold &) = delete;
   ContextHold &operator=(const ContextHold &) = delete;
   ~ContextHold() {
@@ -38,7 +39,8 @@ class ContextHold {
 
 // What a GPU context adds.
 struct GpuState {
-  GpuState(const Settings &settings, const CudaDriver &driver, ContextHold primary, const CudaDeviceProperties &properties);
+  GpuState(const Settings &settings, const CudaDriver &driver, ContextHold primary,
+           const CudaDeviceProperties &properties);
 
   const uint64_t serial;  // no other GpuState of the process ever has it
   const CudaDriver &driver;

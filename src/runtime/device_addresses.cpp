@@ -18,7 +18,8 @@ struct NamedRange {
 
 std::array<NamedRange, 6> ranges_of(const AttentionProblem &problem) {
   const kernels::ProblemKey &key = problem.key;
-  const auto range = [&](const ProblemTensor &tensor, int64_t rows, int64_t heads, int64_t columns, int64_t element_bytes) {
+  const auto range = [&](const ProblemTensor &tensor, int64_t rows, int64_t heads, int64_t columns,
+                         int64_t element_bytes) {
     return tensor_range(tensor, key.batch, rows, heads, columns, element_bytes);
   };
   return {{{"query.data", range(problem.query, key.seqlen_q, key.heads_q, key.head_dim, element_bytes_16bit)},
@@ -36,26 +37,32 @@ std::string hex(uint64_t address) {
 }
 
 Error wrong(const NamedRange &named, const std::string &what) {
-  return {FLASHCORE_INVALID_ARGUMENT, std::string(named.field) + " is " + hex(named.range.begin) + ", " + what, named.field};
+  return {FLASHCORE_INVALID_ARGUMENT, std::string(named.field) + " is " + hex(named.range.begin) + ", " + what,
+          named.field};
 }
 
 Error unknown_address(const NamedRange &named) {
   return wrong(named, "which the CUDA driver does not know" +
-                          std::string(is_host_memory(named.range.begin) ? ": it is ordinary host memory" : ": it was freed, or never was memory") +
+                          std::string(is_host_memory(named.range.begin) ? ": it is ordinary host memory"
+                                                                        : ": it was freed, or never was memory") +
                           "; allowed: device memory or pinned host memory of this process");
 }
 
 // Empty, or why kernels of the context's device do not reach memory that the driver knows.
 std::string unreachable(const GpuState &gpu, const NamedRange &named, const PointerInfo &info) {
   const std::string own = std::to_string(gpu.properties.ordinal);
-  if (info.kind == PointerInfo::managed || (info.kind == PointerInfo::device && info.ordinal == gpu.properties.ordinal)) return {};
+  if (info.kind == PointerInfo::managed || (info.kind == PointerInfo::device && info.ordinal == gpu.properties.ordinal))
+    return {};
   const bool pinned = info.kind == PointerInfo::page_locked_host;
-  const std::string where = pinned ? "page-locked host memory" : "memory of CUDA device " + std::to_string(info.ordinal);
+  const std::string where =
+      pinned ? "page-locked host memory" : "memory of CUDA device " + std::to_string(info.ordinal);
   if (info.device_address == 0)
     return where + ", which kernels of device " + own + " do not reach; allowed: memory of device " + own +
-           (pinned ? ", or host memory that is mapped for it" : ", or of one whose memory it may use (cuCtxEnablePeerAccess, cuMemSetAccess)");
+           (pinned ? ", or host memory that is mapped for it"
+                   : ", or of one whose memory it may use (cuCtxEnablePeerAccess, cuMemSetAccess)");
   if (info.device_address != named.range.begin)
-    return where + ", which kernels reach at " + hex(info.device_address) + "; allowed: that address (cuMemHostGetDevicePointer)";
+    return where + ", which kernels reach at " + hex(info.device_address) +
+           "; allowed: that address (cuMemHostGetDevicePointer)";
   return {};
 }
 
@@ -69,12 +76,14 @@ Status check_range(const GpuState &gpu, const NamedRange &named) {
   const char *advice = "; look at the sizes and strides";
   const uint64_t allocation_end = first.allocation + first.allocation_bytes;
   if (first.allocation_bytes != 0 && range.end > allocation_end)
-    return wrong(named, bytes + "its allocation, " + std::to_string(first.allocation_bytes) + " bytes at " + hex(first.allocation) + ", is " +
-                            std::to_string(range.end - allocation_end) + " bytes too short" + advice);
+    return wrong(named, bytes + "its allocation, " + std::to_string(first.allocation_bytes) + " bytes at " +
+                            hex(first.allocation) + ", is " + std::to_string(range.end - allocation_end) +
+                            " bytes too short" + advice);
   // A range of virtual memory may be mapped in part.
   FLASHCORE_TRY_ASSIGN(const PointerInfo last, gpu.driver.pointer_info(range.end - 1));
   if (last.kind == PointerInfo::unknown)
-    return wrong(named, bytes + "the last of them, at " + hex(range.end - 1) + ", are no memory that the CUDA driver knows" + advice);
+    return wrong(named, bytes + "the last of them, at " + hex(range.end - 1) +
+                            ", are no memory that the CUDA driver knows" + advice);
   return success();
 }
 

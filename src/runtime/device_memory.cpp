@@ -33,13 +33,15 @@ Status check_bytes(int64_t bytes) {
 // A pointer that must be there as soon as there are bytes to move.
 Status check_pointer(bool present, int64_t bytes, const char *field) {
   if (present || bytes == 0) return success();
-  return Error{FLASHCORE_INVALID_ARGUMENT, std::string(field) + " is 0 with " + std::to_string(bytes) + " bytes to move; allowed: an address",
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               std::string(field) + " is 0 with " + std::to_string(bytes) + " bytes to move; allowed: an address",
                field};
 }
 
 Status check_handle(const void *handle, const char *field) {
   if (handle != nullptr) return success();
-  return Error{FLASHCORE_INVALID_ARGUMENT, std::string(field) + " is NULL; allowed: what flashcore_" + field + "_create gave", field};
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               std::string(field) + " is NULL; allowed: what flashcore_" + field + "_create gave", field};
 }
 
 void *host_memory(int64_t bytes) {
@@ -157,14 +159,16 @@ Result<void *> stream_create(Context &context) {
 Status stream_destroy(Context &context, void *stream) {
   if (stream == nullptr) return success();
   if (context.gpu)
-    return on_gpu(context, [&](const CudaDriver &driver) { return driver.stream_destroy(static_cast<CudaStream>(stream)); });
+    return on_gpu(context,
+                  [&](const CudaDriver &driver) { return driver.stream_destroy(static_cast<CudaStream>(stream)); });
   delete static_cast<HostStream *>(stream);
   return success();
 }
 
 Status stream_synchronize(Context &context, void *stream) {
   if (!context.gpu) return success();
-  return on_gpu(context, [&](const CudaDriver &driver) { return driver.stream_synchronize(static_cast<CudaStream>(stream)); });
+  return on_gpu(context,
+                [&](const CudaDriver &driver) { return driver.stream_synchronize(static_cast<CudaStream>(stream)); });
 }
 
 Status context_synchronize(Context &context) {
@@ -183,7 +187,8 @@ Result<void *> event_create(Context &context) {
 Status event_destroy(Context &context, void *event) {
   if (event == nullptr) return success();
   if (context.gpu)
-    return on_gpu(context, [&](const CudaDriver &driver) { return driver.event_destroy(static_cast<CudaEvent>(event)); });
+    return on_gpu(context,
+                  [&](const CudaDriver &driver) { return driver.event_destroy(static_cast<CudaEvent>(event)); });
   delete static_cast<HostEvent *>(event);
   return success();
 }
@@ -201,7 +206,8 @@ Status event_record(Context &context, void *event, void *stream) {
 Status event_synchronize(Context &context, void *event) {
   FLASHCORE_TRY(check_handle(event, "event"));
   if (!context.gpu) return success();
-  return on_gpu(context, [&](const CudaDriver &driver) { return driver.event_synchronize(static_cast<CudaEvent>(event)); });
+  return on_gpu(context,
+                [&](const CudaDriver &driver) { return driver.event_synchronize(static_cast<CudaEvent>(event)); });
 }
 
 Result<double> event_elapsed_us(Context &context, void *start, void *end) {
@@ -213,10 +219,12 @@ Result<double> event_elapsed_us(Context &context, void *start, void *end) {
     return on_gpu(context, [&](const CudaDriver &driver) {
       return driver.event_elapsed_us(static_cast<CudaEvent>(start), static_cast<CudaEvent>(end));
     });
-  const int64_t start_ns = static_cast<HostEvent *>(start)->recorded_ns, end_ns = static_cast<HostEvent *>(end)->recorded_ns;
+  const int64_t start_ns = static_cast<HostEvent *>(start)->recorded_ns,
+                end_ns = static_cast<HostEvent *>(end)->recorded_ns;
   if (start_ns == HostEvent::never || end_ns == HostEvent::never) {
     const char *field = start_ns == HostEvent::never ? "start" : "end";
-    return Error{FLASHCORE_INVALID_ARGUMENT, std::string(field) + " was never recorded; allowed: a recorded event", field};
+    return Error{FLASHCORE_INVALID_ARGUMENT, std::string(field) + " was never recorded; allowed: a recorded event",
+                 field};
   }
   return static_cast<double>(end_ns - start_ns) / 1000.0;
 }

@@ -50,12 +50,15 @@ std::string folder_text(const std::string &root, const DirectoryTrust &trust, co
   size_t usable = 0;
   const ListedModule *refused = nullptr;
   for (const ListedModule &module : modules.value()) {
-    if (module.entry.ok()) ++usable;
-    else if (refused == nullptr) refused = &module;
+    if (module.entry.ok())
+      ++usable;
+    else if (refused == nullptr)
+      refused = &module;
   }
   std::string text = std::to_string(usable) + " modules";
   if (refused == nullptr) return text;
-  return text + "; " + std::to_string(modules.value().size() - usable) + " more cannot be used: " + refused->entry.error().message;
+  return text + "; " + std::to_string(modules.value().size() - usable) +
+         " more cannot be used: " + refused->entry.error().message;
 }
 
 std::string module_lines(const Settings &settings) {

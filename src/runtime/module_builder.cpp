@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/module_builder.hpp"
 
-#include "cache/module_key.hpp"
 #include "base/sha256.hpp"
+#include "cache/module_key.hpp"
 #include "contract/arch.h"
 #include "flashcore/flashcore_version.h"
 #include "jit/compile_options.hpp"
@@ -33,12 +33,13 @@ std::string compiler_text(const NvrtcLibrary &nvrtc, std::span<const uint8_t> cu
 
 }  // namespace
 
-ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization, std::string_view arch,
-                                  std::string_view nvrtc_append_flags) {
+ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization,
+                                  std::string_view arch, std::string_view nvrtc_append_flags) {
   const KernelRow &row = kernel_table()[static_cast<size_t>(kernel_index)];
   const std::string name = program_name(*row.passport), header = specialization_header(specialization);
   const std::vector<std::string> options = canonical_compile_options(arch);
-  ModuleRequest request{kernel_index, specialization, std::string(arch), module_name(row.passport->name, specialization), {}};
+  ModuleRequest request{
+      kernel_index, specialization, std::string(arch), module_name(row.passport->name, specialization), {}};
   // Flags of the user's own may ask for line numbers (-lineinfo), and then comments count.
   const std::string_view kernel_sha256 = nvrtc_append_flags.empty() ? row.tokens_sha256 : row.text_sha256;
   request.key = logical_module_key({name, kernel_sha256, header, arch, options, nvrtc_append_flags});
@@ -47,13 +48,16 @@ ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specializ
 
 std::string no_module_text(const ModuleRequest &request, const Refusals &refusals) {
   const char *usable = refusals.texts().empty() ? "" : "a usable ";
-  return "no module folder and no cache holds " + (usable + request.module) + " for " + request.arch + refusals.in_brackets();
+  return "no module folder and no cache holds " + (usable + request.module) + " for " + request.arch +
+         refusals.in_brackets();
 }
 
-Error no_module_and_no_jit(const ModuleRequest &request, const Refusals &refusals, const std::string &jit_refusal, int32_t driver_code) {
+Error no_module_and_no_jit(const ModuleRequest &request, const Refusals &refusals, const std::string &jit_refusal,
+                           int32_t driver_code) {
   return {FLASHCORE_COMPILER_UNAVAILABLE,
           no_module_text(request, refusals) + ", and compiling is forbidden (" + jit_refusal +
-              "). Allow it, or ship the module: fc-inspect compile " + request.arch + " --output DIR, and set FLASHCORE_MODULE_PATH=DIR.",
+              "). Allow it, or ship the module: fc-inspect compile " + request.arch +
+              " --output DIR, and set FLASHCORE_MODULE_PATH=DIR.",
           "", driver_code};
 }
 

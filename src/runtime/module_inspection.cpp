@@ -12,10 +12,13 @@ Result<ListedModule> obtain_module(const Settings &settings, const ModuleRequest
   Refusals refusals;
   const auto find = [&](const std::string &compiler_id) {
     std::optional<ListedModule> stored;
-    store.search(request.arch, request.key, compiler_id, [&stored](FoundModule &found) {
-      stored.emplace(ListedModule{std::move(found.path), found.origin, 0, 0, std::move(found.entry)});
-      return true;
-    }, refusals);
+    store.search(
+        request.arch, request.key, compiler_id,
+        [&stored](FoundModule &found) {
+          stored.emplace(ListedModule{std::move(found.path), found.origin, 0, 0, std::move(found.entry)});
+          return true;
+        },
+        refusals);
     return stored;
   };
   if (std::optional<ListedModule> stored = find("")) return *std::move(stored);
@@ -40,12 +43,14 @@ Result<ListedModule> obtain_module(const Settings &settings, const ModuleRequest
 
 Result<ModuleLoop> steady_loop_of(const ModuleEntry &entry) {
   const Result<ModuleName> name = parse_module_name(entry.record.module);
-  if (!name.ok()) return Error{FLASHCORE_UNSUPPORTED, entry.record.module + " is no module's name that this version knows"};
+  if (!name.ok())
+    return Error{FLASHCORE_UNSUPPORTED, entry.record.module + " is no module's name that this version knows"};
   const kernels::Specialization &specialization = name.value().specialization;
   FLASHCORE_TRY_ASSIGN(const std::span<const uint8_t> code, kernel_code(entry.cubin, entry.record.kernel));
   const std::optional<SteadyLoop> loop = find_steady_loop(code, entry.cubin_info.arch);
   if (!loop)
-    return Error{FLASHCORE_UNSUPPORTED, entry.record.module + " for " + entry.record.arch + " has no loop with mma.sync instructions"};
+    return Error{FLASHCORE_UNSUPPORTED,
+                 entry.record.module + " for " + entry.record.arch + " has no loop with mma.sync instructions"};
   // An mma takes 16 of head_dim for a tile of scores; a tile of probabilities is half of what an mma takes for 8 of head_dim_v.
   return ModuleLoop{*loop, loop->hmma * 16 / (specialization.head_dim + specialization.head_dim_v)};
 }

@@ -15,7 +15,8 @@ struct ModuleLoader::Slot {
   bool done = false;
   Loaded loaded;
   // Made before anybody can wait for the slot, so that there is something to tell when there is no memory left to say it with.
-  std::optional<Error> error = Error{FLASHCORE_OUT_OF_HOST_MEMORY, flashcore_status_sentence(FLASHCORE_OUT_OF_HOST_MEMORY)};
+  std::optional<Error> error =
+      Error{FLASHCORE_OUT_OF_HOST_MEMORY, flashcore_status_sentence(FLASHCORE_OUT_OF_HOST_MEMORY)};
 };
 
 // Whatever happens to the load, an exception too: the slot is done, those who wait are told, and a slot that failed is gone.
@@ -47,7 +48,11 @@ class ModuleLoader::Loading {
 };
 
 ModuleLoader::ModuleLoader(const Settings &settings, const CudaDriver &driver, int32_t arch, int32_t shared_bytes_optin)
-    : settings_(settings), driver_(driver), arch_(arch), shared_bytes_optin_(shared_bytes_optin), store_(settings.store) {}
+    : settings_(settings),
+      driver_(driver),
+      arch_(arch),
+      shared_bytes_optin_(shared_bytes_optin),
+      store_(settings.store) {}
 
 ModuleLoader::~ModuleLoader() {
   for (const auto &[key, slot] : slots_)
@@ -100,7 +105,8 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) 
                                            settings_.environment.nvrtc_append_flags));
   Refusals refusals;
   int32_t driver_code = 0;
-  if (std::optional<Result<Loaded>> stored = load_from_store(requests, refusals, &driver_code)) return *std::move(stored);
+  if (std::optional<Result<Loaded>> stored = load_from_store(requests, refusals, &driver_code))
+    return *std::move(stored);
   const ModuleRequest &best = requests.front();
   if (!settings_.jit_allowed) return no_module_and_no_jit(best, refusals, settings_.jit_refusal, driver_code);
   // One process compiles, the others find its entry; if the lock cannot be had everyone compiles, which is only slower.
@@ -114,28 +120,31 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) 
 
 // An entry that the driver refuses is passed over: it may be a stale or foreign one, a good one may lie behind it, and a fresh compile
 // settles it.
-std::optional<Result<ModuleLoader::Loaded>> ModuleLoader::load_from_store(const std::vector<ModuleRequest> &requests, Refusals &refusals,
-                                                                          int32_t *driver_code) {
+std::optional<Result<ModuleLoader::Loaded>> ModuleLoader::load_from_store(const std::vector<ModuleRequest> &requests,
+                                                                          Refusals &refusals, int32_t *driver_code) {
   const NvrtcLibrary *nvrtc = NvrtcLibrary::loaded();
   const std::string compiler_id = nvrtc == nullptr ? std::string() : nvrtc->compiler_id();
   std::optional<Result<Loaded>> outcome;
   for (const ModuleRequest &request : requests) {
-    store_.search(request.arch, request.key, compiler_id, [&](FoundModule &found) {
-      Result<Loaded> loaded = load_image(request, found.entry.cubin);
-      // Memory, a lost context, too little shared memory: not the entry's fault.
-      if (!loaded.ok() && loaded.error().status == FLASHCORE_CUDA_ERROR) {
-        counters_.refused_by_driver.fetch_add(1, std::memory_order_relaxed);
-        *driver_code = loaded.error().driver_code;
-        refusals.add(found.path + ": the driver refused it: " + loaded.error().message);
-        return false;
-      }
-      if (loaded.ok()) {
-        auto &counter = found.origin == ModuleOrigin::shipped ? counters_.from_shipped : counters_.from_user_cache;
-        counter.fetch_add(1, std::memory_order_relaxed);
-      }
-      outcome = std::move(loaded);
-      return true;
-    }, refusals);
+    store_.search(
+        request.arch, request.key, compiler_id,
+        [&](FoundModule &found) {
+          Result<Loaded> loaded = load_image(request, found.entry.cubin);
+          // Memory, a lost context, too little shared memory: not the entry's fault.
+          if (!loaded.ok() && loaded.error().status == FLASHCORE_CUDA_ERROR) {
+            counters_.refused_by_driver.fetch_add(1, std::memory_order_relaxed);
+            *driver_code = loaded.error().driver_code;
+            refusals.add(found.path + ": the driver refused it: " + loaded.error().message);
+            return false;
+          }
+          if (loaded.ok()) {
+            auto &counter = found.origin == ModuleOrigin::shipped ? counters_.from_shipped : counters_.from_user_cache;
+            counter.fetch_add(1, std::memory_order_relaxed);
+          }
+          outcome = std::move(loaded);
+          return true;
+        },
+        refusals);
     if (outcome) return outcome;
   }
   return std::nullopt;

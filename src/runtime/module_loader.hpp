@@ -24,7 +24,8 @@
 namespace flashcore {
 
 struct LoaderCounters {
-  std::atomic<int64_t> from_process{0}, from_shipped{0}, from_user_cache{0}, compiled{0}, refused_by_driver{0}, compile_us{0};
+  std::atomic<int64_t> from_process{0}, from_shipped{0}, from_user_cache{0}, compiled{0}, refused_by_driver{0},
+      compile_us{0};
 };
 
 class ModuleLoader {
@@ -51,7 +52,8 @@ class ModuleLoader {
   static SlotKey slot_key(const Selection &selection);
   Result<Loaded> load_now(const Selection &selection);
   // nullopt: there is no entry that the driver takes; `refusals` says what was there, *driver_code what the driver said last.
-  std::optional<Result<Loaded>> load_from_store(const std::vector<ModuleRequest> &requests, Refusals &refusals, int32_t *driver_code);
+  std::optional<Result<Loaded>> load_from_store(const std::vector<ModuleRequest> &requests, Refusals &refusals,
+                                                int32_t *driver_code);
   Result<Loaded> compile_and_load(const ModuleRequest &request, const Refusals &refusals);
   Result<Loaded> load_image(const ModuleRequest &request, const Bytes &cubin);
 

@@ -20,7 +20,8 @@ inline kernels::TensorView tensor_view(const ProblemTensor &tensor) {
 // one key head. All groups are of one size, as nearly as may be: a small last one would end in a few long blocks (10 % slower).
 inline int32_t heads_per_group(const kernels::ProblemKey &key, int64_t l2_cache_bytes) {
   const int64_t bytes_of_head = std::max<int64_t>(1, key.seqlen_kv * (key.head_dim + key.head_dim_v) * 2);
-  const int64_t key_heads = key.batch * key.heads_kv, most = std::clamp<int64_t>(l2_cache_bytes * 2 / 3 / bytes_of_head, 1, key_heads);
+  const int64_t key_heads = key.batch * key.heads_kv,
+                most = std::clamp<int64_t>(l2_cache_bytes * 2 / 3 / bytes_of_head, 1, key_heads);
   const int64_t groups = (key_heads + most - 1) / most, even = (key_heads + groups - 1) / groups;
   return static_cast<int32_t>(std::min<int64_t>(even * (key.heads_q / key.heads_kv), 0x7fffffff));
 }
@@ -29,7 +30,8 @@ inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem, 
   constexpr float log2_of_e = 1.44269504088896340736f, ln_of_2 = 0.69314718055994530942f;
   // Masked scores are -infinity, and -infinity times 0 is NaN: a scale of 0 becomes one that no finite score can feel. Above
   // the largest one only a difference of subnormal scores could tell.
-  constexpr float smallest_scale_log2 = std::numeric_limits<float>::denorm_min(), largest_scale_log2 = std::numeric_limits<float>::max();
+  constexpr float smallest_scale_log2 = std::numeric_limits<float>::denorm_min(),
+                  largest_scale_log2 = std::numeric_limits<float>::max();
   const kernels::ProblemKey &key = problem.key;
   kernels::AttentionFwdParams params{};
   params.query = tensor_view(problem.query);

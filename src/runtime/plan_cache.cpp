@@ -56,8 +56,10 @@ void PlanCache::insert(const kernels::ProblemKey &key, const LaunchPlan &plan) {
   for (size_t probe = 0; probe < probes && target == nullptr; ++probe) {
     Slot &slot = (*slots_)[(start + probe) % slot_count];
     Content there;
-    if (slot.version.load(std::memory_order_relaxed) == 0) target = &slot;
-    else if (read(slot, &there) && std::memcmp(&there.key, &key, sizeof(key)) == 0) target = &slot;
+    if (slot.version.load(std::memory_order_relaxed) == 0)
+      target = &slot;
+    else if (read(slot, &there) && std::memcmp(&there.key, &key, sizeof(key)) == 0)
+      target = &slot;
   }
   if (target == nullptr) target = &(*slots_)[(start + next_victim_++ % probes) % slot_count];
   const uint32_t version = target->version.load(std::memory_order_relaxed);

@@ -37,12 +37,14 @@ std::vector<std::string> split_path_list(const std::string &list) {
 std::string library_file() {
   Dl_info info{};
   void *found = nullptr;
-  if (dladdr1(reinterpret_cast<void *>(&library_file), &info, &found, RTLD_DL_LINKMAP) == 0 || found == nullptr) return {};
+  if (dladdr1(reinterpret_cast<void *>(&library_file), &info, &found, RTLD_DL_LINKMAP) == 0 || found == nullptr)
+    return {};
   auto *map = static_cast<link_map *>(found);
   char path[PATH_MAX];
   if (map->l_name == nullptr || *map->l_name == '\0') {  // linked into the program itself
     const ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
-    return length > 0 && static_cast<size_t>(length) < sizeof(path) ? std::string(path, static_cast<size_t>(length)) : std::string();
+    return length > 0 && static_cast<size_t>(length) < sizeof(path) ? std::string(path, static_cast<size_t>(length))
+                                                                    : std::string();
   }
   const std::string name = map->l_name;
   if (name.starts_with("/")) return name;
@@ -93,46 +95,61 @@ std::string default_user_root(const Environment &environment) {
 
 Result<CacheMode> cache_mode(int32_t option, const std::string &variable) {
   switch (option) {
-    case FLASHCORE_CACHE_DEFAULT: break;
-    case FLASHCORE_CACHE_READ_WRITE: return CacheMode::read_write;
-    case FLASHCORE_CACHE_READ_ONLY: return CacheMode::read_only;
-    case FLASHCORE_CACHE_OFF: return CacheMode::off;
+    case FLASHCORE_CACHE_DEFAULT:
+      break;
+    case FLASHCORE_CACHE_READ_WRITE:
+      return CacheMode::read_write;
+    case FLASHCORE_CACHE_READ_ONLY:
+      return CacheMode::read_only;
+    case FLASHCORE_CACHE_OFF:
+      return CacheMode::off;
     default:
       return Error{FLASHCORE_INVALID_ARGUMENT,
-                   "cache_mode is " + std::to_string(option) + "; allowed: FLASHCORE_CACHE_DEFAULT (0), _READ_WRITE (1), "
-                   "_READ_ONLY (2), _OFF (3)", "cache_mode"};
+                   "cache_mode is " + std::to_string(option) +
+                       "; allowed: FLASHCORE_CACHE_DEFAULT (0), _READ_WRITE (1), "
+                       "_READ_ONLY (2), _OFF (3)",
+                   "cache_mode"};
   }
   if (variable.empty() || variable == "rw") return CacheMode::read_write;
   if (variable == "ro") return CacheMode::read_only;
   if (variable == "off") return CacheMode::off;
-  return Error{FLASHCORE_INVALID_ARGUMENT, "the environment variable FLASHCORE_CACHE is \"" + variable + "\"; allowed: rw, ro, off",
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               "the environment variable FLASHCORE_CACHE is \"" + variable + "\"; allowed: rw, ro, off",
                "FLASHCORE_CACHE"};
 }
 
 Result<bool> jit_allowed(int32_t option, const std::string &variable) {
   switch (option) {
-    case FLASHCORE_JIT_DEFAULT: break;
-    case FLASHCORE_JIT_ALLOWED: return true;
-    case FLASHCORE_JIT_FORBIDDEN: return false;
+    case FLASHCORE_JIT_DEFAULT:
+      break;
+    case FLASHCORE_JIT_ALLOWED:
+      return true;
+    case FLASHCORE_JIT_FORBIDDEN:
+      return false;
     default:
       return Error{FLASHCORE_INVALID_ARGUMENT,
-                   "jit_mode is " + std::to_string(option) + "; allowed: FLASHCORE_JIT_DEFAULT (0), _ALLOWED (1), _FORBIDDEN (2)",
+                   "jit_mode is " + std::to_string(option) +
+                       "; allowed: FLASHCORE_JIT_DEFAULT (0), _ALLOWED (1), _FORBIDDEN (2)",
                    "jit_mode"};
   }
   if (variable.empty() || variable == "on") return true;
   if (variable == "off") return false;
-  return Error{FLASHCORE_INVALID_ARGUMENT, "the environment variable FLASHCORE_JIT is \"" + variable + "\"; allowed: on, off",
-               "FLASHCORE_JIT"};
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               "the environment variable FLASHCORE_JIT is \"" + variable + "\"; allowed: on, off", "FLASHCORE_JIT"};
 }
 
 Result<bool> addresses_checked(int32_t option, const std::string &variable) {
   switch (option) {
-    case FLASHCORE_ADDRESS_CHECKS_DEFAULT: break;
-    case FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES: return false;
-    case FLASHCORE_ADDRESS_CHECKS_ALWAYS: return true;
+    case FLASHCORE_ADDRESS_CHECKS_DEFAULT:
+      break;
+    case FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES:
+      return false;
+    case FLASHCORE_ADDRESS_CHECKS_ALWAYS:
+      return true;
     default:
-      return Error{FLASHCORE_INVALID_ARGUMENT, "address_checks is " + std::to_string(option) +
-                                                   "; allowed: FLASHCORE_ADDRESS_CHECKS_DEFAULT (0), _NEW_SHAPES (1), _ALWAYS (2)",
+      return Error{FLASHCORE_INVALID_ARGUMENT,
+                   "address_checks is " + std::to_string(option) +
+                       "; allowed: FLASHCORE_ADDRESS_CHECKS_DEFAULT (0), _NEW_SHAPES (1), _ALWAYS (2)",
                    "address_checks"};
   }
   if (variable.empty() || variable == "off" || variable == "0") return false;
@@ -145,8 +162,8 @@ Result<bool> addresses_checked(int32_t option, const std::string &variable) {
 Result<bool> tuned_rows_used(const std::string &variable) {
   if (variable.empty() || variable == "on") return true;
   if (variable == "off") return false;
-  return Error{FLASHCORE_INVALID_ARGUMENT, "the environment variable FLASHCORE_TUNED is \"" + variable + "\"; allowed: on, off",
-               "FLASHCORE_TUNED"};
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               "the environment variable FLASHCORE_TUNED is \"" + variable + "\"; allowed: on, off", "FLASHCORE_TUNED"};
 }
 
 template <size_t capacity>
@@ -154,7 +171,8 @@ Result<std::string> text_option(const char (&text)[capacity], const char *name) 
   const size_t length = strnlen(text, capacity);
   if (length == capacity)
     return Error{FLASHCORE_INVALID_ARGUMENT,
-                 std::string(name) + " has no terminating zero within its " + std::to_string(capacity) + " bytes", name};
+                 std::string(name) + " has no terminating zero within its " + std::to_string(capacity) + " bytes",
+                 name};
   return std::string(text, length);
 }
 
@@ -179,13 +197,14 @@ Status resolve_user_root(const std::string &option, Settings &settings) {
   if (!asked.empty()) {
     settings.store.user_root = asked;
   } else if (environment.privileged) {
-    settings.user_cache_note = "no user cache: this program has more rights than the user who started it (set-uid, set-gid or file "
-                               "capabilities), so no folder of that user is read or written; the option cache_directory names one";
+    settings.user_cache_note =
+        "no user cache: this program has more rights than the user who started it (set-uid, set-gid or file "
+        "capabilities), so no folder of that user is read or written; the option cache_directory names one";
   } else {
     settings.store.user_root = default_user_root(environment);
     if (settings.store.user_root.empty())
-      settings.user_cache_note = "no user cache: neither XDG_CACHE_HOME nor HOME names a folder of user " + std::to_string(geteuid()) +
-                                 "; set FLASHCORE_CACHE_DIR";
+      settings.user_cache_note = "no user cache: neither XDG_CACHE_HOME nor HOME names a folder of user " +
+                                 std::to_string(geteuid()) + "; set FLASHCORE_CACHE_DIR";
   }
   if (settings.store.mode == CacheMode::off) settings.user_cache_note = "the user cache is off";
   return success();
@@ -216,11 +235,14 @@ Result<Settings> resolve_settings(const flashcore_context_options *given) {
   if (!settings.jit_allowed) settings.jit_refusal = "jit_mode or FLASHCORE_JIT";
   if (settings.jit_allowed && environment.nvrtc_flags_forced) {
     settings.jit_allowed = false;
-    settings.jit_refusal = "this program has more rights than the user who started it, and NVRTC would obey that user's NVRTC_APPEND_FLAGS";
+    settings.jit_refusal =
+        "this program has more rights than the user who started it, and NVRTC would obey that user's NVRTC_APPEND_FLAGS";
   }
   if (options.reserved != 0)
-    return Error{FLASHCORE_INVALID_ARGUMENT, "reserved is " + std::to_string(options.reserved) + "; allowed: 0", "reserved"};
-  FLASHCORE_TRY_ASSIGN(settings.addresses_checked, addresses_checked(options.address_checks, environment.address_checks));
+    return Error{FLASHCORE_INVALID_ARGUMENT, "reserved is " + std::to_string(options.reserved) + "; allowed: 0",
+                 "reserved"};
+  FLASHCORE_TRY_ASSIGN(settings.addresses_checked,
+                       addresses_checked(options.address_checks, environment.address_checks));
   FLASHCORE_TRY_ASSIGN(settings.tuned_rows_used, tuned_rows_used(environment.tuned_mode));
   FLASHCORE_TRY_ASSIGN(const std::string cache_directory, text_option(options.cache_directory, "cache_directory"));
   FLASHCORE_TRY_ASSIGN(const std::string module_path, text_option(options.module_path, "module_path"));

@@ -17,10 +17,10 @@ struct Settings {
   std::string nvrtc_library;      // empty: the usual places
   std::string toolkit_directory;  // CUDA_HOME, may be empty
   bool jit_allowed = true;
-  std::string jit_refusal;        // why it is not
+  std::string jit_refusal;         // why it is not
   bool addresses_checked = false;  // in every call, not only when a shape is new
-  bool tuned_rows_used = true;    // false: the cost model alone chooses
-  std::string user_cache_note;    // why there is no user cache, empty otherwise
+  bool tuned_rows_used = true;     // false: the cost model alone chooses
+  std::string user_cache_note;     // why there is no user cache, empty otherwise
 };
 
 // `options` may be null: defaults. INVALID_ARGUMENT names the option or the environment variable at fault.

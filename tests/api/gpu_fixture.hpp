@@ -38,7 +38,8 @@ inline bool contains(const std::string &text, const std::string &part) { return 
     BOOST_TEST(contains(checked_text, needed_part), checked_text << " [lacks " << needed_part << "]"); \
   } while (0)
 
-inline flashcore_context_options gpu_options(int32_t jit_mode, int32_t address_checks = FLASHCORE_ADDRESS_CHECKS_DEFAULT) {
+inline flashcore_context_options gpu_options(int32_t jit_mode,
+                                             int32_t address_checks = FLASHCORE_ADDRESS_CHECKS_DEFAULT) {
   flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
   options.device_kind = FLASHCORE_DEVICE_CUDA;
   options.jit_mode = jit_mode;
@@ -73,7 +74,8 @@ class Sandbox {
     setenv("FLASHCORE_LIBCUDA", FAKE_LIBCUDA, 1);
     setenv("FLASHCORE_CACHE_DIR", (folder_ + "/cache").c_str(), 1);
     setenv("FLASHCORE_MODULE_PATH", (folder_ + "/none").c_str(), 1);
-    for (const char *variable : {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_LIBNVRTC", "FLASHCORE_CHECK_ADDRESSES", "FAKE_CUDA"})
+    for (const char *variable :
+         {"FLASHCORE_CACHE", "FLASHCORE_JIT", "FLASHCORE_LIBNVRTC", "FLASHCORE_CHECK_ADDRESSES", "FAKE_CUDA"})
       unsetenv(variable);
   }
   ~Sandbox() {
@@ -127,7 +129,8 @@ inline boost::test_tools::assertion_result modules_exist(boost::unit_test::test_
 
 struct GpuContext {
   flashcore_context handle = nullptr;
-  explicit GpuContext(int32_t jit_mode = FLASHCORE_JIT_FORBIDDEN, int32_t address_checks = FLASHCORE_ADDRESS_CHECKS_DEFAULT) {
+  explicit GpuContext(int32_t jit_mode = FLASHCORE_JIT_FORBIDDEN,
+                      int32_t address_checks = FLASHCORE_ADDRESS_CHECKS_DEFAULT) {
     const flashcore_context_options options = gpu_options(jit_mode, address_checks);
     flashcore_error error = fresh_error();
     const flashcore_status status = flashcore_context_create(&options, &handle, &error);

@@ -86,11 +86,11 @@ void *__libc_calloc(size_t count, size_t bytes);
 void *__libc_realloc(void *memory, size_t bytes);
 void *__libc_memalign(size_t alignment, size_t bytes);
 
-#define FAIL_OR(call)                           \
-  if (fails(__builtin_return_address(0))) {     \
-    errno = ENOMEM;                             \
-    return nullptr;                             \
-  }                                             \
+#define FAIL_OR(call)                       \
+  if (fails(__builtin_return_address(0))) { \
+    errno = ENOMEM;                         \
+    return nullptr;                         \
+  }                                         \
   return call
 
 void *malloc(size_t bytes) { FAIL_OR(__libc_malloc(bytes)); }

@@ -34,8 +34,10 @@ void check_every_byte_is_written(Call call) {
     BOOST_REQUIRE(call(second.get()) == FLASHCORE_OK);
     BOOST_TEST(first.get()->struct_size == size);
     for (size_t i = 0; i < size; ++i) BOOST_TEST(first.bytes[i] == second.bytes[i], "byte " << i << " is not written");
-    for (size_t i = sizeof(Struct); i < size; ++i) BOOST_TEST(first.bytes[i] == 0, "byte " << i << ", which nobody knows, is not 0");
-    for (size_t i = size; i < first.bytes.size(); ++i) BOOST_TEST(first.bytes[i] == 0x5a, "byte " << i << ", past the end, is written");
+    for (size_t i = sizeof(Struct); i < size; ++i)
+      BOOST_TEST(first.bytes[i] == 0, "byte " << i << ", which nobody knows, is not 0");
+    for (size_t i = size; i < first.bytes.size(); ++i)
+      BOOST_TEST(first.bytes[i] == 0x5a, "byte " << i << ", past the end, is written");
   }
   for (const uint32_t size : {uint32_t{0}, uint32_t{sizeof(Struct)} - 1, uint32_t{65537}, uint32_t{0x5a5a5a5a}}) {
     PoisonedStruct<Struct> wrong(sizeof(Struct), 0x5a);

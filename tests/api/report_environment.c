@@ -13,9 +13,9 @@
 
 #include "flashcore/flashcore_inspect.h"
 
-#define FIND(name)                                        \
-  __typeof__(&name) name##_found = NULL;                  \
-  *(void **)(&name##_found) = dlsym(library, #name);      \
+#define FIND(name)                                   \
+  __typeof__(&name) name##_found = NULL;             \
+  *(void **)(&name##_found) = dlsym(library, #name); \
   if (name##_found == NULL) return fprintf(stderr, "no %s\n", #name), 1
 
 int main(int count, char **arguments) {
@@ -27,12 +27,14 @@ int main(int count, char **arguments) {
   for (int i = 2; i + 1 < count; ++i)
     if (strcmp(arguments[i], "--folder") == 0 && chdir(arguments[i + 1]) != 0) return perror(arguments[i + 1]), 1;
   flashcore_error error = FLASHCORE_ERROR_INIT;
-  if (flashcore_environment_describe_found(NULL, text, sizeof(text), &error) != FLASHCORE_OK) return puts(error.message), 1;
+  if (flashcore_environment_describe_found(NULL, text, sizeof(text), &error) != FLASHCORE_OK)
+    return puts(error.message), 1;
   printf("privileged: %lu\n%s", getauxval(AT_SECURE), text);
   for (int i = 2; i + 2 < count; ++i) {
     if (strcmp(arguments[i], "--obtain") != 0) continue;
     flashcore_module_info info = {.struct_size = sizeof(info)};
-    const flashcore_status status = flashcore_module_obtain_found(NULL, arguments[i + 1], arguments[i + 2], &info, NULL, NULL, &error);
+    const flashcore_status status =
+        flashcore_module_obtain_found(NULL, arguments[i + 1], arguments[i + 2], &info, NULL, NULL, &error);
     printf("module: %s\n", status == FLASHCORE_OK ? (info.path[0] != '\0' ? info.path : "not kept") : error.message);
   }
   return 0;

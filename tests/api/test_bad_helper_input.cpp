@@ -3,8 +3,8 @@
 // Bad input to what surrounds attention in the public C interface, on the CPU device: context options, buffers, copies,
 // streams, events.
 #define BOOST_TEST_DYN_LINK 1
-#include <boost/test/unit_test.hpp>
 #include <atomic>
+#include <boost/test/unit_test.hpp>
 #include <functional>
 #include <limits>
 #include <thread>
@@ -159,8 +159,10 @@ BOOST_AUTO_TEST_CASE(threads_record_and_read_one_event) {
     threads.emplace_back([&, thread] {
       double elapsed_us = -1;
       for (int i = 0; i < 1000; ++i)
-        wrong += thread % 2 == 0 ? flashcore_event_record(context, event, nullptr, nullptr) != FLASHCORE_OK
-                                 : flashcore_event_elapsed_us(context, start, event, &elapsed_us, nullptr) != FLASHCORE_OK || elapsed_us < 0;
+        wrong += thread % 2 == 0
+                     ? flashcore_event_record(context, event, nullptr, nullptr) != FLASHCORE_OK
+                     : flashcore_event_elapsed_us(context, start, event, &elapsed_us, nullptr) != FLASHCORE_OK ||
+                           elapsed_us < 0;
     });
   for (std::thread &thread : threads) thread.join();
   BOOST_TEST(wrong == 0);

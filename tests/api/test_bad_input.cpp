@@ -87,9 +87,12 @@ std::vector<BadInput> bad_inputs() {
       {"workspace", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.workspace_bytes = 16; }},
       {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::memset(args.kernel, 'x', sizeof(args.kernel)); }},
       {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::strcpy(args.kernel, "no_such_kernel"); }},
-      {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x64"); }},
-      {"kernel", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x8-w4"); }},
-      {"kernel", FLASHCORE_UNSUPPORTED, [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x64-w4-qreg"); }},
+      {"kernel", FLASHCORE_INVALID_ARGUMENT,
+       [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x64"); }},
+      {"kernel", FLASHCORE_INVALID_ARGUMENT,
+       [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x8-w4"); }},
+      {"kernel", FLASHCORE_UNSUPPORTED,
+       [](Args &args) { std::strcpy(args.kernel, "sm80_fwd_mma-fp16-d64-64x64-w4-qreg"); }},
   };
 }
 
@@ -139,8 +142,8 @@ BOOST_AUTO_TEST_CASE(null_arguments) {
   check_failure(poisoned, flashcore_context_describe(context, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
                 "info");
   poisoned = {};
-  check_failure(poisoned, flashcore_context_describe_device(context, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
-                "info");
+  check_failure(poisoned, flashcore_context_describe_device(context, nullptr, &poisoned.error),
+                FLASHCORE_INVALID_ARGUMENT, "info");
   poisoned = {};
   check_failure(poisoned, flashcore_context_create(nullptr, nullptr, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
                 "context");
@@ -294,7 +297,8 @@ BOOST_AUTO_TEST_CASE(names_of_kernels_and_modules) {
   for (const char *name : {"sm80_fwd_mma", "sm80_fwd_mma-fp16-d64-64x64-w4-qreg", "fwd_scalar"})
     BOOST_TEST(flashcore_kernel_check_name(name, nullptr) == FLASHCORE_OK, name);
   const std::string endless(FLASHCORE_NAME_BYTES, 'x');
-  for (const char *name : {"", "cpu", "fwd_magic", "sm80_fwd_mma-fp16", "sm80_fwd_mma-fp16-d64-64x8-w4", endless.c_str()}) {
+  for (const char *name :
+       {"", "cpu", "fwd_magic", "sm80_fwd_mma-fp16", "sm80_fwd_mma-fp16-d64-64x8-w4", endless.c_str()}) {
     PoisonedError poisoned;
     const flashcore_status status = flashcore_kernel_check_name(name, &poisoned.error);
     check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, "kernel");
@@ -316,11 +320,13 @@ BOOST_AUTO_TEST_CASE(modules_that_cannot_be_obtained) {
                {"", "sm_89", "kernel"}};
   for (const auto &one : cases) {
     PoisonedError poisoned;
-    const flashcore_status status = flashcore_module_obtain(nullptr, one.module, one.arch, &info, nullptr, nullptr, &poisoned.error);
+    const flashcore_status status =
+        flashcore_module_obtain(nullptr, one.module, one.arch, &info, nullptr, nullptr, &poisoned.error);
     check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, one.field);
   }
   PoisonedError poisoned;
-  const flashcore_status status = flashcore_module_obtain(nullptr, "sm80_fwd_mma-fp16-d64-64x64-w4", "sm_89", nullptr, nullptr, nullptr, &poisoned.error);
+  const flashcore_status status = flashcore_module_obtain(nullptr, "sm80_fwd_mma-fp16-d64-64x64-w4", "sm_89", nullptr,
+                                                          nullptr, nullptr, &poisoned.error);
   check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, "info");
 }
 
@@ -336,17 +342,21 @@ BOOST_AUTO_TEST_CASE(the_model_of_bad_input) {
   BOOST_TEST(flashcore_kernel_model(&args, &device, &model, nullptr) == FLASHCORE_OK);
   BOOST_TEST(model.total_us > 0);
   BOOST_TEST(std::string(model.module).size() > 0u);
-  for (auto member : {&flashcore_device_info::arch, &flashcore_device_info::multiprocessors, &flashcore_device_info::shared_memory_per_block_optin_bytes}) {
+  for (auto member : {&flashcore_device_info::arch, &flashcore_device_info::multiprocessors,
+                      &flashcore_device_info::shared_memory_per_block_optin_bytes}) {
     flashcore_device_info wrong = device;
     wrong.*member = 0;
     PoisonedError poisoned;
-    check_failure(poisoned, flashcore_kernel_model(&args, &wrong, &model, &poisoned.error), FLASHCORE_INVALID_ARGUMENT, "device");
+    check_failure(poisoned, flashcore_kernel_model(&args, &wrong, &model, &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
+                  "device");
   }
   Args unserved = args;
   std::strcpy(unserved.kernel, "no_such_kernel");
   PoisonedError poisoned, without;
-  check_failure(poisoned, flashcore_kernel_model(&unserved, &device, &model, &poisoned.error), FLASHCORE_INVALID_ARGUMENT, "kernel");
-  check_failure(without, flashcore_kernel_model(&args, nullptr, &model, &without.error), FLASHCORE_INVALID_ARGUMENT, "device");
+  check_failure(poisoned, flashcore_kernel_model(&unserved, &device, &model, &poisoned.error),
+                FLASHCORE_INVALID_ARGUMENT, "kernel");
+  check_failure(without, flashcore_kernel_model(&args, nullptr, &model, &without.error), FLASHCORE_INVALID_ARGUMENT,
+                "device");
 }
 
 BOOST_AUTO_TEST_CASE(prepare_and_workspace_take_absent_addresses) {

@@ -42,7 +42,8 @@ struct HostPages {
 int64_t launches() { return fake().fake_calls("cuLaunchKernel"); }
 int64_t questions() { return fake().fake_calls("cuPointerGetAttributes"); }
 
-void check_refused(const GpuProblem &problem, const std::string &field, const std::string &part, void *stream = nullptr) {
+void check_refused(const GpuProblem &problem, const std::string &field, const std::string &part,
+                   void *stream = nullptr) {
   const int64_t before = launches();
   const std::string text = problem.forward(stream);
   BOOST_TEST(text.rfind("INVALID_ARGUMENT 0 [" + field + "] " + field + " is 0x", 0) == 0u, text);
@@ -98,7 +99,8 @@ BOOST_AUTO_TEST_CASE(a_remembered_shape_is_checked_too) {
 }
 
 BOOST_AUTO_TEST_CASE(it_costs_two_questions_per_tensor_and_nothing_without_it) {
-  for (const int32_t checks : {FLASHCORE_ADDRESS_CHECKS_ALWAYS, FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES, FLASHCORE_ADDRESS_CHECKS_DEFAULT}) {
+  for (const int32_t checks :
+       {FLASHCORE_ADDRESS_CHECKS_ALWAYS, FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES, FLASHCORE_ADDRESS_CHECKS_DEFAULT}) {
     GpuContext context(FLASHCORE_JIT_FORBIDDEN, checks);
     GpuProblem problem(context.handle);
     BOOST_REQUIRE_EQUAL(problem.forward(), "OK");
@@ -139,10 +141,11 @@ BOOST_AUTO_TEST_CASE(an_allocation_that_is_too_short_is_refused_by_the_byte) {
   problem.args.value.data = small;
   check_refused(problem, "value.data", "is 48 bytes too short");
   problem.args.value.data = exact;
-  problem.args.value.stride[0] = 128 * 2 * 64, problem.args.value.stride[1] = 2 * 64 + 8, problem.args.value.stride[2] = 64,
-  problem.args.value.stride[3] = 1;
+  problem.args.value.stride[0] = 128 * 2 * 64, problem.args.value.stride[1] = 2 * 64 + 8,
+  problem.args.value.stride[2] = 64, problem.args.value.stride[3] = 1;
   check_refused(problem, "value.data", "is " + std::to_string(127 * 16) + " bytes too short");
-  for (const uint64_t address : {exact, small}) BOOST_TEST(flashcore_buffer_free(context.handle, address, nullptr) == FLASHCORE_OK);
+  for (const uint64_t address : {exact, small})
+    BOOST_TEST(flashcore_buffer_free(context.handle, address, nullptr) == FLASHCORE_OK);
 }
 
 struct Kind {
@@ -161,7 +164,8 @@ const Kind kinds[] = {
     {"page-locked host of another device", host_memory, 0, 1, true, ""},
     {"peer", device_memory, 0, 1, true, ""},
     {"another device", device_memory, 0, 1, false, "memory of CUDA device 1, which kernels of device 0 do not reach"},
-    {"page-locked and not mapped", host_memory, 0, 0, false, "page-locked host memory, which kernels of device 0 do not reach"},
+    {"page-locked and not mapped", host_memory, 0, 0, false,
+     "page-locked host memory, which kernels of device 0 do not reach"},
 };
 
 BOOST_DATA_TEST_CASE(each_kind_of_memory, data::make(kinds), kind) {
@@ -169,12 +173,16 @@ BOOST_DATA_TEST_CASE(each_kind_of_memory, data::make(kinds), kind) {
   GpuProblem problem(context.handle);
   BOOST_REQUIRE_EQUAL(problem.forward(), "OK");
   const HostPages pages;
-  fake().fake_add_memory(pages.address(), HostPages::bytes, kind.type, kind.managed, kind.ordinal, kind.reached ? pages.address() : 0, 0, 0);
+  fake().fake_add_memory(pages.address(), HostPages::bytes, kind.type, kind.managed, kind.ordinal,
+                         kind.reached ? pages.address() : 0, 0, 0);
   problem.args.key.data = pages.address();
-  if (*kind.problem != '\0') check_refused(problem, "key.data", kind.problem);
-  else BOOST_TEST(problem.forward() == "OK");
+  if (*kind.problem != '\0')
+    check_refused(problem, "key.data", kind.problem);
+  else
+    BOOST_TEST(problem.forward() == "OK");
   problem.args.key.data = pages.address() + HostPages::bytes - 256;
-  if (*kind.problem == '\0') check_refused(problem, "key.data", "is " + std::to_string(tensor_bytes - 256) + " bytes too short");
+  if (*kind.problem == '\0')
+    check_refused(problem, "key.data", "is " + std::to_string(tensor_bytes - 256) + " bytes too short");
 }
 
 BOOST_AUTO_TEST_CASE(host_memory_that_kernels_see_elsewhere_names_the_place) {
@@ -194,8 +202,8 @@ BOOST_AUTO_TEST_CASE(virtual_ranges_of_several_pieces) {
   const HostPages pages;
   const uint64_t piece = 4096 * 4, reserved = 4096 * 64;
   for (int i = 0; i < 2; ++i)
-    fake().fake_add_memory(pages.address() + i * piece, static_cast<int64_t>(piece), device_memory, 0, 0, pages.address() + i * piece,
-                           pages.address(), static_cast<int64_t>(reserved));
+    fake().fake_add_memory(pages.address() + i * piece, static_cast<int64_t>(piece), device_memory, 0, 0,
+                           pages.address() + i * piece, pages.address(), static_cast<int64_t>(reserved));
   problem.args.key.data = pages.address();
   BOOST_TEST(tensor_bytes == static_cast<int64_t>(2 * piece));
   BOOST_TEST(problem.forward() == "OK");
@@ -219,8 +227,8 @@ BOOST_AUTO_TEST_CASE(a_capture_is_checked_and_unharmed) {
   BOOST_TEST(problem.forward(stream) == "OK");
   std::set<std::string> called;
   for (int64_t i = 0; i < fake().fake_calls(""); ++i) called.insert(fake().fake_call_name(i));
-  BOOST_TEST((called == std::set<std::string>{"cuCtxGetCurrent", "cuCtxPushCurrent", "cuPointerGetAttributes", "cuLaunchKernel",
-                                              "cuCtxPopCurrent"}));
+  BOOST_TEST((called == std::set<std::string>{"cuCtxGetCurrent", "cuCtxPushCurrent", "cuPointerGetAttributes",
+                                              "cuLaunchKernel", "cuCtxPopCurrent"}));
   BOOST_TEST(fake().fake_get_launch(fake().fake_launch_count() - 1)->captured == 1);
   fake().fake_set_capture(stream, 0);
   BOOST_TEST(flashcore_stream_destroy(context.handle, stream, nullptr) == FLASHCORE_OK);

@@ -129,7 +129,8 @@ BOOST_AUTO_TEST_CASE(a_warm_call_allocates_nothing, *precondition(modules_exist)
 }
 
 // Its name is read in every call.
-BOOST_AUTO_TEST_CASE(a_warm_call_of_a_named_module_allocates_nothing, *precondition(modules_exist) * precondition(no_sanitizer)) {
+BOOST_AUTO_TEST_CASE(a_warm_call_of_a_named_module_allocates_nothing,
+                     *precondition(modules_exist) * precondition(no_sanitizer)) {
   GpuContext context;
   flashcore_error error = fresh_error();
   flashcore_attention_explanation explanation{};
@@ -341,7 +342,8 @@ BOOST_AUTO_TEST_CASE(to_synchronize_tells_of_work_that_failed) {
 
 BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_about_a_gpu_is_written) {
   GpuContext context;
-  check_every_byte_is_written<flashcore_device_info>([](auto *info) { return flashcore_device_describe(0, info, nullptr); });
+  check_every_byte_is_written<flashcore_device_info>(
+      [](auto *info) { return flashcore_device_describe(0, info, nullptr); });
   check_every_byte_is_written<flashcore_device_info>(
       [&](auto *info) { return flashcore_context_describe_device(context.handle, info, nullptr); });
   flashcore_device_info by_ordinal{}, by_context{};

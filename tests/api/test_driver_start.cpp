@@ -258,7 +258,8 @@ std::string statuses_that_are_not_forked(flashcore_context context, const flashc
   if (flashcore_context_describe(context, &info, nullptr) != FLASHCORE_OK) text += "context_describe ";
   if (flashcore_context_describe_device(context, &device, nullptr) != FLASHCORE_OK) text += "context_describe_device ";
   if (flashcore_attention_explain(context, &args, &explanation, nullptr) != FLASHCORE_OK) text += "explain ";
-  if (flashcore_attention_workspace_bytes(context, &args, &workspace_bytes, nullptr) != FLASHCORE_OK) text += "workspace_bytes ";
+  if (flashcore_attention_workspace_bytes(context, &args, &workspace_bytes, nullptr) != FLASHCORE_OK)
+    text += "workspace_bytes ";
   for (const auto &[name, status] : statuses)
     if (status != FLASHCORE_FORKED) text += std::string(name) + "=" + flashcore_status_name(status) + " ";
   int32_t count = 0;

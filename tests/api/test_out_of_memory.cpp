@@ -3,10 +3,10 @@
 // Memory runs out at every place of every public operation that allocates, once and for good: the status says so, nothing crashes,
 // hangs or leaks, no entry of the cache is lost for it, and when there is memory again the next call on the same context works.
 #define BOOST_TEST_MODULE out_of_memory
+#include <atomic>
 #include <boost/test/data/monomorphic.hpp>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
-#include <atomic>
 #include <functional>
 #include <set>
 #include <thread>
@@ -44,8 +44,8 @@ struct Start {
 };
 
 // Which request was made to fail when a child ended.
-int64_t *const failing = static_cast<int64_t *>(
-    mmap(nullptr, sizeof(int64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+int64_t *const failing =
+    static_cast<int64_t *>(mmap(nullptr, sizeof(int64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
 
 std::set<std::string> cache_files() {
   std::set<std::string> files;
@@ -88,7 +88,8 @@ std::string sweep(Then then, const std::function<std::unique_ptr<Trial>()> &make
     const int64_t requests = malloc_failures::stop();
     const std::string at = "request " + std::to_string(nth) + " of " + std::to_string(requests) + ": ";
     if (status != FLASHCORE_OK && status != FLASHCORE_OUT_OF_HOST_MEMORY) return at + describe(status, error);
-    if (status == FLASHCORE_OK && then == Then::fail && requests >= nth && !trial->may_go_on_without(then)) return at + "OK without memory";
+    if (status == FLASHCORE_OK && then == Then::fail && requests >= nth && !trial->may_go_on_without(then))
+      return at + "OK without memory";
     refused += status != FLASHCORE_OK;
     const Outcome again = call([&](flashcore_error *out) { return trial->run(out); });
     if (again.status != FLASHCORE_OK) return at + "and with memory again: " + again.text;
@@ -154,8 +155,10 @@ struct Doctor : Trial {
   std::vector<char> text = std::vector<char>(16384);
   Doctor() { setenv("FLASHCORE_JIT", "off", 1); }
   flashcore_status run(flashcore_error *error) override {
-    const flashcore_status status = flashcore_environment_describe(nullptr, text.data(), static_cast<int64_t>(text.size()), error);
-    const bool right = std::strstr(text.data(), "driver: " FAKE_LIBCUDA) != nullptr && std::strstr(text.data(), "2 modules\n") != nullptr;
+    const flashcore_status status =
+        flashcore_environment_describe(nullptr, text.data(), static_cast<int64_t>(text.size()), error);
+    const bool right = std::strstr(text.data(), "driver: " FAKE_LIBCUDA) != nullptr &&
+                       std::strstr(text.data(), "2 modules\n") != nullptr;
     return status == FLASHCORE_OK && !right ? FLASHCORE_INTERNAL : status;
   }
 };
@@ -243,7 +246,8 @@ BOOST_DATA_TEST_CASE(of_a_context_that_is_created, both, then) {
   int64_t requests = 0;
   for (int64_t nth = 1; nth == 1 || requests >= nth - 1; ++nth) {
     const std::string text = create_auto(nth, then, &requests);
-    const bool good = text == "OK on CUDA|OK on CUDA" || (text.rfind("OUT_OF_HOST_MEMORY ", 0) == 0 && text.ends_with("|OK on CUDA"));
+    const bool good =
+        text == "OK on CUDA|OK on CUDA" || (text.rfind("OUT_OF_HOST_MEMORY ", 0) == 0 && text.ends_with("|OK on CUDA"));
     BOOST_TEST(good, "request " << nth << " of " << requests << ": " << text);
     refused += text.rfind("OUT_OF_HOST_MEMORY ", 0) == 0;
   }
@@ -304,7 +308,8 @@ BOOST_AUTO_TEST_CASE(of_a_load_that_others_wait_for) {
         });
       for (std::thread &thread : threads) thread.join();
       const flashcore_attention_args args = small_args();
-      const Outcome again = call([&](flashcore_error *error) { return flashcore_attention_prepare(context.handle, &args, error); });
+      const Outcome again =
+          call([&](flashcore_error *error) { return flashcore_attention_prepare(context.handle, &args, error); });
       if (wrong != 0 || again.status != FLASHCORE_OK) text = "request " + std::to_string(nth) + ": " + again.text;
     }
     return text.empty() ? "all told" : text;

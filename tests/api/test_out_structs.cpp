@@ -12,14 +12,19 @@
 BOOST_FIXTURE_TEST_SUITE(out_struct_suite, CpuContext)
 
 BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_is_written) {
-  check_every_byte_is_written<flashcore_context_info>([&](auto *info) { return flashcore_context_describe(context, info, nullptr); });
-  check_every_byte_is_written<flashcore_device_info>([&](auto *info) { return flashcore_context_describe_device(context, info, nullptr); });
+  check_every_byte_is_written<flashcore_context_info>(
+      [&](auto *info) { return flashcore_context_describe(context, info, nullptr); });
+  check_every_byte_is_written<flashcore_device_info>(
+      [&](auto *info) { return flashcore_context_describe_device(context, info, nullptr); });
   Problem problem;
-  const auto explain = [&](auto *explanation) { return flashcore_attention_explain(context, &problem.args, explanation, nullptr); };
+  const auto explain = [&](auto *explanation) {
+    return flashcore_attention_explain(context, &problem.args, explanation, nullptr);
+  };
   check_every_byte_is_written<flashcore_attention_explanation>(explain);
   problem.args.softcap = 2.0f;  // explained as not supported
   check_every_byte_is_written<flashcore_attention_explanation>(explain);
-  check_every_byte_is_written<flashcore_kernel_info>([](auto *info) { return flashcore_kernel_describe(0, info, nullptr); });
+  check_every_byte_is_written<flashcore_kernel_info>(
+      [](auto *info) { return flashcore_kernel_describe(0, info, nullptr); });
   flashcore_device_info device{};
   device.struct_size = sizeof(device);
   device.arch = 89, device.multiprocessors = 58, device.shared_memory_per_block_optin_bytes = 101376;
@@ -35,7 +40,8 @@ BOOST_AUTO_TEST_CASE(a_failed_call_leaves_a_struct_alone) {
   problem.args.batch = -1;
   PoisonedStruct<flashcore_attention_explanation> explanation(sizeof(flashcore_attention_explanation), poison);
   const std::vector<unsigned char> before = explanation.bytes;
-  BOOST_TEST(flashcore_attention_explain(context, &problem.args, explanation.get(), nullptr) == FLASHCORE_INVALID_ARGUMENT);
+  BOOST_TEST(flashcore_attention_explain(context, &problem.args, explanation.get(), nullptr) ==
+             FLASHCORE_INVALID_ARGUMENT);
   BOOST_TEST(explanation.bytes == before);
 }
 
@@ -49,8 +55,10 @@ BOOST_AUTO_TEST_CASE(every_byte_of_an_error_is_written) {
     BOOST_TEST(first.get()->struct_size == size);
     BOOST_TEST(std::string(first.get()->field) == "batch");
     for (size_t i = 0; i < size; ++i) BOOST_TEST(first.bytes[i] == second.bytes[i], "byte " << i << " is not written");
-    for (size_t i = sizeof(flashcore_error); i < size; ++i) BOOST_TEST(first.bytes[i] == 0, "byte " << i << " is not 0");
-    for (size_t i = size; i < first.bytes.size(); ++i) BOOST_TEST(first.bytes[i] == 0x5a, "byte " << i << " is written");
+    for (size_t i = sizeof(flashcore_error); i < size; ++i)
+      BOOST_TEST(first.bytes[i] == 0, "byte " << i << " is not 0");
+    for (size_t i = size; i < first.bytes.size(); ++i)
+      BOOST_TEST(first.bytes[i] == 0x5a, "byte " << i << " is written");
   }
 }
 

@@ -56,14 +56,16 @@ std::string counters(flashcore_context context) {
   flashcore_context_info info{};
   info.struct_size = sizeof(info);
   if (flashcore_context_describe(context, &info, nullptr) != FLASHCORE_OK) return "?";
-  return "shipped " + std::to_string(info.modules_from_shipped) + ", cache " + std::to_string(info.modules_from_user_cache) + ", compiled " +
-         std::to_string(info.modules_compiled) + ", rejected " + std::to_string(info.cache_rejected);
+  return "shipped " + std::to_string(info.modules_from_shipped) + ", cache " +
+         std::to_string(info.modules_from_user_cache) + ", compiled " + std::to_string(info.modules_compiled) +
+         ", rejected " + std::to_string(info.cache_rejected);
 }
 
 std::string report() {
   std::vector<char> text(16384);
   flashcore_error error = fresh_error();
-  if (flashcore_environment_describe(nullptr, text.data(), static_cast<int64_t>(text.size()), &error) != FLASHCORE_OK) return error.message;
+  if (flashcore_environment_describe(nullptr, text.data(), static_cast<int64_t>(text.size()), &error) != FLASHCORE_OK)
+    return error.message;
   return text.data();
 }
 
@@ -144,7 +146,8 @@ BOOST_DATA_TEST_CASE(the_reason_is_in_the_error_and_the_report, data::make(cases
     text += prepare(without_compiler.handle) + "\n";
     const std::string needed = path + ": " + one.reason;
     for (const std::string &line : {text.substr(0, text.find('\n')), text.substr(text.find('\n') + 1)})
-      if (!contains(line, "COMPILER_UNAVAILABLE 0 ") || !contains(line, path) || !contains(line, one.reason)) return "not said: " + text;
+      if (!contains(line, "COMPILER_UNAVAILABLE 0 ") || !contains(line, path) || !contains(line, one.reason))
+        return "not said: " + text;
     if (!contains(report(), one.reason)) return "not in the report: " + report();
     fs::remove_all(pack.root + ".real");
     fs::remove_all(pack.root);
@@ -173,7 +176,8 @@ BOOST_AUTO_TEST_CASE(nothing_at_all_is_said_plainly) {
     GpuContext context;
     return prepare(context.handle);
   });
-  BOOST_TEST(child.text.rfind("COMPILER_UNAVAILABLE 0 [] no module folder and no cache holds sm80_", 0) == 0u, child.text);
+  BOOST_TEST(child.text.rfind("COMPILER_UNAVAILABLE 0 [] no module folder and no cache holds sm80_", 0) == 0u,
+             child.text);
   CHECK_TEXT(child.text, ", and compiling is forbidden (jit_mode or FLASHCORE_JIT)");
 }
 

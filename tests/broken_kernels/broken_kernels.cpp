@@ -42,20 +42,39 @@ struct Broken {
 
 const std::vector<Broken> &variants() {
   static const std::vector<Broken> list = {
-      {"unmasked_tail", "fwd_wmma_64x64_async", "keys past seqlen_kv take part with score 0",
-       {{"parts/wmma_attention.cuh", "int64_t end = params.seqlen_kv;", "int64_t end = int64_t{1} << 30;"}}, true},
-      {"wrong_layout", "fwd_wmma_64x64_async", "K is read as if it were stored transposed",
-       {{"parts/wmma_attention.cuh", "wmma_load_b_transposed(key,", "wmma_load_b(key,"}}, true},
-      {"missing_rescale", "fwd_wmma_64x64_async", "O stays behind when the row maximum moves",
-       {{"parts/wmma_attention.cuh", "*output = make_float4(o.x * rescale, o.y * rescale, o.z * rescale, o.w * rescale);", "*output = o;"}},
+      {"unmasked_tail",
+       "fwd_wmma_64x64_async",
+       "keys past seqlen_kv take part with score 0",
+       {{"parts/wmma_attention.cuh", "int64_t end = params.seqlen_kv;", "int64_t end = int64_t{1} << 30;"}},
        true},
-      {"missing_barrier", "fwd_wmma_64x64_async", "the next copy lands in a stage that a slow warp still reads",
+      {"wrong_layout",
+       "fwd_wmma_64x64_async",
+       "K is read as if it were stored transposed",
+       {{"parts/wmma_attention.cuh", "wmma_load_b_transposed(key,", "wmma_load_b(key,"}},
+       true},
+      {"missing_rescale",
+       "fwd_wmma_64x64_async",
+       "O stays behind when the row maximum moves",
+       {{"parts/wmma_attention.cuh",
+         "*output = make_float4(o.x * rescale, o.y * rescale, o.z * rescale, o.w * rescale);", "*output = o;"}},
+       true},
+      {"missing_barrier",
+       "fwd_wmma_64x64_async",
+       "the next copy lands in a stage that a slow warp still reads",
        {{"fwd_wmma_64x64_async.cu", "attention.multiply_probability_value(at.value_of(n));\n    __syncthreads();",
-         "attention.multiply_probability_value(at.value_of(n));"}}, false},
-      {"missing_wait", "fwd_wmma_64x64_async", "the wait lets the group that is needed now stay under way",
-       {{"fwd_wmma_64x64_async.cu", "copy_async_wait<1>();", "copy_async_wait<2>();"}}, false},
-      {"overrun", "fwd_wmma_64x64_async", "the launch asks for less shared memory than the layout uses",
-       {}, false, 8192},
+         "attention.multiply_probability_value(at.value_of(n));"}},
+       false},
+      {"missing_wait",
+       "fwd_wmma_64x64_async",
+       "the wait lets the group that is needed now stay under way",
+       {{"fwd_wmma_64x64_async.cu", "copy_async_wait<1>();", "copy_async_wait<2>();"}},
+       false},
+      {"overrun",
+       "fwd_wmma_64x64_async",
+       "the launch asks for less shared memory than the layout uses",
+       {},
+       false,
+       8192},
   };
   return list;
 }
@@ -66,7 +85,8 @@ Result<std::string> apply(const Broken &broken, const std::string &file, std::st
     if (file != edit.file) continue;
     const size_t at = edited.find(edit.find);
     if (at == std::string::npos || edited.find(edit.find, at + 1) != std::string::npos)
-      return Error{FLASHCORE_INTERNAL, std::string(broken.name) + ": \"" + edit.find + "\" is not there exactly once in " + file};
+      return Error{FLASHCORE_INTERNAL,
+                   std::string(broken.name) + ": \"" + edit.find + "\" is not there exactly once in " + file};
     edited.replace(at, std::strlen(edit.find), edit.replace);
   }
   return edited;
@@ -144,7 +164,8 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
   FLASHCORE_TRY(gpu.driver.set_max_dynamic_shared_bytes(function, static_cast<int32_t>(shared_bytes)));
 
   AttentionProblem attention;
-  attention.key = {1, seqlen, seqlen, heads, heads, head_dim, head_dim, kernels::dtype_float16, kernels::causal_none, 16, -1};
+  attention.key = {1,  seqlen, seqlen, heads, heads, head_dim, head_dim, kernels::dtype_float16, kernels::causal_none,
+                   16, -1};
   attention.softmax_scale = 1.0f / 8.0f;
   const int64_t bytes = int64_t{heads} * seqlen * head_dim * 2;
   ProblemTensor *tensors[] = {&attention.query, &attention.key_tensor, &attention.value, &attention.output};
@@ -158,8 +179,11 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
   }
   const kernels::AttentionFwdParams params = pack_params(attention, gpu.properties.l2_cache_bytes);
   const kernels::Grid grid = passport.grid(specialization, attention.key);
-  FLASHCORE_TRY(gpu.driver.launch(function, {{static_cast<uint32_t>(grid.x), 1, 1}, static_cast<uint32_t>(specialization.warps * 32),
-                                             static_cast<uint32_t>(shared_bytes)}, nullptr, &params));
+  FLASHCORE_TRY(gpu.driver.launch(function,
+                                  {{static_cast<uint32_t>(grid.x), 1, 1},
+                                   static_cast<uint32_t>(specialization.warps * 32),
+                                   static_cast<uint32_t>(shared_bytes)},
+                                  nullptr, &params));
   std::vector<uint16_t> output(static_cast<size_t>(bytes / 2));
   FLASHCORE_TRY(gpu.driver.copy_to_host(output.data(), attention.output.data, bytes, nullptr));
   double worst = 0;

@@ -19,8 +19,8 @@ using flashcore::kernels::AttentionFwdParams;
 using flashcore::kernels::TensorView;
 
 const uint16_t *row(const TensorView &tensor, int64_t batch, int64_t position, int64_t head) {
-  return reinterpret_cast<const uint16_t *>(static_cast<uintptr_t>(tensor.data)) + batch * tensor.stride_batch + position * tensor.stride_row +
-         head * tensor.stride_head;
+  return reinterpret_cast<const uint16_t *>(static_cast<uintptr_t>(tensor.data)) + batch * tensor.stride_batch +
+         position * tensor.stride_row + head * tensor.stride_head;
 }
 
 void attend_row(const AttentionFwdParams &p, int32_t batch, int32_t head, int32_t position) {
@@ -32,7 +32,8 @@ void attend_row(const AttentionFwdParams &p, int32_t batch, int32_t head, int32_
     const uint16_t *key = row(p.key, batch, j, head_kv);
     double score = 0;
     for (int32_t d = 0; d < p.head_dim; ++d)
-      score += static_cast<double>(flashcore::float16_to_float(query[d])) * static_cast<double>(flashcore::float16_to_float(key[d]));
+      score += static_cast<double>(flashcore::float16_to_float(query[d])) *
+               static_cast<double>(flashcore::float16_to_float(key[d]));
     scores[static_cast<size_t>(j)] = score * static_cast<double>(p.scale_log2) * (p.negate_query != 0 ? -1 : 1);
     largest = std::fmax(largest, scores[static_cast<size_t>(j)]);
   }
@@ -40,10 +41,12 @@ void attend_row(const AttentionFwdParams &p, int32_t batch, int32_t head, int32_
     const double weight = std::exp2(scores[static_cast<size_t>(j)] - largest);
     const uint16_t *value = row(p.value, batch, j, head_kv);
     sum += weight;
-    for (int32_t d = 0; d < p.head_dim_v; ++d) sums[static_cast<size_t>(d)] += weight * static_cast<double>(flashcore::float16_to_float(value[d]));
+    for (int32_t d = 0; d < p.head_dim_v; ++d)
+      sums[static_cast<size_t>(d)] += weight * static_cast<double>(flashcore::float16_to_float(value[d]));
   }
   auto *output = const_cast<uint16_t *>(row(p.output, batch, position, head));
-  for (int32_t d = 0; d < p.head_dim_v; ++d) output[d] = flashcore::float_to_float16(static_cast<float>(sums[static_cast<size_t>(d)] / sum));
+  for (int32_t d = 0; d < p.head_dim_v; ++d)
+    output[d] = flashcore::float_to_float16(static_cast<float>(sums[static_cast<size_t>(d)] / sum));
   if (p.lse.data == 0) return;
   auto *lse = reinterpret_cast<float *>(static_cast<uintptr_t>(p.lse.data));
   lse[batch * p.lse.stride_batch + position * p.lse.stride_row + head * p.lse.stride_head] =

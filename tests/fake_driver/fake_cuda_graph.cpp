@@ -93,7 +93,8 @@ CUresult fake_stream_get_context(CUstream stream, CUcontext *context) {
   if (result != CUDA_SUCCESS) return result;
   if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "context of an unknown stream");
   if (stream == nullptr && state().primaries.empty()) return CUDA_ERROR_INVALID_CONTEXT;
-  *context = reinterpret_cast<CUcontext>(stream == nullptr ? state().primaries.begin()->second : fake::context_of_stream(stream));
+  *context = reinterpret_cast<CUcontext>(stream == nullptr ? state().primaries.begin()->second
+                                                           : fake::context_of_stream(stream));
   return CUDA_SUCCESS;
 }
 

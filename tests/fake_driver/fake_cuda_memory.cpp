@@ -125,12 +125,21 @@ struct Attributes {
 Attributes attributes_of(uint64_t address) {
   for (const auto &[begin, memory] : state().added_memory)
     if (address >= begin && address - begin < memory.bytes)
-      return {static_cast<CUmemorytype>(memory.memory_type), static_cast<unsigned int>(memory.managed), memory.ordinal,
-              memory.reach == 0 ? 0 : memory.reach + (address - begin), memory.allocation, memory.allocation_bytes};
+      return {static_cast<CUmemorytype>(memory.memory_type),
+              static_cast<unsigned int>(memory.managed),
+              memory.ordinal,
+              memory.reach == 0 ? 0 : memory.reach + (address - begin),
+              memory.allocation,
+              memory.allocation_bytes};
   for (const auto *books : {&state().device_memory, &state().host_memory}) {
     const auto found = find_range(*books, address, 1);
     if (found == books->end()) continue;
-    return {books == &state().device_memory ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST, 0, 0, address, found->first, found->second};
+    return {books == &state().device_memory ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST,
+            0,
+            0,
+            address,
+            found->first,
+            found->second};
   }
   return {};
 }
@@ -138,20 +147,34 @@ Attributes attributes_of(uint64_t address) {
 }  // namespace
 
 // Memory that the driver does not know gets zeros and success, as the real call documents.
-CUresult fake_pointer_get_attributes(unsigned int count, CUpointer_attribute *attributes, void **values, CUdeviceptr_v2 address) {
+CUresult fake_pointer_get_attributes(unsigned int count, CUpointer_attribute *attributes, void **values,
+                                     CUdeviceptr_v2 address) {
   const Lock lock(state().mutex);
   const CUresult result = enter("cuPointerGetAttributes");
   if (result != CUDA_SUCCESS) return result;
   const Attributes known = attributes_of(address);
   for (unsigned int i = 0; i < count; ++i) {
     switch (attributes[i]) {
-      case CU_POINTER_ATTRIBUTE_MEMORY_TYPE: *static_cast<CUmemorytype *>(values[i]) = known.type; break;
-      case CU_POINTER_ATTRIBUTE_IS_MANAGED: *static_cast<unsigned int *>(values[i]) = known.managed; break;
-      case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: *static_cast<int *>(values[i]) = known.ordinal; break;
-      case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: *static_cast<CUdeviceptr *>(values[i]) = known.device_pointer; break;
-      case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR: *static_cast<CUdeviceptr *>(values[i]) = known.begin; break;
-      case CU_POINTER_ATTRIBUTE_RANGE_SIZE: *static_cast<size_t *>(values[i]) = known.bytes; break;
-      default: return refuse(CUDA_ERROR_INVALID_VALUE, "pointer attribute " + std::to_string(attributes[i]));
+      case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+        *static_cast<CUmemorytype *>(values[i]) = known.type;
+        break;
+      case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        *static_cast<unsigned int *>(values[i]) = known.managed;
+        break;
+      case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+        *static_cast<int *>(values[i]) = known.ordinal;
+        break;
+      case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+        *static_cast<CUdeviceptr *>(values[i]) = known.device_pointer;
+        break;
+      case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+        *static_cast<CUdeviceptr *>(values[i]) = known.begin;
+        break;
+      case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+        *static_cast<size_t *>(values[i]) = known.bytes;
+        break;
+      default:
+        return refuse(CUDA_ERROR_INVALID_VALUE, "pointer attribute " + std::to_string(attributes[i]));
     }
   }
   return CUDA_SUCCESS;

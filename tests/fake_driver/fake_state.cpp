@@ -10,7 +10,7 @@ namespace fake {
 void set_defaults(State &state) {
   state.options = {{"devices", 1},         {"arch", 89},       {"sms", 58},   {"optin", 101376}, {"shared_sm", 102400},
                    {"memory", 24LL << 30}, {"version", 13000}, {"init", 0},   {"stub", 0},       {"static_shared", 0},
-                   {"params", 0},          {"record", 1},      {"attend", 0},      {"init_ms", 0}};
+                   {"params", 0},          {"record", 1},      {"attend", 0}, {"init_ms", 0}};
 }
 
 namespace {
@@ -164,10 +164,14 @@ int64_t fake_open(const char *kind) {
   return -1;
 }
 
-void fake_add_memory(uint64_t address, int64_t bytes, int32_t memory_type, int32_t managed, int32_t ordinal, uint64_t reach,
-                     uint64_t allocation, int64_t allocation_bytes) {
+void fake_add_memory(uint64_t address, int64_t bytes, int32_t memory_type, int32_t managed, int32_t ordinal,
+                     uint64_t reach, uint64_t allocation, int64_t allocation_bytes) {
   const Lock lock(state().mutex);
-  state().added_memory[address] = {static_cast<size_t>(bytes), memory_type, managed, ordinal, reach,
+  state().added_memory[address] = {static_cast<size_t>(bytes),
+                                   memory_type,
+                                   managed,
+                                   ordinal,
+                                   reach,
                                    allocation == 0 ? address : allocation,
                                    static_cast<size_t>(allocation == 0 ? bytes : allocation_bytes)};
 }

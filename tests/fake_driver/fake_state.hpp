@@ -58,9 +58,9 @@ struct State {
   std::set<Module *> modules;
   std::map<Function *, int> functions;  // value unused: live handles
   std::map<void *, Context *> streams;  // and the context that each was made in
-  std::map<void *, int64_t> events;  // value: tick of the record, 0: never recorded
+  std::map<void *, int64_t> events;     // value: tick of the record, 0: never recorded
   int64_t tick = 0;
-  double device_us = 0;                // option "attend": what all launches so far took
+  double device_us = 0;               // option "attend": what all launches so far took
   std::map<void *, double> event_us;  // and stood at when an event was recorded
   std::map<int, Context *> primaries;
   std::vector<Context *> user_contexts;

@@ -100,7 +100,8 @@ void add_groups(Cases &cases) {
 // Few queries and many keys, one to several tiles of rows that share a key head; the number of keys around the steps of one warp, of a
 // block's warps and of a cluster's.
 void add_decode(Cases &cases) {
-  const int32_t heads[][2] = {{8, 8}, {8, 2}, {32, 4}, {16, 1}}, dims[][2] = {{128, 128}, {64, 64}, {256, 256}, {192, 128}, {72, 72}};
+  const int32_t heads[][2] = {{8, 8}, {8, 2}, {32, 4}, {16, 1}},
+                dims[][2] = {{128, 128}, {64, 64}, {256, 256}, {192, 128}, {72, 72}};
   size_t turn = 0;
   for (int64_t keys : {1, 15, 16, 17, 129, 1000, 4099})
     for (int64_t queries : {1, 2, 5})
@@ -224,10 +225,30 @@ void add_hard(Cases &cases) {
   for (Float16Type dtype : both_types) {
     // Standard deviation 4 of the scores; all lengths that few rows meet; a head that is as wide as any.
     cases.push_back({.seqlen_q = 160, .seqlen_kv = 1000, .dtype = dtype, .input_std = 2, .values = Values::around_8});
-    cases.push_back({.seqlen_q = 3, .seqlen_kv = 2000, .heads_q = 8, .heads_kv = 2, .head_dim = 128, .head_dim_v = 128, .dtype = dtype, .scores = Scores::one_middle});
-    cases.push_back({.seqlen_q = 1, .seqlen_kv = 5000, .heads_q = 8, .heads_kv = 1, .dtype = dtype, .scores = Scores::one_last, .many = 2.9f});
+    cases.push_back({.seqlen_q = 3,
+                     .seqlen_kv = 2000,
+                     .heads_q = 8,
+                     .heads_kv = 2,
+                     .head_dim = 128,
+                     .head_dim_v = 128,
+                     .dtype = dtype,
+                     .scores = Scores::one_middle});
+    cases.push_back({.seqlen_q = 1,
+                     .seqlen_kv = 5000,
+                     .heads_q = 8,
+                     .heads_kv = 1,
+                     .dtype = dtype,
+                     .scores = Scores::one_last,
+                     .many = 2.9f});
     for (Scores scores : {Scores::one_first, Scores::falling, Scores::diagonal})
-      cases.push_back({.seqlen_q = 130, .seqlen_kv = 700, .heads_q = 1, .heads_kv = 1, .head_dim = 256, .head_dim_v = 256, .dtype = dtype, .scores = scores});
+      cases.push_back({.seqlen_q = 130,
+                       .seqlen_kv = 700,
+                       .heads_q = 1,
+                       .heads_kv = 1,
+                       .head_dim = 256,
+                       .head_dim_v = 256,
+                       .dtype = dtype,
+                       .scores = scores});
     cases.push_back({.seqlen_q = 300,
                      .seqlen_kv = 700,
                      .dtype = dtype,
@@ -243,13 +264,25 @@ void add_long_hard(Cases &cases) {
   for (Float16Type dtype : both_types)
     for (Scores scores : {Scores::one_last, Scores::one_before_end, Scores::rising})
       for (Values values : {Values::narrow, Values::around_0})
-        cases.push_back({.seqlen_q = 64, .seqlen_kv = 262144, .heads_q = 1, .heads_kv = 1, .dtype = dtype, .scores = scores, .values = values});
+        cases.push_back({.seqlen_q = 64,
+                         .seqlen_kv = 262144,
+                         .heads_q = 1,
+                         .heads_kv = 1,
+                         .dtype = dtype,
+                         .scores = scores,
+                         .values = values});
 }
 
 // One key, a tile of them, several; masked or not; what tiles of 64 columns and others make of them.
 void add_extremes(Cases &cases) {
-  const Extreme all[] = {Extreme::minus_infinity_first, Extreme::minus_infinity_last, Extreme::minus_infinity_but_one, Extreme::minus_infinity,
-                         Extreme::overflow,             Extreme::not_a_number,        Extreme::large,                  Extreme::two_large};
+  const Extreme all[] = {Extreme::minus_infinity_first,
+                         Extreme::minus_infinity_last,
+                         Extreme::minus_infinity_but_one,
+                         Extreme::minus_infinity,
+                         Extreme::overflow,
+                         Extreme::not_a_number,
+                         Extreme::large,
+                         Extreme::two_large};
   for (Extreme extreme : all)
     for (Float16Type dtype : both_types) {
       if (extreme == Extreme::overflow && dtype == Float16Type::float16) continue;
@@ -257,7 +290,8 @@ void add_extremes(Cases &cases) {
       size_t turn = 0;
       for (const auto &length : lengths)
         for (ReferenceCausal causal : {ReferenceCausal::none, ReferenceCausal::bottom_right}) {
-          if (extreme == Extreme::overflow && causal != ReferenceCausal::none) continue;  // float64 does not overflow: no row without others
+          if (extreme == Extreme::overflow && causal != ReferenceCausal::none)
+            continue;  // float64 does not overflow: no row without others
           const int32_t dim = ++turn % 3 == 0 ? 128 : 64;
           cases.push_back({.seqlen_q = length[0],
                            .seqlen_kv = length[1],
@@ -267,14 +301,27 @@ void add_extremes(Cases &cases) {
                            .causal = causal,
                            .extreme = extreme});
         }
-      cases.push_back({.seqlen_q = 2, .seqlen_kv = 65, .heads_q = 1, .heads_kv = 1, .head_dim = 1, .head_dim_v = 1, .dtype = dtype, .extreme = extreme});
+      cases.push_back({.seqlen_q = 2,
+                       .seqlen_kv = 65,
+                       .heads_q = 1,
+                       .heads_kv = 1,
+                       .head_dim = 1,
+                       .head_dim_v = 1,
+                       .dtype = dtype,
+                       .extreme = extreme});
     }
   for (Float16Type dtype : both_types)
     for (float scale : {1e8f, -1e8f, 2.4e38f, 3.4e38f, 1e-40f}) {
       cases.push_back({.seqlen_q = 70, .seqlen_kv = 200, .dtype = dtype, .scale = scale});
       cases.push_back({.seqlen_q = 70, .seqlen_kv = 200, .dtype = dtype, .extreme = Extreme::large, .scale = scale});
       cases.push_back({.seqlen_q = 1, .seqlen_kv = 1, .dtype = dtype, .extreme = Extreme::large, .scale = scale});
-      cases.push_back({.seqlen_q = 2, .seqlen_kv = 200, .heads_q = 8, .heads_kv = 2, .dtype = dtype, .extreme = Extreme::large, .scale = scale});
+      cases.push_back({.seqlen_q = 2,
+                       .seqlen_kv = 200,
+                       .heads_q = 8,
+                       .heads_kv = 2,
+                       .dtype = dtype,
+                       .extreme = Extreme::large,
+                       .scale = scale});
     }
 }
 
@@ -347,7 +394,13 @@ Cases reduced_grid() {
                      .causal = bottom_right,
                      .layout = layout});
   cases.push_back({.seqlen_q = 1, .seqlen_kv = 1, .heads_q = 1, .heads_kv = 1});
-  cases.push_back({.seqlen_q = 2, .seqlen_kv = 300, .heads_q = 8, .heads_kv = 2, .head_dim = 256, .head_dim_v = 256, .causal = bottom_right});
+  cases.push_back({.seqlen_q = 2,
+                   .seqlen_kv = 300,
+                   .heads_q = 8,
+                   .heads_kv = 2,
+                   .head_dim = 256,
+                   .head_dim_v = 256,
+                   .causal = bottom_right});
   cases.push_back({.seqlen_q = 3,
                    .seqlen_kv = 200,
                    .heads_q = 8,
@@ -366,7 +419,8 @@ Cases reduced_grid() {
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .sink = 60});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .scale = 0.0f});
   for (Scores scores : {Scores::one_first, Scores::falling, Scores::diagonal})
-    cases.push_back({.seqlen_q = 65, .seqlen_kv = 330, .heads_q = 1, .heads_kv = 1, .scores = scores, .values = Values::around_8});
+    cases.push_back(
+        {.seqlen_q = 65, .seqlen_kv = 330, .heads_q = 1, .heads_kv = 1, .scores = scores, .values = Values::around_8});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::large});
   return cases;
@@ -385,7 +439,8 @@ const char *word(LseRequest lse) {
 }
 
 const char *word(Scores scores) {
-  const char *words[] = {"normal", "one-first", "one-last", "one-before-end", "one-middle", "sink-scores", "diagonal", "rising", "falling"};
+  const char *words[] = {"normal",      "one-first", "one-last", "one-before-end", "one-middle",
+                         "sink-scores", "diagonal",  "rising",   "falling"};
   return words[static_cast<int>(scores)];
 }
 const char *word(Values values) {
@@ -393,7 +448,8 @@ const char *word(Values values) {
   return words[static_cast<int>(values)];
 }
 const char *word(Extreme extreme) {
-  const char *words[] = {"", "-inf-first", "-inf-last", "-inf-but-one", "-inf", "overflow", "nan", "large", "two-large"};
+  const char *words[] = {"",         "-inf-first", "-inf-last", "-inf-but-one", "-inf",
+                         "overflow", "nan",        "large",     "two-large"};
   return words[static_cast<int>(extreme)];
 }
 
@@ -423,7 +479,8 @@ double AttentionCase::softmax_scale() const {
 }
 
 bool AttentionCase::fixed_bounds_apply() const {
-  return input_std == 1 && sink == 1 && scores == Scores::normal && extreme == Extreme::none && !scale && causal == ReferenceCausal::none && seqlen_kv >= 512;
+  return input_std == 1 && sink == 1 && scores == Scores::normal && extreme == Extreme::none && !scale &&
+         causal == ReferenceCausal::none && seqlen_kv >= 512;
 }
 
 GridSize grid_size_from_environment() {
@@ -441,8 +498,8 @@ std::vector<AttentionCase> attention_grid(GridSize size) {
   if (size == GridSize::reduced) {
     cases = reduced_grid();
   } else {
-    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_lse_requests, add_scores, add_sinks,
-                           add_garbage, add_long_rows, add_hard, add_extremes})
+    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_lse_requests,
+                           add_scores, add_sinks, add_garbage, add_long_rows, add_hard, add_extremes})
       add(cases);
     const bool full = size == GridSize::full;
     if (full) add_long_hard(cases);

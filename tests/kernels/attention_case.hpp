@@ -37,23 +37,27 @@ enum class Garbage {
 // one key that outweighs many, many that together outweigh one, references that are met late.
 enum class Scores {
   normal,
-  one_first, one_last, one_before_end, one_middle,  // one key (before_end: the 200th from the end) against all others, `many` times its mass
-  sink,      // the first four keys above all others
-  diagonal,  // the keys nearest to the query
-  rising, falling,  // from the first key to the last, by 14
+  one_first,
+  one_last,
+  one_before_end,
+  one_middle,  // one key (before_end: the 200th from the end) against all others, `many` times its mass
+  sink,        // the first four keys above all others
+  diagonal,    // the keys nearest to the query
+  rising,
+  falling,  // from the first key to the last, by 14
 };
 
 // Scores that are infinite, not a number, or as large as they come. Queries are positive then, so that a key's sign is its score's.
 enum class Extreme {
   none,
-  minus_infinity_first,   // -infinity in the first two thirds of the keys
-  minus_infinity_last,    // in the last two thirds
-  minus_infinity_but_one, // in all but the first
-  minus_infinity,         // in all: every row is as one that sees no key
-  overflow,               // the same as minus_infinity_first from finite numbers: products that overflow (bfloat16)
-  not_a_number,           // in every third query
-  large,                  // finite, all the same: every key has the same weight
-  two_large,              // the same, but every other key's negative
+  minus_infinity_first,    // -infinity in the first two thirds of the keys
+  minus_infinity_last,     // in the last two thirds
+  minus_infinity_but_one,  // in all but the first
+  minus_infinity,          // in all: every row is as one that sees no key
+  overflow,                // the same as minus_infinity_first from finite numbers: products that overflow (bfloat16)
+  not_a_number,            // in every third query
+  large,                   // finite, all the same: every key has the same weight
+  two_large,               // the same, but every other key's negative
 };
 
 // Around which number the values lie.
@@ -69,9 +73,9 @@ struct AttentionCase {
   LseRequest lse = LseRequest::natural;
   Garbage garbage = Garbage::none;
   float input_std = 1;
-  float sink = 1;              // the first three keys times this: scores far above all others, met last by who walks down
+  float sink = 1;  // the first three keys times this: scores far above all others, met last by who walks down
   Scores scores = Scores::normal;
-  float many = 1;              // of one_*: the mass of all other keys together, in units of the one's
+  float many = 1;  // of one_*: the mass of all other keys together, in units of the one's
   Values values = Values::around_0;
   Extreme extreme = Extreme::none;
   uint32_t seed = 0;           // other inputs for the same case

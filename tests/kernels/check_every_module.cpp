@@ -22,13 +22,16 @@ std::vector<AttentionCase> cases_for(const Specialization &s) {
   AttentionCase one;
   one.batch = 2, one.heads_q = 4, one.heads_kv = 2, one.seqlen_q = 200, one.seqlen_kv = 333;
   one.head_dim = s.head_dim, one.head_dim_v = s.head_dim_v;
-  one.dtype = s.dtype == flashcore::kernels::dtype_bfloat16 ? flashcore::tools::Float16Type::bfloat16 : flashcore::tools::Float16Type::float16;
-  one.causal = s.causal != 0 ? flashcore::tools::ReferenceCausal::bottom_right : flashcore::tools::ReferenceCausal::none;
+  one.dtype = s.dtype == flashcore::kernels::dtype_bfloat16 ? flashcore::tools::Float16Type::bfloat16
+                                                            : flashcore::tools::Float16Type::float16;
+  one.causal =
+      s.causal != 0 ? flashcore::tools::ReferenceCausal::bottom_right : flashcore::tools::ReferenceCausal::none;
   one.layout = s.alignment_bytes < 16 ? Layout::odd : Layout::padded;
   std::vector<AttentionCase> cases = {one};
   for (const float sink : {3.0f, 60.0f}) cases.push_back(one), cases.back().sink = sink;
   if (s.causal != 0)
-    for (const Garbage garbage : {Garbage::later_keys, Garbage::later_values}) cases.push_back(one), cases.back().garbage = garbage;
+    for (const Garbage garbage : {Garbage::later_keys, Garbage::later_values})
+      cases.push_back(one), cases.back().garbage = garbage;
   cases.push_back(one), cases.back().head_dim -= 8, cases.back().head_dim_v -= 8;
   if (s.head_dim > 64) cases.push_back(one), cases.back().head_dim_v -= 32;
   cases.push_back(one), cases.back().seqlen_q = 64, cases.back().seqlen_kv = 512, cases.back().scale = -0.1f;
@@ -40,15 +43,18 @@ void check_modules(const Target &target) {
   flashcore_device_info info{};
   info.struct_size = sizeof(info);
   flashcore_error error = FLASHCORE_ERROR_INIT;
-  BOOST_REQUIRE_MESSAGE(flashcore_context_describe_device(device.context(), &info, &error) == FLASHCORE_OK, error.message);
+  BOOST_REQUIRE_MESSAGE(flashcore_context_describe_device(device.context(), &info, &error) == FLASHCORE_OK,
+                        error.message);
   const int32_t index = flashcore::find_kernel(target.kernel);
   BOOST_REQUIRE(index >= 0);
   std::vector<Specialization> modules;
   Specialization s;
-  for (int32_t i = 0; flashcore::kernel_table()[static_cast<size_t>(index)].passport->specialization(i, &s); ++i) modules.push_back(s);
+  for (int32_t i = 0; flashcore::kernel_table()[static_cast<size_t>(index)].passport->specialization(i, &s); ++i)
+    modules.push_back(s);
   std::set<std::string> tuned;
   for (const flashcore::TunedRow &row : flashcore::tuned_rows())
-    if (row.kernel_index == index && row.arch == info.arch && tuned.insert(row.module_name).second) modules.push_back(row.module);
+    if (row.kernel_index == index && row.arch == info.arch && tuned.insert(row.module_name).second)
+      modules.push_back(row.module);
   int passed = 0, refused = 0;
   for (const Specialization &module : modules) {
     const std::string name = flashcore::module_name(target.kernel, module);
@@ -56,13 +62,14 @@ void check_modules(const Target &target) {
     for (const AttentionCase &one : cases_for(module)) {
       const CaseOutcome outcome = run_case(device, name, one);
       BOOST_TEST((outcome.verdict != Verdict::failed), name << ", " << one.describe() << ": " << outcome.message);
-      if (first) BOOST_TEST((outcome.verdict == Verdict::passed), name << " refuses what it is for: " << outcome.message);
+      if (first)
+        BOOST_TEST((outcome.verdict == Verdict::passed), name << " refuses what it is for: " << outcome.message);
       first = false;
       passed += outcome.verdict == Verdict::passed, refused += outcome.verdict == Verdict::refused;
     }
   }
-  std::printf("%-28s %zu modules (%zu of tuned rows): %d cases passed, %d refused\n", target.name.c_str(), modules.size(), tuned.size(), passed,
-              refused);
+  std::printf("%-28s %zu modules (%zu of tuned rows): %d cases passed, %d refused\n", target.name.c_str(),
+              modules.size(), tuned.size(), passed, refused);
   std::fflush(stdout);
 }
 

@@ -95,7 +95,8 @@ std::vector<Target> list_targets() {
   if (count > 0) return targets;
   flashcore_device_info none{};
   none.struct_size = sizeof(none);
-  if (flashcore_device_describe(0, &none, &error) == FLASHCORE_OK) throw std::runtime_error("no CUDA device, but it can be described");
+  if (flashcore_device_describe(0, &none, &error) == FLASHCORE_OK)
+    throw std::runtime_error("no CUDA device, but it can be described");
   // What the search for a driver went through stands in brackets; the log has a line for every kernel.
   const std::string message = error.message;
   const std::string reason = "no CUDA device: " + message.substr(0, message.find(" ("));

@@ -57,7 +57,8 @@ struct Target {
 std::vector<Target> list_targets();
 
 // A test case for every target, named after it, in a suite of its own; skipped with the reason where it cannot run.
-void add_test_case_per_target(const char *suite, void (*body)(const Target &target),
-                              bool (*wanted)(const Target &) = [](const Target &) { return true; });
+void add_test_case_per_target(
+    const char *suite, void (*body)(const Target &target),
+    bool (*wanted)(const Target &) = [](const Target &) { return true; });
 
 }  // namespace flashcore::tests

@@ -135,16 +135,22 @@ class InputShaper {
     else if (one_.scores != Scores::normal)
       set_scores(query, key);
     if (one_.values != Values::around_0)
-      for_each_element(value, [&](int64_t, int64_t, double x) { return one_.values == Values::around_8 ? 8 + x : 1.125 + 0.125 * std::tanh(x); });
+      for_each_element(value, [&](int64_t, int64_t, double x) {
+        return one_.values == Values::around_8 ? 8 + x : 1.125 + 0.125 * std::tanh(x);
+      });
     if (one_.extreme != Extreme::none) make_extreme(query, key);
   }
 
  private:
   static constexpr double query_component = 4;
 
-  double direction(int64_t column) const { return (column * 37 % 11 < 5 ? 1 : -1) / std::sqrt(static_cast<double>(one_.head_dim)); }
+  double direction(int64_t column) const {
+    return (column * 37 % 11 < 5 ? 1 : -1) / std::sqrt(static_cast<double>(one_.head_dim));
+  }
 
-  double get(const CaseOnDevice::Input &input, int64_t index) const { return tools::to_double(one_.dtype, input.bits[static_cast<size_t>(index)]); }
+  double get(const CaseOnDevice::Input &input, int64_t index) const {
+    return tools::to_double(one_.dtype, input.bits[static_cast<size_t>(index)]);
+  }
   void set(CaseOnDevice::Input &input, int64_t index, double x) const {
     input.bits[static_cast<size_t>(index)] = tools::to_16bit(one_.dtype, static_cast<float>(x));
   }
@@ -179,15 +185,22 @@ class InputShaper {
       case Scores::one_last:
       case Scores::one_before_end:
       case Scores::one_middle:
-        return j == places[static_cast<int>(one_.scores) - static_cast<int>(Scores::one_first)] ? std::log(static_cast<double>(last) / one_.many) : 0;
-      case Scores::sink: return j < 4 ? 7 : 0;
-      case Scores::rising: return 14.0 * static_cast<double>(j) / static_cast<double>(keys);
-      case Scores::falling: return 14.0 - 14.0 * static_cast<double>(j) / static_cast<double>(keys);
-      default: return 0;
+        return j == places[static_cast<int>(one_.scores) - static_cast<int>(Scores::one_first)]
+                   ? std::log(static_cast<double>(last) / one_.many)
+                   : 0;
+      case Scores::sink:
+        return j < 4 ? 7 : 0;
+      case Scores::rising:
+        return 14.0 * static_cast<double>(j) / static_cast<double>(keys);
+      case Scores::falling:
+        return 14.0 - 14.0 * static_cast<double>(j) / static_cast<double>(keys);
+      default:
+        return 0;
     }
   }
 
-  void set_component(CaseOnDevice::Input &input, int64_t b, int64_t row, int64_t head, double noise, double component) const {
+  void set_component(CaseOnDevice::Input &input, int64_t b, int64_t row, int64_t head, double noise,
+                     double component) const {
     double along = 0;
     for (int64_t c = 0; c < one_.head_dim; c++) along += get(input, input.place.index(b, row, head, c)) * direction(c);
     for (int64_t c = 0; c < one_.head_dim; c++) {
@@ -197,9 +210,11 @@ class InputShaper {
   }
   void set_scores(CaseOnDevice::Input &query, CaseOnDevice::Input &key) const {
     const bool one_against_many = one_.scores <= Scores::one_middle;
-    for_each_row(query, [&](int64_t b, int64_t row, int64_t head) { set_component(query, b, row, head, 1, query_component); });
+    for_each_row(query,
+                 [&](int64_t b, int64_t row, int64_t head) { set_component(query, b, row, head, 1, query_component); });
     for_each_row(key, [&](int64_t b, int64_t row, int64_t head) {
-      set_component(key, b, row, head, one_against_many ? 0.05 : 1, wanted_score(row) / (query_component * one_.softmax_scale()));
+      set_component(key, b, row, head, one_against_many ? 0.05 : 1,
+                    wanted_score(row) / (query_component * one_.softmax_scale()));
     });
   }
 
@@ -225,19 +240,28 @@ class InputShaper {
     for_each_element(query, [&](int64_t row, int64_t c, double x) {
       if (one_.extreme == Extreme::large || one_.extreme == Extreme::two_large) return large;
       if (one_.extreme == Extreme::overflow) return 3e19;
-      if (one_.extreme == Extreme::not_a_number && row % 3 == 0 && c == 0) return std::numeric_limits<double>::quiet_NaN();
+      if (one_.extreme == Extreme::not_a_number && row % 3 == 0 && c == 0)
+        return std::numeric_limits<double>::quiet_NaN();
       return std::fabs(x) + 0.125;
     });
     for_each_element(key, [&](int64_t row, int64_t, double x) {
       switch (one_.extreme) {
-        case Extreme::minus_infinity_first: return row < keys * 2 / 3 ? -infinity : x;
-        case Extreme::minus_infinity_last: return row >= keys / 3 ? -infinity : x;
-        case Extreme::minus_infinity_but_one: return row > 0 ? -infinity : x;
-        case Extreme::minus_infinity: return -infinity;
-        case Extreme::overflow: return row < keys * 2 / 3 ? -3e19 : x * 1e-20;
-        case Extreme::large: return large;
-        case Extreme::two_large: return row % 2 == 0 ? large : -large;
-        default: return x;
+        case Extreme::minus_infinity_first:
+          return row < keys * 2 / 3 ? -infinity : x;
+        case Extreme::minus_infinity_last:
+          return row >= keys / 3 ? -infinity : x;
+        case Extreme::minus_infinity_but_one:
+          return row > 0 ? -infinity : x;
+        case Extreme::minus_infinity:
+          return -infinity;
+        case Extreme::overflow:
+          return row < keys * 2 / 3 ? -3e19 : x * 1e-20;
+        case Extreme::large:
+          return large;
+        case Extreme::two_large:
+          return row % 2 == 0 ? large : -large;
+        default:
+          return x;
       }
     });
   }
@@ -420,10 +444,12 @@ const Truth &truth_of(const tools::ReferenceAttention &problem, const AttentionC
   const auto [place, is_new] = known.try_emplace(one.describe());
   if (is_new) {
     const int threads = tools::reference_threads();
-    const bool float32_is_enough = !one.is_hard() && one.extreme == Extreme::none && std::fabs(one.softmax_scale()) < 1e8;
+    const bool float32_is_enough =
+        !one.is_hard() && one.extreme == Extreme::none && std::fabs(one.softmax_scale()) < 1e8;
     Truth &truth = place->second;
     truth.exact = tools::reference_attention(problem, threads);
-    truth.rounded = float32_is_enough ? tools::plain_16bit_attention(problem, one.dtype, threads) : tools::rounded_once_attention(problem, one.dtype, threads);
+    truth.rounded = float32_is_enough ? tools::plain_16bit_attention(problem, one.dtype, threads)
+                                      : tools::rounded_once_attention(problem, one.dtype, threads);
     if (one.scores == Scores::rising || one.scores == Scores::falling)
       truth.rounded_otherwise = tools::rounded_once_attention(problem, one.dtype, threads, std::sqrt(0.5));
   }
@@ -442,9 +468,11 @@ CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
   auto yardstick = tools::measure_error(truth.rounded.output, expected.output, mask);
   if (truth.rounded_otherwise) {
     const auto other = tools::measure_error(truth.rounded_otherwise->output, expected.output, mask);
-    yardstick.max_abs = std::max(yardstick.max_abs, other.max_abs), yardstick.mean_abs = std::max(yardstick.mean_abs, other.mean_abs);
+    yardstick.max_abs = std::max(yardstick.max_abs, other.max_abs),
+    yardstick.mean_abs = std::max(yardstick.mean_abs, other.mean_abs);
   }
-  const auto gate = one.is_hard() ? tools::hard_gate(yardstick) : tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
+  const auto gate =
+      one.is_hard() ? tools::hard_gate(yardstick) : tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
   const auto error = tools::measure_error(run.output_values(output), expected.output, mask);
   if (!expected.output.empty() && error.compared == 0) return failed("the case compares nothing");
 

@@ -32,8 +32,8 @@ void check_founding_suite(const Target &target) {
       BOOST_TEST((outcome.verdict == Verdict::passed), one.describe() << ": " << outcome.message);
       BOOST_TEST(outcome.max_error <= founding_max_error, one.describe());
       BOOST_TEST(outcome.mean_error <= founding_mean_error, one.describe());
-      std::printf("%-28s %s: max error %.2e, mean %.2e\n", target.name.c_str(), one.describe().c_str(), outcome.max_error,
-                  outcome.mean_error);
+      std::printf("%-28s %s: max error %.2e, mean %.2e\n", target.name.c_str(), one.describe().c_str(),
+                  outcome.max_error, outcome.mean_error);
     }
   std::fflush(stdout);
 }

@@ -18,7 +18,8 @@ Step check_arch(const std::string &opening, const std::string &arch) {
   // "90", "compute_90" and "SM_90" are how others call sm_90.
   const size_t digits = arch.find_first_of("0123456789");
   const std::string usual = digits == std::string::npos ? arch : "sm_" + arch.substr(digits);
-  return usage_failure(fmt::format("{} is \"{}\", but must be one of: {}{}", opening, arch, listed(arch_words()), did_you_mean(usual, arch_words())));
+  return usage_failure(fmt::format("{} is \"{}\", but must be one of: {}{}", opening, arch, listed(arch_words()),
+                                   did_you_mean(usual, arch_words())));
 }
 
 int32_t arch_number(const std::string &arch) { return kernels::arch_number(arch.c_str()); }

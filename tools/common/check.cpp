@@ -149,8 +149,8 @@ CheckResult check_output(const Shape &shape, const ReferenceRows &reference, con
   return check;
 }
 
-Outcome<CheckedCall> checked_call(const Stream &stream, const Shape &shape, const Workload &workload, const ReferenceRows &reference,
-                                  const Args &args) {
+Outcome<CheckedCall> checked_call(const Stream &stream, const Shape &shape, const Workload &workload,
+                                  const ReferenceRows &reference, const Args &args) {
   const TensorSet &set = workload.sets.front();
   Args with_lse = args;
   with_lse.lse.data = workload.lse.address();

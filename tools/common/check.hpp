@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "measuring.hpp"
 #include "inputs.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 
@@ -35,7 +35,7 @@ struct CheckedCall {
   std::vector<uint16_t> output;  // to hold later calls against, bit by bit
   double wall_us = 0;
 };
-Outcome<CheckedCall> checked_call(const Stream &stream, const Shape &shape, const Workload &workload, const ReferenceRows &reference,
-                                  const Args &args);
+Outcome<CheckedCall> checked_call(const Stream &stream, const Shape &shape, const Workload &workload,
+                                  const ReferenceRows &reference, const Args &args);
 
 }  // namespace flashcore::tools

@@ -27,7 +27,8 @@ std::string unknown_option_text(const std::string &given, const po::options_desc
   std::string name = given.substr(std::min(given.find_first_not_of('-'), given.size()));
   name = name.substr(0, name.find('='));
   const std::string hint = did_you_mean(name, option_names(known), "--");
-  return fmt::format("unknown option {}{}", given.substr(0, given.find('=')), hint.empty() ? "; --help lists the options" : hint);
+  return fmt::format("unknown option {}{}", given.substr(0, given.find('=')),
+                     hint.empty() ? "; --help lists the options" : hint);
 }
 
 // The option of that name, "--json"; nullptr: none.
@@ -53,7 +54,8 @@ Outcome<Words> joined_words(const Words &words, const po::options_description &k
     }
     if (!takes_words && (word == "--" || !looks_like_option(word))) {
       const std::string hint = did_you_mean(word, option_names(known), "--");
-      return usage_failure(fmt::format("the word \"{}\" belongs to no option{}", word, hint.empty() ? "; --help shows how to call this tool" : hint));
+      return usage_failure(fmt::format("the word \"{}\" belongs to no option{}", word,
+                                       hint.empty() ? "; --help shows how to call this tool" : hint));
     }
     const po::option_description *option = option_of(word.substr(0, word.find('=')), known);
     if (option == nullptr && word.starts_with("--")) return usage_failure(unknown_option_text(word, known));
@@ -64,7 +66,9 @@ Outcome<Words> joined_words(const Words &words, const po::options_description &k
     } else if (next == nullptr) {
       return usage_failure(fmt::format("option {} needs a value", word));
     } else if (looks_like_option(*next)) {
-      return usage_failure(fmt::format("option {0} needs a value, but the option {1} follows; {0}={1} would mean a value of that name", word, *next));
+      return usage_failure(
+          fmt::format("option {0} needs a value, but the option {1} follows; {0}={1} would mean a value of that name",
+                      word, *next));
     } else if (next->empty()) {
       return usage_failure(fmt::format("option {} needs a value, but an empty word follows", word));
     } else {
@@ -104,7 +108,8 @@ Outcome<std::optional<double>> Options::real(const std::string &name, double lar
   if (code != std::errc() || end != given.data() + given.size() || !std::isfinite(value))
     return usage_failure(fmt::format("option --{} is \"{}\", but must be a finite number such as 0.125", name, given));
   if (std::fabs(value) > largest)
-    return usage_failure(fmt::format("option --{} is \"{}\", but must lie between -{:.7g} and {:.7g}", name, given, largest, largest));
+    return usage_failure(
+        fmt::format("option --{} is \"{}\", but must lie between -{:.7g} and {:.7g}", name, given, largest, largest));
   return std::optional<double>(value);
 }
 
@@ -117,21 +122,22 @@ Outcome<int32_t> Options::choice(const std::string &name, const std::vector<std:
     if (word == given) return value;
     words.push_back(word);
   }
-  return usage_failure(fmt::format("option --{} is \"{}\", but must be one of: {}{}", name, given, listed(words), did_you_mean(given, words)));
+  return usage_failure(fmt::format("option --{} is \"{}\", but must be one of: {}{}", name, given, listed(words),
+                                   did_you_mean(given, words)));
 }
 
 Outcome<Float16Type> Options::dtype(const std::string &name) const {
   const std::string given = text(name, dtype_word(Float16Type::float16));
   if (const std::optional<Float16Type> type = dtype_of(given)) return *type;
-  return usage_failure(
-      fmt::format("option --{} is \"{}\", but must be one of: {}{}", name, given, listed(dtype_words()), did_you_mean(given, dtype_words())));
+  return usage_failure(fmt::format("option --{} is \"{}\", but must be one of: {}{}", name, given,
+                                   listed(dtype_words()), did_you_mean(given, dtype_words())));
 }
 
 Outcome<int32_t> Options::causal(const std::string &name) const {
   const std::string given = text(name, causal_word(FLASHCORE_CAUSAL_NONE));
   if (const std::optional<int32_t> mask = causal_of(given)) return *mask;
-  return usage_failure(
-      fmt::format("option --{} is \"{}\", but must be one of: {}{}", name, given, listed(causal_words()), did_you_mean(given, causal_words())));
+  return usage_failure(fmt::format("option --{} is \"{}\", but must be one of: {}{}", name, given,
+                                   listed(causal_words()), did_you_mean(given, causal_words())));
 }
 
 unsigned help_columns() { return static_cast<unsigned>(terminal_columns().value_or(page_columns)); }
@@ -177,8 +183,9 @@ Outcome<Options> parse_words(const Words &words, const po::options_description &
 
 po::options_description output_options() {
   po::options_description group("Output", help_columns());
-  add_value(group, "json", "[=FILE]",
-            "print JSON on stdout instead of the report, or with =FILE write it there beside the report; its first key is \"schema\"");
+  add_value(
+      group, "json", "[=FILE]",
+      "print JSON on stdout instead of the report, or with =FILE write it there beside the report; its first key is \"schema\"");
   add_value(group, "color", "WHEN", "auto (on a terminal without NO_COLOR), always or never");
   add_flag(group, "quiet,q", "no notes and no progress on stderr");
   add_flag(group, "help,h", "print this text");

@@ -35,7 +35,8 @@ class Options {
   // nullopt where the option is absent.
   Outcome<std::optional<int64_t>> integer(const std::string &name, int64_t minimum, int64_t maximum) const;
   // Finite, and not beyond `largest` on either side of 0.
-  Outcome<std::optional<double>> real(const std::string &name, double largest = std::numeric_limits<double>::max()) const;
+  Outcome<std::optional<double>> real(const std::string &name,
+                                      double largest = std::numeric_limits<double>::max()) const;
   Outcome<Float16Type> dtype(const std::string &name) const;  // fp16 where it is absent
   Outcome<int32_t> causal(const std::string &name) const;     // none where it is absent
   // One of `allowed`, given as (word, value); `absent` where the option is not given.

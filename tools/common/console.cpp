@@ -99,12 +99,14 @@ void Console::print(std::string_view text) const { std::fwrite(text.data(), 1, t
 
 void Console::note(std::string_view text) const {
   if (quiet_) return;
-  std::string line = fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::warning, "note:"), printable(std::string(text), true));
+  std::string line = fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::warning, "note:"),
+                                 printable(std::string(text), true));
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 void Console::complain(const Failure &failure) const {
-  std::string line = fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::bad, "error:"), printable(failure.message, true));
+  std::string line =
+      fmt::format("{}: {} {}\n", tool_, painted(color_err_, Mark::bad, "error:"), printable(failure.message, true));
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
@@ -125,7 +127,8 @@ void Table::add_row(std::vector<Cell> cells) {
 Table::Layout Table::layout(size_t indent) const {
   Layout layout{std::vector<size_t>(columns_.size(), 0), {}, indent};
   for (size_t i = 0; i < columns_.size(); ++i) {
-    for (const std::string &line : split_lines(columns_[i].header)) layout.widths[i] = std::max(layout.widths[i], display_width(line));
+    for (const std::string &line : split_lines(columns_[i].header))
+      layout.widths[i] = std::max(layout.widths[i], display_width(line));
     for (const auto &row : rows_) layout.widths[i] = std::max(layout.widths[i], display_width(row[i].text));
   }
   const size_t columns = terminal_columns().value_or(SIZE_MAX);
@@ -146,7 +149,9 @@ std::string Table::render_line(const Console &console, const Layout &layout, con
   size_t begin = 0;
   for (const size_t end : layout.line_ends) {
     const size_t indent = layout.indent + (begin == 0 ? 0 : continued_indent);
-    text += join_cells(console, {cells.begin() + static_cast<std::ptrdiff_t>(begin), cells.begin() + static_cast<std::ptrdiff_t>(end)}, indent);
+    text += join_cells(
+        console, {cells.begin() + static_cast<std::ptrdiff_t>(begin), cells.begin() + static_cast<std::ptrdiff_t>(end)},
+        indent);
     begin = end;
   }
   return text;
@@ -164,7 +169,8 @@ std::string Table::render_header(const Console &console, size_t indent) const {
       for (size_t i = begin; i < end; ++i) {
         const std::vector<std::string> own = split_lines(columns_[i].header);
         const size_t above = lines - own.size();  // headers stand on the bottom line
-        cells.push_back({padded(line < above ? "" : own[line - above], layout.widths[i], columns_[i].align), Mark::heading});
+        cells.push_back(
+            {padded(line < above ? "" : own[line - above], layout.widths[i], columns_[i].align), Mark::heading});
       }
       text += join_cells(console, cells, indent + (begin == 0 ? 0 : continued_indent));
     }
@@ -178,7 +184,8 @@ std::vector<std::string> Table::render_rows(const Console &console, size_t inden
   std::vector<std::string> lines;
   for (const auto &row : rows_) {
     std::vector<Cell> cells;
-    for (size_t i = 0; i < columns_.size(); ++i) cells.push_back({padded(row[i].text, layout.widths[i], columns_[i].align), row[i].mark});
+    for (size_t i = 0; i < columns_.size(); ++i)
+      cells.push_back({padded(row[i].text, layout.widths[i], columns_[i].align), row[i].mark});
     lines.push_back(render_line(console, layout, cells));
   }
   return lines;

@@ -91,7 +91,7 @@ class FieldList {
   std::vector<Field> fields_;
 };
 
-inline constexpr size_t page_columns = 110;           // where there is no terminal
+inline constexpr size_t page_columns = 110;  // where there is no terminal
 // Columns of the terminal that stdout is, or what COLUMNS says; nullopt: neither.
 std::optional<size_t> terminal_columns();
 // `text` in lines of at most so many columns, cut between words; a longer word has a line of its own.

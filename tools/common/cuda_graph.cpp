@@ -9,8 +9,8 @@
 #include <cstdlib>
 #include <vector>
 
-#include "measuring.hpp"
 #include "driver_abi.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 

@@ -5,8 +5,8 @@
 
 #include <sstream>
 
-#include "measuring.hpp"
 #include "child_process.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 namespace {

@@ -60,11 +60,14 @@ Outcome<Buffer> uploaded(const Context &context, const std::vector<uint16_t> &bi
 Step check_workload_memory(const Context &context, const Shape &shape, int64_t sets) {
   TOOLS_TRY_ASSIGN(const ContextInfo info, context.describe());
   const auto real = [](int64_t size) { return static_cast<double>(size); };
-  const double output_rows = real(shape.batch) * real(shape.seqlen_q) * real(shape.heads_q), output = output_rows * real(shape.head_dim);
-  const double set = output + 2 * real(shape.batch) * real(shape.seqlen_kv) * real(shape.heads_kv) * real(shape.head_dim);
-  MemoryNeeds needs = {{"inputs", 2 * set * (sets > 1 ? 2 : 1)},
-                       {"results to compare", 4 * output + 4 * output_rows},
-                       {"the float64 reference", real(shape.seqlen_kv) * (8 * real(shape.head_dim) + 24) * reference_threads()}};
+  const double output_rows = real(shape.batch) * real(shape.seqlen_q) * real(shape.heads_q),
+               output = output_rows * real(shape.head_dim);
+  const double set =
+      output + 2 * real(shape.batch) * real(shape.seqlen_kv) * real(shape.heads_kv) * real(shape.head_dim);
+  MemoryNeeds needs = {
+      {"inputs", 2 * set * (sets > 1 ? 2 : 1)},
+      {"results to compare", 4 * output + 4 * output_rows},
+      {"the float64 reference", real(shape.seqlen_kv) * (8 * real(shape.head_dim) + 24) * reference_threads()}};
   if (info.device.kind == FLASHCORE_DEVICE_CPU)
     needs.emplace_back("what the CPU device computes on", real(sets) * 2 * (set + output) + 4 * output_rows);
   return check_memory(needs);

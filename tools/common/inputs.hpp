@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "measuring.hpp"
 #include "device.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 

@@ -35,7 +35,8 @@ constexpr VendorPeak peaks[] = {
 }  // namespace
 
 double attention_flop(const Shape &shape) {
-  const double scores = visible_scores(shape.seqlen_q, shape.seqlen_kv, causal_band(shape.causal, shape.seqlen_q, shape.seqlen_kv));
+  const double scores =
+      visible_scores(shape.seqlen_q, shape.seqlen_kv, causal_band(shape.causal, shape.seqlen_q, shape.seqlen_kv));
   return 4 * scores * static_cast<double>(shape.batch) * static_cast<double>(shape.heads_q) *
          static_cast<double>(shape.head_dim);
 }

@@ -33,7 +33,9 @@ std::optional<int64_t> field_in(const std::string &path, const std::string &name
   return std::nullopt;
 }
 
-void hold_below(std::optional<int64_t> &least, int64_t bytes) { least = std::min(least.value_or(bytes), std::max<int64_t>(bytes, 0)); }
+void hold_below(std::optional<int64_t> &least, int64_t bytes) {
+  least = std::min(least.value_or(bytes), std::max<int64_t>(bytes, 0));
+}
 
 // The group's and its parents' limits; what the group holds of files can be given back.
 void ask_control_groups(std::optional<int64_t> &least) {
@@ -42,7 +44,9 @@ void ask_control_groups(std::optional<int64_t> &least) {
     const bool unified = line.starts_with("0::"), memory = line.find(":memory:") != std::string::npos;
     if (!unified && !memory) continue;
     const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    const auto parent_of = [](const std::string &group) { return group == "/" ? "" : group.substr(0, std::max<size_t>(group.rfind('/'), 1)); };
+    const auto parent_of = [](const std::string &group) {
+      return group == "/" ? "" : group.substr(0, std::max<size_t>(group.rfind('/'), 1));
+    };
     for (std::string group = line.substr(line.find('/')); !group.empty(); group = parent_of(group)) {
       const std::string folder = root + (group == "/" ? "" : group);
       const auto limit = number_in(folder + (unified ? "/memory.max" : "/memory.limit_in_bytes"));
@@ -72,11 +76,14 @@ Step check_memory(const MemoryNeeds &needs) {
   std::string parts;
   for (const auto &[what, bytes] : needs) {
     sum += bytes;
-    if (bytes > 0) parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", what, format_bytes(static_cast<int64_t>(std::min(bytes, 0x1p62))));
+    if (bytes > 0)
+      parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", what,
+                           format_bytes(static_cast<int64_t>(std::min(bytes, 0x1p62))));
   }
   if (!available || sum <= static_cast<double>(*available)) return Done{};
   return usage_failure(fmt::format("this needs {} of host memory ({}), but {} are available; take smaller sizes",
-                                   format_bytes(static_cast<int64_t>(std::min(sum, 0x1p62))), parts, format_bytes(*available)));
+                                   format_bytes(static_cast<int64_t>(std::min(sum, 0x1p62))), parts,
+                                   format_bytes(*available)));
 }
 
 }  // namespace flashcore::tools

@@ -17,8 +17,10 @@ struct Representative {
   const char *device;
 };
 constexpr Representative representatives[] = {
-    {"sm_80", 108, "NVIDIA A100"},  {"sm_86", 72, "NVIDIA A10"},
-    {"sm_89", 58, "NVIDIA L4"},     {"sm_90a", 132, "NVIDIA H200"},
+    {"sm_80", 108, "NVIDIA A100"},
+    {"sm_86", 72, "NVIDIA A10"},
+    {"sm_89", 58, "NVIDIA L4"},
+    {"sm_90a", 132, "NVIDIA H200"},
     {"sm_120", 188, "NVIDIA RTX PRO 6000 Blackwell"},
 };
 
@@ -42,11 +44,12 @@ Outcome<flashcore_device_info> representative_device(const std::string &arch) {
     std::strncpy(device.name, one.device, sizeof(device.name) - 1);
     return device;
   }
-  return usage_failure(fmt::format("architecture \"{}\" has no GPU that stands for it; allowed: {}{}", arch, listed(names_of_representatives()),
-                                   did_you_mean(arch, names_of_representatives())));
+  return usage_failure(fmt::format("architecture \"{}\" has no GPU that stands for it; allowed: {}{}", arch,
+                                   listed(names_of_representatives()), did_you_mean(arch, names_of_representatives())));
 }
 
-Outcome<flashcore_model_info> model_of(const Shape &shape, const std::string &kernel, const flashcore_device_info &device) {
+Outcome<flashcore_model_info> model_of(const Shape &shape, const std::string &kernel,
+                                       const flashcore_device_info &device) {
   const Args args = attention_args(shape, kernel);
   flashcore_model_info model{};
   model.struct_size = sizeof(model);
@@ -63,7 +66,9 @@ const char *bound_word(const flashcore_model_info &model) {
                                                    {"issue slots", model.issue_us},
                                                    {"shared memory", model.shared_us},
                                                    {"L2", model.l2_us}};
-  return std::max_element(std::begin(units), std::end(units), [](const auto &a, const auto &b) { return a.second < b.second; })->first;
+  return std::max_element(std::begin(units), std::end(units),
+                          [](const auto &a, const auto &b) { return a.second < b.second; })
+      ->first;
 }
 
 bool model_is_fitted(int32_t arch) { return arch == 90; }

@@ -15,7 +15,8 @@ namespace flashcore::tools {
 Outcome<flashcore_device_info> representative_device(const std::string &arch);
 
 // `kernel`: a kernel, a module, or empty for the model's choice.
-Outcome<flashcore_model_info> model_of(const Shape &shape, const std::string &kernel, const flashcore_device_info &device);
+Outcome<flashcore_model_info> model_of(const Shape &shape, const std::string &kernel,
+                                       const flashcore_device_info &device);
 
 // "tensor": the unit, or the latency, that bounds the call by the model.
 const char *bound_word(const flashcore_model_info &model);

@@ -285,7 +285,8 @@ Outcome<NpyArray> read_npy(const std::string &path) {
     return malformed(path,
                      fmt::format("its header says {}, {} bytes of data, but the file holds {}", array.describe(),
                                  expected_bytes ? std::to_string(*expected_bytes) : "more than 2^63", data_bytes));
-  if (const Step enough = check_memory({{path, static_cast<double>(data_bytes)}}); !enough.ok()) return unreadable(path, enough.failure().message);
+  if (const Step enough = check_memory({{path, static_cast<double>(data_bytes)}}); !enough.ok())
+    return unreadable(path, enough.failure().message);
   array.bytes.resize(static_cast<size_t>(data_bytes));
   if (!read_exactly(file.get(), array.bytes.data(), data_bytes)) return unreadable(path, std::strerror(errno));
   return array;
@@ -293,7 +294,8 @@ Outcome<NpyArray> read_npy(const std::string &path) {
 
 Step write_npy(OutputFile &file, const NpyArray &array) {
   if (shape_bytes(array) != static_cast<int64_t>(array.bytes.size()))
-    return Failure{exit_failed_check, fmt::format("cannot write {}: {} does not fit its {} bytes", file.path(), array.describe(), array.bytes.size())};
+    return Failure{exit_failed_check, fmt::format("cannot write {}: {} does not fit its {} bytes", file.path(),
+                                                  array.describe(), array.bytes.size())};
   const std::string header = header_of(array);
   return file.write({{reinterpret_cast<const uint8_t *>(header.data()), header.size()}, array.bytes});
 }

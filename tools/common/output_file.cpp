@@ -39,7 +39,9 @@ int write_whole(int descriptor, std::span<const uint8_t> bytes) {
   return 0;
 }
 
-std::string opening(const std::string &option) { return option.empty() ? std::string() : fmt::format("option --{}: ", option); }
+std::string opening(const std::string &option) {
+  return option.empty() ? std::string() : fmt::format("option --{}: ", option);
+}
 
 // The file behind a link; the path itself where there is nothing yet.
 std::string link_target(const std::string &path) {

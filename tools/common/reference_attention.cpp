@@ -114,8 +114,8 @@ ReferenceResult attend_all(const ReferenceAttention &problem, const Arithmetic &
       attend_row(problem, row, arithmetic, result);
     }
   };
-  const double products =
-      static_cast<double>(rows) * static_cast<double>(problem.seqlen_kv) * static_cast<double>(problem.head_dim + problem.head_dim_v);
+  const double products = static_cast<double>(rows) * static_cast<double>(problem.seqlen_kv) *
+                          static_cast<double>(problem.head_dim + problem.head_dim_v);
   std::vector<std::jthread> helpers;
   for (int n = 1; n < threads && products > 1000000; n++) helpers.emplace_back(work);
   work();
@@ -148,7 +148,8 @@ ReferenceResult plain_16bit_attention(const ReferenceAttention &problem, Float16
   return attend_all(problem, RoundTo16Bit{type}, threads);
 }
 
-ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads, double largest_probability) {
+ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads,
+                                       double largest_probability) {
   return attend_all(problem, RoundFloat64To16Bit{type, largest_probability}, threads);
 }
 

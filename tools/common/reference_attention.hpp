@@ -57,6 +57,7 @@ ReferenceResult plain_16bit_attention(const ReferenceAttention &problem, Float16
 // The same with float64 for float32, so that all of its error is the one rounding of probabilities and output: the yardstick
 // where rows are so long that the order of a float32 sum would show. The largest probability of a row is rounded as this number: 1
 // is exact, others are as good where no key stands out.
-ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads, double largest_probability = 1);
+ReferenceResult rounded_once_attention(const ReferenceAttention &problem, Float16Type type, int threads,
+                                       double largest_probability = 1);
 
 }  // namespace flashcore::tools

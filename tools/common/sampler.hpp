@@ -8,9 +8,9 @@
 #include <optional>
 #include <vector>
 
-#include "measuring.hpp"
 #include "cuda_graph.hpp"
 #include "device.hpp"
+#include "measuring.hpp"
 
 namespace flashcore::tools {
 

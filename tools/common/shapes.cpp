@@ -50,11 +50,13 @@ Step read_number(const std::string &where, const char *name, const std::string &
 
 Step read_type_and_mask(const std::string &where, const std::string &dtype, const std::string &causal, Shape &shape) {
   const std::optional<Float16Type> type = dtype_of(dtype);
-  if (!type) return usage_failure(fmt::format("{}: dtype is \"{}\", but must be fp16 or bf16{}", where, dtype, did_you_mean(dtype, dtype_words())));
+  if (!type)
+    return usage_failure(fmt::format("{}: dtype is \"{}\", but must be fp16 or bf16{}", where, dtype,
+                                     did_you_mean(dtype, dtype_words())));
   const std::optional<int32_t> mask = causal_of(causal);
   if (!mask)
-    return usage_failure(fmt::format("{}: causal is \"{}\", but must be none, top-left or bottom-right{}", where, causal,
-                                     did_you_mean(causal, causal_words())));
+    return usage_failure(fmt::format("{}: causal is \"{}\", but must be none, top-left or bottom-right{}", where,
+                                     causal, did_you_mean(causal, causal_words())));
   shape.dtype = *type;
   shape.causal = *mask;
   return Done{};

@@ -26,8 +26,8 @@ double rank_test(const std::vector<double> &smaller, const std::vector<double> &
 // and the rank test must say that this is no chance; either alone is noise.
 enum class Verdict { same, faster, slower, unclear };
 Verdict judge(const std::vector<double> &older, const std::vector<double> &newer, double threshold);
-const char *verdict_word(Verdict verdict);  // "faster", "slower", "same", "unclear"
-Cell verdict_cell(Verdict verdict);  // as tables show it
+const char *verdict_word(Verdict verdict);    // "faster", "slower", "same", "unclear"
+Cell verdict_cell(Verdict verdict);           // as tables show it
 inline constexpr double significance = 0.01;  // of the rank test
 
 }  // namespace flashcore::tools

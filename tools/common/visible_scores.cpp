@@ -12,7 +12,7 @@ __extension__ using Wide = __int128;  // sums of 2^31 queries times 2^63 keys
 
 // The sum over i in [0, count) of i + offset, held between 0 and limit.
 Wide sum_of_held(Wide count, Wide offset, Wide limit) {
-  const Wide rising = std::clamp<Wide>(-offset, 0, count);          // zero before it
+  const Wide rising = std::clamp<Wide>(-offset, 0, count);            // zero before it
   const Wide full = std::clamp<Wide>(limit - offset, rising, count);  // the limit from it on
   const Wide steps = full - rising;
   return steps * offset + (rising + full - 1) * steps / 2 + (count - full) * limit;

@@ -19,15 +19,18 @@ size_t edit_distance(const std::string &a, const std::string &b) {
         rows[i][j] = i + j;
         continue;
       }
-      rows[i][j] = std::min({rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) rows[i][j] = std::min(rows[i][j], rows[i - 2][j - 2] + 1);
+      rows[i][j] =
+          std::min({rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        rows[i][j] = std::min(rows[i][j], rows[i - 2][j - 2] + 1);
     }
   }
   return rows[a.size()][b.size()];
 }
 
 std::string lower_case(std::string word) {
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return word;
 }
 
@@ -117,7 +120,8 @@ std::string printable(const std::string &text, bool lines) {
       at += bytes;
       continue;
     }
-    for (size_t i = 0; i < std::max<size_t>(bytes, 1); ++i, ++at) shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[at]));
+    for (size_t i = 0; i < std::max<size_t>(bytes, 1); ++i, ++at)
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[at]));
   }
   return shown;
 }

@@ -25,8 +25,9 @@ void add_words(po::options_description &group, const char *name, const char *pla
 
 po::options_description what_group() {
   po::options_description group("What to measure", help_columns());
-  add_words(group, "shapes", "NAME|FILE",
-            "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode, tune; repeatable");
+  add_words(
+      group, "shapes", "NAME|FILE",
+      "shapes of a file, or of one that comes along: mission (default), short, long, sweep, decode, tune; repeatable");
   add_words(group, "shape", "LINE", "one shape, as a line of such a file: \"1 8 8 512 512 64 fp16 none\"; repeatable");
   add_words(group, "kernel", "NAME",
             "this kernel or module too, beside the library's own choice (auto); repeatable; all: every kernel");
@@ -141,8 +142,10 @@ Step read_kernels(const Options &options, Request &request) {
       added = {""};
     else if (flashcore_error error = FLASHCORE_ERROR_INIT;
              name != "cpu" && flashcore_kernel_check_name(name.c_str(), &error) != FLASHCORE_OK)
-      return usage_failure(fmt::format("option --kernel is \"{}\", but must be all, auto, cpu (the CPU device's), a kernel or a "
-                                       "module: {}{}", name, error.message, did_you_mean(name, known)));
+      return usage_failure(
+          fmt::format("option --kernel is \"{}\", but must be all, auto, cpu (the CPU device's), a kernel or a "
+                      "module: {}{}",
+                      name, error.message, did_you_mean(name, known)));
     for (std::string &kernel : added)
       if (std::count(request.kernels.begin(), request.kernels.end(), kernel) == 0)
         request.kernels.push_back(std::move(kernel));
@@ -162,9 +165,8 @@ Step read_modes(const Options &options, Request &request) {
     for (const Mode mode : {Mode::graph, Mode::warm, Mode::cold})
       if (word == mode_word(mode)) request.modes.push_back(mode);
     if (request.modes.size() == before)
-      return usage_failure(
-          fmt::format("option --mode is \"{}\", but must be all or some of: graph,warm,cold{}", options.text("mode"),
-                                       did_you_mean(word, {"all", "graph", "warm", "cold"})));
+      return usage_failure(fmt::format("option --mode is \"{}\", but must be all or some of: graph,warm,cold{}",
+                                       options.text("mode"), did_you_mean(word, {"all", "graph", "warm", "cold"})));
     begin = end + 1;
   }
   return Done{};

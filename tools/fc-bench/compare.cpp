@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "bench.hpp"
 #include "../common/statistics.hpp"
+#include "bench.hpp"
 
 namespace flashcore::tools {
 namespace {

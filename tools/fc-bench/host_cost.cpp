@@ -8,10 +8,10 @@
 #include <functional>
 #include <new>
 
-#include "../common/output_file.hpp"
 #include "../common/inputs.hpp"
-#include "opened_device.hpp"
+#include "../common/output_file.hpp"
 #include "../common/sampler.hpp"
+#include "opened_device.hpp"
 
 namespace flashcore::tools {
 namespace {

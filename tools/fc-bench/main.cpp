@@ -26,14 +26,15 @@ std::string help_text() {
       "fc-bench measures flashcore attention: GPU time of one call, what it costs the host, how long a start takes. Every result is checked against "
       "float64 in the same run. docs/MEASURING.md says what the numbers mean.");
   for (const auto &group : shown_option_groups()) text << "\n" << group;
-  text << "\nExamples\n"
-          "  fc-bench --kernel all --json=now.json\n"
-          "  fc-bench --shapes sweep --compare before.json\n"
-          "  fc-bench --startup\n"
-          "\n"
-       << help_paragraphs(
-              "Exit codes: 0 ok; 1 a check or a row failed, or a row is slower than in the file compared with; 2 usage; 3 no GPU or driver; 4 bad input "
-              "file; 130 stopped by Ctrl-C, with what was done until then.");
+  text
+      << "\nExamples\n"
+         "  fc-bench --kernel all --json=now.json\n"
+         "  fc-bench --shapes sweep --compare before.json\n"
+         "  fc-bench --startup\n"
+         "\n"
+      << help_paragraphs(
+             "Exit codes: 0 ok; 1 a check or a row failed, or a row is slower than in the file compared with; 2 usage; 3 no GPU or driver; 4 bad input "
+             "file; 130 stopped by Ctrl-C, with what was done until then.");
   return text.str();
 }
 

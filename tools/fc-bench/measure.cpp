@@ -8,12 +8,12 @@
 #include <cstring>
 #include <new>
 
-#include "../common/output_file.hpp"
 #include "../common/check.hpp"
 #include "../common/inputs.hpp"
 #include "../common/model.hpp"
-#include "opened_device.hpp"
+#include "../common/output_file.hpp"
 #include "../common/sampler.hpp"
+#include "opened_device.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -169,7 +169,8 @@ void Measurement::measure_kernel(const ShapeWork &work, const std::string &kerne
   const Step begun = [&]() -> Step {
     show(work.shape, base.kernel, "prepare and check");
     TOOLS_TRY(device_.context.prepare(args.front()));
-    TOOLS_TRY_ASSIGN(CheckedCall call, checked_call(sampler_.stream(), work.shape, work.workload, work.reference, args.front()));
+    TOOLS_TRY_ASSIGN(CheckedCall call,
+                     checked_call(sampler_.stream(), work.shape, work.workload, work.reference, args.front()));
     base.check = std::move(call.check);
     checked = std::move(call.output);
     wall_us = call.wall_us;
@@ -203,7 +204,8 @@ void Measurement::measure_shape(const Shape &shape) {
     const int64_t sets = request_.sets.value_or(default_sets(shape, device_.on_gpu()));
     const Outcome<Workload> workload = make_workload(device_.context, shape, sets, request_.seed);
     if (!workload.ok())
-      return add_unmeasured(nothing, workload.failure().exit_code == exit_usage ? RowStatus::refused : RowStatus::failed,
+      return add_unmeasured(nothing,
+                            workload.failure().exit_code == exit_usage ? RowStatus::refused : RowStatus::failed,
                             fmt::format("no inputs: {}", workload.failure().message));
     show(shape, request_.kernels.front(), "reference");
     const ReferenceRows reference = compute_reference(shape, workload.value().host);
@@ -238,8 +240,7 @@ Step measure(const Request &request, const Console &console, Results &results) {
   results.interrupted = interrupted();
   results.flush_bytes = sampler.flush_bytes();
   if (device.on_gpu()) results.after = sampler.gpu_state();
-  const Outcome<ContextInfo> info =
-      device.context.describe();  // again: its counters now say what was loaded
+  const Outcome<ContextInfo> info = device.context.describe();  // again: its counters now say what was loaded
   if (info.ok()) results.context = info.value();
   return Done{};
 }

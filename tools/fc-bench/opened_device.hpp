@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "bench.hpp"
 #include "../common/device.hpp"
+#include "bench.hpp"
 
 namespace flashcore::tools {
 

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "bench.hpp"
 #include "../common/statistics.hpp"
+#include "bench.hpp"
 
 namespace flashcore::tools {
 namespace {

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "bench.hpp"
 #include "../common/statistics.hpp"
+#include "bench.hpp"
 
 namespace flashcore::tools {
 namespace {

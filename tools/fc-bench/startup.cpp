@@ -11,10 +11,10 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "../common/output_file.hpp"
 #include "../common/child_process.hpp"
-#include "opened_device.hpp"
+#include "../common/output_file.hpp"
 #include "../common/statistics.hpp"
+#include "opened_device.hpp"
 
 namespace flashcore::tools {
 namespace {

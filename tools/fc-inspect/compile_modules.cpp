@@ -60,7 +60,8 @@ Outcome<int> compile_modules(const InspectCall &call) {
   std::string directory = call.options.text("output");
   if (archs.empty()) return usage_failure("compile needs at least one architecture, such as sm_89");
   for (const std::string &arch : archs)  // all of them before the first is compiled
-    if (Step known = check_arch("architecture", arch); !known.ok()) return usage_failure(known.failure().message + " (INVALID_ARGUMENT)");
+    if (Step known = check_arch("architecture", arch); !known.ok())
+      return usage_failure(known.failure().message + " (INVALID_ARGUMENT)");
   if (directory.empty()) return usage_failure("compile needs --output FOLDER; the modules go to FOLDER/<architecture>");
   handle_interrupts(OnInterrupt::finish_step);
   Json json = schema_json("compile");
@@ -71,7 +72,8 @@ Outcome<int> compile_modules(const InspectCall &call) {
     json["architectures"].push_back(compilation_json(compilation));
     if (!call.json.on_stdout())
       call.console.print(fmt::format("{}: {} modules in {}/{}, {} in the compiler\n", arch, compilation.modules.size(),
-                                     printable(directory), arch, format_duration_us(static_cast<double>(compilation.compile_us))));
+                                     printable(directory), arch,
+                                     format_duration_us(static_cast<double>(compilation.compile_us))));
   }
   if (call.json.wanted()) TOOLS_TRY(write_json(call, json));
   return static_cast<int>(exit_ok);

@@ -42,12 +42,12 @@ Outcome<int> show_environment(const InspectCall &call);
 using ModuleInfos = std::vector<flashcore_module_info>;
 Outcome<ModuleInfos> find_modules(const flashcore_context_options &context);
 
-const char *origin_name(int32_t origin);       // "shipped", "user cache"
+const char *origin_name(int32_t origin);  // "shipped", "user cache"
 bool spills(const flashcore_module_info &module);
 bool exceeds_shared_limit(const flashcore_module_info &module);
 
 Json module_json(const flashcore_module_info &module);
-Json schema_json(const std::string &subcommand);  // {"schema": "flashcore.inspect.<subcommand>/1"}
+Json schema_json(const std::string &subcommand);             // {"schema": "flashcore.inspect.<subcommand>/1"}
 Step write_json(const InspectCall &call, const Json &json);  // to where --json says
 
 }  // namespace flashcore::tools

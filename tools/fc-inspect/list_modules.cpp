@@ -84,7 +84,8 @@ struct KernelRow {
     too_large += exceeds_shared_limit(module);
     fewest_registers = std::min(fewest_registers, resources.registers);
     most_registers = std::max(most_registers, resources.registers);
-    most_shared_bytes = std::max<int64_t>(most_shared_bytes, resources.static_shared_bytes + resources.dynamic_shared_bytes);
+    most_shared_bytes =
+        std::max<int64_t>(most_shared_bytes, resources.static_shared_bytes + resources.dynamic_shared_bytes);
     file_bytes += module.file_bytes;
   }
 };
@@ -100,16 +101,25 @@ KernelRows kernel_rows(const ModuleInfos &shown) {
 }
 
 std::string kernel_table(const Console &console, const KernelRows &rows) {
-  Table table({{"arch", Align::left}, {"kernel", Align::left}, {"modules"}, {"regs"}, {"largest\nshared"}, {"spilling"}, {"files"}, {"from", Align::left}});
+  Table table({{"arch", Align::left},
+               {"kernel", Align::left},
+               {"modules"},
+               {"regs"},
+               {"largest\nshared"},
+               {"spilling"},
+               {"files"},
+               {"from", Align::left}});
   for (const auto &[key, row] : rows) {
     const auto &[stale, number, arch, kernel, origin] = key;
-    const std::string registers = row.fewest_registers == row.most_registers ? fmt::format("{}", row.most_registers)
-                                                                             : fmt::format("{} to {}", row.fewest_registers, row.most_registers);
+    const std::string registers = row.fewest_registers == row.most_registers
+                                      ? fmt::format("{}", row.most_registers)
+                                      : fmt::format("{} to {}", row.fewest_registers, row.most_registers);
     table.add_row({{arch},
                    {kernel},
                    {fmt::format("{}", row.modules)},
                    {registers},
-                   {group_digits(row.most_shared_bytes) + (row.too_large > 0 ? " !" : ""), row.too_large > 0 ? Mark::bad : Mark::plain},
+                   {group_digits(row.most_shared_bytes) + (row.too_large > 0 ? " !" : ""),
+                    row.too_large > 0 ? Mark::bad : Mark::plain},
                    {fmt::format("{}", row.spilled), row.spilled > 0 ? Mark::bad : Mark::plain},
                    {format_bytes(row.file_bytes)},
                    {fmt::format("{}{}", origin_name(origin), stale == 0 ? ", another version's" : "")}});
@@ -145,9 +155,9 @@ void print_group(const Console &console, const std::vector<const flashcore_modul
     spilled |= spills(*module);
     too_large |= exceeds_shared_limit(*module);
   }
-  std::string title =
-      fmt::format("{}: {} {}module{}, {}", printable(first.arch), modules.size(), first.current != 0 ? "" : "other version's ",
-                  modules.size() == 1 ? "" : "s", format_bytes(file_bytes));
+  std::string title = fmt::format("{}: {} {}module{}, {}", printable(first.arch), modules.size(),
+                                  first.current != 0 ? "" : "other version's ", modules.size() == 1 ? "" : "s",
+                                  format_bytes(file_bytes));
   console.print(console.paint(Mark::heading, title) + fmt::format(", compiled by {}\n  {}: {}\n  sizes in bytes\n\n",
                                                                   printable(first.compiler), origin_name(first.origin),
                                                                   printable(root_of(first))));
@@ -198,8 +208,10 @@ void print_end(const InspectCall &call, const ModuleInfos &shown, size_t hidden)
   for (const flashcore_module_info &module : shown) {
     if (module.status == FLASHCORE_OK) continue;
     if (unusable++ == 0)
-      call.console.print(std::string(shown.size() == 1 ? "" : "\n") + call.console.paint(Mark::heading, "not usable") + "\n");
-    call.console.print(fmt::format("  {}\n    {}\n", printable(module.path), call.console.paint(Mark::bad, printable(module.problem))));
+      call.console.print(std::string(shown.size() == 1 ? "" : "\n") + call.console.paint(Mark::heading, "not usable") +
+                         "\n");
+    call.console.print(fmt::format("  {}\n    {}\n", printable(module.path),
+                                   call.console.paint(Mark::bad, printable(module.problem))));
   }
   print_summary(call.console, shown, unusable);
   if (hidden > 0)
@@ -218,7 +230,8 @@ Outcome<Found> find_wanted(const InspectCall &call) {
   filter.kernel = call.options.text("kernel");
   filter.all = call.options.flag("all");
   // A folder may hold modules of an architecture to come, so that this is no error here.
-  if (const Step known = check_arch("option --arch", filter.arch); !known.ok()) call.console.note(known.failure().message);
+  if (const Step known = check_arch("option --arch", filter.arch); !known.ok())
+    call.console.note(known.failure().message);
   TOOLS_TRY_ASSIGN(
       filter.origin,
       call.options.choice(
@@ -240,7 +253,8 @@ Outcome<Found> find_wanted(const InspectCall &call) {
 // Said instead of a table that would be empty.
 void print_nothing(const Console &console, const Found &found) {
   if (found.hidden > 0)
-    console.print(fmt::format("{} of the {} modules found are for another version of flashcore; --all shows them.\n", found.hidden, found.all));
+    console.print(fmt::format("{} of the {} modules found are for another version of flashcore; --all shows them.\n",
+                              found.hidden, found.all));
   else if (found.all > 0)
     console.print(fmt::format("None of the {} modules found fits these options.\n", found.all));
   else
@@ -274,7 +288,8 @@ Outcome<int> show_overview(const InspectCall &call) {
   if (call.json.wanted()) {
     Json json = schema_json("overview");
     json["hidden_modules"] = found.hidden;
-    json["unusable_files"] = std::count_if(found.shown.begin(), found.shown.end(), [](const auto &module) { return module.status != FLASHCORE_OK; });
+    json["unusable_files"] = std::count_if(found.shown.begin(), found.shown.end(),
+                                           [](const auto &module) { return module.status != FLASHCORE_OK; });
     json["kernels"] = kernel_rows_json(rows);
     TOOLS_TRY(write_json(call, json));
   }

@@ -34,8 +34,10 @@ void declare_show(po::options_description &group) {
   add_flag(group, "ptxas", "also print what ptxas said when the module was compiled");
   add_flag(group, "sass-classes", "also count the instructions of the steady loop by class");
   add_flag(group, "specialization", "also print the header of compile-time choices");
-  add_value(group, "model", "ARCH", "instead: what the cost model says, on the GPU that stands for ARCH; MODULE may be a kernel, or absent");
-  add_value(group, "shape", "LINE", "of that problem, as a line of fc-bench's shapes: \"1 8 8 512 512 64 fp16 none\" (default)");
+  add_value(group, "model", "ARCH",
+            "instead: what the cost model says, on the GPU that stands for ARCH; MODULE may be a kernel, or absent");
+  add_value(group, "shape", "LINE",
+            "of that problem, as a line of fc-bench's shapes: \"1 8 8 512 512 64 fp16 none\" (default)");
   add_value(group, "cubin", "FILE", "write the cubin to FILE (for nvdisasm and cuobjdump)");
 }
 
@@ -66,14 +68,18 @@ Words subcommand_names() {
 
 std::string help_text() {
   std::string text =
-      help_paragraphs("fc-inspect looks at flashcore's compiled modules. It needs no GPU and no CUDA (compile needs NVRTC).") + "\nUsage\n";
+      help_paragraphs(
+          "fc-inspect looks at flashcore's compiled modules. It needs no GPU and no CUDA (compile needs NVRTC).") +
+      "\nUsage\n";
   for (const Subcommand &subcommand : subcommands)
     text += fmt::format("  fc-inspect {:<18} {}\n", fmt::format("{} {}", subcommand.name, subcommand.arguments),
                         subcommand.summary);
   std::ostringstream groups;
   for (const Subcommand &subcommand : subcommands) {
     if (subcommand.run == show_overview) continue;  // those of list
-    po::options_description group(fmt::format("Options of {}", subcommand.run == list_modules ? "list and overview" : subcommand.name), help_columns());
+    po::options_description group(
+        fmt::format("Options of {}", subcommand.run == list_modules ? "list and overview" : subcommand.name),
+        help_columns());
     subcommand.declare(group);
     if (!group.options().empty()) groups << "\n" << group;
   }
@@ -83,7 +89,8 @@ std::string help_text() {
          "  fc-inspect list --arch sm_89\n"
          "  fc-inspect compile sm_87 --output modules && fc-inspect verify modules\n"
          "\n" +
-         help_paragraphs("Exit codes: 0 ok, 1 a check failed, 2 usage, 3 no GPU or driver, 4 a file cannot be read, 130 stopped by Ctrl-C.");
+         help_paragraphs(
+             "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 no GPU or driver, 4 a file cannot be read, 130 stopped by Ctrl-C.");
 }
 
 // The subcommand stands first; a line that begins with an option (or is empty) means overview.
@@ -116,8 +123,8 @@ Outcome<int> run_subcommand(const Subcommand &subcommand, const Options &options
 Outcome<int> run(Words words, Console &console) {
   const Subcommand *subcommand = find_subcommand(words);
   if (subcommand == nullptr) {
-    return usage_failure(fmt::format("subcommand \"{}\" is unknown, but must be one of: {}{}", words[0], listed(subcommand_names()),
-                                     did_you_mean(words[0], subcommand_names())));
+    return usage_failure(fmt::format("subcommand \"{}\" is unknown, but must be one of: {}{}", words[0],
+                                     listed(subcommand_names()), did_you_mean(words[0], subcommand_names())));
   }
   if (!words.empty() && words[0] == subcommand->name) words.erase(words.begin());
   po::options_description known;

@@ -221,10 +221,13 @@ std::string loop_text(const std::optional<flashcore_loop_info> &loop) {
   int32_t total = 0;
   for (const LoopClass &one : loop_classes) {
     total += (*loop).*one.count;
-    text += fmt::format("{:<8}{:>8}{:>18.2f}\n", one.name, (*loop).*one.count, static_cast<double>((*loop).*one.count) / loop->score_tiles);
+    text += fmt::format("{:<8}{:>8}{:>18.2f}\n", one.name, (*loop).*one.count,
+                        static_cast<double>((*loop).*one.count) / loop->score_tiles);
   }
-  return text + fmt::format("{:<8}{:>8}{:>18.2f}\n{} tiles of scores a pass; {} more instructions are jumped over in most passes\n",
-                            "all", total, static_cast<double>(total) / loop->score_tiles, loop->score_tiles, loop->skipped);
+  return text +
+         fmt::format(
+             "{:<8}{:>8}{:>18.2f}\n{} tiles of scores a pass; {} more instructions are jumped over in most passes\n",
+             "all", total, static_cast<double>(total) / loop->score_tiles, loop->score_tiles, loop->skipped);
 }
 
 Step export_cubin(const InspectCall &call, const LoadedModule &module) {
@@ -254,7 +257,8 @@ Outcome<int> show_module(const InspectCall &call) {
   if (names.size() != 1)
     return usage_failure(
         fmt::format("show takes one module, but {} were given; fc-inspect list shows the names", names.size()));
-  if (const Step known = check_arch("option --arch", call.options.text("arch")); !known.ok()) call.console.note(known.failure().message);
+  if (const Step known = check_arch("option --arch", call.options.text("arch")); !known.ok())
+    call.console.note(known.failure().message);
   TOOLS_TRY_ASSIGN(LoadedModule module, load_module(call, names[0]));
   TOOLS_TRY(export_cubin(call, module));
   if (call.json.wanted()) {

@@ -88,11 +88,11 @@ Step report_verdicts(const InspectCall &call, const std::vector<Verdict> &verdic
   if (call.json.on_stdout()) return Done{};
   for (const Verdict &verdict : verdicts) {
     if (verdict.problem.empty())
-      call.console.print(
-          fmt::format("{}   {:6}  {}\n", call.console.paint(Mark::good, "OK"), printable(verdict.arch), printable(verdict.module)));
+      call.console.print(fmt::format("{}   {:6}  {}\n", call.console.paint(Mark::good, "OK"), printable(verdict.arch),
+                                     printable(verdict.module)));
     else
-      call.console.print(
-          fmt::format("{}  {}\n     {}\n", call.console.paint(Mark::bad, "BAD"), printable(verdict.path), printable(verdict.problem)));
+      call.console.print(fmt::format("{}  {}\n     {}\n", call.console.paint(Mark::bad, "BAD"), printable(verdict.path),
+                                     printable(verdict.problem)));
   }
   if (verdicts.empty())
     call.console.print("No module was found, so none was checked. fc-inspect doctor says where the library looks.\n");

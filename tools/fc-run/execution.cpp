@@ -231,7 +231,8 @@ Outcome<Execution> execute(const RunRequest &request, const Inputs &inputs, cons
   TOOLS_TRY(compute(context, request, args, execution, console));
   TOOLS_TRY(output.download(execution.output.data()));
   TOOLS_TRY(lse.download(execution.lse.data()));
-  TOOLS_TRY_ASSIGN(execution.context, describe_context(context.get()));  // again: the counters now say where the module came from
+  TOOLS_TRY_ASSIGN(execution.context,
+                   describe_context(context.get()));  // again: the counters now say where the module came from
   return execution;
 }
 

@@ -139,7 +139,8 @@ bool countable(int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim) {
 }
 
 // Elements of [batch, seqlen, heads, head_dim]; a failure where they cannot be counted or do not fit into this machine.
-Outcome<int64_t> checked_count(const char *what, int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim, bool stored) {
+Outcome<int64_t> checked_count(const char *what, int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim,
+                               bool stored) {
   const int64_t machine_bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
   const bool known = countable(batch, seqlen, heads, head_dim);
   const int64_t count = known ? batch * seqlen * heads * head_dim : 0;
@@ -162,8 +163,8 @@ void check_ranges(const Sizes &sizes, const NamedArray (&arrays)[3], Words &prob
                 {"dimensions", sizes.head_dim_v, arrays[2]}};
   for (const auto &row : narrow)
     if (row.size > INT32_MAX)
-      problems.push_back(fmt::format("--{} ({}) has {} {}, but at most {} are allowed", row.array.option, row.array.array.describe(), row.size,
-                                     row.what, INT32_MAX));
+      problems.push_back(fmt::format("--{} ({}) has {} {}, but at most {} are allowed", row.array.option,
+                                     row.array.array.describe(), row.size, row.what, INT32_MAX));
   if (!countable(sizes.batch, sizes.seqlen_q, sizes.heads_q, std::max(sizes.head_dim, sizes.head_dim_v)) ||
       !countable(sizes.batch, sizes.seqlen_kv, sizes.heads_kv, std::max(sizes.head_dim, sizes.head_dim_v)))
     problems.push_back("the elements of these sizes, or of an output for them, cannot be counted in 64 bits");
@@ -186,12 +187,15 @@ Step check_run_memory(const RunRequest &request, const Sizes &sizes, bool inputs
   const double lse = request.check || !request.lse.empty() ? query_rows : 0;
   int32_t gpus = 0;
   const bool on_cpu = request.context.device_kind == FLASHCORE_DEVICE_CPU ||
-                      (request.context.device_kind == FLASHCORE_DEVICE_AUTO && (flashcore_device_count(&gpus, nullptr) != FLASHCORE_OK || gpus == 0));
-  MemoryNeeds needs = {{inputs_are_there ? "inputs in the type of the computation" : "inputs", 2 * inputs}, {"output", 2 * output + 4 * lse}};
+                      (request.context.device_kind == FLASHCORE_DEVICE_AUTO &&
+                       (flashcore_device_count(&gpus, nullptr) != FLASHCORE_OK || gpus == 0));
+  MemoryNeeds needs = {{inputs_are_there ? "inputs in the type of the computation" : "inputs", 2 * inputs},
+                       {"output", 2 * output + 4 * lse}};
   if (on_cpu) needs.emplace_back("what the CPU device computes on", 2 * (inputs + output) + 4 * lse);
   // Inputs as float32, three outputs and sums as float64, and the keys and scores that each thread looks at.
   if (request.check)
-    needs.emplace_back("the reference of --check", 4 * inputs + 24 * (output + lse) + 24 * real(sizes.seqlen_kv) * reference_threads());
+    needs.emplace_back("the reference of --check",
+                       4 * inputs + 24 * (output + lse) + 24 * real(sizes.seqlen_kv) * reference_threads());
   return check_memory(needs);
 }
 
@@ -229,9 +233,12 @@ Outcome<Inputs> random_inputs(const RunRequest &request, const Options &options)
     return usage_failure(
         fmt::format("option --heads-kv is {}, but must divide --heads, {}", sizes.heads_kv, sizes.heads_q));
   const bool stored = !request.explain;
-  TOOLS_TRY_ASSIGN(const int64_t query, checked_count("query", sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim, stored));
-  TOOLS_TRY_ASSIGN(const int64_t key, checked_count("key", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim, stored));
-  TOOLS_TRY_ASSIGN(const int64_t value, checked_count("value", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim_v, stored));
+  TOOLS_TRY_ASSIGN(const int64_t query,
+                   checked_count("query", sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim, stored));
+  TOOLS_TRY_ASSIGN(const int64_t key,
+                   checked_count("key", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim, stored));
+  TOOLS_TRY_ASSIGN(const int64_t value,
+                   checked_count("value", sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim_v, stored));
   TOOLS_TRY(checked_count("output", sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim_v, stored));
   Inputs inputs;
   inputs.sizes = sizes;

@@ -21,11 +21,13 @@ std::string help_text() {
       "fc-run computes attention, O = softmax(scale * Q.K^T + mask) . V, on .npy files or random numbers. Without a GPU the CPU computes; the report "
       "says which it was and why.");
   for (const auto &group : run_option_groups()) text << "\n" << group;
-  text << "\nExamples\n"
-          "  fc-run --random 1 --heads 8 --seqlen 512 --head-dim 64 --check --repeat 20\n"
-          "  fc-run --query q.npy --key k.npy --value v.npy --causal bottom-right --output o.npy --lse lse.npy\n"
-          "\n"
-       << help_paragraphs("Exit codes: 0 ok, 1 the check or the work failed, 2 usage, 3 no GPU or driver, 4 bad input file, 130 stopped by Ctrl-C.");
+  text
+      << "\nExamples\n"
+         "  fc-run --random 1 --heads 8 --seqlen 512 --head-dim 64 --check --repeat 20\n"
+         "  fc-run --query q.npy --key k.npy --value v.npy --causal bottom-right --output o.npy --lse lse.npy\n"
+         "\n"
+      << help_paragraphs(
+             "Exit codes: 0 ok, 1 the check or the work failed, 2 usage, 3 no GPU or driver, 4 bad input file, 130 stopped by Ctrl-C.");
   return text.str();
 }
 

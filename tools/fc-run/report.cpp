@@ -114,7 +114,8 @@ std::string outputs_text(const RunReport &report) {
 std::string reasons_text(const Execution &execution) {
   std::string reasons = execution.explanation.reasons;
   const std::string said = fmt::format(" ({})", execution.context.device_reason);
-  for (size_t at = reasons.find(said); at != std::string::npos; at = reasons.find(said, at)) reasons.erase(at, said.size());
+  for (size_t at = reasons.find(said); at != std::string::npos; at = reasons.find(said, at))
+    reasons.erase(at, said.size());
   return reasons;
 }
 
@@ -235,9 +236,10 @@ double attention_flops(const Args &args, const Sizes &sizes) {
   // Beyond either end of the keys a window hides nothing; held there, the sums below cannot overflow.
   const int64_t reach = sizes.seqlen_q + sizes.seqlen_kv;
   if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0) band.first = diagonal - std::min(args.window_left, reach);
-  if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0) band.last = std::min(band.last, diagonal + std::min(args.window_right, reach));
-  return 2 * visible_scores(sizes.seqlen_q, sizes.seqlen_kv, band) * static_cast<double>(sizes.batch) * static_cast<double>(sizes.heads_q) *
-         static_cast<double>(sizes.head_dim + sizes.head_dim_v);
+  if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0)
+    band.last = std::min(band.last, diagonal + std::min(args.window_right, reach));
+  return 2 * visible_scores(sizes.seqlen_q, sizes.seqlen_kv, band) * static_cast<double>(sizes.batch) *
+         static_cast<double>(sizes.heads_q) * static_cast<double>(sizes.head_dim + sizes.head_dim_v);
 }
 
 std::string report_text(const RunReport &report, const Console &console) {

@@ -35,8 +35,10 @@ void move_gene(Candidate &candidate, const Gene &gene, Random &random) {
   const auto above = std::lower_bound(gene.values.begin(), gene.values.end(), candidate.*gene.member);
   const auto index = static_cast<int64_t>(above - gene.values.begin());
   // Mostly the next value, sometimes one further on.
-  const int64_t distance = below(random, 4) == 0 ? 2 : 1, moved = below(random, 2) == 0 ? index - distance : index + distance;
-  candidate.*gene.member = gene.values[static_cast<size_t>(std::clamp<int64_t>(moved, 0, static_cast<int64_t>(gene.values.size()) - 1))];
+  const int64_t distance = below(random, 4) == 0 ? 2 : 1,
+                moved = below(random, 2) == 0 ? index - distance : index + distance;
+  candidate.*gene.member =
+      gene.values[static_cast<size_t>(std::clamp<int64_t>(moved, 0, static_cast<int64_t>(gene.values.size()) - 1))];
 }
 
 int32_t number(const std::ssub_match &match, int32_t absent) {
@@ -58,18 +60,26 @@ std::string Candidate::name() const {
 }
 
 std::optional<Candidate> parse_candidate(const std::string &module) {
-  static const std::regex form("(\\w+)-((?:fp16|bf16)-d\\d+(?:v\\d+)?(?:-causal)?)-(\\d{1,4})x(\\d{1,4})-w(\\d{1,2})(?:-s(\\d{1,2}))?(?:-c(\\d))?(-qreg)?");
+  static const std::regex form(
+      "(\\w+)-((?:fp16|bf16)-d\\d+(?:v\\d+)?(?:-causal)?)-(\\d{1,4})x(\\d{1,4})-w(\\d{1,2})(?:-s(\\d{1,2}))?(?:-c(\\d))?(-qreg)?");
   std::smatch match;
   if (!std::regex_match(module, match, form)) return std::nullopt;
-  return Candidate{match[1],           match[2],           number(match[3], 0),        number(match[4], 0), number(match[5], 0),
-                   number(match[6], 1), number(match[7], 1), match[8].matched ? 1 : 0};
+  return Candidate{match[1],
+                   match[2],
+                   number(match[3], 0),
+                   number(match[4], 0),
+                   number(match[5], 0),
+                   number(match[6], 1),
+                   number(match[7], 1),
+                   match[8].matched ? 1 : 0};
 }
 
 Candidate mutated(const Candidate &parent, const std::vector<Candidate> &seeds, Random &random) {
   Candidate child = parent;
   // Another kernel is another way to split the keys; its own choice for the shape is where to begin.
   if (seeds.size() > 1 && below(random, 10) == 0) return seeds[below(random, seeds.size())];
-  for (size_t moves = below(random, 3) == 0 ? 2 : 1; moves > 0; --moves) move_gene(child, genes()[below(random, genes().size())], random);
+  for (size_t moves = below(random, 3) == 0 ? 2 : 1; moves > 0; --moves)
+    move_gene(child, genes()[below(random, genes().size())], random);
   return child;
 }
 
@@ -79,6 +89,8 @@ Candidate crossed(const Candidate &a, const Candidate &b, Random &random) {
   return child;
 }
 
-bool allowed(const Candidate &candidate) { return flashcore_kernel_check_name(candidate.name().c_str(), nullptr) == FLASHCORE_OK; }
+bool allowed(const Candidate &candidate) {
+  return flashcore_kernel_check_name(candidate.name().c_str(), nullptr) == FLASHCORE_OK;
+}
 
 }  // namespace flashcore::tools

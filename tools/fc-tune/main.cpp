@@ -20,14 +20,15 @@ std::string help_text() {
       "fit is dropped from the cubin alone, what is timed is checked against float64 first. It writes rows of ptx_cache/tuned, which the library obeys. "
       "docs/MEASURING.md says how.");
   for (const auto &group : shown_option_groups()) text << "\n" << group;
-  text << "\nExamples\n"
-          "  fc-tune --shapes short --budget 10m\n"
-          "  fc-tune --verify\n"
-          "  fc-tune --arch sm_89 --budget 1m\n"
-          "\n"
-       << help_paragraphs(
-              "Exit codes: 0 ok; 1 a shape could not be tuned, or a verified row is slower; 2 usage; 3 no GPU or driver; 4 bad input file; 130 stopped by "
-              "Ctrl-C, with what was found until then.");
+  text
+      << "\nExamples\n"
+         "  fc-tune --shapes short --budget 10m\n"
+         "  fc-tune --verify\n"
+         "  fc-tune --arch sm_89 --budget 1m\n"
+         "\n"
+      << help_paragraphs(
+             "Exit codes: 0 ok; 1 a shape could not be tuned, or a verified row is slower; 2 usage; 3 no GPU or driver; 4 bad input file; 130 stopped by "
+             "Ctrl-C, with what was found until then.");
   return text.str();
 }
 
@@ -46,7 +47,8 @@ Outcome<int> run(const Words &words, Console &console) {
   }
   TOOLS_TRY_ASSIGN(const Request request, make_request(options));
   for (const std::string &note : request.notes) console.note(note);
-  if (request.action == Action::compile_worker) return run_compile_worker(request.context, request.arch, request.worker_module);
+  if (request.action == Action::compile_worker)
+    return run_compile_worker(request.context, request.arch, request.worker_module);
   TOOLS_TRY_ASSIGN(JsonOutput json, JsonOutput::plan(options));
   handle_interrupts(OnInterrupt::finish_step);
   switch (request.action) {

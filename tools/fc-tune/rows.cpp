@@ -17,18 +17,22 @@ namespace flashcore::tools {
 namespace {
 
 constexpr int64_t largest = std::numeric_limits<int32_t>::max();
-constexpr const char *columns = "dtype\thead_dim\thead_dim_v\tcausal\tbatch_heads\tseqlen_q\tseqlen_kv\tmodule\tmeasured_us\tdefault_us";
+constexpr const char *columns =
+    "dtype\thead_dim\thead_dim_v\tcausal\tbatch_heads\tseqlen_q\tseqlen_kv\tmodule\tmeasured_us\tdefault_us";
 constexpr size_t column_count = 10;
 constexpr Range Row::*axes[] = {&Row::batch_heads, &Row::seqlen_q, &Row::seqlen_kv};
 
 Range around(int64_t size) {
   const double root = std::sqrt(2.0), middle = static_cast<double>(size);
-  const auto first = static_cast<int64_t>(std::floor(middle / root)) + 1, last = static_cast<int64_t>(std::floor(middle * root));
+  const auto first = static_cast<int64_t>(std::floor(middle / root)) + 1,
+             last = static_cast<int64_t>(std::floor(middle * root));
   return {std::clamp<int64_t>(first, 1, size), std::clamp<int64_t>(last, size, largest)};
 }
 
 int64_t middle(const Range &range) {
-  return std::clamp(static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(range.first) * static_cast<double>(range.last)))), range.first, range.last);
+  return std::clamp(
+      static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(range.first) * static_cast<double>(range.last)))),
+      range.first, range.last);
 }
 
 bool same_kind(const Row &a, const Row &b) {
@@ -67,8 +71,10 @@ void cut(Row &a, const Shape &shape_a, Row &b, const Shape &shape_b) {
 std::vector<std::string> split(const std::string &line, char separator) {
   std::vector<std::string> parts(1);
   for (const char c : line) {
-    if (c == separator) parts.emplace_back();
-    else parts.back() += c;
+    if (c == separator)
+      parts.emplace_back();
+    else
+      parts.back() += c;
   }
   return parts;
 }
@@ -81,32 +87,41 @@ bool read_whole(const std::string &text, int64_t &value) {
 Step read_range(const std::string &where, const char *column, const std::string &text, Range &range) {
   const size_t dash = text.find('-');
   const bool whole = read_whole(text.substr(0, dash), range.first) &&
-                     read_whole(dash == std::string::npos ? text : text.substr(dash + 1), range.last) && range.first <= range.last;
+                     read_whole(dash == std::string::npos ? text : text.substr(dash + 1), range.last) &&
+                     range.first <= range.last;
   if (whole) return Done{};
-  return input_failure(fmt::format("{}: {} is \"{}\", but must be a whole number or a range such as 363-724", where, column, text));
+  return input_failure(
+      fmt::format("{}: {} is \"{}\", but must be a whole number or a range such as 363-724", where, column, text));
 }
 
 Step read_us(const std::string &where, const char *column, const std::string &text, double &us) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), us);
   if (code == std::errc() && end == text.data() + text.size() && us > 0 && std::isfinite(us)) return Done{};
-  return input_failure(fmt::format("{}: {} is \"{}\", but must be a time above 0 in microseconds", where, column, text));
+  return input_failure(
+      fmt::format("{}: {} is \"{}\", but must be a time above 0 in microseconds", where, column, text));
 }
 
 Outcome<Row> parse_row(const std::string &line, const std::string &where) {
   const std::vector<std::string> fields = split(line, '\t');
-  if (fields.size() != column_count) return input_failure(fmt::format("{}: {} columns, but {} are expected", where, fields.size(), column_count));
+  if (fields.size() != column_count)
+    return input_failure(fmt::format("{}: {} columns, but {} are expected", where, fields.size(), column_count));
   Row row;
   row.dtype = fields[0], row.causal = fields[3], row.module = fields[7];
-  if (row.dtype != "fp16" && row.dtype != "bf16") return input_failure(fmt::format("{}: dtype is \"{}\", but must be fp16 or bf16", where, row.dtype));
-  if (row.causal != "none" && row.causal != "causal") return input_failure(fmt::format("{}: causal is \"{}\", but must be none or causal", where, row.causal));
+  if (row.dtype != "fp16" && row.dtype != "bf16")
+    return input_failure(fmt::format("{}: dtype is \"{}\", but must be fp16 or bf16", where, row.dtype));
+  if (row.causal != "none" && row.causal != "causal")
+    return input_failure(fmt::format("{}: causal is \"{}\", but must be none or causal", where, row.causal));
   if (!read_whole(fields[1], row.head_dim) || !read_whole(fields[2], row.head_dim_v))
-    return input_failure(fmt::format("{}: head_dim and head_dim_v are \"{}\" and \"{}\", but must be whole numbers", where, fields[1], fields[2]));
+    return input_failure(fmt::format("{}: head_dim and head_dim_v are \"{}\" and \"{}\", but must be whole numbers",
+                                     where, fields[1], fields[2]));
   TOOLS_TRY(read_range(where, "batch_heads", fields[4], row.batch_heads));
   TOOLS_TRY(read_range(where, "seqlen_q", fields[5], row.seqlen_q));
   TOOLS_TRY(read_range(where, "seqlen_kv", fields[6], row.seqlen_kv));
   flashcore_error error = FLASHCORE_ERROR_INIT;
-  if (!parse_candidate(row.module)) return input_failure(fmt::format("{}: module is \"{}\", which is no name of a module", where, row.module));
-  if (flashcore_kernel_check_name(row.module.c_str(), &error) != FLASHCORE_OK) return input_failure(fmt::format("{}: module: {}", where, error.message));
+  if (!parse_candidate(row.module))
+    return input_failure(fmt::format("{}: module is \"{}\", which is no name of a module", where, row.module));
+  if (flashcore_kernel_check_name(row.module.c_str(), &error) != FLASHCORE_OK)
+    return input_failure(fmt::format("{}: module: {}", where, error.message));
   TOOLS_TRY(read_us(where, "measured_us", fields[8], row.measured_us));
   TOOLS_TRY(read_us(where, "default_us", fields[9], row.default_us));
   return row;
@@ -132,7 +147,8 @@ std::vector<Row> rows_of(const std::vector<TunedShape> &shapes) {
     const Row box = row_around(one.shape);
     const bool twin = std::any_of(owners.begin(), owners.end(), [&](const TunedShape *other) {
       const Row theirs = row_around(other->shape);
-      return same_kind(theirs, box) && theirs.batch_heads == box.batch_heads && theirs.seqlen_q == box.seqlen_q && theirs.seqlen_kv == box.seqlen_kv;
+      return same_kind(theirs, box) && theirs.batch_heads == box.batch_heads && theirs.seqlen_q == box.seqlen_q &&
+             theirs.seqlen_kv == box.seqlen_kv;
     });
     if (twin) continue;  // another grouping of heads, or another corner of the same mask
     boxes.push_back(box);
@@ -169,9 +185,9 @@ std::string table_text(const std::vector<Row> &rows) {
       columns);
   std::vector<std::string> lines;
   for (const Row &row : rows)
-    lines.push_back(fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{:.2f}\t{:.2f}\n", row.dtype, row.head_dim, row.head_dim_v, row.causal,
-                                range_text(row.batch_heads), range_text(row.seqlen_q), range_text(row.seqlen_kv), row.module, row.measured_us,
-                                row.default_us));
+    lines.push_back(fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{:.2f}\t{:.2f}\n", row.dtype, row.head_dim,
+                                row.head_dim_v, row.causal, range_text(row.batch_heads), range_text(row.seqlen_q),
+                                range_text(row.seqlen_kv), row.module, row.measured_us, row.default_us));
   for (const std::string &line : lines) text += line;
   return text;
 }
@@ -184,11 +200,13 @@ Outcome<std::vector<Row>> parse_table(const std::string &text, const std::string
   for (int64_t number = 1; std::getline(lines, line); ++number) {
     if (line.empty() || line.front() == '#') continue;
     const std::string where = fmt::format("{}:{}", path, number);
-    if (!header && line != columns) return input_failure(fmt::format("{}: the first line must name the columns: {}", where, columns));
+    if (!header && line != columns)
+      return input_failure(fmt::format("{}: the first line must name the columns: {}", where, columns));
     if (header) {
       TOOLS_TRY_ASSIGN(const Row row, parse_row(line, where));
       for (const Row &other : rows)
-        if (overlap(row, other)) return input_failure(fmt::format("{}: its problems are partly those of an earlier row", where));
+        if (overlap(row, other))
+          return input_failure(fmt::format("{}: its problems are partly those of an earlier row", where));
       rows.push_back(row);
     }
     header = true;
@@ -202,7 +220,8 @@ std::vector<Row> merged(std::vector<Row> older, const std::vector<Row> &newer, c
     const bool of_shape = std::any_of(tuned_now.begin(), tuned_now.end(), [&](const Shape &shape) {
       Row point = row_around(shape);
       const int64_t heads = shape.batch * shape.heads_q;
-      point.batch_heads = {heads, heads}, point.seqlen_q = {shape.seqlen_q, shape.seqlen_q}, point.seqlen_kv = {shape.seqlen_kv, shape.seqlen_kv};
+      point.batch_heads = {heads, heads}, point.seqlen_q = {shape.seqlen_q, shape.seqlen_q},
+      point.seqlen_kv = {shape.seqlen_kv, shape.seqlen_kv};
       return overlap(row, point);
     });
     return of_shape || std::any_of(newer.begin(), newer.end(), [&](const Row &other) { return overlap(row, other); });
@@ -210,8 +229,9 @@ std::vector<Row> merged(std::vector<Row> older, const std::vector<Row> &newer, c
   older.erase(std::remove_if(older.begin(), older.end(), spoken_of), older.end());
   older.insert(older.end(), newer.begin(), newer.end());
   std::sort(older.begin(), older.end(), [](const Row &a, const Row &b) {
-    return std::tie(a.dtype, a.head_dim, a.head_dim_v, a.causal, a.seqlen_q.first, a.seqlen_kv.first, a.batch_heads.first) <
-           std::tie(b.dtype, b.head_dim, b.head_dim_v, b.causal, b.seqlen_q.first, b.seqlen_kv.first, b.batch_heads.first);
+    return std::tie(a.dtype, a.head_dim, a.head_dim_v, a.causal, a.seqlen_q.first, a.seqlen_kv.first,
+                    a.batch_heads.first) < std::tie(b.dtype, b.head_dim, b.head_dim_v, b.causal, b.seqlen_q.first,
+                                                    b.seqlen_kv.first, b.batch_heads.first);
   });
   return older;
 }
@@ -221,7 +241,8 @@ Outcome<std::vector<Row>> read_table(const std::string &path) {
   if (!std::filesystem::exists(path, code)) return std::vector<Row>{};
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;
-  if (!file || !(content << file.rdbuf())) return input_failure(fmt::format("{} cannot be read, or holds nothing", path));
+  if (!file || !(content << file.rdbuf()))
+    return input_failure(fmt::format("{} cannot be read, or holds nothing", path));
   return parse_table(content.str(), path);
 }
 

@@ -33,8 +33,14 @@ void add_neighbours(const State &state, const Shape &shape, std::vector<Candidat
 
 class TimedSearch {
  public:
-  TimedSearch(const Request &request, const TuningDevice &device, Sampler &sampler, State &state, const std::string &state_path, Progress &progress)
-      : request_(request), device_(device), sampler_(sampler), state_(state), state_path_(state_path), progress_(progress) {}
+  TimedSearch(const Request &request, const TuningDevice &device, Sampler &sampler, State &state,
+              const std::string &state_path, Progress &progress)
+      : request_(request),
+        device_(device),
+        sampler_(sampler),
+        state_(state),
+        state_path_(state_path),
+        progress_(progress) {}
 
   // A failure: the device is lost, or a file cannot be written.
   Outcome<TunedShape> tune(const Shape &shape, int64_t shapes_done, double until_us);
@@ -52,13 +58,16 @@ class TimedSearch {
 };
 
 void TimedSearch::show(const Shape &shape, const Search &search, int64_t shapes_done, const char *step) {
-  const std::string best = search.best() == nullptr ? "nothing timed yet" : fmt::format("best {:.2f} us {}", search.best_us(), *search.best());
+  const std::string best = search.best() == nullptr
+                               ? "nothing timed yet"
+                               : fmt::format("best {:.2f} us {}", search.best_us(), *search.best());
   progress_.update(shapes_done, static_cast<int64_t>(request_.shapes.size()),
-                   fmt::format("{}, generation {}, {}, {} timed of {}, {}", shape.name, search.generation(), step, search.timed(),
-                               search.evaluations().size(), best));
+                   fmt::format("{}, generation {}, {}, {} timed of {}, {}", shape.name, search.generation(), step,
+                               search.timed(), search.evaluations().size(), best));
 }
 
-Step TimedSearch::run_generations(ShapeClock &clock, Search &search, ShapeState &known, int64_t shapes_done, double until_us) {
+Step TimedSearch::run_generations(ShapeClock &clock, Search &search, ShapeState &known, int64_t shapes_done,
+                                  double until_us) {
   const Shape &shape = clock.shape();
   while (!interrupted() && clock_us() < until_us) {
     const std::vector<Candidate> generation = search.next_generation();
@@ -67,8 +76,8 @@ Step TimedSearch::run_generations(ShapeClock &clock, Search &search, ShapeState 
       break;
     }
     show(shape, search, shapes_done, "compiling");
-    const std::vector<StaticResult> results =
-        check_statically(generation, device_.info, device_.arch, request_.context, request_.jobs, request_.library_words);
+    const std::vector<StaticResult> results = check_statically(generation, device_.info, device_.arch, request_.context,
+                                                               request_.jobs, request_.library_words);
     for (size_t i = 0; i < results.size() && !interrupted() && clock_us() < until_us; ++i) {
       const std::string module = generation[i].name();
       Evaluation evaluation{Fate::pruned, 0, results[i].pruned};
@@ -105,14 +114,16 @@ Outcome<TunedShape> TimedSearch::tune(const Shape &shape, int64_t shapes_done, d
   show(shape, search, shapes_done, "inputs and reference");
   Outcome<ShapeClock> clock = ShapeClock::make(device_, sampler_, shape, static_cast<int64_t>(request_.seed));
   if (!clock.ok()) return without(clock.failure());
-  if (!known.converged || search.best() == nullptr) TOOLS_TRY(run_generations(clock.value(), search, known, shapes_done, until_us));
+  if (!known.converged || search.best() == nullptr)
+    TOOLS_TRY(run_generations(clock.value(), search, known, shapes_done, until_us));
   tuned.timed = search.timed();
   tuned.pruned = static_cast<int64_t>(search.evaluations().size()) - tuned.timed;
   if (search.best() == nullptr) {
     if (interrupted()) return without({exit_interrupted, "stopped before anything was timed"});
     const auto first = search.evaluations().find(tuned.default_module);
-    return without({exit_failed_check, fmt::format("no candidate could be timed; {}: {}", tuned.default_module,
-                                                   first == search.evaluations().end() ? "not tried" : first->second.reason)});
+    return without(
+        {exit_failed_check, fmt::format("no candidate could be timed; {}: {}", tuned.default_module,
+                                        first == search.evaluations().end() ? "not tried" : first->second.reason)});
   }
   tuned.best_module = *search.best();
   tuned.default_us = tuned.best_us = search.best_us();
@@ -128,10 +139,22 @@ Outcome<TunedShape> TimedSearch::tune(const Shape &shape, int64_t shapes_done, d
 }
 
 std::string results_text(const std::vector<TunedShape> &tuned, const Console &console) {
-  Table table({{"shape", Align::left}, {"timed"}, {"pruned"}, {"default\nus"}, {"best\nus"}, {"gain"}, {"module", Align::left}});
+  Table table({{"shape", Align::left},
+               {"timed"},
+               {"pruned"},
+               {"default\nus"},
+               {"best\nus"},
+               {"gain"},
+               {"module", Align::left}});
   for (const TunedShape &one : tuned) {
     if (!one.problem.empty()) {
-      table.add_row({{one.shape.name}, {}, {}, {}, {}, {"-", Mark::bad}, {one.problem.substr(0, one.problem.find('\n')), Mark::bad}});
+      table.add_row({{one.shape.name},
+                     {},
+                     {},
+                     {},
+                     {},
+                     {"-", Mark::bad},
+                     {one.problem.substr(0, one.problem.find('\n')), Mark::bad}});
       continue;
     }
     const double gain = one.default_us / one.best_us - 1;
@@ -146,23 +169,34 @@ std::string results_text(const std::vector<TunedShape> &tuned, const Console &co
   return table.render(console, 2);
 }
 
-std::string results_json(const std::vector<TunedShape> &tuned, const TuningDevice &device, const std::string &table, const std::optional<Failure> &stopped) {
-  Json json{{"schema", "flashcore.tune.search/1"}, {"device", device.info.name}, {"arch", device.arch}, {"table", table},
-            {"interrupted", interrupted()}, {"stopped", stopped ? Json(stopped->message) : Json()}, {"shapes", Json::array()}};
+std::string results_json(const std::vector<TunedShape> &tuned, const TuningDevice &device, const std::string &table,
+                         const std::optional<Failure> &stopped) {
+  Json json{{"schema", "flashcore.tune.search/1"},
+            {"device", device.info.name},
+            {"arch", device.arch},
+            {"table", table},
+            {"interrupted", interrupted()},
+            {"stopped", stopped ? Json(stopped->message) : Json()},
+            {"shapes", Json::array()}};
   for (const TunedShape &one : tuned) {
-    Json shape{{"name", one.shape.name}, {"problem", problem_text(one.shape)}, {"timed", one.timed}, {"pruned", one.pruned}};
+    Json shape{
+        {"name", one.shape.name}, {"problem", problem_text(one.shape)}, {"timed", one.timed}, {"pruned", one.pruned}};
     if (!one.problem.empty()) {
       shape["error"] = one.problem;
     } else {
-      shape.update(Json{{"default_module", one.default_module}, {"default_us", one.default_us}, {"best_module", one.best_module},
-                        {"best_us", one.best_us}, {"verdict", verdict_word(one.verdict)}});
+      shape.update(Json{{"default_module", one.default_module},
+                        {"default_us", one.default_us},
+                        {"best_module", one.best_module},
+                        {"best_us", one.best_us},
+                        {"verdict", verdict_word(one.verdict)}});
     }
     json["shapes"].push_back(std::move(shape));
   }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Step write_rows(const std::vector<TunedShape> &tuned, const std::string &path, const std::vector<Row> &older, const Console &console) {
+Step write_rows(const std::vector<TunedShape> &tuned, const std::string &path, const std::vector<Row> &older,
+                const Console &console) {
   std::vector<Shape> tuned_now;
   std::vector<TunedShape> good;
   for (const TunedShape &one : tuned)
@@ -174,7 +208,8 @@ Step write_rows(const std::vector<TunedShape> &tuned, const std::string &path, c
   const HeldInterrupts held;
   TOOLS_TRY(file.write({reinterpret_cast<const uint8_t *>(text.data()), text.size()}));
   TOOLS_TRY(file.commit());
-  console.note(fmt::format("{} new row{}, {} in {}; rebuild the library to use them", newer.size(), newer.size() == 1 ? "" : "s", rows.size(), path));
+  console.note(fmt::format("{} new row{}, {} in {}; rebuild the library to use them", newer.size(),
+                           newer.size() == 1 ? "" : "s", rows.size(), path));
   return Done{};
 }
 
@@ -200,19 +235,23 @@ Outcome<int> run_search(const Request &request, const Console &console, JsonOutp
       // What is left goes in equal parts to the shapes that are left.
       const double left_us = end_us - clock_us(), share_us = left_us / static_cast<double>(request.shapes.size() - i);
       Outcome<TunedShape> one = search.tune(request.shapes[i], static_cast<int64_t>(i), clock_us() + share_us);
-      if (one.ok()) tuned.push_back(std::move(one).value());
-      else stopped = std::move(one.failure());
+      if (one.ok())
+        tuned.push_back(std::move(one).value());
+      else
+        stopped = std::move(one.failure());
     }
   }
   TOOLS_TRY(write_state(state, path));
   if (json.wanted()) TOOLS_TRY(json.write(console, results_json(tuned, device, table, stopped)));
   if (!json.on_stdout())
-    console.print(fmt::format("{}\n{}", console.paint(Mark::heading, fmt::format("fc-tune on {} ({})", device.info.name, device.arch)),
-                              results_text(tuned, console)));
+    console.print(fmt::format(
+        "{}\n{}", console.paint(Mark::heading, fmt::format("fc-tune on {} ({})", device.info.name, device.arch)),
+        results_text(tuned, console)));
   TOOLS_TRY(write_rows(tuned, table, older, console));
   if (stopped) return *stopped;
   if (interrupted()) return static_cast<int>(exit_interrupted);
-  const bool any_problem = std::any_of(tuned.begin(), tuned.end(), [](const TunedShape &one) { return !one.problem.empty(); });
+  const bool any_problem =
+      std::any_of(tuned.begin(), tuned.end(), [](const TunedShape &one) { return !one.problem.empty(); });
   return static_cast<int>(any_problem ? exit_failed_check : exit_ok);
 }
 

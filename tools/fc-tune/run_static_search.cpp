@@ -24,14 +24,16 @@ struct Ranked {
 
 class StaticSearch {
  public:
-  StaticSearch(const Request &request, const flashcore_device_info &device, State &state, const std::string &state_path, Progress &progress)
+  StaticSearch(const Request &request, const flashcore_device_info &device, State &state, const std::string &state_path,
+               Progress &progress)
       : request_(request), device_(device), state_(state), state_path_(state_path), progress_(progress) {}
 
   Outcome<Ranked> rank(const Shape &shape, int64_t shapes_done, double until_us);
 
  private:
   Outcome<std::vector<Candidate>> seeds(const Shape &shape) const;
-  void judge_generation(const std::vector<Candidate> &generation, const Shape &shape, Search &search, ShapeState &known) const;
+  void judge_generation(const std::vector<Candidate> &generation, const Shape &shape, Search &search,
+                        ShapeState &known) const;
 
   const Request &request_;
   const flashcore_device_info &device_;
@@ -47,7 +49,8 @@ Outcome<std::vector<Candidate>> StaticSearch::seeds(const Shape &shape) const {
     flashcore_kernel_info kernel{};
     kernel.struct_size = sizeof(kernel);
     flashcore_error error = FLASHCORE_ERROR_INIT;
-    if (flashcore_kernel_describe(index, &kernel, &error) != FLASHCORE_OK) return library_failure("list the kernels", error);
+    if (flashcore_kernel_describe(index, &kernel, &error) != FLASHCORE_OK)
+      return library_failure("list the kernels", error);
     if (kernel.by_name_only != 0) continue;
     const Outcome<flashcore_model_info> own = model_of(shape, kernel.name, device_);
     if (!own.ok()) continue;  // a kernel that does not serve the shape
@@ -56,7 +59,8 @@ Outcome<std::vector<Candidate>> StaticSearch::seeds(const Shape &shape) const {
   return seeds;
 }
 
-void StaticSearch::judge_generation(const std::vector<Candidate> &generation, const Shape &shape, Search &search, ShapeState &known) const {
+void StaticSearch::judge_generation(const std::vector<Candidate> &generation, const Shape &shape, Search &search,
+                                    ShapeState &known) const {
   const std::vector<StaticResult> results =
       check_statically(generation, device_, request_.arch, request_.context, request_.jobs, request_.library_words);
   for (size_t i = 0; i < results.size(); ++i) {
@@ -64,8 +68,10 @@ void StaticSearch::judge_generation(const std::vector<Candidate> &generation, co
     Evaluation evaluation{Fate::pruned, 0, results[i].pruned};
     if (evaluation.reason.empty()) {
       const Outcome<flashcore_model_info> model = model_of(shape, module, device_);
-      if (model.ok()) evaluation = {Fate::timed, model.value().total_us, ""};
-      else evaluation.reason = model.failure().message;
+      if (model.ok())
+        evaluation = {Fate::timed, model.value().total_us, ""};
+      else
+        evaluation.reason = model.failure().message;
     }
     search.record(generation[i], evaluation);
     known.evaluations[module] = evaluation;
@@ -83,9 +89,11 @@ Outcome<Ranked> StaticSearch::rank(const Shape &shape, int64_t shapes_done, doub
   while (!interrupted() && clock_us() < until_us) {
     const std::vector<Candidate> generation = search.next_generation();
     if (generation.empty()) break;
-    progress_.update(shapes_done, static_cast<int64_t>(request_.shapes.size()),
-                     fmt::format("{}, generation {}, {} ranked, {}", shape.name, search.generation(), search.timed(),
-                                 search.best() == nullptr ? "nothing yet" : fmt::format("best {:.2f} us {}", search.best_us(), *search.best())));
+    progress_.update(
+        shapes_done, static_cast<int64_t>(request_.shapes.size()),
+        fmt::format("{}, generation {}, {} ranked, {}", shape.name, search.generation(), search.timed(),
+                    search.best() == nullptr ? "nothing yet"
+                                             : fmt::format("best {:.2f} us {}", search.best_us(), *search.best())));
     judge_generation(generation, shape, search, known);
     TOOLS_TRY(write_state(state_, state_path_));
   }
@@ -102,8 +110,11 @@ Json ranked_json(const Shape &shape, const Outcome<Ranked> &one) {
     return json;
   }
   const Ranked &ranked = one.value();
-  json.update(Json{{"ranked", ranked.ranked}, {"pruned", ranked.pruned}, {"default_us", ranked.chosen.total_us},
-                   {"best_us", ranked.best.empty() ? Json() : Json(ranked.best_us)}, {"best_module", ranked.best.empty() ? Json() : Json(ranked.best)}});
+  json.update(Json{{"ranked", ranked.ranked},
+                   {"pruned", ranked.pruned},
+                   {"default_us", ranked.chosen.total_us},
+                   {"best_us", ranked.best.empty() ? Json() : Json(ranked.best_us)},
+                   {"best_module", ranked.best.empty() ? Json() : Json(ranked.best)}});
   return json;
 }
 
@@ -115,10 +126,14 @@ Outcome<int> run_static_search(const Request &request, const Console &console, J
   const std::string path = state_file(request, request.arch, "static-");
   TOOLS_TRY_ASSIGN(State state, read_state(path, {request.arch, device.name, true, {}}));
   TOOLS_TRY(write_state(state, path));
-  console.note(fmt::format("no GPU is used: candidates are compiled for {} and ranked by the cost model{}; nothing is measured and no row is written",
-                           request.arch, model_is_fitted(device.arch) ? "" : ", which is a prediction there"));
+  console.note(fmt::format(
+      "no GPU is used: candidates are compiled for {} and ranked by the cost model{}; nothing is measured and no row is written",
+      request.arch, model_is_fitted(device.arch) ? "" : ", which is a prediction there"));
   Table table({{"shape", Align::left}, {"ranked"}, {"pruned"}, {"default\nus"}, {"best\nus"}, {"module", Align::left}});
-  Json results{{"schema", "flashcore.tune.static/1"}, {"device", device.name}, {"arch", request.arch}, {"shapes", Json::array()}};
+  Json results{{"schema", "flashcore.tune.static/1"},
+               {"device", device.name},
+               {"arch", request.arch},
+               {"shapes", Json::array()}};
   bool failed = false;
   {
     Progress progress(console, "ranking by the model");
@@ -145,8 +160,10 @@ Outcome<int> run_static_search(const Request &request, const Console &console, J
   results["interrupted"] = interrupted();
   if (json.wanted()) TOOLS_TRY(json.write(console, results.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   if (!json.on_stdout())
-    console.print(fmt::format("{}\n{}", console.paint(Mark::heading, fmt::format("fc-tune by the model alone, for {} ({})", device.name, request.arch)),
-                              table.render(console, 2)));
+    console.print(fmt::format(
+        "{}\n{}",
+        console.paint(Mark::heading, fmt::format("fc-tune by the model alone, for {} ({})", device.name, request.arch)),
+        table.render(console, 2)));
   if (interrupted()) return static_cast<int>(exit_interrupted);
   return static_cast<int>(failed ? exit_failed_check : exit_ok);
 }

@@ -30,13 +30,15 @@ void Search::record(const Candidate &candidate, const Evaluation &evaluation) {
 }
 
 int64_t Search::timed() const {
-  return std::count_if(evaluations_.begin(), evaluations_.end(), [](const auto &one) { return one.second.fate == Fate::timed; });
+  return std::count_if(evaluations_.begin(), evaluations_.end(),
+                       [](const auto &one) { return one.second.fate == Fate::timed; });
 }
 
 std::vector<Candidate> Search::parents() const {
   std::vector<std::pair<double, Candidate>> timed;
   for (const auto &[module, evaluation] : evaluations_)
-    if (const auto candidate = parse_candidate(module); candidate && evaluation.fate == Fate::timed) timed.emplace_back(evaluation.us, *candidate);
+    if (const auto candidate = parse_candidate(module); candidate && evaluation.fate == Fate::timed)
+      timed.emplace_back(evaluation.us, *candidate);
   std::sort(timed.begin(), timed.end(), [](const auto &a, const auto &b) { return a.first < b.first; });
   std::vector<Candidate> fastest;
   for (const auto &[us, candidate] : timed)
@@ -62,7 +64,8 @@ std::vector<Candidate> Search::next_generation() {
   std::vector<Candidate> next;
   std::set<std::string> names;
   const auto take = [&](const Candidate &candidate) {
-    if (next.size() < static_cast<size_t>(options_.population) && evaluations_.count(candidate.name()) == 0 && names.insert(candidate.name()).second)
+    if (next.size() < static_cast<size_t>(options_.population) && evaluations_.count(candidate.name()) == 0 &&
+        names.insert(candidate.name()).second)
       next.push_back(candidate);
   };
   if (generation_ > 0 && ++since_better_ > options_.patience) return {};
@@ -71,7 +74,8 @@ std::vector<Candidate> Search::next_generation() {
     if (allowed(seed)) take(seed);
   std::vector<Candidate> from = parents();
   if (from.empty()) from = seeds_;
-  for (int32_t tries = 0; !from.empty() && tries < most_tries && next.size() < static_cast<size_t>(options_.population); ++tries)
+  for (int32_t tries = 0; !from.empty() && tries < most_tries && next.size() < static_cast<size_t>(options_.population);
+       ++tries)
     if (const auto made = child(from)) take(*made);
   return next;
 }

@@ -20,14 +20,17 @@ using Json = nlohmann::ordered_json;
 constexpr const char *schema = "flashcore.tune/1";
 
 std::string shape_line(const Shape &shape) {
-  return fmt::format("{} {} {} {} {} {} {} {} {}", shape.name, shape.batch, shape.heads_q, shape.heads_kv, shape.seqlen_q, shape.seqlen_kv,
-                     shape.head_dim, dtype_word(shape.dtype), causal_word(shape.causal));
+  return fmt::format("{} {} {} {} {} {} {} {} {}", shape.name, shape.batch, shape.heads_q, shape.heads_kv,
+                     shape.seqlen_q, shape.seqlen_kv, shape.head_dim, dtype_word(shape.dtype),
+                     causal_word(shape.causal));
 }
 
 Json evaluation_json(const std::string &module, const Evaluation &evaluation, const std::string &key) {
   Json json{{"module", module}, {"key", key}};
-  if (evaluation.fate == Fate::timed) json["us"] = evaluation.us;
-  else json["pruned"] = evaluation.reason;
+  if (evaluation.fate == Fate::timed)
+    json["us"] = evaluation.us;
+  else
+    json["pruned"] = evaluation.reason;
   return json;
 }
 
@@ -35,20 +38,25 @@ Json evaluation_json(const std::string &module, const Evaluation &evaluation, co
 struct Reader {
   const std::string &path;
 
-  Failure damaged(const std::string &what) const { return input_failure(fmt::format("{}: {}; delete the file to begin anew", path, what)); }
+  Failure damaged(const std::string &what) const {
+    return input_failure(fmt::format("{}: {}; delete the file to begin anew", path, what));
+  }
   Outcome<std::string> text(const Json &json, const char *name) const {
     const auto at = json.is_object() ? json.find(name) : json.end();
-    if (!json.is_object() || at == json.end() || !at->is_string()) return damaged(fmt::format("\"{}\" is missing or no text", name));
+    if (!json.is_object() || at == json.end() || !at->is_string())
+      return damaged(fmt::format("\"{}\" is missing or no text", name));
     return at->get<std::string>();
   }
   Outcome<bool> flag(const Json &json, const char *name) const {
     const auto at = json.is_object() ? json.find(name) : json.end();
-    if (!json.is_object() || at == json.end() || !at->is_boolean()) return damaged(fmt::format("\"{}\" is missing or neither true nor false", name));
+    if (!json.is_object() || at == json.end() || !at->is_boolean())
+      return damaged(fmt::format("\"{}\" is missing or neither true nor false", name));
     return at->get<bool>();
   }
   Outcome<Json> list(const Json &json, const char *name) const {
     const auto at = json.is_object() ? json.find(name) : json.end();
-    if (!json.is_object() || at == json.end() || !at->is_array()) return damaged(fmt::format("\"{}\" is missing or no list", name));
+    if (!json.is_object() || at == json.end() || !at->is_array())
+      return damaged(fmt::format("\"{}\" is missing or no list", name));
     return *at;
   }
   Outcome<Evaluation> evaluation(const Json &json) const {
@@ -57,7 +65,8 @@ struct Reader {
       return Evaluation{Fate::pruned, 0, reason};
     }
     const auto at = json.find("us");
-    if (at == json.end() || !at->is_number() || at->get<double>() <= 0) return damaged("\"us\" is missing or no time above 0");
+    if (at == json.end() || !at->is_number() || at->get<double>() <= 0)
+      return damaged("\"us\" is missing or no time above 0");
     return Evaluation{Fate::timed, at->get<double>(), ""};
   }
 };
@@ -65,14 +74,19 @@ struct Reader {
 }  // namespace
 
 ShapeState &State::of(const Shape &shape) {
-  const auto found = std::find_if(shapes.begin(), shapes.end(), [&](const ShapeState &one) { return one.shape.same_problem(shape); });
+  const auto found =
+      std::find_if(shapes.begin(), shapes.end(), [&](const ShapeState &one) { return one.shape.same_problem(shape); });
   if (found != shapes.end()) return *found;
   shapes.push_back({shape, {}, {}, false});
   return shapes.back();
 }
 
 std::string state_json(const State &state) {
-  Json json{{"schema", schema}, {"arch", state.arch}, {"device", state.device}, {"static", state.is_static}, {"shapes", Json::array()}};
+  Json json{{"schema", schema},
+            {"arch", state.arch},
+            {"device", state.device},
+            {"static", state.is_static},
+            {"shapes", Json::array()}};
   for (const ShapeState &one : state.shapes) {
     Json shape{{"shape", shape_line(one.shape)}, {"converged", one.converged}, {"candidates", Json::array()}};
     for (const auto &[module, evaluation] : one.evaluations) {
@@ -117,12 +131,14 @@ Outcome<State> read_state(const std::string &path, const State &expected) {
   if (path.empty() || !std::filesystem::exists(path, code)) return expected;
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;
-  if (!file || !(content << file.rdbuf())) return input_failure(fmt::format("option --state: {} cannot be read, or holds nothing", path));
+  if (!file || !(content << file.rdbuf()))
+    return input_failure(fmt::format("option --state: {} cannot be read, or holds nothing", path));
   TOOLS_TRY_ASSIGN(State state, parse_state(content.str(), path));
   if (state.arch != expected.arch || state.device != expected.device || state.is_static != expected.is_static)
-    return input_failure(fmt::format("option --state: {} is of a {} search on {} ({}), this is a {} search on {} ({}); name another file", path,
-                                     state.is_static ? "static" : "timed", state.device, state.arch, expected.is_static ? "static" : "timed",
-                                     expected.device, expected.arch));
+    return input_failure(fmt::format(
+        "option --state: {} is of a {} search on {} ({}), this is a {} search on {} ({}); name another file", path,
+        state.is_static ? "static" : "timed", state.device, state.arch, expected.is_static ? "static" : "timed",
+        expected.device, expected.arch));
   return state;
 }
 
@@ -140,7 +156,8 @@ std::string state_file(const Request &request, const std::string &arch, const ch
   return request.state.empty() ? fmt::format("tune-{}{}.json", kind, arch) : request.state;
 }
 
-void remember_state(const ShapeState &known, const flashcore_context_options &context, const std::string &arch, Search &search) {
+void remember_state(const ShapeState &known, const flashcore_context_options &context, const std::string &arch,
+                    Search &search) {
   std::map<std::string, bool> kernel_is_current;
   for (const auto &[module, evaluation] : known.evaluations) {
     const std::string kernel = module.substr(0, module.find('-'));
@@ -149,7 +166,8 @@ void remember_state(const ShapeState &known, const flashcore_context_options &co
     if (kernel_is_current.count(kernel) == 0) {
       flashcore_module_info info{};
       info.struct_size = sizeof(info);
-      const bool there = flashcore_module_obtain(&context, module.c_str(), arch.c_str(), &info, nullptr, nullptr, nullptr) == FLASHCORE_OK;
+      const bool there = flashcore_module_obtain(&context, module.c_str(), arch.c_str(), &info, nullptr, nullptr,
+                                                 nullptr) == FLASHCORE_OK;
       kernel_is_current[kernel] = there && key->second == info.key;
     }
     if (kernel_is_current[kernel]) search.remember(module, evaluation);

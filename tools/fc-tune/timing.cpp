@@ -19,7 +19,8 @@ constexpr double clearly_slower = 1.06;
 
 std::string wrong_text(const CheckResult &check) {
   if (!check.problem.empty()) return check.problem;
-  if (!check.gate.passes(check.error)) return fmt::format("wrong: error {}; allowed {}", check.error.describe(), check.gate.describe());
+  if (!check.gate.passes(check.error))
+    return fmt::format("wrong: error {}; allowed {}", check.error.describe(), check.gate.describe());
   return fmt::format("wrong: LSE is at {:.3g} of its gate", check.lse_ratio);
 }
 
@@ -50,7 +51,8 @@ std::vector<Args> ShapeClock::args_of(const std::string &module) const {
 Outcome<std::vector<double>> ShapeClock::sample(const std::string &module, int64_t samples) {
   const std::vector<Args> args = args_of(module);
   const auto sets = static_cast<int64_t>(args.size());
-  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(graph_us / std::max(call_us_, 0.1)), 1, most_calls_per_graph);
+  const int64_t wanted =
+      std::clamp<int64_t>(static_cast<int64_t>(graph_us / std::max(call_us_, 0.1)), 1, most_calls_per_graph);
   TOOLS_TRY_ASSIGN(Samples taken, sampler_->replays(args, (wanted + sets - 1) / sets * sets, 2, samples));
   return std::move(taken.us);
 }
@@ -82,7 +84,8 @@ Outcome<Evaluation> ShapeClock::evaluate(const std::string &module, double best_
 Outcome<ShapeClock::Duel> ShapeClock::duel(const std::string &first, const std::string &second) {
   for (const std::string &module : {first, second}) {
     TOOLS_TRY_ASSIGN(const Evaluation evaluation, evaluate(module, 0));
-    if (evaluation.fate == Fate::pruned) return Failure{exit_failed_check, fmt::format("{}: {}", module, evaluation.reason)};
+    if (evaluation.fate == Fate::pruned)
+      return Failure{exit_failed_check, fmt::format("{}: {}", module, evaluation.reason)};
   }
   Duel duel;
   for (int64_t round = 0; round < duel_rounds && !interrupted(); ++round) {
@@ -97,21 +100,25 @@ Outcome<ShapeClock::Duel> ShapeClock::duel(const std::string &first, const std::
 Outcome<Seeds> seeds_of(const Context &context, const Shape &shape) {
   Seeds seeds;
   TOOLS_TRY_ASSIGN(const flashcore_attention_explanation chosen, context.explain(attention_args(shape, "")));
-  if (chosen.supported == 0) return Failure{exit_failed_check, fmt::format("the library has no kernel for it: {}", chosen.reasons)};
+  if (chosen.supported == 0)
+    return Failure{exit_failed_check, fmt::format("the library has no kernel for it: {}", chosen.reasons)};
   seeds.default_module = chosen.module;
   for (int32_t i = 0; i < flashcore_kernel_count(); ++i) {
     flashcore_kernel_info kernel{};
     kernel.struct_size = sizeof(kernel);
     flashcore_error error = FLASHCORE_ERROR_INIT;
-    if (flashcore_kernel_describe(i, &kernel, &error) != FLASHCORE_OK) return library_failure("list the kernels", error);
+    if (flashcore_kernel_describe(i, &kernel, &error) != FLASHCORE_OK)
+      return library_failure("list the kernels", error);
     if (kernel.by_name_only != 0) continue;
     TOOLS_TRY_ASSIGN(const flashcore_attention_explanation own, context.explain(attention_args(shape, kernel.name)));
     const std::optional<Candidate> candidate = own.supported != 0 ? parse_candidate(own.module) : std::nullopt;
     if (!candidate) continue;
     // The library's choice first.
-    seeds.candidates.insert(seeds.default_module == own.module ? seeds.candidates.begin() : seeds.candidates.end(), *candidate);
+    seeds.candidates.insert(seeds.default_module == own.module ? seeds.candidates.begin() : seeds.candidates.end(),
+                            *candidate);
   }
-  if (seeds.candidates.empty()) return Failure{exit_failed_check, fmt::format("{} is no module that can be tuned", seeds.default_module)};
+  if (seeds.candidates.empty())
+    return Failure{exit_failed_check, fmt::format("{} is no module that can be tuned", seeds.default_module)};
   return seeds;
 }
 

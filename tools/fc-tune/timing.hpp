@@ -37,8 +37,13 @@ class ShapeClock {
   Outcome<Duel> duel(const std::string &first, const std::string &second);
 
  private:
-  ShapeClock(const TuningDevice &device, Sampler &sampler, const Shape &shape, Workload workload, ReferenceRows reference)
-      : device_(&device), sampler_(&sampler), shape_(&shape), workload_(std::move(workload)), reference_(std::move(reference)) {}
+  ShapeClock(const TuningDevice &device, Sampler &sampler, const Shape &shape, Workload workload,
+             ReferenceRows reference)
+      : device_(&device),
+        sampler_(&sampler),
+        shape_(&shape),
+        workload_(std::move(workload)),
+        reference_(std::move(reference)) {}
   std::vector<Args> args_of(const std::string &module) const;
   Outcome<std::vector<double>> sample(const std::string &module, int64_t samples);
 

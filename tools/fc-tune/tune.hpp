@@ -108,15 +108,20 @@ struct StaticResult {
   std::string pruned;  // why; empty: worth timing
 };
 // Thread blocks of these resources that a multiprocessor holds at once.
-int32_t blocks_per_multiprocessor(int32_t registers, int32_t threads, int64_t shared_bytes, const flashcore_device_info &device);
+int32_t blocks_per_multiprocessor(int32_t registers, int32_t threads, int64_t shared_bytes,
+                                  const flashcore_device_info &device);
 // Why a compiled module is not worth timing; empty: it is.
-std::string prune_reason(const flashcore_kernel_resources &resources, int32_t threads, const flashcore_device_info &device);
+std::string prune_reason(const flashcore_kernel_resources &resources, int32_t threads,
+                         const flashcore_device_info &device);
 
 // Compiles what no cache holds, `jobs` processes at once, into the user cache; then judges each.
-std::vector<StaticResult> check_statically(const std::vector<Candidate> &candidates, const flashcore_device_info &device, const std::string &arch,
-                                           const flashcore_context_options &context, int64_t jobs, const Words &library_words);
+std::vector<StaticResult> check_statically(const std::vector<Candidate> &candidates,
+                                           const flashcore_device_info &device, const std::string &arch,
+                                           const flashcore_context_options &context, int64_t jobs,
+                                           const Words &library_words);
 // One process of it: compiles one module.
-Outcome<int> run_compile_worker(const flashcore_context_options &context, const std::string &arch, const std::string &module);
+Outcome<int> run_compile_worker(const flashcore_context_options &context, const std::string &arch,
+                                const std::string &module);
 
 // --- timing.cpp: one shape on the device ---------------------------------------------------------------------------
 
@@ -135,7 +140,7 @@ struct TunedShape {
 struct ShapeState {
   Shape shape;
   std::map<std::string, Evaluation> evaluations;  // by module
-  std::map<std::string, std::string> keys;        // of the modules' sources and options: another one is another candidate
+  std::map<std::string, std::string> keys;  // of the modules' sources and options: another one is another candidate
   bool converged = false;
 };
 struct State {
@@ -184,8 +189,9 @@ struct Request {
   Action action = Action::search;
   std::vector<Shape> shapes;
   double budget_us = 6e8;
-  std::string state, output;  // files; output empty: ptx_cache/tuned/<arch>.tsv where that folder is, else tuned-<arch>.tsv
-  std::string arch;           // of a static search and of a compile worker
+  std::string state,
+      output;        // files; output empty: ptx_cache/tuned/<arch>.tsv where that folder is, else tuned-<arch>.tsv
+  std::string arch;  // of a static search and of a compile worker
   int64_t jobs = 0;
   uint64_t seed = 1;
   double threshold = 0.01;
@@ -205,7 +211,8 @@ Outcome<double> parse_duration_us(const std::string &option, const std::string &
 std::string state_file(const Request &request, const std::string &arch, const char *kind);
 // What of an earlier run still holds: a module's key covers its source, its headers and its options, and all modules of a kernel
 // share those, so that one of each kernel tells.
-void remember_state(const ShapeState &known, const flashcore_context_options &context, const std::string &arch, Search &search);
+void remember_state(const ShapeState &known, const flashcore_context_options &context, const std::string &arch,
+                    Search &search);
 
 // --- run_search.cpp, run_static_search.cpp, verify.cpp: the actions. Each returns the exit code. -------------------
 

@@ -24,16 +24,22 @@ void add_words(po::options_description &group, const char *name, const char *pla
 
 po::options_description what_group() {
   po::options_description group("What to tune", help_columns());
-  add_words(group, "shapes", "NAME|FILE", "shapes of a file, or of one that comes along: tune (default), mission, short, long, sweep, decode; repeatable");
+  add_words(
+      group, "shapes", "NAME|FILE",
+      "shapes of a file, or of one that comes along: tune (default), mission, short, long, sweep, decode; repeatable");
   add_words(group, "shape", "LINE", "one shape, as a line of such a file: \"1 8 8 512 512 64 fp16 none\"; repeatable");
-  add_flag(group, "verify", "instead: time the rows of --output against what the library chooses without them; exit 1 where one is slower");
-  add_value(group, "arch", "ARCH", "instead: search by the cost model alone, without a GPU, for the GPU that stands for ARCH; writes no rows");
+  add_flag(
+      group, "verify",
+      "instead: time the rows of --output against what the library chooses without them; exit 1 where one is slower");
+  add_value(group, "arch", "ARCH",
+            "instead: search by the cost model alone, without a GPU, for the GPU that stands for ARCH; writes no rows");
   return group;
 }
 
 po::options_description how_group() {
   po::options_description group("How", help_columns());
-  add_value(group, "budget", "TIME", "time for all shapes together, such as 90s or 10m (10m); Ctrl-C ends earlier and keeps what was found");
+  add_value(group, "budget", "TIME",
+            "time for all shapes together, such as 90s or 10m (10m); Ctrl-C ends earlier and keeps what was found");
   add_value(group, "state", "FILE", "resume from this file and keep it up to date (tune-<arch>.json); none: no file");
   add_value(group, "device", "WHERE", "cuda (default) or cuda:N");
   add_value(group, "jobs", "N", "compilations at once (all processors)");
@@ -46,7 +52,9 @@ po::options_description how_group() {
 
 po::options_description rows_group() {
   po::options_description group("Rows", help_columns());
-  add_value(group, "output", "FILE", "the table of tuned rows to update (ptx_cache/tuned/<arch>.tsv where that folder is, else tuned-<arch>.tsv)");
+  add_value(
+      group, "output", "FILE",
+      "the table of tuned rows to update (ptx_cache/tuned/<arch>.tsv where that folder is, else tuned-<arch>.tsv)");
   return group;
 }
 
@@ -59,18 +67,24 @@ Step read_device(const Options &options, Request &request) {
     const auto [stopped, code] = std::from_chars(begin, end, ordinal);
     known = code == std::errc() && stopped == end && ordinal >= 0 && ordinal <= 9999;
   }
-  if (!known) return usage_failure(fmt::format("option --device is \"{}\", but must be cuda, or cuda:0 to cuda:9999{}", device,
-                                                 device_hint(device, {"cuda"})));
+  if (!known)
+    return usage_failure(fmt::format("option --device is \"{}\", but must be cuda, or cuda:0 to cuda:9999{}", device,
+                                     device_hint(device, {"cuda"})));
   request.context.device_kind = FLASHCORE_DEVICE_CUDA;
   request.context.device_ordinal = ordinal;
   return Done{};
 }
 
 Step add_shape(Shape shape, Request &request) {
-  if (shape.name.empty()) shape.name = fmt::format("b{}-h{}-{}x{}-d{}", shape.batch, shape.heads_q, shape.seqlen_q, shape.seqlen_kv, shape.head_dim);
-  const auto twin = std::find_if(request.shapes.begin(), request.shapes.end(), [&](const Shape &other) { return other.same_problem(shape); });
-  if (twin == request.shapes.end()) request.shapes.push_back(std::move(shape));
-  else request.notes.push_back(fmt::format("{} is the same problem as {} and is tuned once", shape.name, twin->name));
+  if (shape.name.empty())
+    shape.name =
+        fmt::format("b{}-h{}-{}x{}-d{}", shape.batch, shape.heads_q, shape.seqlen_q, shape.seqlen_kv, shape.head_dim);
+  const auto twin = std::find_if(request.shapes.begin(), request.shapes.end(),
+                                 [&](const Shape &other) { return other.same_problem(shape); });
+  if (twin == request.shapes.end())
+    request.shapes.push_back(std::move(shape));
+  else
+    request.notes.push_back(fmt::format("{} is the same problem as {} and is tuned once", shape.name, twin->name));
   return Done{};
 }
 
@@ -97,10 +111,12 @@ Step read_action(const Options &options, Request &request) {
     request.worker_module = options.text("worker-module");
     return Done{};
   }
-  if (options.flag("verify") && options.has("arch")) return usage_failure("options --verify and --arch exclude each other: rows are verified on a GPU");
+  if (options.flag("verify") && options.has("arch"))
+    return usage_failure("options --verify and --arch exclude each other: rows are verified on a GPU");
   if (options.flag("verify") && (options.has("shapes") || options.has("shape")))
     return usage_failure("option --verify times the rows' own problems; it does not go with --shapes or --shape");
-  if (options.has("arch") && options.has("output")) return usage_failure("option --output is for measured rows; a static search (--arch) writes none");
+  if (options.has("arch") && options.has("output"))
+    return usage_failure("option --output is for measured rows; a static search (--arch) writes none");
   if (options.flag("verify")) request.action = Action::verify;
   if (options.has("arch")) request.action = Action::search_statically;
   return Done{};
@@ -120,7 +136,8 @@ Step read_numbers(const Options &options, Request &request) {
   request.seed = static_cast<uint64_t>(seed.value_or(1));
   TOOLS_TRY_ASSIGN(const auto threshold, options.real("threshold"));
   if (threshold && *threshold < 0)
-    return usage_failure(fmt::format("option --threshold is \"{}\", but must be 0 or more, in percent", options.text("threshold")));
+    return usage_failure(
+        fmt::format("option --threshold is \"{}\", but must be 0 or more, in percent", options.text("threshold")));
   request.threshold = threshold.value_or(1) / 100;
   return Done{};
 }
@@ -137,7 +154,8 @@ Outcome<double> parse_duration_us(const std::string &option, const std::string &
   const std::string unit = code == std::errc() ? std::string(end, text.data() + text.size()) : "";
   for (const auto &one : units)
     if (unit == one.unit && number > 0 && std::isfinite(number)) return number * one.us;
-  return usage_failure(fmt::format("option --{} is \"{}\", but must be a time above 0 with its unit: 500ms, 90s, 10m or 1h", option, text));
+  return usage_failure(fmt::format(
+      "option --{} is \"{}\", but must be a time above 0 with its unit: 500ms, 90s, 10m or 1h", option, text));
 }
 
 std::string default_table(const std::string &arch) {
@@ -146,7 +164,9 @@ std::string default_table(const std::string &arch) {
   return in_sources ? fmt::format("ptx_cache/tuned/{}.tsv", arch) : fmt::format("tuned-{}.tsv", arch);
 }
 
-std::vector<po::options_description> shown_option_groups() { return {what_group(), how_group(), rows_group(), library_options(), output_options()}; }
+std::vector<po::options_description> shown_option_groups() {
+  return {what_group(), how_group(), rows_group(), library_options(), output_options()};
+}
 
 po::options_description all_options() {
   po::options_description all;
@@ -162,11 +182,13 @@ Outcome<Request> make_request(const Options &options) {
   TOOLS_TRY(read_device(options, request));
   TOOLS_TRY(read_action(options, request));
   TOOLS_TRY(read_numbers(options, request));
-  if (request.action == Action::search || request.action == Action::search_statically) TOOLS_TRY(read_all_shapes(options, request));
+  if (request.action == Action::search || request.action == Action::search_statically)
+    TOOLS_TRY(read_all_shapes(options, request));
   request.state = options.text("state");
   request.output = options.text("output");
   for (const char *option : {"module-path", "cache-dir", "nvrtc"})
-    if (options.has(option)) request.library_words.insert(request.library_words.end(), {std::string("--") + option, options.text(option)});
+    if (options.has(option))
+      request.library_words.insert(request.library_words.end(), {std::string("--") + option, options.text(option)});
   return request;
 }
 

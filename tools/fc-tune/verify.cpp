@@ -19,12 +19,14 @@ struct Verified {
   Verdict verdict = Verdict::same;
 };
 
-Outcome<Verified> verify_row(const Request &request, const TuningDevice &device, Sampler &sampler, const Row &row, const Shape &shape) {
+Outcome<Verified> verify_row(const Request &request, const TuningDevice &device, Sampler &sampler, const Row &row,
+                             const Shape &shape) {
   TOOLS_TRY_ASSIGN(const Seeds seeds, seeds_of(device.context, shape));
   TOOLS_TRY_ASSIGN(ShapeClock clock, ShapeClock::make(device, sampler, shape, static_cast<int64_t>(request.seed)));
   TOOLS_TRY_ASSIGN(const ShapeClock::Duel duel, clock.duel(seeds.default_module, row.module));
   if (interrupted()) return Failure{exit_interrupted, "stopped"};
-  return Verified{median(duel.first_us), median(duel.second_us), judge(duel.first_us, duel.second_us, request.threshold)};
+  return Verified{median(duel.first_us), median(duel.second_us),
+                  judge(duel.first_us, duel.second_us, request.threshold)};
 }
 
 }  // namespace
@@ -34,11 +36,21 @@ Outcome<int> run_verify(const Request &request, const Console &console, JsonOutp
   const std::string path = request.output.empty() ? default_table(device.arch) : request.output;
   std::error_code code;
   if (!std::filesystem::exists(path, code))
-    return input_failure(fmt::format("there is no table {}; name one with --output, or run where ptx_cache/tuned is", path));
+    return input_failure(
+        fmt::format("there is no table {}; name one with --output, or run where ptx_cache/tuned is", path));
   TOOLS_TRY_ASSIGN(const std::vector<Row> rows, read_table(path));
   TOOLS_TRY_ASSIGN(Sampler sampler, Sampler::make(device.context, true));
-  Table table({{"problem", Align::left}, {"default\nus"}, {"row\nus"}, {"ratio"}, {"verdict", Align::left}, {"module", Align::left}});
-  Json results{{"schema", "flashcore.tune.verify/1"}, {"device", device.info.name}, {"arch", device.arch}, {"table", path}, {"rows", Json::array()}};
+  Table table({{"problem", Align::left},
+               {"default\nus"},
+               {"row\nus"},
+               {"ratio"},
+               {"verdict", Align::left},
+               {"module", Align::left}});
+  Json results{{"schema", "flashcore.tune.verify/1"},
+               {"device", device.info.name},
+               {"arch", device.arch},
+               {"table", path},
+               {"rows", Json::array()}};
   int64_t done = 0, slower = 0, faster = 0, failed = 0;
   std::optional<Failure> lost;
   {
@@ -60,8 +72,11 @@ Outcome<int> run_verify(const Request &request, const Console &console, JsonOutp
         continue;
       }
       const Verified &verified = one.value();
-      results["rows"].push_back(Json{{"problem", problem_text(shape)}, {"module", row.module}, {"default_us", verified.default_us},
-                                     {"row_us", verified.row_us}, {"verdict", verdict_word(verified.verdict)}});
+      results["rows"].push_back(Json{{"problem", problem_text(shape)},
+                                     {"module", row.module},
+                                     {"default_us", verified.default_us},
+                                     {"row_us", verified.row_us},
+                                     {"verdict", verdict_word(verified.verdict)}});
       slower += verified.verdict == Verdict::slower ? 1 : 0, faster += verified.verdict == Verdict::faster ? 1 : 0;
       table.add_row({{problem_text(shape)},
                      {fmt::format("{:.2f}", verified.default_us)},
@@ -71,12 +86,17 @@ Outcome<int> run_verify(const Request &request, const Console &console, JsonOutp
                      {row.module}});
     }
   }
-  results.update(Json{{"interrupted", interrupted()}, {"verified", done}, {"of", rows.size()}, {"faster", faster}, {"slower", slower}, {"failed", failed}});
+  results.update(Json{{"interrupted", interrupted()},
+                      {"verified", done},
+                      {"of", rows.size()},
+                      {"faster", faster},
+                      {"slower", slower},
+                      {"failed", failed}});
   if (json.wanted()) TOOLS_TRY(json.write(console, results.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   if (!json.on_stdout())
     console.print(fmt::format("{}\n{}{} of {} rows verified: {} faster than without them, {} slower, {} failed\n",
-                              console.paint(Mark::heading, fmt::format("{} on {}", printable(path), device.info.name)), table.render(console, 2), done,
-                              rows.size(), faster, slower, failed));
+                              console.paint(Mark::heading, fmt::format("{} on {}", printable(path), device.info.name)),
+                              table.render(console, 2), done, rows.size(), faster, slower, failed));
   if (lost) return *lost;
   if (interrupted()) return static_cast<int>(exit_interrupted);
   return static_cast<int>(slower + failed > 0 ? exit_failed_check : exit_ok);

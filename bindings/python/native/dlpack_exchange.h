@@ -15,7 +15,7 @@ inline constexpr const char *capsule_name = "dlpack_exchange_api";
 inline constexpr std::uint32_t major_version = 1;
 
 struct Device {
-  std::int32_t type; // 1: CPU, 2: CUDA
+  std::int32_t type;  // 1: CPU, 2: CUDA
   std::int32_t ordinal;
   bool operator==(const Device &) const = default;
 };
@@ -31,20 +31,21 @@ struct Tensor {
   std::int32_t dimensions;
   DataType dtype;
   std::int64_t *shape;
-  std::int64_t *strides; // elements
+  std::int64_t *strides;  // elements
   std::uint64_t byte_offset;
 };
 
 struct ExchangeApi {
   std::uint32_t major, minor;
-  const ExchangeApi *older; // of a lower major version; null: none
+  const ExchangeApi *older;  // of a lower major version; null: none
   void (*allocate)();
   void (*share)();
   void (*adopt)();
-  int (*look)(void *object, Tensor *tensor); // shape and strides stay the object's; null: not offered. -1: a Python exception is set
+  int (*look)(void *object,
+              Tensor *tensor);  // shape and strides stay the object's; null: not offered. -1: a Python exception is set
   int (*current_stream)(std::int32_t device_type, std::int32_t ordinal, void **stream);
 };
 
-} // namespace dlpack
+}  // namespace dlpack
 
 #endif

@@ -28,9 +28,9 @@
 
 namespace {
 
-constexpr std::size_t most_calls = 1024; // of a context; a growing key-value cache makes a new shape in every step
-constexpr int tensor_count = 3;          // query, key, value
-constexpr int option_count = 8;          // causal, scale, softcap, window, layout, output_layout, kernel, grouped
+constexpr std::size_t most_calls = 1024;  // of a context; a growing key-value cache makes a new shape in every step
+constexpr int tensor_count = 3;           // query, key, value
+constexpr int option_count = 8;           // causal, scale, softcap, window, layout, output_layout, kernel, grouped
 
 // An owned reference.
 class Object {
@@ -60,14 +60,17 @@ class Object {
 // Set once by configure(), before anything else runs.
 struct {
   const dlpack::ExchangeApi *exchange = nullptr;
-  PyObject *plain_types[2] = {};                // of tensors that are memory and nothing else: Tensor and Parameter
-  PyObject *are_gradients_recorded = nullptr;   // () -> bool
-  PyObject *dispatch_depth = nullptr;           // () -> how many modes are active that PyTorch's dispatcher would have to show the call
-  PyObject *refuse = nullptr;                   // (status, flashcore_error as bytes): raises
-  PyObject *other_modes = nullptr;              // a tuple of () -> bool: something else watches calls (a tracer, a mode over functions)
-  PyObject *forward_ad = nullptr;               // the module whose _current_level is below 0 while no tensor can carry a tangent; or None
-  PyObject *odd_memory = nullptr;               // a tuple of names of methods: true where a tensor's memory is not what it holds
-  PyObject *requires_grad = nullptr;            // the attributes' names
+  PyObject *plain_types[2] = {};               // of tensors that are memory and nothing else: Tensor and Parameter
+  PyObject *are_gradients_recorded = nullptr;  // () -> bool
+  PyObject *dispatch_depth =
+      nullptr;                 // () -> how many modes are active that PyTorch's dispatcher would have to show the call
+  PyObject *refuse = nullptr;  // (status, flashcore_error as bytes): raises
+  PyObject *other_modes =
+      nullptr;  // a tuple of () -> bool: something else watches calls (a tracer, a mode over functions)
+  PyObject *forward_ad =
+      nullptr;  // the module whose _current_level is below 0 while no tensor can carry a tangent; or None
+  PyObject *odd_memory = nullptr;     // a tuple of names of methods: true where a tensor's memory is not what it holds
+  PyObject *requires_grad = nullptr;  // the attributes' names
   PyObject *current_level = nullptr;
 } pytorch;
 
@@ -110,7 +113,8 @@ Seen ask(PyObject *function) {
 // Does a mode of PyTorch want to see the call, or may a tensor carry a tangent?
 Seen is_watched() {
   Seen watched = ask(pytorch.dispatch_depth);
-  for (Py_ssize_t i = 0; watched == Seen::no && i < PyTuple_Size(pytorch.other_modes); ++i) watched = ask(PyTuple_GetItem(pytorch.other_modes, i));
+  for (Py_ssize_t i = 0; watched == Seen::no && i < PyTuple_Size(pytorch.other_modes); ++i)
+    watched = ask(PyTuple_GetItem(pytorch.other_modes, i));
   if (watched != Seen::no || pytorch.forward_ad == Py_None) return watched;
   Object level(PyObject_GetAttr(pytorch.forward_ad, pytorch.current_level));
   const long number = level ? PyLong_AsLong(level.get()) : -1;
@@ -177,22 +181,27 @@ PyObject *configure(PyObject *, PyObject *given) {
   if (!nothing) return nullptr;
   PyObject *capsule, *tensor, *parameter, *are_gradients_recorded, *dispatch_depth, *refuse;
   PyObject *other_modes = nothing.get(), *forward_ad = Py_None, *odd_memory = nothing.get();
-  if (!PyArg_ParseTuple(given, "OOOOOO|O!OO!:configure", &capsule, &tensor, &parameter, &are_gradients_recorded, &dispatch_depth, &refuse,
-                        &PyTuple_Type, &other_modes, &forward_ad, &PyTuple_Type, &odd_memory))
+  if (!PyArg_ParseTuple(given, "OOOOOO|O!OO!:configure", &capsule, &tensor, &parameter, &are_gradients_recorded,
+                        &dispatch_depth, &refuse, &PyTuple_Type, &other_modes, &forward_ad, &PyTuple_Type, &odd_memory))
     return nullptr;
   if (!PyCapsule_IsValid(capsule, dlpack::capsule_name))
-    return PyErr_Format(PyExc_ImportError, "this PyTorch has no torch.Tensor.__dlpack_c_exchange_api__; 2.10 and newer have");
+    return PyErr_Format(PyExc_ImportError,
+                        "this PyTorch has no torch.Tensor.__dlpack_c_exchange_api__; 2.10 and newer have");
   auto *exchange = static_cast<const dlpack::ExchangeApi *>(PyCapsule_GetPointer(capsule, dlpack::capsule_name));
   const std::uint32_t newest = exchange->major;
   while (exchange && exchange->major > dlpack::major_version) exchange = exchange->older;
   if (!exchange || exchange->major != dlpack::major_version || !exchange->look || !exchange->current_stream)
-    return PyErr_Format(PyExc_ImportError, "PyTorch's DLPack exchange interface has major version %u; this build of flashcore knows %u",
+    return PyErr_Format(PyExc_ImportError,
+                        "PyTorch's DLPack exchange interface has major version %u; this build of flashcore knows %u",
                         newest, dlpack::major_version);
-  Object requires_grad(PyUnicode_InternFromString("requires_grad")), current_level(PyUnicode_InternFromString("_current_level"));
+  Object requires_grad(PyUnicode_InternFromString("requires_grad")),
+      current_level(PyUnicode_InternFromString("_current_level"));
   if (!requires_grad || !current_level) return nullptr;
-  for (PyObject *kept : {tensor, parameter, are_gradients_recorded, dispatch_depth, refuse, other_modes, forward_ad, odd_memory}) Py_INCREF(kept);
-  pytorch = {exchange, {tensor, parameter}, are_gradients_recorded, dispatch_depth, refuse, other_modes, forward_ad, odd_memory,
-             requires_grad.release(), current_level.release()};
+  for (PyObject *kept :
+       {tensor, parameter, are_gradients_recorded, dispatch_depth, refuse, other_modes, forward_ad, odd_memory})
+    Py_INCREF(kept);
+  pytorch = {exchange,   {tensor, parameter}, are_gradients_recorded,  dispatch_depth,         refuse, other_modes,
+             forward_ad, odd_memory,          requires_grad.release(), current_level.release()};
   Py_RETURN_NONE;
 }
 
@@ -208,7 +217,8 @@ struct Prepared {
   std::shared_ptr<const Prepared> next;
 };
 
-using AttentionFwd = flashcore_status (*)(flashcore_context, const flashcore_attention_args *, void *, flashcore_error *);
+using AttentionFwd = flashcore_status (*)(flashcore_context, const flashcore_attention_args *, void *,
+                                          flashcore_error *);
 
 struct Calls {
   AttentionFwd attention_fwd;
@@ -221,8 +231,7 @@ struct Calls {
 };
 
 struct CallsObject {
-  PyObject_HEAD
-  Calls *calls;
+  PyObject_HEAD Calls *calls;
 };
 
 Calls &calls_of(PyObject *self) { return *reinterpret_cast<CallsObject *>(self)->calls; }
@@ -248,10 +257,13 @@ std::shared_ptr<const Prepared> find(const Calls &calls, const Signature &signat
 }
 
 PyObject *refuse(flashcore_status status, const flashcore_error &error) {
-  Object number(PyLong_FromLong(status)), bytes(PyBytes_FromStringAndSize(reinterpret_cast<const char *>(&error), sizeof(error)));
+  Object number(PyLong_FromLong(status)),
+      bytes(PyBytes_FromStringAndSize(reinterpret_cast<const char *>(&error), sizeof(error)));
   if (!number || !bytes) return nullptr;
   Object answer(PyObject_CallFunctionObjArgs(pytorch.refuse, number.get(), bytes.get(), nullptr));
-  if (answer) PyErr_Format(PyExc_SystemError, "flashcore_attention_fwd failed with status %d, and nothing was raised", int{status});
+  if (answer)
+    PyErr_Format(PyExc_SystemError, "flashcore_attention_fwd failed with status %d, and nothing was raised",
+                 int{status});
   return nullptr;
 }
 
@@ -269,10 +281,8 @@ PyObject *run_prepared(const Calls &calls, const Prepared &call, const Addresses
   flashcore_error error;  // only its size is read
   error.struct_size = sizeof(error);
   flashcore_status status;
-  Py_BEGIN_ALLOW_THREADS
-  status = calls.attention_fwd(calls.context, &args, stream, &error);
-  Py_END_ALLOW_THREADS
-  return status == FLASHCORE_OK ? output.release() : refuse(status, error);
+  Py_BEGIN_ALLOW_THREADS status = calls.attention_fwd(calls.context, &args, stream, &error);
+  Py_END_ALLOW_THREADS return status == FLASHCORE_OK ? output.release() : refuse(status, error);
 }
 
 // The sets of prepared calls that run() uses, one per device.
@@ -287,12 +297,15 @@ Object default_for(const dlpack::Device &device) {
 // given: the tensors, then the options. self: null for the device's default.
 PyObject *run(PyObject *self, PyObject *const *given, Py_ssize_t count) {
   if (count != tensor_count + option_count)
-    return PyErr_Format(PyExc_TypeError, "run() takes %d tensors and %d options; it got %zd arguments", tensor_count, option_count, count);
+    return PyErr_Format(PyExc_TypeError, "run() takes %d tensors and %d options; it got %zd arguments", tensor_count,
+                        option_count, count);
   Signature signature;
   Addresses addresses;
   const Seen seen = sign(given, signature, addresses);
   if (seen == Seen::failed) return nullptr;
-  const Object owner = seen == Seen::no ? Object() : self ? Object::share(self) : default_for(signature.tensors[0].device);
+  const Object owner = seen == Seen::no ? Object()
+                       : self           ? Object::share(self)
+                                        : default_for(signature.tensors[0].device);
   if (owner && !calls_of(owner.get()).closed) {
     const std::shared_ptr<const Prepared> call = find(calls_of(owner.get()), signature, given + tensor_count);
     if (call) return run_prepared(calls_of(owner.get()), *call, addresses);
@@ -308,8 +321,9 @@ PyObject *remember(PyObject *self, PyObject *given) {
   PyObject *tensors[tensor_count], *options[option_count], *new_output, *new_arguments;
   const char *bytes;
   Py_ssize_t size;
-  if (!PyArg_ParseTuple(given, "(OOO)(OOOOOOOO)y#OO!:remember", &tensors[0], &tensors[1], &tensors[2], &options[0], &options[1], &options[2],
-                        &options[3], &options[4], &options[5], &options[6], &options[7], &bytes, &size, &new_output, &PyTuple_Type, &new_arguments))
+  if (!PyArg_ParseTuple(given, "(OOO)(OOOOOOOO)y#OO!:remember", &tensors[0], &tensors[1], &tensors[2], &options[0],
+                        &options[1], &options[2], &options[3], &options[4], &options[5], &options[6], &options[7],
+                        &bytes, &size, &new_output, &PyTuple_Type, &new_arguments))
     return nullptr;
   if (size != sizeof(flashcore_attention_args))
     return PyErr_Format(PyExc_ValueError, "args has %zd bytes; allowed: %zu, those of flashcore_attention_args", size,
@@ -368,12 +382,16 @@ PyObject *make(PyTypeObject *type, PyObject *given, PyObject *) {
   PyObject *native;
   unsigned long long function, context;
   dlpack::Device device;
-  if (!PyArg_ParseTuple(given, "OKKii:Calls", &native, &function, &context, &device.type, &device.ordinal)) return nullptr;
+  if (!PyArg_ParseTuple(given, "OKKii:Calls", &native, &function, &context, &device.type, &device.ordinal))
+    return nullptr;
   if (!pytorch.exchange) return PyErr_Format(PyExc_RuntimeError, "configure() comes first");
   Object self(reinterpret_cast<allocfunc>(PyType_GetSlot(type, Py_tp_alloc))(type, 0));
   if (!self) return nullptr;
-  auto *calls = new (std::nothrow) Calls{reinterpret_cast<AttentionFwd>(function), reinterpret_cast<flashcore_context>(context), device,
-                                         Object::share(native), {}};
+  auto *calls = new (std::nothrow) Calls{reinterpret_cast<AttentionFwd>(function),
+                                         reinterpret_cast<flashcore_context>(context),
+                                         device,
+                                         Object::share(native),
+                                         {}};
   if (!calls) return PyErr_NoMemory();
   reinterpret_cast<CallsObject *>(self.get())->calls = calls;
   return self.release();
@@ -406,7 +424,8 @@ PyMethodDef methods[] = {
     {"remember", remember, METH_VARARGS,
      "remember(tensors, options, args, new_output, new_arguments): from now on run() does this for such tensors and options. args: the bytes "
      "of a flashcore_attention_args; the addresses in it do not count. False where run() would not take the tensors"},
-    {"set_default", set_default, METH_NOARGS, "The function run() uses this set for tensors on its device, until the process ends"},
+    {"set_default", set_default, METH_NOARGS,
+     "The function run() uses this set for tensors on its device, until the process ends"},
     {"close", close, METH_NOARGS, "Forget all calls, and remember none any more"},
     {nullptr, nullptr, 0, nullptr}};
 
@@ -415,8 +434,10 @@ PyType_Slot type_slots[] = {
     {Py_tp_dealloc, slot(destroy)},
     {Py_tp_methods, methods},
     {Py_sq_length, slot(length)},
-    {Py_tp_doc, const_cast<char *>("Calls(native, attention_fwd, context, device_type, ordinal): the prepared calls of one context; the "
-                                   "device as DLPack numbers it")},
+    {Py_tp_doc,
+     const_cast<char *>(
+         "Calls(native, attention_fwd, context, device_type, ordinal): the prepared calls of one context; the "
+         "device as DLPack numbers it")},
     {0, nullptr}};
 
 PyType_Spec type_spec = {"flashcore._flashcore_torch.Calls", sizeof(CallsObject), 0, Py_TPFLAGS_DEFAULT, type_slots};
@@ -425,11 +446,19 @@ PyMethodDef functions[] = {
     {"configure", configure, METH_VARARGS,
      "configure(exchange, Tensor, Parameter, are_gradients_recorded, dispatch_depth, refuse, other_modes=(), forward_ad=None, odd_memory=()): "
      "what to know of PyTorch; ImportError where exchange, torch.Tensor.__dlpack_c_exchange_api__, is missing or of another version"},
-    {"run", method(run_default), fastcall, "Calls.run of the set that is the default for the query's device; None where there is none"},
+    {"run", method(run_default), fastcall,
+     "Calls.run of the set that is the default for the query's device; None where there is none"},
     {nullptr, nullptr, 0, nullptr}};
 
-PyModuleDef module_definition = {PyModuleDef_HEAD_INIT, "_flashcore_torch", "Prepared calls of flashcore.torch.", -1, functions, nullptr,
-                                 nullptr, nullptr, nullptr};
+PyModuleDef module_definition = {PyModuleDef_HEAD_INIT,
+                                 "_flashcore_torch",
+                                 "Prepared calls of flashcore.torch.",
+                                 -1,
+                                 functions,
+                                 nullptr,
+                                 nullptr,
+                                 nullptr,
+                                 nullptr};
 
 }  // namespace
 

@@ -134,9 +134,10 @@ BOOST_AUTO_TEST_CASE(folder_is_trusted_as_much_as_the_library_beside_it) {
     mode_t around, library, folder;
     bool trusted;
   };
-  const Case cases[] = {{0755, 0644, 0755, true},  {0755, 0644, 0775, false}, {0775, 0644, 0775, true},  {0755, 0664, 0775, true},
-                        {0775, 0664, 0777, false}, {0777, 0644, 0777, true},  {0755, 0666, 0777, true},  {01777, 0644, 0777, false},
-                        {01777, 0644, 0775, false}, {01775, 0644, 0755, true}, {0777, 0644, 0775, true}};
+  const Case cases[] = {{0755, 0644, 0755, true},  {0755, 0644, 0775, false},  {0775, 0644, 0775, true},
+                        {0755, 0664, 0775, true},  {0775, 0664, 0777, false},  {0777, 0644, 0777, true},
+                        {0755, 0666, 0777, true},  {01777, 0644, 0777, false}, {01777, 0644, 0775, false},
+                        {01775, 0644, 0755, true}, {0777, 0644, 0775, true}};
   for (const Case &one : cases) {
     const Folder folder;
     scratch::write_file(folder.path("around/library.so"), "x", one.library);
@@ -146,15 +147,19 @@ BOOST_AUTO_TEST_CASE(folder_is_trusted_as_much_as_the_library_beside_it) {
     BOOST_REQUIRE(chmod(folder.path("around").c_str(), one.around) == 0);
     const DirectoryTrust trust = DirectoryTrust::beside(folder.path("around/library.so"));
     const auto opened_folder = open_directory(folder.path("around/modules"), trust, IfMissing::leave);
-    BOOST_TEST_CONTEXT(std::oct << "around " << one.around << ", library " << one.library << ", folder " << one.folder) {
+    BOOST_TEST_CONTEXT(std::oct << "around " << one.around << ", library " << one.library << ", folder "
+                                << one.folder) {
       BOOST_TEST(opened_folder.ok() == one.trusted);
-      if (opened_folder.ok()) BOOST_TEST(text_of(read_file_at(opened_folder.value(), "file", trust, limit_bytes)) == "text");
+      if (opened_folder.ok())
+        BOOST_TEST(text_of(read_file_at(opened_folder.value(), "file", trust, limit_bytes)) == "text");
     }
   }
   const Folder folder;
   chmod(folder.path().c_str(), 0775);
-  check_refused(open_directory(folder.path(), DirectoryTrust::beside(folder.path("no library")), IfMissing::leave), "group or others");
-  check_refused(open_directory(folder.path(), DirectoryTrust::beside("library.so"), IfMissing::leave), "wanted: only its owner may write");
+  check_refused(open_directory(folder.path(), DirectoryTrust::beside(folder.path("no library")), IfMissing::leave),
+                "group or others");
+  check_refused(open_directory(folder.path(), DirectoryTrust::beside("library.so"), IfMissing::leave),
+                "wanted: only its owner may write");
 }
 
 BOOST_AUTO_TEST_CASE(owner_of_the_library_is_trusted_beside_it, *precondition(scratch::can_change_owner)) {
@@ -164,10 +169,12 @@ BOOST_AUTO_TEST_CASE(owner_of_the_library_is_trusted_beside_it, *precondition(sc
   chmod(folder.path("modules").c_str(), 0755);
   BOOST_REQUIRE(chown(folder.path("modules").c_str(), scratch::nobody, scratch::nobody) == 0);
   const auto refusal = [&] {
-    const auto opened_folder = open_directory(folder.path("modules"), DirectoryTrust::beside(folder.path("library.so")), IfMissing::leave);
+    const auto opened_folder =
+        open_directory(folder.path("modules"), DirectoryTrust::beside(folder.path("library.so")), IfMissing::leave);
     return opened_folder.ok() ? std::string() : opened_folder.error().message;
   };
-  BOOST_TEST(refusal().find("it belongs to user 65534 (mode 0755); wanted: user " + std::to_string(geteuid())) != std::string::npos);
+  BOOST_TEST(refusal().find("it belongs to user 65534 (mode 0755); wanted: user " + std::to_string(geteuid())) !=
+             std::string::npos);
   BOOST_REQUIRE(chown(folder.path("library.so").c_str(), scratch::nobody, scratch::nobody) == 0);
   BOOST_TEST(refusal() == "");
 }

@@ -197,9 +197,21 @@ BOOST_AUTO_TEST_CASE(every_flipped_bit_and_every_cut_is_refused) {
 // The record as the JSON library would write it: the same bytes, whatever the texts hold.
 BOOST_AUTO_TEST_CASE(record_is_written_as_by_the_json_library) {
   std::mt19937 random(7);
-  const std::string odd[] = {"", "\"\\/\b\f\n\r\t", std::string("\0\x01\x1f\x7f", 4), "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80",
-                             "\xff", "a\xc3", "\xe2\x82", "\xe2\x82 b", "\xf0\x9f\x98", "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-                             "\xf5\x80", "\x80\x80"};
+  const std::string odd[] = {"",
+                             "\"\\/\b\f\n\r\t",
+                             std::string("\0\x01\x1f\x7f", 4),
+                             "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80",
+                             "\xff",
+                             "a\xc3",
+                             "\xe2\x82",
+                             "\xe2\x82 b",
+                             "\xf0\x9f\x98",
+                             "\xc0\xaf",
+                             "\xe0\x80\x80",
+                             "\xed\xa0\x80",
+                             "\xf4\x90\x80\x80",
+                             "\xf5\x80",
+                             "\x80\x80"};
   for (int round = 0; round < 400; ++round) {
     std::string text = odd[static_cast<size_t>(round) % std::size(odd)];
     for (uint32_t i = random() % 20; i > 0; --i) text += static_cast<char>(random());
@@ -408,7 +420,8 @@ BOOST_AUTO_TEST_CASE(field_that_comes_twice_or_deeper) {
   };
   BOOST_TEST(read(R"("compile_us":7)") == "accepted");
   BOOST_TEST(read(R"("options":["one"])") == "accepted");
-  BOOST_TEST(read(R"("later":{"schema":2,"registers":"x","options":[3]},"more":[{"key":"short"},["arch"]])") == "accepted");
+  BOOST_TEST(read(R"("later":{"schema":2,"registers":"x","options":[3]},"more":[{"key":"short"},["arch"]])") ==
+             "accepted");
   BOOST_TEST(contains(read(R"("schema":2)"), "schema is 2"));
   BOOST_TEST(contains(read(R"("schema":null)"), "schema is missing"));
   BOOST_TEST(contains(read(R"("kernel":{"kernel":"x"})"), "kernel is missing"));

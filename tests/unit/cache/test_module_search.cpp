@@ -29,10 +29,14 @@ BOOST_AUTO_TEST_CASE(search_goes_on_behind_an_entry_that_is_not_accepted) {
   Refusals refusals;
   const auto search = [&](size_t accepted) {
     shown.clear();
-    store.search("sm_89", module.record.key, compiler_b, [&](FoundModule &found) {
-      shown.push_back((found.origin == ModuleOrigin::shipped ? "shipped " : "user ") + found.entry.record.compiler_id);
-      return shown.size() == accepted;
-    }, refusals);
+    store.search(
+        "sm_89", module.record.key, compiler_b,
+        [&](FoundModule &found) {
+          shown.push_back((found.origin == ModuleOrigin::shipped ? "shipped " : "user ") +
+                          found.entry.record.compiler_id);
+          return shown.size() == accepted;
+        },
+        refusals);
   };
   const std::vector<std::string> all{"shipped " + compiler_b, "shipped " + compiler_a, "user " + compiler_a};
   search(9);
@@ -82,8 +86,12 @@ BOOST_AUTO_TEST_CASE(folder_that_cannot_be_listed_is_told, *precondition(scratch
                options.read_only_roots = {pack};
                ModuleStore store(options);
                Refusals refusals;
-               store.search("sm_89", module.record.key, {}, [](FoundModule &) { return true; }, refusals);
-               return refusals.texts().size() == 1 && contains(refusals.texts()[0], pack + "/sm_89: it could not be opened") ? 0 : 1;
+               store.search(
+                   "sm_89", module.record.key, {}, [](FoundModule &) { return true; }, refusals);
+               return refusals.texts().size() == 1 &&
+                              contains(refusals.texts()[0], pack + "/sm_89: it could not be opened")
+                          ? 0
+                          : 1;
              }) == 0);
   chmod((pack + "/sm_89").c_str(), 0755);
 }
@@ -101,10 +109,10 @@ BOOST_AUTO_TEST_CASE(last_warning_never_waits_in_a_forked_child) {
   int stuck = 0;
   for (int i = 0; i < 200; ++i)
     stuck += scratch::run_child([&] {
-      alarm(5);
-      store.last_warning(false);
-      return 0;
-    }) != 0;
+               alarm(5);
+               store.last_warning(false);
+               return 0;
+             }) != 0;
   stop = true;
   warns.join();
   BOOST_TEST(stuck == 0);

@@ -100,12 +100,14 @@ BOOST_AUTO_TEST_CASE(last_byte_counts, *boost::unit_test::precondition(kernel_ca
 
 // Every page of an output counts, not only its ends: a hole or a page that may only be read is named, and nothing is changed.
 BOOST_AUTO_TEST_CASE(every_page_of_an_output_counts, *boost::unit_test::precondition(kernel_can_answer)) {
-  const HostShape shape = {.batch = 2, .seqlen_q = 300, .seqlen_kv = 6, .heads_q = 3, .heads_kv = 1, .head_dim = 8, .head_dim_v = 72};
+  const HostShape shape = {
+      .batch = 2, .seqlen_q = 300, .seqlen_kv = 6, .heads_q = 3, .heads_kv = 1, .head_dim = 8, .head_dim_v = 72};
   const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t pages = 400, bytes = pages * page_bytes;
   for (const bool is_lse : {false, true}) {
     HostProblem host(shape);
-    auto *memory = static_cast<unsigned char *>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto *memory =
+        static_cast<unsigned char *>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     BOOST_REQUIRE(memory != MAP_FAILED);
     for (size_t i = 0; i < bytes; ++i) memory[i] = static_cast<unsigned char>(i * 7);
     ProblemTensor &tensor = is_lse ? host.problem.lse : host.problem.output;
@@ -128,7 +130,8 @@ BOOST_AUTO_TEST_CASE(every_page_of_an_output_counts, *boost::unit_test::precondi
       ++refused;
       BOOST_TEST(status.error().field == (is_lse ? "lse.data" : "output.data"));
       const char *part = protection == PROT_READ ? "may not write to" : "is no memory of this process";
-      if (page != 0 && page + 1 < used) BOOST_TEST(status.error().message.find(part) != std::string::npos, status.error().message);
+      if (page != 0 && page + 1 < used)
+        BOOST_TEST(status.error().message.find(part) != std::string::npos, status.error().message);
     }
     BOOST_TEST(refused > 10);
     int changed = 0;

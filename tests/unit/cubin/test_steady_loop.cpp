@@ -17,15 +17,16 @@ namespace {
 using namespace flashcore;
 namespace data = boost::unit_test::data;
 
-constexpr uint64_t hmma = 0x723c, ldsm = 0x783b, mufu = 0x7308, multiply_add = 0x7223, multiply_add_constant = 0x7823, fmnmx = 0x7209,
-                   move = 0x7202;
+constexpr uint64_t hmma = 0x723c, ldsm = 0x783b, mufu = 0x7308, multiply_add = 0x7223, multiply_add_constant = 0x7823,
+                   fmnmx = 0x7209, move = 0x7202;
 constexpr uint64_t always = 7, if_p0 = 0;
 
 class Code {
  public:
   explicit Code(int32_t arch) : arch_(arch) {}
   Code &add(uint64_t low, int32_t times = 1) {
-    for (int32_t i = 0; i < times; ++i) words_.insert(words_.end(), {low, uint64_t{0xfea0003800000} & ~uint64_t{0x3ffff}});
+    for (int32_t i = 0; i < times; ++i)
+      words_.insert(words_.end(), {low, uint64_t{0xfea0003800000} & ~uint64_t{0x3ffff}});
     return *this;
   }
   int64_t here() const { return static_cast<int64_t>(words_.size() / 2); }
@@ -58,7 +59,14 @@ BOOST_DATA_TEST_CASE(counts_by_class, data::make(archs), arch) {
   Code code(arch);
   code.add(move, 300);  // far enough that a displacement needs more than eight bits
   const int64_t head = code.here();
-  code.add(ldsm, 2).add(hmma, 8).add(mufu, 4).add(multiply_add, 3).add(multiply_add_constant).add(fmnmx, 5).add(move, 70).branch(head, if_p0);
+  code.add(ldsm, 2)
+      .add(hmma, 8)
+      .add(mufu, 4)
+      .add(multiply_add, 3)
+      .add(multiply_add_constant)
+      .add(fmnmx, 5)
+      .add(move, 70)
+      .branch(head, if_p0);
   code.add(hmma, 20).add(move, 3);
   const auto loop = find_steady_loop(code.bytes(), arch);
   BOOST_REQUIRE(loop.has_value());
@@ -101,9 +109,11 @@ BOOST_DATA_TEST_CASE(an_outer_loop_is_not_the_steady_one, data::make(archs), arc
 BOOST_DATA_TEST_CASE(what_a_branch_jumps_over_is_in_no_class, data::make(archs), arch) {
   Code code(arch);
   const int64_t head = code.here();
-  code.add(hmma, 8).branch(head + 8 + 1 + 5, if_p0).add(multiply_add, 5);       // the rescale: five instructions
-  code.branch(head + 14 + 1 + 2, if_p0).add(hmma, 2);                   // jumps over mma: work of the loop
-  code.branch(head + 17 + 1 + 3, always).add(multiply_add, 3).branch(head, if_p0);  // an unconditional one says nothing about passes
+  code.add(hmma, 8).branch(head + 8 + 1 + 5, if_p0).add(multiply_add, 5);  // the rescale: five instructions
+  code.branch(head + 14 + 1 + 2, if_p0).add(hmma, 2);                      // jumps over mma: work of the loop
+  code.branch(head + 17 + 1 + 3, always)
+      .add(multiply_add, 3)
+      .branch(head, if_p0);  // an unconditional one says nothing about passes
   const auto loop = find_steady_loop(code.bytes(), arch);
   BOOST_REQUIRE(loop.has_value());
   BOOST_TEST(loop->hmma == 10);
@@ -134,7 +144,8 @@ BOOST_DATA_TEST_CASE(code_without_such_a_loop, data::make(archs), arch) {
   BOOST_TEST(!find_steady_loop({}, arch).has_value());
   BOOST_TEST(!find_steady_loop(Code(arch).add(hmma, 8).bytes(), arch).has_value());
   BOOST_TEST(!find_steady_loop(Code(arch).add(move, 8).branch(0, if_p0).bytes(), arch).has_value());
-  BOOST_TEST(!find_steady_loop(Code(arch).add(hmma, 8).branch(-5, if_p0).bytes(), arch).has_value());  // out of the code
+  BOOST_TEST(
+      !find_steady_loop(Code(arch).add(hmma, 8).branch(-5, if_p0).bytes(), arch).has_value());  // out of the code
 }
 
 // Code that is made of branches alone, nested and side by side, is read in one pass: 16 MB in less than a second, where a look at each
@@ -143,8 +154,9 @@ BOOST_AUTO_TEST_CASE(a_million_branches) {
   constexpr int64_t count = 500'000;
   Code code(89);
   code.add(hmma, 3).branch(0, if_p0);
-  for (int64_t i = 0; i < count; ++i) code.branch(i % 2 == 0 ? 0 : code.here() - 1, if_p0);           // back, within the first loops
-  for (int64_t i = 0; i < count; ++i) code.branch(code.here() + 1 + count - i, if_p0);                  // over all that follows
+  for (int64_t i = 0; i < count; ++i)
+    code.branch(i % 2 == 0 ? 0 : code.here() - 1, if_p0);                               // back, within the first loops
+  for (int64_t i = 0; i < count; ++i) code.branch(code.here() + 1 + count - i, if_p0);  // over all that follows
   code.branch(4, if_p0);
   const auto start = std::chrono::steady_clock::now();
   const auto loop = find_steady_loop(code.bytes(), 89);

@@ -400,7 +400,8 @@ BOOST_FIXTURE_TEST_CASE(every_call_of_every_wrapper_may_fail, Device) {
       {"retain_primary_context",
        [&] {
          const auto result = d.retain_primary_context(0);
-         if (result.ok()) retained.push_back(result.value());  // the release is void, so none of the calls that may fail here
+         if (result.ok())
+           retained.push_back(result.value());  // the release is void, so none of the calls that may fail here
          return code(result);
        }},
       {"push_context", [&] { return code(d.push_context(static_cast<CudaContext>(fake().fake_get_current()))); }},

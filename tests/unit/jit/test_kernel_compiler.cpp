@@ -2,8 +2,8 @@
 //
 // Compiling: reproducible, hermetic, and clear about what it refuses. Cases that need NVRTC are skipped where there is none.
 #define BOOST_TEST_MODULE unit_jit
-#include <boost/test/unit_test.hpp>
 #include <algorithm>
+#include <boost/test/unit_test.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -32,7 +32,8 @@ boost::test_tools::assertion_result have_nvrtc(boost::unit_test::test_unit_id) {
   return no;
 }
 
-constexpr std::string_view source = "#include \"number.h\"\nextern \"C\" __global__ void store(int *p) { *p = number; }\n";
+constexpr std::string_view source =
+    "#include \"number.h\"\nextern \"C\" __global__ void store(int *p) { *p = number; }\n";
 const NamedText headers[] = {{"number.h", "#define number 42\n"}};
 
 }  // namespace

@@ -46,7 +46,8 @@ void check_tiles(const AttentionFwdParams &params) {
       const int32_t left = tiles_left<tile_kv, causal>(params, tiles, query);
       BOOST_TEST((left >= 0 && left <= tiles.unmasked));
       int32_t seen = 0;
-      for (int32_t key = left * tile_kv; key < tiles.count * tile_kv; ++key) seen += visible<causal>(params, query, key);
+      for (int32_t key = left * tile_kv; key < tiles.count * tile_kv; ++key)
+        seen += visible<causal>(params, query, key);
       if (left > 0) BOOST_TEST(seen > 0, "query " << query << " before tile " << left);
       if (left < tiles.unmasked) BOOST_TEST(seen <= tile_kv, "query " << query << " from tile " << left);
     }

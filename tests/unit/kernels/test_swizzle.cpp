@@ -48,12 +48,15 @@ template <typename Rows>
 void check_distinct() {
   std::set<int32_t> offsets;
   for (int32_t row = 0; row < 64; ++row)
-    for (int32_t chunk = 0; chunk < Rows::columns / 8; ++chunk) BOOST_TEST(offsets.insert(Rows::offset(row, chunk)).second);
+    for (int32_t chunk = 0; chunk < Rows::columns / 8; ++chunk)
+      BOOST_TEST(offsets.insert(Rows::offset(row, chunk)).second);
 }
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(the_counter_sees_a_conflict) { BOOST_TEST(!conflict_free({0, 128, 256, 384, 512, 640, 768, 896})); }
+BOOST_AUTO_TEST_CASE(the_counter_sees_a_conflict) {
+  BOOST_TEST(!conflict_free({0, 128, 256, 384, 512, 640, 768, 896}));
+}
 
 namespace {
 template <int32_t... columns>
@@ -68,7 +71,8 @@ void check_advance() {
   for (int32_t row = 0; row < 64; ++row)
     for (const int32_t chunk : {0, 1})
       for (int32_t step = 0; step < columns / 8; step += 2)
-        BOOST_TEST(Rows::advance(static_cast<uint32_t>(Rows::offset(row, chunk)), step) == static_cast<uint32_t>(Rows::offset(row, chunk + step)));
+        BOOST_TEST(Rows::advance(static_cast<uint32_t>(Rows::offset(row, chunk)), step) ==
+                   static_cast<uint32_t>(Rows::offset(row, chunk + step)));
 }
 }  // namespace
 

@@ -18,7 +18,8 @@ constexpr DeviceLimits l4{89, 58, 101376, 102400}, h200{90, 132, 232448, 233472}
 
 ProblemKey mission() {
   ProblemKey key{};
-  key.batch = 1, key.seqlen_q = 512, key.seqlen_kv = 512, key.heads_q = 8, key.heads_kv = 8, key.head_dim = 64, key.head_dim_v = 64;
+  key.batch = 1, key.seqlen_q = 512, key.seqlen_kv = 512, key.heads_q = 8, key.heads_kv = 8, key.head_dim = 64,
+  key.head_dim_v = 64;
   key.dtype = kernels::dtype_float16, key.alignment_bytes = 16, key.kernel_index = -1;
   return key;
 }
@@ -84,13 +85,15 @@ BOOST_AUTO_TEST_CASE(a_module_can_be_asked_for_by_name) {
     kernels::Specialization s;
     for (int32_t i = 0; row.passport->specialization(i, &s); ++i) {
       ProblemKey key = mission();
-      key.head_dim = s.head_dim, key.head_dim_v = s.head_dim_v, key.dtype = s.dtype, key.alignment_bytes = s.alignment_bytes;
+      key.head_dim = s.head_dim, key.head_dim_v = s.head_dim_v, key.dtype = s.dtype,
+      key.alignment_bytes = s.alignment_bytes;
       key.causal = s.causal != 0 ? kernels::causal_top_left : kernels::causal_none;
       const std::string name = module_name(row.passport->name, s);
       BOOST_REQUIRE(pin_kernel(key, name).ok());
       const auto chosen = select_kernel(key, h200, {});
       BOOST_REQUIRE(chosen.ok());
-      BOOST_TEST(module_name(kernel_table()[chosen.value().kernel_index].passport->name, chosen.value().specialization) == name);
+      BOOST_TEST(module_name(kernel_table()[chosen.value().kernel_index].passport->name,
+                             chosen.value().specialization) == name);
     }
   }
 }
@@ -99,7 +102,8 @@ BOOST_AUTO_TEST_CASE(a_module_that_is_not_shipped_can_be_asked_for) {
   constexpr const char *name = "sm80_fwd_mma-fp16-d64-32x80-w2-qreg";
   const int32_t index = find_kernel("sm80_fwd_mma");
   kernels::Specialization s;
-  for (int32_t i = 0; kernel_table()[index].passport->specialization(i, &s); ++i) BOOST_TEST(module_name("sm80_fwd_mma", s) != name);
+  for (int32_t i = 0; kernel_table()[index].passport->specialization(i, &s); ++i)
+    BOOST_TEST(module_name("sm80_fwd_mma", s) != name);
   ProblemKey key = mission();
   BOOST_REQUIRE(pin_kernel(key, name).ok());
   const auto chosen = select_kernel(key, h200, {});
@@ -121,7 +125,8 @@ BOOST_AUTO_TEST_CASE(a_module_that_its_kernel_does_not_allow_is_refused) {
   BOOST_REQUIRE(!status.ok());
   BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
   BOOST_TEST(status.error().field == "kernel");
-  BOOST_TEST(contains(status.error().message, "\"sm80_fwd_mma-fp16-d64-64x72-w4\", whose tile_kv is 72; sm80_fwd_mma allows: "));
+  BOOST_TEST(contains(status.error().message,
+                      "\"sm80_fwd_mma-fp16-d64-64x72-w4\", whose tile_kv is 72; sm80_fwd_mma allows: "));
   BOOST_TEST(key.kernel_index == -1);
 }
 
@@ -131,12 +136,16 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
     void (*change)(ProblemKey &);
     const char *field, *reason;
   } cases[] = {
-      {"sm80_fwd_mma-bf16-d64-64x64-w4", [](ProblemKey &) {}, "query.dtype", "for query.dtype bfloat16, the call's is float16"},
-      {"sm80_fwd_mma-fp16-d64-causal-64x64-w4", [](ProblemKey &) {}, "causal", "applies a causal mask, the call has none"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.causal = kernels::causal_top_left; }, "causal", "applies no mask"},
+      {"sm80_fwd_mma-bf16-d64-64x64-w4", [](ProblemKey &) {}, "query.dtype",
+       "for query.dtype bfloat16, the call's is float16"},
+      {"sm80_fwd_mma-fp16-d64-causal-64x64-w4", [](ProblemKey &) {}, "causal",
+       "applies a causal mask, the call has none"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.causal = kernels::causal_top_left; }, "causal",
+       "applies no mask"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "head_dim",
        "for head_dim 64, the call's is 128"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.alignment_bytes = 2; }, "kernel", "moves rows by 16 bytes"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.alignment_bytes = 2; }, "kernel",
+       "moves rows by 16 bytes"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-unaligned", [](ProblemKey &) {}, "kernel", "rows of any alignment"},
       {"sm80_fwd_mma-fp16-d128-128x256-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "",
        " bytes of shared memory per block, the device allows 101376"},
@@ -163,7 +172,8 @@ BOOST_AUTO_TEST_CASE(an_unknown_name_lists_the_kernels) {
   for (const KernelRow &row : kernel_table()) BOOST_TEST(contains(status.error().message, row.passport->name));
   const Status of_module = pin_kernel(key, "fwd_magic-fp16-d64-64x64-w4");
   BOOST_REQUIRE(!of_module.ok());
-  BOOST_TEST(contains(of_module.error().message, "kernel is \"fwd_magic-fp16-d64-64x64-w4\"; allowed: empty, sm80_fwd_mma"));
+  BOOST_TEST(
+      contains(of_module.error().message, "kernel is \"fwd_magic-fp16-d64-64x64-w4\"; allowed: empty, sm80_fwd_mma"));
 }
 
 BOOST_AUTO_TEST_CASE(a_refusal_names_the_field_and_every_kernel) {
@@ -208,8 +218,10 @@ BOOST_AUTO_TEST_CASE(a_device_too_small_for_every_configuration_is_told_each_ker
     int64_t smallest = -1;
     kernels::Specialization s;
     for (int32_t i = 0; passport.specialization(i, &s); ++i)
-      if (passport.serves(s, mission()) && (smallest < 0 || passport.dynamic_shared_bytes(s) < smallest)) smallest = passport.dynamic_shared_bytes(s);
-    const std::string need = std::string(passport.name) + ": needs " + std::to_string(smallest) + " bytes of shared memory per block, the device allows 1024";
+      if (passport.serves(s, mission()) && (smallest < 0 || passport.dynamic_shared_bytes(s) < smallest))
+        smallest = passport.dynamic_shared_bytes(s);
+    const std::string need = std::string(passport.name) + ": needs " + std::to_string(smallest) +
+                             " bytes of shared memory per block, the device allows 1024";
     BOOST_TEST(contains(chosen.error().message, need.c_str()), chosen.error().message);
   }
 }

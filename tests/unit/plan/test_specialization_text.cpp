@@ -88,7 +88,8 @@ BOOST_AUTO_TEST_CASE(module_names_are_unique) {
     Specialization specialization;
     int32_t index = 0;
     for (; row.passport->specialization(index, &specialization); ++index)
-      BOOST_TEST(names.insert(module_name(row.passport->name, specialization)).second, row.passport->name << " " << index);
+      BOOST_TEST(names.insert(module_name(row.passport->name, specialization)).second,
+                 row.passport->name << " " << index);
     BOOST_TEST(index > 0);
     BOOST_TEST(!row.passport->specialization(-1, &specialization));
   }

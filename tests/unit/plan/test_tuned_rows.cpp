@@ -18,8 +18,18 @@ constexpr DeviceLimits l4{89, 58, 101376, 102400};
 constexpr const char *module = "sm80_fwd_mma-fp16-d64-32x80-w2-qreg";  // allowed, and in no passport's list
 
 TunedRow row() {
-  TunedRow row{89, find_kernel("sm80_fwd_mma"), 64, 64, parse_module_name(module).value().specialization,
-               {4, 16}, {256, 1024}, {256, 1024}, 3.5, 4.5, module, "sm_89.tsv:7"};
+  TunedRow row{89,
+               find_kernel("sm80_fwd_mma"),
+               64,
+               64,
+               parse_module_name(module).value().specialization,
+               {4, 16},
+               {256, 1024},
+               {256, 1024},
+               3.5,
+               4.5,
+               module,
+               "sm_89.tsv:7"};
   return row;
 }
 
@@ -40,8 +50,7 @@ std::string chosen(const ProblemKey &key, const DeviceLimits &device, const Tune
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(rows_of_the_build_are_sound) {
-  for (const TunedRow &row : tuned_rows())
-    BOOST_TEST_CONTEXT(row.origin) {
+  for (const TunedRow &row : tuned_rows()) BOOST_TEST_CONTEXT(row.origin) {
       const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(row.kernel_index)].passport;
       BOOST_TEST(module_name(passport.name, row.module) == row.module_name);
       BOOST_TEST(check_specialization(passport, row.module).ok());
@@ -64,10 +73,14 @@ BOOST_AUTO_TEST_CASE(a_row_decides_where_it_holds) {
 
 BOOST_AUTO_TEST_CASE(a_row_decides_nowhere_else) {
   void (*const changes[])(ProblemKey &) = {
-      [](ProblemKey &key) { key.dtype = kernels::dtype_bfloat16; },      [](ProblemKey &key) { key.causal = kernels::causal_top_left; },
-      [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; },      [](ProblemKey &key) { key.batch = 5; },
-      [](ProblemKey &key) { key.batch = 1, key.heads_q = 3; },           [](ProblemKey &key) { key.seqlen_q = 1025; },
-      [](ProblemKey &key) { key.seqlen_kv = 255; },                      [](ProblemKey &key) { key.alignment_bytes = 2; },
+      [](ProblemKey &key) { key.dtype = kernels::dtype_bfloat16; },
+      [](ProblemKey &key) { key.causal = kernels::causal_top_left; },
+      [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; },
+      [](ProblemKey &key) { key.batch = 5; },
+      [](ProblemKey &key) { key.batch = 1, key.heads_q = 3; },
+      [](ProblemKey &key) { key.seqlen_q = 1025; },
+      [](ProblemKey &key) { key.seqlen_kv = 255; },
+      [](ProblemKey &key) { key.alignment_bytes = 2; },
       [](ProblemKey &key) { key.kernel_index = find_kernel("sm80_fwd_small"); },
   };
   for (const auto change : changes) {
@@ -100,6 +113,9 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_fit_the_device_is_left_alone) {
 BOOST_AUTO_TEST_CASE(the_explanation_names_the_row) {
   const TunedRow one = row();
   const std::string text = explain_selection(mission(), l4, {&one, 1});
-  BOOST_TEST(text.find("sm80_fwd_mma: chosen, sm80_fwd_mma-fp16-d64-32x80-w2-qreg, by the tuned row sm_89.tsv:7 (3.5 us measured, "
-                       "4.5 us without it), ") != std::string::npos, text);
+  BOOST_TEST(
+      text.find(
+          "sm80_fwd_mma: chosen, sm80_fwd_mma-fp16-d64-32x80-w2-qreg, by the tuned row sm_89.tsv:7 (3.5 us measured, "
+          "4.5 us without it), ") != std::string::npos,
+      text);
 }

@@ -30,8 +30,9 @@ KnownRequest known(const Args &args) {
 bool matches(const KnownRequest &request, const Args &args) {
   KnownRequest::Addresses addresses{};
   if (!request.matches(&args, &addresses)) return false;
-  BOOST_TEST((addresses.query == args.query.data && addresses.key == args.key.data && addresses.value == args.value.data &&
-              addresses.output == args.output.data && addresses.lse == args.lse.data));
+  BOOST_TEST((addresses.query == args.query.data && addresses.key == args.key.data &&
+              addresses.value == args.value.data && addresses.output == args.output.data &&
+              addresses.lse == args.lse.data));
   return true;
 }
 
@@ -118,7 +119,8 @@ BOOST_AUTO_TEST_CASE(what_matches_is_valid) {
   int matched = 0, refused = 0;
   for (int n = 0; n < 20000; ++n) {
     Args args = usual_args();
-    for (int i = 0; i < 5; ++i) *addresses_of(args, i) = 0x100000000 + random() % 64 * 8192 + (random() % 8 == 0 ? 8 : 0);
+    for (int i = 0; i < 5; ++i)
+      *addresses_of(args, i) = 0x100000000 + random() % 64 * 8192 + (random() % 8 == 0 ? 8 : 0);
     if (!matches(request, args)) {
       ++refused;
       continue;

@@ -30,7 +30,8 @@ BOOST_AUTO_TEST_CASE(text_that_does_not_fit_is_cut_between_characters) {
   BOOST_TEST(cut("123456\xc3\xa4") == "123456");
   BOOST_TEST(cut("1234\xf0\x9f\x98\x80") == "1234");
   BOOST_TEST(cut("12345\xe2\x82\xac") == "12345");
-  BOOST_TEST(cut("1234\xe2\x82\xac" "5") == "1234\xe2\x82\xac");
+  BOOST_TEST(cut("1234\xe2\x82\xac"
+                 "5") == "1234\xe2\x82\xac");
 }
 
 BOOST_AUTO_TEST_CASE(bytes_that_are_no_characters_are_cut_anywhere) {

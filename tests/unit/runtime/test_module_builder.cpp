@@ -25,7 +25,7 @@ BOOST_AUTO_TEST_CASE(a_device_runs_the_modules_of_its_family) {
   // An "a" module runs on exactly its own capability, an "f" module on higher minors too.
   BOOST_TEST((module_archs(103) == Names{"sm_103", "sm_103a", "sm_103f", "sm_100", "sm_100f"}));
   BOOST_TEST((module_archs(121) == Names{"sm_121", "sm_121a", "sm_121f", "sm_120", "sm_120f"}));
-  BOOST_TEST((module_archs(110) == Names{"sm_110", "sm_110a", "sm_110f"}));  // Tegra
+  BOOST_TEST((module_archs(110) == Names{"sm_110", "sm_110a", "sm_110f"}));                      // Tegra
   BOOST_TEST((module_archs(122) == Names{"sm_122", "sm_121", "sm_121f", "sm_120", "sm_120f"}));  // one to come
   BOOST_TEST((module_archs(130) == Names{"sm_130"}));
 }
@@ -44,7 +44,8 @@ BOOST_AUTO_TEST_CASE(keys_tell_modules_apart) {
   BOOST_TEST(keys.size() == modules);
   kernels::Specialization first;
   BOOST_REQUIRE(kernel_table()[0].passport->specialization(0, &first));
-  const ModuleRequest plain = make_module_request(0, first, "sm_89", ""), again = make_module_request(0, first, "sm_89", "");
+  const ModuleRequest plain = make_module_request(0, first, "sm_89", ""),
+                      again = make_module_request(0, first, "sm_89", "");
   BOOST_TEST(plain.key == again.key);
   BOOST_TEST(plain.key != make_module_request(0, first, "sm_89", "-lineinfo").key);
 }

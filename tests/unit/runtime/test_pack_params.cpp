@@ -19,11 +19,11 @@ int32_t group_of(int64_t batch, int32_t heads_q, int32_t heads_kv, int64_t seqle
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(groups_of_heads_fit_into_l2_and_are_of_one_size) {
-  constexpr int64_t h200 = 62914560;               // two thirds hold the keys and values of 40 heads of 2048 keys
-  BOOST_TEST(group_of(8, 16, 16, 2048, h200) == 32);   // four groups, not 40, 40, 40 and 8
-  BOOST_TEST(group_of(2, 16, 16, 8192, h200) == 8);    // not 10, 10, 10 and 2
-  BOOST_TEST(group_of(1, 16, 16, 512, h200) == 16);    // all
-  BOOST_TEST(group_of(1, 32, 8, 8192, h200) == 32);    // query heads that share a key head stay together
+  constexpr int64_t h200 = 62914560;                  // two thirds hold the keys and values of 40 heads of 2048 keys
+  BOOST_TEST(group_of(8, 16, 16, 2048, h200) == 32);  // four groups, not 40, 40, 40 and 8
+  BOOST_TEST(group_of(2, 16, 16, 8192, h200) == 8);   // not 10, 10, 10 and 2
+  BOOST_TEST(group_of(1, 16, 16, 512, h200) == 16);   // all
+  BOOST_TEST(group_of(1, 32, 8, 8192, h200) == 32);   // query heads that share a key head stay together
   BOOST_TEST(group_of(4, 32, 8, 8192, h200) == 32);
   BOOST_TEST(group_of(4, 32, 8, 1 << 20, h200) == 4);  // one key head is more than the cache
   BOOST_TEST(group_of(3, 8, 8, 100, 0) == 1);

@@ -14,7 +14,8 @@ namespace {
 
 kernels::ProblemKey key_of(int64_t seqlen) {
   kernels::ProblemKey key{};
-  key.batch = 1, key.seqlen_q = seqlen, key.seqlen_kv = seqlen, key.heads_q = 8, key.heads_kv = 8, key.head_dim = 64, key.head_dim_v = 64;
+  key.batch = 1, key.seqlen_q = seqlen, key.seqlen_kv = seqlen, key.heads_q = 8, key.heads_kv = 8, key.head_dim = 64,
+  key.head_dim_v = 64;
   key.dtype = 1, key.alignment_bytes = 16, key.kernel_index = -1;
   return key;
 }
@@ -27,9 +28,9 @@ LaunchPlan plan_of(int64_t seqlen) {
 
 bool is_plan_of(const LaunchPlan &plan, int64_t seqlen) {
   const LaunchPlan want = plan_of(seqlen);
-  return plan.function == want.function && plan.shape.grid[0] == want.shape.grid[0] && plan.shape.grid[1] == want.shape.grid[1] &&
-         plan.shape.grid[2] == want.shape.grid[2] && plan.shape.threads == want.shape.threads &&
-         plan.shape.dynamic_shared_bytes == want.shape.dynamic_shared_bytes;
+  return plan.function == want.function && plan.shape.grid[0] == want.shape.grid[0] &&
+         plan.shape.grid[1] == want.shape.grid[1] && plan.shape.grid[2] == want.shape.grid[2] &&
+         plan.shape.threads == want.shape.threads && plan.shape.dynamic_shared_bytes == want.shape.dynamic_shared_bytes;
 }
 
 }  // namespace

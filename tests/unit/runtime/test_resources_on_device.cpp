@@ -3,8 +3,8 @@
 // What the cubin reader says of every shipped module, beside what the driver says after loading it: registers, static
 // shared memory, local memory, largest block, architecture. Needs a GPU; skipped without one.
 #define BOOST_TEST_MODULE resources_on_device
-#include <boost/test/unit_test.hpp>
 #include <algorithm>
+#include <boost/test/unit_test.hpp>
 #include <optional>
 
 #include "runtime/context.hpp"
@@ -15,7 +15,8 @@ namespace {
 
 boost::test_tools::assertion_result have_gpu(boost::unit_test::test_unit_id) {
   const auto driver = CudaDriver::load(read_environment().libcuda);
-  boost::test_tools::assertion_result answer(driver.ok() && driver.value()->device_count().ok() && driver.value()->device_count().value() > 0);
+  boost::test_tools::assertion_result answer(driver.ok() && driver.value()->device_count().ok() &&
+                                             driver.value()->device_count().value() > 0);
   if (!answer) answer.message() << "no GPU: " << (driver.ok() ? "the driver shows no device" : driver.error().message);
   return answer;
 }
@@ -53,7 +54,10 @@ BOOST_AUTO_TEST_CASE(the_driver_agrees_with_the_cubin_reader, *boost::unit_test:
       BOOST_TEST(attributes.value().local_bytes == read.stack_bytes);
       BOOST_TEST(attributes.value().max_threads_per_block == read.max_threads_per_block);
       BOOST_TEST(attributes.value().binary_arch == entry.cubin_info.arch);
-      BOOST_TEST(gpu.driver.set_max_dynamic_shared_bytes(function.value(), static_cast<int32_t>(entry.record.dynamic_shared_bytes)).ok());
+      BOOST_TEST(
+          gpu.driver
+              .set_max_dynamic_shared_bytes(function.value(), static_cast<int32_t>(entry.record.dynamic_shared_bytes))
+              .ok());
       gpu.driver.module_unload(module.value());
       ++compared;
     }

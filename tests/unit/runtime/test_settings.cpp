@@ -16,7 +16,8 @@ namespace {
 class Variables {
  public:
   explicit Variables(std::initializer_list<std::pair<const char *, const char *>> values) {
-    for (const char *name : {"FLASHCORE_CACHE_DIR", "FLASHCORE_CACHE", "FLASHCORE_MODULE_PATH", "FLASHCORE_JIT", "FLASHCORE_TUNED", "FLASHCORE_CHECK_ADDRESSES", "XDG_CACHE_HOME", "HOME"}) {
+    for (const char *name : {"FLASHCORE_CACHE_DIR", "FLASHCORE_CACHE", "FLASHCORE_MODULE_PATH", "FLASHCORE_JIT",
+                             "FLASHCORE_TUNED", "FLASHCORE_CHECK_ADDRESSES", "XDG_CACHE_HOME", "HOME"}) {
       if (const char *value = std::getenv(name)) before_[name] = value;
       names_.push_back(name);
       unsetenv(name);
@@ -57,7 +58,8 @@ BOOST_AUTO_TEST_CASE(the_user_cache_has_a_safe_home) {
     BOOST_TEST(resolved(nullptr).store.user_root == "/var/xdg/flashcore");
   }
   {
-    const Variables relative({{"HOME", "/home/somebody"}, {"XDG_CACHE_HOME", "xdg"}});  // the specification says: ignore it
+    const Variables relative(
+        {{"HOME", "/home/somebody"}, {"XDG_CACHE_HOME", "xdg"}});  // the specification says: ignore it
     BOOST_TEST(resolved(nullptr).store.user_root == "/home/somebody/.cache/flashcore");
   }
   {
@@ -101,7 +103,10 @@ BOOST_AUTO_TEST_CASE(addresses_are_checked_where_it_is_asked_for) {
 }
 
 BOOST_AUTO_TEST_CASE(an_option_beats_the_environment) {
-  const Variables variables({{"FLASHCORE_CACHE_DIR", "/from/environment"}, {"FLASHCORE_CACHE", "off"}, {"FLASHCORE_MODULE_PATH", "/a:/b"}, {"FLASHCORE_JIT", "off"}});
+  const Variables variables({{"FLASHCORE_CACHE_DIR", "/from/environment"},
+                             {"FLASHCORE_CACHE", "off"},
+                             {"FLASHCORE_MODULE_PATH", "/a:/b"},
+                             {"FLASHCORE_JIT", "off"}});
   const Settings environment = resolved(nullptr);
   BOOST_TEST(environment.store.user_root == "/from/environment");
   BOOST_TEST((environment.store.mode == CacheMode::off));
@@ -128,7 +133,8 @@ BOOST_AUTO_TEST_CASE(wrong_values_name_their_field) {
   };
   BOOST_TEST(field_of([](auto &o) { o.cache_mode = 9; }) == "cache_mode");
   BOOST_TEST(field_of([](auto &o) { o.jit_mode = -1; }) == "jit_mode");
-  BOOST_TEST(field_of([](auto &o) { std::memset(o.cache_directory, 'x', sizeof(o.cache_directory)); }) == "cache_directory");
+  BOOST_TEST(field_of([](auto &o) { std::memset(o.cache_directory, 'x', sizeof(o.cache_directory)); }) ==
+             "cache_directory");
   BOOST_TEST(field_of([](auto &o) { std::strcpy(o.cache_directory, "relative/path"); }) == "cache_directory");
   BOOST_TEST(field_of([](auto &o) { o.address_checks = 3; }) == "address_checks");
   BOOST_TEST(field_of([](auto &o) { o.address_checks = -1; }) == "address_checks");

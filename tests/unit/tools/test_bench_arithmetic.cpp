@@ -10,11 +10,11 @@
 #include <cstring>
 #include <set>
 
-#include "../common/reference_attention.hpp"
-#include "bench.hpp"
 #include "../common/check.hpp"
 #include "../common/inputs.hpp"
+#include "../common/reference_attention.hpp"
 #include "../common/statistics.hpp"
+#include "bench.hpp"
 
 using namespace flashcore::tools;
 namespace data = boost::unit_test::data;

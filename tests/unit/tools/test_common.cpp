@@ -28,10 +28,14 @@ namespace {
 
 class Folder {
  public:
-  Folder() : path_((filesystem::temp_directory_path() / "flashcore-common-XXXXXX").string()) { BOOST_REQUIRE(mkdtemp(path_.data()) != nullptr); }
+  Folder() : path_((filesystem::temp_directory_path() / "flashcore-common-XXXXXX").string()) {
+    BOOST_REQUIRE(mkdtemp(path_.data()) != nullptr);
+  }
   ~Folder() { filesystem::remove_all(path_); }
   std::string file(const std::string &name) const { return path_ + "/" + name; }
-  size_t entries() const { return static_cast<size_t>(std::distance(filesystem::directory_iterator(path_), filesystem::directory_iterator())); }
+  size_t entries() const {
+    return static_cast<size_t>(std::distance(filesystem::directory_iterator(path_), filesystem::directory_iterator()));
+  }
 
  private:
   std::string path_;
@@ -52,8 +56,10 @@ std::string content(const std::string &path) {
 // Lines of a text while COLUMNS says how wide the terminal is; nullptr: nothing does.
 template <typename Render>
 Words lines_at(const char *columns, const Render &render) {
-  if (columns == nullptr) unsetenv("COLUMNS");
-  else setenv("COLUMNS", columns, 1);
+  if (columns == nullptr)
+    unsetenv("COLUMNS");
+  else
+    setenv("COLUMNS", columns, 1);
   std::istringstream text(render());
   unsetenv("COLUMNS");
   Words lines;
@@ -88,11 +94,14 @@ BOOST_AUTO_TEST_CASE(nearest_words) {
 }
 
 BOOST_AUTO_TEST_CASE(one_word_for_each_type_and_mask) {
-  for (const char *word : {"fp16", "float16", "f16", "half", "FP16", "Float16"}) BOOST_TEST(dtype_word(dtype_of(word).value()) == "fp16");
+  for (const char *word : {"fp16", "float16", "f16", "half", "FP16", "Float16"})
+    BOOST_TEST(dtype_word(dtype_of(word).value()) == "fp16");
   for (const char *word : {"bf16", "bfloat16", "BF16"}) BOOST_TEST(dtype_word(dtype_of(word).value()) == "bf16");
   for (const char *word : {"", "fp", "fp32", "float", "b16", "fp16 "}) BOOST_TEST(!dtype_of(word).has_value());
-  for (const char *word : {"top-left", "top_left", "TOP_LEFT"}) BOOST_TEST(causal_word(causal_of(word).value()) == "top-left");
-  for (const char *word : {"bottom-right", "bottom_right"}) BOOST_TEST(causal_word(causal_of(word).value()) == "bottom-right");
+  for (const char *word : {"top-left", "top_left", "TOP_LEFT"})
+    BOOST_TEST(causal_word(causal_of(word).value()) == "top-left");
+  for (const char *word : {"bottom-right", "bottom_right"})
+    BOOST_TEST(causal_word(causal_of(word).value()) == "bottom-right");
   BOOST_TEST(causal_word(causal_of("none").value()) == "none");
   for (const char *word : {"", "true", "top", "topleft"}) BOOST_TEST(!causal_of(word).has_value());
 }
@@ -101,9 +110,9 @@ BOOST_AUTO_TEST_CASE(nothing_steers_the_terminal) {
   BOOST_TEST(printable("plain, \u00e4\u4e16\U0001f600") == "plain, \u00e4\u4e16\U0001f600");
   BOOST_TEST(printable("\x1b[2K\r\n\t\x07") == "\\x1b[2K\\x0d\\x0a\\x09\\x07");
   BOOST_TEST(printable("a\nb\x1b", true) == "a\nb\\x1b");
-  BOOST_TEST(printable("\u009b31m") == "\\xc2\\x9b31m");          // the one-byte form of ESC [
-  BOOST_TEST(printable("\u202e") == "\\xe2\\x80\\xae");           // turns the direction of what follows
-  BOOST_TEST(printable("\xc3") == "\\xc3");                       // cut off
+  BOOST_TEST(printable("\u009b31m") == "\\xc2\\x9b31m");  // the one-byte form of ESC [
+  BOOST_TEST(printable("\u202e") == "\\xe2\\x80\\xae");   // turns the direction of what follows
+  BOOST_TEST(printable("\xc3") == "\\xc3");               // cut off
   BOOST_TEST(printable("\xff\xc0\xaf\xed\xa0\x80") == "\\xff\\xc0\\xaf\\xed\\xa0\\x80");
   BOOST_TEST(cut_text("a\u00e4\u00e4", 4) == "a\u00e4");
   BOOST_TEST(cut_text("a\u00e4\u00e4", 5) == "a\u00e4\u00e4");
@@ -125,13 +134,17 @@ BOOST_AUTO_TEST_CASE(tables_follow_the_terminal) {
   const std::string all = render();
   BOOST_TEST(all.find('\x1b') == std::string::npos);
   for (const char *cell : {"128", "1,024", "49,152", "shipped", "user cache"})
-    BOOST_TEST(std::count_if(narrow.begin(), narrow.end(), [&](const std::string &line) { return line.find(cell) != std::string::npos; }) == 1);
-  for (const char *odd : {"0", "-5", "wide", "1e3", ""}) BOOST_TEST(lines_at(odd, render) == whole, boost::test_tools::per_element());
+    BOOST_TEST(std::count_if(narrow.begin(), narrow.end(),
+                             [&](const std::string &line) { return line.find(cell) != std::string::npos; }) == 1);
+  for (const char *odd : {"0", "-5", "wide", "1e3", ""})
+    BOOST_TEST(lines_at(odd, render) == whole, boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(fields_follow_the_terminal) {
   FieldList fields;
-  fields.add("because", "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen");
+  fields.add(
+      "because",
+      "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen");
   const auto render = [&] { return fields.render(Console()); };
   BOOST_TEST(widest(lines_at("60", render)) <= 60u);
   BOOST_TEST(lines_at("60", render).size() == 3u);
@@ -151,7 +164,8 @@ BOOST_AUTO_TEST_CASE(visible_scores_are_counted) {
                queries << " x " << keys << ", " << band.first << " to " << band.last);
   }
   constexpr int64_t most = std::numeric_limits<int32_t>::max();
-  BOOST_TEST(visible_scores(most, most, causal_band(FLASHCORE_CAUSAL_TOP_LEFT, most, most)) == static_cast<double>(most) * (most + 1.0) / 2);
+  BOOST_TEST(visible_scores(most, most, causal_band(FLASHCORE_CAUSAL_TOP_LEFT, most, most)) ==
+             static_cast<double>(most) * (most + 1.0) / 2);
   BOOST_TEST(visible_scores(most, INT64_MAX, {}) == static_cast<double>(most) * 0x1p63);
   BOOST_TEST(visible_scores(most, most, {INT64_MAX, INT64_MAX}) == 0);
   BOOST_TEST(visible_scores(most, most, {INT64_MIN, INT64_MIN}) == 0);
@@ -186,7 +200,8 @@ BOOST_AUTO_TEST_CASE(memory_is_asked_for_before_it_is_taken) {
   const Step refused = check_memory({{"queries", 1e15}, {"nothing", 0}, {"keys", 1e30}});
   BOOST_REQUIRE(!refused.ok());
   BOOST_TEST(refused.failure().exit_code == exit_usage);
-  for (const char *part : {"queries 909.5 TiB", "keys ", " are available"}) BOOST_TEST(refused.failure().message.find(part) != std::string::npos, refused.failure().message);
+  for (const char *part : {"queries 909.5 TiB", "keys ", " are available"})
+    BOOST_TEST(refused.failure().message.find(part) != std::string::npos, refused.failure().message);
   BOOST_TEST(refused.failure().message.find("nothing") == std::string::npos);
 }
 

@@ -19,8 +19,11 @@ Candidate mission() { return *parse_candidate(mission_module); }
 
 // Fastest at 128x96, eight warps, Q in shared memory: far from where the search begins.
 double landscape_us(const Candidate &c) {
-  const auto octaves = [](int32_t value, int32_t best) { return std::fabs(std::log2(static_cast<double>(value) / best)); };
-  return 4 + octaves(c.tile_q, 128) + octaves(c.tile_kv, 96) + 0.5 * octaves(c.warps, 8) + 0.3 * c.q_in_registers + (c.kernel == "sm80_fwd_mma" ? 0 : 2);
+  const auto octaves = [](int32_t value, int32_t best) {
+    return std::fabs(std::log2(static_cast<double>(value) / best));
+  };
+  return 4 + octaves(c.tile_q, 128) + octaves(c.tile_kv, 96) + 0.5 * octaves(c.warps, 8) + 0.3 * c.q_in_registers +
+         (c.kernel == "sm80_fwd_mma" ? 0 : 2);
 }
 
 Shape shape(int64_t heads, int64_t seqlen, int32_t causal = FLASHCORE_CAUSAL_NONE) {
@@ -36,7 +39,8 @@ TunedShape faster(const Shape &of) {
   TunedShape tuned;
   tuned.shape = of;
   tuned.default_module = mission_module;
-  tuned.best_module = of.causal == FLASHCORE_CAUSAL_NONE ? "sm80_fwd_mma-fp16-d64-128x64-w4" : "sm80_fwd_mma-fp16-d64-causal-128x64-w4";
+  tuned.best_module =
+      of.causal == FLASHCORE_CAUSAL_NONE ? "sm80_fwd_mma-fp16-d64-128x64-w4" : "sm80_fwd_mma-fp16-d64-causal-128x64-w4";
   tuned.default_us = 5, tuned.best_us = 4;
   tuned.verdict = Verdict::faster;
   return tuned;
@@ -44,7 +48,8 @@ TunedShape faster(const Shape &of) {
 
 bool holds(const Row &row, const Shape &of) {
   const auto within = [](const Range &range, int64_t value) { return value >= range.first && value <= range.last; };
-  return within(row.batch_heads, of.batch * of.heads_q) && within(row.seqlen_q, of.seqlen_q) && within(row.seqlen_kv, of.seqlen_kv);
+  return within(row.batch_heads, of.batch * of.heads_q) && within(row.seqlen_q, of.seqlen_q) &&
+         within(row.seqlen_kv, of.seqlen_kv);
 }
 
 flashcore_device_info l4() {
@@ -56,17 +61,20 @@ flashcore_device_info l4() {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(names_are_read_and_written) {
-  for (const char *name : {mission_module, "sm80_fwd_mma-bf16-d192v128-causal-128x48-w8-s2-qreg", "sm80_fwd_small-fp16-d64-32x32-w8"}) {
+  for (const char *name :
+       {mission_module, "sm80_fwd_mma-bf16-d192v128-causal-128x48-w8-s2-qreg", "sm80_fwd_small-fp16-d64-32x32-w8"}) {
     const auto candidate = parse_candidate(name);
     BOOST_REQUIRE(candidate.has_value());
     BOOST_TEST(candidate->name() == name);
   }
-  for (const char *name : {"", "sm80_fwd_mma", "sm80_fwd_mma-fp16-d64-64x64", "sm80_fwd_mma-fp16-d64-64x64-w4-unaligned", "sm80_fwd_mma-fp32-d64-64x64-w4"})
+  for (const char *name : {"", "sm80_fwd_mma", "sm80_fwd_mma-fp16-d64-64x64",
+                           "sm80_fwd_mma-fp16-d64-64x64-w4-unaligned", "sm80_fwd_mma-fp32-d64-64x64-w4"})
     BOOST_TEST(!parse_candidate(name).has_value(), name);
 }
 
 BOOST_AUTO_TEST_CASE(the_librarys_own_names_are_candidates) {
-  for (const char *name : {mission_module, "sm80_fwd_small-fp16-d64-32x32-w8-qreg"}) BOOST_TEST(allowed(*parse_candidate(name)), name);
+  for (const char *name : {mission_module, "sm80_fwd_small-fp16-d64-32x32-w8-qreg"})
+    BOOST_TEST(allowed(*parse_candidate(name)), name);
   Candidate odd = mission();
   odd.tile_kv = 17;
   BOOST_TEST(!allowed(odd));
@@ -112,7 +120,8 @@ BOOST_AUTO_TEST_CASE(the_search_finds_the_valley) {
 BOOST_AUTO_TEST_CASE(pruned_candidates_are_no_parents_and_never_the_best) {
   Search search({mission()}, 1, {8, 2});
   for (const Candidate &candidate : search.next_generation())
-    search.record(candidate, candidate == mission() ? Evaluation{Fate::timed, 10, ""} : Evaluation{Fate::pruned, 0, "spills"});
+    search.record(candidate,
+                  candidate == mission() ? Evaluation{Fate::timed, 10, ""} : Evaluation{Fate::pruned, 0, "spills"});
   BOOST_REQUIRE(search.best() != nullptr);
   BOOST_TEST(*search.best() == mission_module);
   BOOST_TEST(search.timed() == 1);
@@ -120,18 +129,22 @@ BOOST_AUTO_TEST_CASE(pruned_candidates_are_no_parents_and_never_the_best) {
 
 BOOST_AUTO_TEST_CASE(a_resumed_search_looks_at_nothing_twice_and_knows_the_best) {
   Search first({mission()}, 1, {8, 4});
-  for (const Candidate &candidate : first.next_generation()) first.record(candidate, {Fate::timed, landscape_us(candidate), ""});
+  for (const Candidate &candidate : first.next_generation())
+    first.record(candidate, {Fate::timed, landscape_us(candidate), ""});
   Search second({mission()}, 1, {8, 4});
   for (const auto &[module, evaluation] : first.evaluations()) second.remember(module, evaluation);
   BOOST_TEST(second.best_us() == first.best_us());
-  for (const Candidate &candidate : second.next_generation()) BOOST_TEST(first.evaluations().count(candidate.name()) == 0u, candidate.name());
+  for (const Candidate &candidate : second.next_generation())
+    BOOST_TEST(first.evaluations().count(candidate.name()) == 0u, candidate.name());
 }
 
 BOOST_AUTO_TEST_CASE(a_search_without_progress_ends) {
   Search search({mission()}, 1, {4, 3});
   int32_t generations = 0;
-  for (auto generation = search.next_generation(); !generation.empty(); generation = search.next_generation(), ++generations)
-    for (const Candidate &candidate : generation) search.record(candidate, {Fate::timed, candidate == mission() ? 1.0 : 2.0, ""});
+  for (auto generation = search.next_generation(); !generation.empty();
+       generation = search.next_generation(), ++generations)
+    for (const Candidate &candidate : generation)
+      search.record(candidate, {Fate::timed, candidate == mission() ? 1.0 : 2.0, ""});
   BOOST_TEST(generations >= 1);
   BOOST_TEST(generations <= 4);
 }
@@ -142,23 +155,26 @@ BOOST_AUTO_TEST_CASE(pruning_by_the_cubin) {
   BOOST_TEST(prune_reason(good, 128, l4()) == "");
   BOOST_TEST(blocks_per_multiprocessor(168, 128, 24576, l4()) == 3);
   BOOST_TEST(blocks_per_multiprocessor(255, 128, 24576, l4()) == 2);
-  BOOST_TEST(blocks_per_multiprocessor(32, 1024, 1024, l4()) == 1);   // 1536 threads
-  BOOST_TEST(blocks_per_multiprocessor(32, 128, 60000, l4()) == 1);   // 102,400 bytes
+  BOOST_TEST(blocks_per_multiprocessor(32, 1024, 1024, l4()) == 1);  // 1536 threads
+  BOOST_TEST(blocks_per_multiprocessor(32, 128, 60000, l4()) == 1);  // 102,400 bytes
   const struct {
     void (*change)(flashcore_kernel_resources &);
     int32_t threads;
     const char *reason;
   } cases[] = {
       {[](flashcore_kernel_resources &r) { r.spill_store_bytes = 8; }, 128, "spills 8 bytes"},
-      {[](flashcore_kernel_resources &r) { r.spill_store_bytes = r.spill_load_bytes = -1; }, 128, "does not say whether it spills"},
+      {[](flashcore_kernel_resources &r) { r.spill_store_bytes = r.spill_load_bytes = -1; }, 128,
+       "does not say whether it spills"},
       {[](flashcore_kernel_resources &r) { r.dynamic_shared_bytes = 101377; }, 128, "the device allows 101376"},
       {[](flashcore_kernel_resources &r) { r.registers = 255; }, 512, "255 registers in 512 threads"},
-      {[](flashcore_kernel_resources &r) { r.dynamic_shared_bytes = 60000; }, 64, "1 blocks of 2 warps leave schedulers"},
+      {[](flashcore_kernel_resources &r) { r.dynamic_shared_bytes = 60000; }, 64,
+       "1 blocks of 2 warps leave schedulers"},
   };
   for (const auto &one : cases) {
     flashcore_kernel_resources bad = good;
     one.change(bad);
-    BOOST_TEST(prune_reason(bad, one.threads, l4()).find(one.reason) != std::string::npos, prune_reason(bad, one.threads, l4()));
+    BOOST_TEST(prune_reason(bad, one.threads, l4()).find(one.reason) != std::string::npos,
+               prune_reason(bad, one.threads, l4()));
   }
 }
 
@@ -214,7 +230,8 @@ BOOST_AUTO_TEST_CASE(rows_of_neighbours_do_not_overlap) {
   std::vector<TunedShape> tuned;
   for (const int64_t heads : {8, 9, 32})
     for (const int64_t seqlen : {256, 300, 512, 513, 1024})
-      for (const int32_t causal : {FLASHCORE_CAUSAL_NONE, FLASHCORE_CAUSAL_TOP_LEFT}) tuned.push_back(faster(shape(heads, seqlen, causal)));
+      for (const int32_t causal : {FLASHCORE_CAUSAL_NONE, FLASHCORE_CAUSAL_TOP_LEFT})
+        tuned.push_back(faster(shape(heads, seqlen, causal)));
   const std::vector<Row> rows = rows_of(tuned);
   BOOST_TEST(rows.size() == tuned.size());
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -255,7 +272,9 @@ BOOST_AUTO_TEST_CASE(a_malformed_table_names_line_and_column) {
   BOOST_TEST(complaint("4.00", "-4.00").find("t.tsv:3: measured_us is \"-4.00\"") == 0u);
   BOOST_TEST(complaint("dtype", "type").find("t.tsv:2: the first line must name the columns") == 0u);
   BOOST_TEST(complaint("\t5.00", "").find("t.tsv:3: 9 columns, but 10") == 0u);
-  BOOST_TEST(parse_table(good + good.substr(good.find("fp16")), "t.tsv").failure().message.find("t.tsv:4: its problems are partly") == 0u);
+  BOOST_TEST(parse_table(good + good.substr(good.find("fp16")), "t.tsv")
+                 .failure()
+                 .message.find("t.tsv:4: its problems are partly") == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(merging_replaces_what_is_spoken_of_and_keeps_the_rest) {
