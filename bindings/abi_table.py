@@ -32,7 +32,7 @@ STRUCT = re.compile(r"^typedef struct (flashcore_\w+) \{$(.*?)^\} \1;$", re.MULT
 DECLARATION = re.compile(r"^\s*(\w+) (\w[\w, ]*?(?:\[\w+\])?);", re.MULTILINE)
 CONSTANT = re.compile(r"\b(FLASHCORE_\w+) = (-?\d+)\b")
 STATUS = re.compile(r"^  X\((\w+), (\d+),", re.MULTILINE)
-FUNCTION = re.compile(r"^FLASHCORE_API\s+(?:FLASHCORE_NODISCARD\s+)?([\w ]+?[ *]+)(flashcore_\w+)\(([^)]*)\);", re.MULTILINE)
+FUNCTION = re.compile(r"^FLASHCORE_API\s+(?:FLASHCORE_NODISCARD\s+)?([\w ]+?[\s*]+)(flashcore_\w+)\(([^)]*)\);", re.MULTILINE)
 
 
 class Field:

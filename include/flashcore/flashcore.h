@@ -74,7 +74,7 @@ FLASHCORE_API const char *flashcore_status_sentence(flashcore_status status);
 
 /* What went wrong, in the caller's own memory, so that no thread or goroutine ever sees another's error. */
 typedef struct flashcore_error {
-  uint32_t struct_size; /* sizeof(flashcore_error); out of range: every call is INVALID_ARGUMENT and writes nothing */
+  uint32_t struct_size;    /* sizeof(flashcore_error); out of range: every call is INVALID_ARGUMENT, writes nothing */
   flashcore_status status; /* the status that the call returned */
   int32_t driver_code;     /* CUresult or nvrtcResult behind it, 0 where there is none */
   int32_t reserved;        /* 0 */
@@ -143,24 +143,21 @@ enum {
 enum {
   FLASHCORE_ADDRESS_CHECKS_DEFAULT = 0, /* the environment variable FLASHCORE_CHECK_ADDRESSES, else as for new shapes */
   FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES = 1, /* the driver is asked for the addresses when a module is first needed */
-  FLASHCORE_ADDRESS_CHECKS_ALWAYS =
-      2 /* ... and for every byte range of every call, also of known shapes and in captures */
+  FLASHCORE_ADDRESS_CHECKS_ALWAYS = 2 /* ... and for every byte range of every call: of known shapes, in captures */
 };
 
 typedef struct flashcore_context_options {
-  uint32_t struct_size;   /* set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it */
-  int32_t device_kind;    /* FLASHCORE_DEVICE_* */
-  int32_t device_ordinal; /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds */
-  int32_t cpu_threads;    /* worker threads of the CPU device, up to 4096; 0: all that the process may run on */
-  int32_t cache_mode;     /* FLASHCORE_CACHE_* */
-  int32_t jit_mode;       /* FLASHCORE_JIT_* */
-  char cache_directory
-      [1024]; /* user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
-  char module_path
-      [1024]; /* read-only module folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped ones */
-  char nvrtc_library[1024]; /* path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places */
-  int32_t address_checks;   /* FLASHCORE_ADDRESS_CHECKS_* */
-  int32_t reserved;         /* 0 */
+  uint32_t struct_size;       /* set by the caller; FLASHCORE_CONTEXT_OPTIONS_INIT does it */
+  int32_t device_kind;        /* FLASHCORE_DEVICE_* */
+  int32_t device_ordinal;     /* CUDA device ordinal, for FLASHCORE_DEVICE_CUDA; 0 for the other kinds */
+  int32_t cpu_threads;        /* worker threads of the CPU device, up to 4096; 0: all that the process may run on */
+  int32_t cache_mode;         /* FLASHCORE_CACHE_* */
+  int32_t jit_mode;           /* FLASHCORE_JIT_* */
+  char cache_directory[1024]; /* empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore */
+  char module_path[1024];     /* read-only folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped */
+  char nvrtc_library[1024];   /* path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places */
+  int32_t address_checks;     /* FLASHCORE_ADDRESS_CHECKS_* */
+  int32_t reserved;           /* 0 */
 } flashcore_context_options;
 #ifdef __cplusplus
 #define FLASHCORE_CONTEXT_OPTIONS_INIT \
@@ -233,9 +230,8 @@ enum {
 
 enum {
   FLASHCORE_CAUSAL_NONE = 0,
-  FLASHCORE_CAUSAL_TOP_LEFT = 1, /* key j is visible to query i when j <= i (PyTorch's is_causal) */
-  FLASHCORE_CAUSAL_BOTTOM_RIGHT =
-      2 /* key j is visible to query i when j <= i + seqlen_kv - seqlen_q (FlashAttention) */
+  FLASHCORE_CAUSAL_TOP_LEFT = 1,    /* key j is visible to query i when j <= i (PyTorch's is_causal) */
+  FLASHCORE_CAUSAL_BOTTOM_RIGHT = 2 /* ... when j <= i + seqlen_kv - seqlen_q (FlashAttention) */
 };
 
 enum {
@@ -342,8 +338,7 @@ typedef struct flashcore_attention_args {
   int64_t split_tokens;         /* keys per piece, for results that do not depend on the batch; 0: off */
   uint64_t workspace;           /* device memory for the call, 16-byte aligned; 0: the context's own */
   int64_t workspace_bytes;
-  char kernel
-      [FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any */
+  char kernel[FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or module only, compiled on need; empty: any */
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()

@@ -59,11 +59,10 @@ enum {
 
 /* One module file (.fcm). Every module of this version holds one kernel. */
 typedef struct flashcore_module_info {
-  uint32_t struct_size; /* set by the caller */
-  int32_t origin;       /* FLASHCORE_ORIGIN_* */
-  flashcore_status
-      status;      /* OK, or why the file is not usable; then only path, origin, file_bytes and problem are set */
-  int32_t current; /* 1: its key is one that this library can ask for; 0: left by another version */
+  uint32_t struct_size;    /* set by the caller */
+  int32_t origin;          /* FLASHCORE_ORIGIN_* */
+  flashcore_status status; /* OK, or why it is not usable; then only path, origin, file_bytes and problem are set */
+  int32_t current;         /* 1: its key is one that this library can ask for; 0: left by another version */
   char path[4096];
   char problem[512];                 /* the check that failed */
   char module[FLASHCORE_NAME_BYTES]; /* "sm80_fwd_mma-fp16-d64-causal-128x64-w4" */

@@ -21,7 +21,7 @@ pub type flashcore_context = *mut flashcore_context_s;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct flashcore_error {
-    /// sizeof(flashcore_error); a value out of range makes every call INVALID_ARGUMENT, and nothing is written
+    /// sizeof(flashcore_error); out of range: every call is INVALID_ARGUMENT, writes nothing
     pub struct_size: u32,
     /// the status that the call returned
     pub status: flashcore_status,
@@ -95,9 +95,9 @@ pub struct flashcore_context_options {
     pub cache_mode: i32,
     /// FLASHCORE_JIT_*
     pub jit_mode: i32,
-    /// user cache; empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore
+    /// empty: FLASHCORE_CACHE_DIR, else XDG_CACHE_HOME/flashcore, else ~/.cache/flashcore
     pub cache_directory: [c_char; 1024],
-    /// read-only module folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped ones
+    /// read-only folders, separated by ':'; empty: FLASHCORE_MODULE_PATH, else the shipped
     pub module_path: [c_char; 1024],
     /// path of libnvrtc; empty: FLASHCORE_LIBNVRTC, else the usual places
     pub nvrtc_library: [c_char; 1024],
@@ -272,7 +272,7 @@ pub struct flashcore_attention_args {
     /// device memory for the call, 16-byte aligned; 0: the context's own
     pub workspace: u64,
     pub workspace_bytes: i64,
-    /// this kernel ("sm80_fwd_mma") or this module and no other, compiled on need; empty: any
+    /// this kernel ("sm80_fwd_mma") or module only, compiled on need; empty: any
     pub kernel: [c_char; 128],
 }
 
