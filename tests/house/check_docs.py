@@ -123,7 +123,7 @@ def path_problems(root):
 
 
 # Who reads variables of its own, beside the library: the kernel tests and the bindings.
-READERS_OUTSIDE = ["tests/kernels/attention_case.cpp", "bindings/python/flashcore/_abi.py", "bindings/python/setup.py",
+READERS_OUTSIDE = ["tests/kernels/attention_grid.cpp", "bindings/python/flashcore/_abi.py", "bindings/python/setup.py",
                    "bindings/rust/flashcore-sys/build.rs"]
 
 

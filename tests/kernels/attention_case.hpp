@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "common/reference_attention.hpp"
 
@@ -46,6 +45,8 @@ enum class Scores {
   rising,
   falling,  // from the first key to the last, by 14
 };
+
+inline bool is_one_against_many(Scores scores) { return scores >= Scores::one_first && scores <= Scores::one_middle; }
 
 // Scores that are infinite, not a number, or as large as they come. Queries are positive then, so that a key's sign is its score's.
 enum class Extreme {
@@ -88,13 +89,5 @@ struct AttentionCase {
   // Held to hard_gate instead of output_gate (accuracy.hpp).
   bool is_hard() const { return scores != Scores::normal || values != Values::around_0; }
 };
-
-// FLASHCORE_TEST_GRID: "short" (the default), "full" (many more combinations, minutes) or "reduced" (few and small, for
-// sanitizers). Anything else ends the program: a misspelt word must not look like a full test.
-enum class GridSize { reduced, short_grid, full };
-GridSize grid_size_from_environment();
-
-// The cases, the same on every run and machine. FLASHCORE_TEST_CASE, if set, keeps those whose description contains it.
-std::vector<AttentionCase> attention_grid(GridSize size);
 
 }  // namespace flashcore::tests

@@ -5,7 +5,7 @@
 // refused, never as passed, and a kernel that refuses nearly everything fails. The gates stand in
 // tools/common/accuracy.hpp.
 //
-//   FLASHCORE_TEST_GRID=short|full|reduced    how many cases (attention_case.hpp)
+//   FLASHCORE_TEST_GRID=short|full|reduced    how many cases (attention_grid.hpp)
 //   FLASHCORE_TEST_CASE="d64 top-left"        only the cases whose description contains this
 //   check_every_kernel --run_test='*/cpu'     only one target
 #define BOOST_TEST_NO_MAIN  // which cases there are is known only when the library has been asked
@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/attention_grid.hpp"
 #include "kernels/run_case.hpp"
 
 using namespace flashcore::tests;

@@ -10,6 +10,7 @@
 
 #include "kernels/attention_case.hpp"
 #include "kernels/device.hpp"
+#include "kernels/placement.hpp"
 
 namespace flashcore::tests {
 
@@ -21,26 +22,6 @@ struct CaseOutcome {
   double max_error = 0, mean_error = 0;
   double gate_share = 0;  // how much of its gate the output used up: above 1 it failed
   double lse_share = 0;   // the same for LSE
-};
-
-// Where a tensor's elements are in its buffer, in elements.
-struct Placement {
-  int64_t size[4];  // batch, rows, heads, columns
-  int64_t stride[4];
-  bool given_as_zeros;  // the strides are left to the library
-  int64_t base;         // of element [0,0,0,0]
-  int64_t total;        // of the buffer
-
-  int64_t index(int64_t b, int64_t row, int64_t head, int64_t column) const {
-    return base + b * stride[0] + row * stride[1] + head * stride[2] + column * stride[3];
-  }
-  template <typename Function>
-  void for_each(Function function) const {  // in contiguous order
-    for (int64_t b = 0; b < size[0]; b++)
-      for (int64_t row = 0; row < size[1]; row++)
-        for (int64_t head = 0; head < size[2]; head++)
-          for (int64_t column = 0; column < size[3]; column++) function(index(b, row, head, column));
-  }
 };
 
 // A prepared case: inputs on the device, outputs poisoned, arguments filled in. It can be launched any number of times.
