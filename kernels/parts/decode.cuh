@@ -18,6 +18,7 @@
 #include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
+#include "parts/partial_rows.cuh"
 #include "parts/tile_io.cuh"
 
 namespace flashcore::kernels {
@@ -339,11 +340,10 @@ struct Decode {
   }
 
   // A partial result in shared memory: of a warp, or of a block.
-  static constexpr int32_t pitch = shape.head_dim_v + 4, partial_floats = tile_q * (pitch + 2);
-  static constexpr int32_t query_at = (shape.warps + (shape.blocks > 1 ? 1 : 0)) * partial_floats,
+  using Partial = PartialRows<tile_q, shape.head_dim_v>;
+  using Merged = typename Partial::Merged;
+  static constexpr int32_t query_at = (shape.warps + (shape.blocks > 1 ? 1 : 0)) * Partial::floats,
                            shared_floats = query_at + row_tiles * key_chunks * 128;
-  static __device__ __forceinline__ int32_t reference_at(int32_t row) { return tile_q * pitch + row; }
-  static __device__ __forceinline__ int32_t sum_at(int32_t row) { return tile_q * (pitch + 1) + row; }
 
   static __device__ __forceinline__ void leave_partial(float *partial, const Output &output, RowState &state,
                                                        int32_t lane) {
@@ -354,47 +354,20 @@ struct Decode {
         const int32_t row = n * 8 + lane % 4 * 2 + r;
         const float sum = over_keys(state.sum[n][r], [](float a, float b) { return a + b; });
         if (lane / 4 == 0) {
-          partial[reference_at(row)] = state.reference[n][r];
-          partial[sum_at(row)] = sum;
+          partial[Partial::reference_at(row)] = state.reference[n][r];
+          partial[Partial::sum_at(row)] = sum;
         }
 #pragma unroll
         for (int32_t c = 0; c < value_chunks; ++c) {
           const int32_t column = c * 64 + lane / 4 * 8;
           if (column >= shape.head_dim_v) continue;
-          float4 *const place = reinterpret_cast<float4 *>(partial + row * pitch + column);
+          float4 *const place = reinterpret_cast<float4 *>(partial + row * Partial::pitch + column);
           place[0] =
               make_float4(output[c][0][n][r], output[c][0][n][r + 2], output[c][1][n][r], output[c][1][n][r + 2]);
           place[1] =
               make_float4(output[c][2][n][r], output[c][2][n][r + 2], output[c][3][n][r], output[c][3][n][r + 2]);
         }
       }
-  }
-
-  struct Merged {
-    float4 output;
-    float reference, sum;
-  };
-
-  // Four columns of a row over `count` partial results; float_of(i, at) and columns_of(i, at) read from the i-th.
-  template <int32_t count, typename Floats, typename Columns>
-  static __device__ __forceinline__ Merged merge(int32_t row, int32_t column, float scale_log2, Floats float_of,
-                                                 Columns columns_of) {
-    float references[count];
-    Merged merged{make_float4(0, 0, 0, 0), -infinity, 0.0f};
-#pragma unroll
-    for (int32_t i = 0; i < count; ++i) {
-      references[i] = float_of(i, reference_at(row));
-      merged.reference = fmaxf(merged.reference, references[i]);
-    }
-#pragma unroll
-    for (int32_t i = 0; i < count; ++i) {
-      const float weight = exp2_approx((references[i] - subtrahend(merged.reference)) * scale_log2);
-      const float4 part = columns_of(i, row * pitch + column);
-      merged.sum = fmaf(float_of(i, sum_at(row)), weight, merged.sum);
-      merged.output = make_float4(fmaf(part.x, weight, merged.output.x), fmaf(part.y, weight, merged.output.y),
-                                  fmaf(part.z, weight, merged.output.z), fmaf(part.w, weight, merged.output.w));
-    }
-    return merged;
   }
 
   static __device__ __forceinline__ void store(const AttentionFwdParams &params, const Work &work, int32_t row,
@@ -482,27 +455,29 @@ struct Decode {
     }
 
     const int32_t thread = thread_anew();
-    leave_partial(shared + thread / 32 * partial_floats, output, state, thread % 32);
+    leave_partial(shared + thread / 32 * Partial::floats, output, state, thread % 32);
     __syncthreads();
     const Work here = work_anew(params);
     constexpr int32_t quads = shape.head_dim_v / 4;  // of columns in a row
-    const auto float_of_warp = [&](int32_t i, int32_t at) { return shared[i * partial_floats + at]; };
+    const auto float_of_warp = [&](int32_t i, int32_t at) { return shared[i * Partial::floats + at]; };
     const auto columns_of_warp = [&](int32_t i, int32_t at) {
-      return *reinterpret_cast<const float4 *>(shared + i * partial_floats + at);
+      return *reinterpret_cast<const float4 *>(shared + i * Partial::floats + at);
     };
     if constexpr (shape.blocks == 1) {
       for (int32_t i = thread; i < tile_q * quads; i += threads) {
         const int32_t row = i / quads, column = i % quads * 4;
         store(params, here, row, column,
-              merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp));
+              Partial::template merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp));
       }
     } else {
-      float *const of_block = shared + shape.warps * partial_floats;
+      float *const of_block = shared + shape.warps * Partial::floats;
       for (int32_t i = thread; i < tile_q * quads; i += threads) {
         const int32_t row = i / quads, column = i % quads * 4;
-        const Merged merged = merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp);
-        *reinterpret_cast<float4 *>(of_block + row * pitch + column) = merged.output;
-        if (column == 0) of_block[reference_at(row)] = merged.reference, of_block[sum_at(row)] = merged.sum;
+        const Merged merged =
+            Partial::template merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp);
+        *reinterpret_cast<float4 *>(of_block + row * Partial::pitch + column) = merged.output;
+        if (column == 0)
+          of_block[Partial::reference_at(row)] = merged.reference, of_block[Partial::sum_at(row)] = merged.sum;
       }
       cluster_barrier();
       const SharedAddress base = shared_address(of_block);
@@ -515,7 +490,7 @@ struct Decode {
       for (int32_t i = here.part * threads + thread; i < tile_q * quads; i += shape.blocks * threads) {
         const int32_t row = i / quads, column = i % quads * 4;
         store(params, here, row, column,
-              merge<shape.blocks>(row, column, params.scale_log2, float_of_block, columns_of_block));
+              Partial::template merge<shape.blocks>(row, column, params.scale_log2, float_of_block, columns_of_block));
       }
       cluster_barrier();  // no block leaves while others read its shared memory
     }
