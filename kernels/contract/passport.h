@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The passport of a kernel: plain constexpr C++ in the first half of kernels/<name>.cu that says what the kernel can do,
+// The passport of a kernel: plain constexpr C++ in the first half of kernels/<family>/<name>.cu that says what the kernel can do,
 // in which specializations, with which shared memory and grid, and what a call costs. The host compiler reads it into the
 // kernel table; NVRTC reads the same lines, so that host and device cannot disagree about a tile.
 //
@@ -11,7 +11,6 @@
 //   arch            compute capability as a number: 89 for 8.9
 #pragma once
 
-#include "contract/kernel_params.h"
 #include "contract/problem_key.h"
 #include "contract/specialization.h"
 

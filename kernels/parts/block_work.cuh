@@ -4,7 +4,7 @@
 // check it against the mask's definition.
 #pragma once
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 
 namespace flashcore::kernels {
 

@@ -13,7 +13,7 @@
 // So every load fetches whole sectors, and rows of O^T are columns of O in an order that only the last store has to know.
 #pragma once
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 #include "parts/cluster.cuh"
 #include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"

@@ -5,7 +5,7 @@
 // algorithm.
 #pragma once
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 #include "parts/block_work.cuh"
 #include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"

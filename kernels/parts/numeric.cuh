@@ -4,7 +4,7 @@
 // that a kernel compiles from this folder and libcu++ alone.
 #pragma once
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 #include "contract/problem_key.h"
 
 namespace flashcore::kernels {

@@ -4,7 +4,7 @@
 // memory (whatever lies behind them in global memory is never read) and are never stored.
 #pragma once
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
 #include "parts/swizzle.cuh"

@@ -4,8 +4,8 @@
 // out. How K and V get to shared memory is what the rungs differ in.
 #pragma once
 
-#include "contract/kernel_params.h"
-#include "contract/wmma_layout.h"
+#include "attention_fwd/params.h"
+#include "attention_fwd/wmma_layout.h"
 #include "parts/block_work.cuh"
 #include "parts/numeric.cuh"
 #include "parts/tile_io.cuh"

@@ -13,7 +13,7 @@ namespace flashcore {
 
 struct KernelRow {
   const kernels::Passport *passport;
-  std::string_view source;  // kernels/<name>.cu, zero-terminated
+  std::string_view source;  // kernels/<family>/<name>.cu, zero-terminated
   // SHA-256 (hex) over this file and those of kernels/ that it includes: of what the compiler sees of them (kernel_text.py), and
   // of their texts as they stand.
   std::string_view tokens_sha256, text_sha256;

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 #include "problem/attention_problem.hpp"
 
 namespace flashcore {

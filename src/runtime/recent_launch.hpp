@@ -5,7 +5,7 @@
 // process. Here nothing is remembered, which costs the next call a look into the plans.
 #pragma once
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 #include "problem/known_request.hpp"
 #include "runtime/plan_cache.hpp"
 

@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include "contract/kernel_params.h"
+#include "attention_fwd/params.h"
 #include "cpu/float_convert.hpp"
 #include "fake_state.hpp"
 

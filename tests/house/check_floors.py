@@ -15,30 +15,35 @@ import house
 # Lowest first. A room may include rooms of lower floors only, so two rooms of one floor never know each other.
 FLOORS = [
     ["include", "contract"],
-    ["parts", "base"],
+    ["families", "base"],
+    ["parts"],
     ["kernels", "driver", "problem", "cubin"],
     ["plan", "jit", "cache", "cpu"],
     ["runtime"],
     ["api"],
 ]
 
-# Room: the other rooms that it may include.
+# Room: the other rooms that it may include. A folder of kernels/ beside contract/ and parts/ is a family: its kernels are in the room
+# "kernels", and its headers, which say what they are given and have in common, in "families" below the parts.
 ROOMS = {
     "include": [],
     "contract": [],
-    "parts": ["contract"],
-    "kernels": ["contract", "parts"],
+    "families": ["contract"],
+    "parts": ["contract", "families"],
+    "kernels": ["contract", "families", "parts"],
     "base": ["include"],
     "driver": ["base"],
     "problem": ["base", "include", "contract"],
     "cubin": ["base"],
     "cpu": ["problem", "base"],
-    "plan": ["problem", "base", "kernels", "contract"],
+    "plan": ["problem", "base", "kernels", "families", "contract"],
     "jit": ["driver", "base", "contract"],
     "cache": ["cubin", "base", "contract"],
-    "runtime": ["plan", "jit", "cache", "cpu", "driver", "problem", "cubin", "base", "contract", "include"],
+    "runtime": ["plan", "jit", "cache", "cpu", "driver", "problem", "cubin", "base", "families", "contract", "include"],
     "api": ["runtime", "plan", "problem", "base", "contract", "include"],  # plan: flashcore_kernel_* list the kernel table
 }
+
+FAMILIES = ["attention_fwd"]
 
 # Outside the library: public headers only, and what the folder itself holds. The tools' common part also reads the table of
 # architectures (contract/arch.h), which is constants and nothing else.
@@ -56,7 +61,7 @@ OUTSIDE = [
     (re.compile(r"^z(std|dict)\w*\.h$"), ["cache"]),
     (re.compile(r"^nlohmann/"), ["cache", "tools", "tools/common"]),
     (re.compile(r"^(boost|fmt)/"), ["tools", "tools/common"]),
-    (re.compile(r"^(cuda|nv)/"), ["contract", "parts", "kernels"]),
+    (re.compile(r"^(cuda|nv)/"), ["contract", "families", "parts", "kernels"]),
 ]
 # The only headers from outside that kernels see. <cstdint> is for the host compiler, which reads the passports too.
 KERNELS_OUTSIDE = re.compile(r"^(cuda/.*|cstdint)$")
@@ -64,6 +69,14 @@ KERNELS_OUTSIDE = re.compile(r"^(cuda/.*|cstdint)$")
 GENERATED = {"specialization.h": ["kernels", "parts"]}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]')
+
+
+def kernels_room_of(parts):
+    if len(parts) == 3 and parts[1] in ("contract", "parts"):
+        return parts[1]
+    if len(parts) == 3 and parts[1] in FAMILIES:
+        return {".cu": "kernels", ".h": "families"}.get(os.path.splitext(parts[2])[1], "?" + "/".join(parts))
+    return "?" + "/".join(parts[:2])
 
 
 def room_of(path):
@@ -74,7 +87,7 @@ def room_of(path):
     if parts[0] == "include":
         return "include"
     if parts[0] == "kernels":
-        return parts[1] if len(parts) > 2 and parts[1] in ROOMS else "kernels" if len(parts) == 2 else "?" + "/".join(parts[:2])
+        return kernels_room_of(parts)
     if parts[0] == "src":
         return parts[1] if len(parts) > 2 and parts[1] in ROOMS else "?" + "/".join(parts[:2])
     if parts[:2] == ["tools", "common"]:
@@ -106,7 +119,7 @@ def problem_of(root, path, room, quote, name):
             return "" if room in GENERATED[name] else f"{name} is for kernels"
         if quote == '"':
             return f'"{name}" is no file of the project'
-        if room in ("contract", "parts", "kernels") and not KERNELS_OUTSIDE.match(name):
+        if room in ("contract", "families", "parts", "kernels") and not KERNELS_OUTSIDE.match(name):
             return f"kernels include <cuda/...> and nothing else from outside, not <{name}>"
         for pattern, rooms in OUTSIDE:
             if pattern.match(name) and room not in rooms:
@@ -164,9 +177,14 @@ WRONG = {
     "tools/fc-x/l.cpp": ('#include "../fc-y/y.hpp"', "tools/fc-y/y.hpp belongs to another folder"),
     "tools/common/m.cpp": ('#include "fc-y/y.hpp"', "tools/common/m.cpp:2: tools/common may include include"),
     "examples/n.c": ('#include "contract/types.h"', "examples/n.c:2: examples may include"),
-    "kernels/o.cu": ("#include <cuda_fp16.h>", "not <cuda_fp16.h>"),
-    "kernels/parts/p.cuh": ('#include "o.cu"', "kernels/parts/p.cuh:2: parts may include contract"),
-    "kernels/q.cu": ('#include "flashcore/flashcore.h"', "kernels/q.cu:2: kernels may include"),
+    "kernels/attention_fwd/o.cu": ("#include <cuda_fp16.h>", "not <cuda_fp16.h>"),
+    "kernels/parts/p.cuh": ('#include "attention_fwd/o.cu"', "kernels/parts/p.cuh:2: parts may include contract"),
+    "kernels/attention_fwd/q.cu": ('#include "flashcore/flashcore.h"', "kernels/attention_fwd/q.cu:2: kernels may include"),
+    "kernels/contract/u.h": ('#include "attention_fwd/params.h"', "kernels/contract/u.h:2: contract may include no other room"),
+    "kernels/attention_fwd/v.h": ('#include "parts/mma.cuh"', "kernels/attention_fwd/v.h:2: families may include contract"),
+    "kernels/attention_fwd/w.cuh": ("", "kernels/attention_fwd/w.cuh has no row"),
+    "kernels/x.cu": ("", "kernels/x.cu has no row"),
+    "kernels/attention_xyz/y.cu": ("", "kernels/attention_xyz has no row"),
     "include/flashcore/r.h": ('#include "base/error.hpp"', "include/flashcore/r.h:2: include may include"),
     "src/problem/s.cpp": ('#include "tests/helper.hpp"', '"tests/helper.hpp" is no file'),
     "src/problem/t.cpp": ('#include "../../tests/helper.hpp"', "tests/helper.hpp is in tests"),
@@ -177,7 +195,9 @@ RIGHT = {
     "src/driver/driver.cpp": "#include <cuda.h>\n#include <nvrtc.h>\n", "tools/common/npy.hpp": "#include <boost/any.hpp>\n",
     "tools/fc-y/y.hpp": '#include "common/npy.hpp"\n#include <flashcore/flashcore.h>\n', "include/flashcore/flashcore.h": "",
     "kernels/contract/types.h": "#include <cuda/std/cstdint>\n", "tests/helper.hpp": '#include "runtime/context.hpp"\n',
-    "kernels/parts/mma.cuh": '#include "contract/types.h"\n#include "specialization.h"\n',
+    "kernels/parts/mma.cuh": '#include "attention_fwd/params.h"\n#include "contract/types.h"\n#include "specialization.h"\n',
+    "kernels/attention_fwd/params.h": '#include "contract/types.h"\n',
+    "kernels/attention_fwd/fwd.cu": '#include "attention_fwd/params.h"\n#include "parts/mma.cuh"\n',
 }
 
 

@@ -3,7 +3,7 @@
 """A kernel's digests: a comment changes the one over tokens nowhere, a token changes it in exactly the kernels that include its file,
 and what a comment or the layout could change in a program is refused.
 
-usage: test_kernel_text.py PLAN_FOLDER KERNELS_FOLDER CUDA_INCLUDE KERNEL_NAMES COMPILER...
+usage: test_kernel_text.py PLAN_FOLDER KERNELS_FOLDER CUDA_INCLUDE KERNEL_PATHS COMPILER...
 """
 import glob
 import os
@@ -14,8 +14,9 @@ import sys
 import tempfile
 import unittest
 
-PLAN, KERNELS, CUDA_INCLUDE, NAMES, *COMPILER = sys.argv[1:]
-NAMES = NAMES.split(",")
+PLAN, KERNELS, CUDA_INCLUDE, PATHS, *COMPILER = sys.argv[1:]
+PATHS = PATHS.split(",")
+NAMES = [path.rsplit("/", 1)[-1] for path in PATHS]
 GENERATOR = os.path.join(PLAN, "generate_kernel_table.py")
 sys.path[:0] = [PLAN]
 sys.dont_write_bytecode = True
@@ -129,7 +130,7 @@ class Digests(unittest.TestCase):
     def generate(self, toolkit=CUDA_INCLUDE):
         output = os.path.join(self.folder.name, "kernel_table.cpp")
         return output, subprocess.run([sys.executable, GENERATOR, "--output", output, "--depfile", output + ".d", "--kernels", self.kernels,
-                                       "--cuda-include", toolkit, *NAMES], stderr=subprocess.PIPE, text=True, check=False)
+                                       "--cuda-include", toolkit, *PATHS], stderr=subprocess.PIPE, text=True, check=False)
 
     def digests(self, toolkit=CUDA_INCLUDE):
         """{kernel: (digest of tokens, digest of text)}"""
@@ -154,14 +155,14 @@ class Digests(unittest.TestCase):
     def includers(self):
         """{file: kernels that include it}, by a compiler's own word."""
         found = {name: set() for name in self.files()}
-        for kernel in NAMES:
+        for kernel in PATHS:
             done = subprocess.run([*COMPILER, "-x", "c++", "-std=c++20", "-M", "-MG", "-D__CUDACC_RTC__", "-D__CUDACC__", "-D__CUDA_ARCH__=900",
                                    "-nostdinc++", "-I", self.kernels, os.path.join(self.kernels, kernel + ".cu")],
                                   stdout=subprocess.PIPE, text=True, check=True)
             for path in done.stdout.replace("\\\n", " ").split():
                 name = os.path.relpath(path, self.kernels)
                 if name in found:
-                    found[name].add(kernel)
+                    found[name].add(kernel.rsplit("/", 1)[-1])
         return found
 
     def changed(self, before, after, digest):
@@ -190,7 +191,7 @@ class Digests(unittest.TestCase):
         odd = '/* x */ # /* y */ inc\\\nlude "parts/odd.cuh"\n'
         with open(os.path.join(self.kernels, "parts/odd.cuh"), "w", encoding="utf-8") as file:
             file.write("#pragma once\nstruct Odd;\n")
-        self.rewrite(NAMES[-1] + ".cu", lambda text: text + odd)
+        self.rewrite(PATHS[-1] + ".cu", lambda text: text + odd)
         before = self.digests()
         self.rewrite("parts/odd.cuh", lambda text: text.replace("Odd", "Even"))
         self.assertEqual(self.changed(before, self.digests(), 0), {NAMES[-1]})

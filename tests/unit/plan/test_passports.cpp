@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "contract/decode.h"
+#include "attention_fwd/decode.h"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 

@@ -3,9 +3,9 @@
 // What the passports of the WMMA rungs have in common.
 #pragma once
 
+#include "attention_fwd/wmma_layout.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
-#include "contract/wmma_layout.h"
 
 namespace flashcore::kernels::ladder {
 

@@ -6,7 +6,7 @@
 // A two-stage pipeline fails in three classic ways, and each has its place below: a tail that is copied past the end (rows
 // past seqlen_kv are zero-filled by the copy itself), a stage that is overwritten while a slow warp still reads it (the
 // barrier at the end of a step), and a wait that lets the wrong group finish (wait for all but the newest).
-#include "contract/ladder.h"
+#include "attention_fwd/ladder.h"
 
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::fwd_wmma_64x64_async {

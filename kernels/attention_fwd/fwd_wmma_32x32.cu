@@ -2,7 +2,7 @@
 //
 // fwd_wmma_32x32: the first rung on tensor cores. WMMA 16x16x16, 32 queries by 32 keys a step, four warps as two by two,
 // K and V loaded and used in turn: nothing overlaps, which is what the later rungs change.
-#include "contract/ladder.h"
+#include "attention_fwd/ladder.h"
 
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::fwd_wmma_32x32 {

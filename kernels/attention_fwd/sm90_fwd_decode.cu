@@ -13,7 +13,7 @@
 //   32768 x 1       289.4  149.9   79.5   46.2   43.8     38.0
 // kept  sixteen warps in a cluster of eight, for few key heads with very many keys: 32768 x 1 39.6 us, with 64 columns 21.7 for 33.7
 // lost  clusters of sixteen (not portable): better only for a single key head, 16384 x 1 of 8 query heads 14.7 for 21.5
-#include "contract/decode.h"
+#include "attention_fwd/decode.h"
 
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::sm90_fwd_decode {

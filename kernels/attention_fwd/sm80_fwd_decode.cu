@@ -11,7 +11,7 @@
 //   lost  32 keys in a step: one block a multiprocessor                              4096, 8 in clusters of eight: 52.7 for 45.3 us
 //   lost  four warps, four blocks a multiprocessor (equal, but for small batches)    4096, 1 in clusters of eight: 13.4 for 10.2 us
 //   lost  tiles of sixteen rows where eight do: one block a multiprocessor           4096, 32: 137 us in clusters of two for 125
-#include "contract/decode.h"
+#include "attention_fwd/decode.h"
 
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::sm80_fwd_decode {

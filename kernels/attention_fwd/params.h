@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a forward kernel receives, by value, as its only parameter. Strides count elements; offsets are 64-bit everywhere.
+// What a forward kernel receives, by value, as its only parameter.
 #pragma once
 
-#include "contract/types.h"
+#include "contract/tensor_view.h"
 
 namespace flashcore::kernels {
-
-struct TensorView {
-  uint64_t data;  // address of element [0,0,0]; 0: absent
-  int64_t stride_batch;
-  int64_t stride_row;  // sequence position
-  int64_t stride_head;
-};
 
 struct AttentionFwdParams {
   TensorView query, key, value, output;

@@ -5,7 +5,7 @@
 //
 // float32 probabilities cannot enter a 16-bit tensor-core product, so they are rounded once more for it; the row sums and
 // everything else keep the float32 ones, which lie where the scores lay.
-#include "contract/ladder.h"
+#include "attention_fwd/ladder.h"
 
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::fwd_wmma_64x64 {
