@@ -62,8 +62,8 @@ constexpr int64_t row_tiles(int32_t tile_q, const ProblemKey &key) {
   return ceil_div(key.seqlen_q * (key.heads_q / key.heads_kv), tile_q);
 }
 
-constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
-  return {row_tiles(s.tile_q, key) * key.heads_kv * key.batch * s.cluster, 1, 1};
+constexpr int64_t thread_blocks(const Specialization &s, const ProblemKey &key) {
+  return row_tiles(s.tile_q, key) * key.heads_kv * key.batch * s.cluster;
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -110,7 +110,7 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
   const double bytes_of_block = 2.0 * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v) / s.cluster;
   const int32_t resident = resident_blocks(s);
   const double slots = static_cast<double>(resident) * device.multiprocessors * placed_share(s.cluster),
-               blocks = static_cast<double>(grid(s, key).x);
+               blocks = static_cast<double>(thread_blocks(s, key));
   // The tiles of one key head's rows find its keys in the L2 cache, all but the first.
   const double l2_us = bytes_of_block / device.multiprocessors / rates.l2_bytes / clocks_of_us;
   const double us_of_block =
@@ -132,6 +132,14 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
   cost.latency_us = whole_waves * wave_us(slots) + (rest > 0.5 ? wave_us(rest) : 0.0);
   cost.total_us = cost.launch_us + cost.latency_us;
   return cost;
+}
+
+// A cluster's size is in the code of its kernel (__cluster_dims__).
+constexpr Plan plan(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  Plan plan = single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
+  plan.stages[0].cluster = s.cluster;
+  if (s.cluster > 1) plan.stages[0].attributes = cluster_in_code;
+  return plan;
 }
 
 }  // namespace flashcore::kernels::decode

@@ -39,10 +39,6 @@ constexpr Refusal allows(const Specialization &s) {
   return no_refusal;
 }
 
-constexpr Grid grid(const Specialization &, const ProblemKey &key) {
-  return {key.seqlen_q * key.heads_q * key.batch, 1, 1};
-}
-
 constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim > largest_head_dim) return {"head_dim", "1 to 256"};
   if (key.head_dim_v > largest_head_dim) return {"head_dim_v", "1 to 256"};
@@ -60,16 +56,20 @@ constexpr int64_t dynamic_shared_bytes(const Specialization &) { return (largest
 
 // Two loads and two multiply-adds per key and column; what a multiprocessor fetches from L2 in a microsecond bounds it.
 constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  const double rows = static_cast<double>(key.seqlen_q * key.heads_q * key.batch);
+  const int64_t rows = key.seqlen_q * key.heads_q * key.batch;
   const double keys = static_cast<double>(key.seqlen_kv) * (s.causal ? 0.5 : 1.0);
   constexpr double bytes_per_us = 40000.0;
   Cost cost{};
   cost.launch_us = launch_us;
-  cost.l2_us = ceil_div(static_cast<int64_t>(rows), device.multiprocessors) * keys * 2.0 *
-               (key.head_dim + key.head_dim_v) / bytes_per_us;
+  cost.l2_us = ceil_div(rows, device.multiprocessors) * keys * 2.0 * (key.head_dim + key.head_dim_v) / bytes_per_us;
   cost.throughput_us = cost.l2_us;
   cost.total_us = cost.launch_us + cost.throughput_us;
   return cost;
+}
+
+constexpr Plan plan(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return single_launch(key.seqlen_q * key.heads_q * key.batch, warps * 32, dynamic_shared_bytes(s),
+                       cost(s, key, device));
 }
 
 #ifndef __CUDACC_RTC__
@@ -79,7 +79,7 @@ inline constexpr Passport passport = {
     true,         specialization,
     allows,       refuse,
     serves,       dynamic_shared_bytes,
-    grid,         cost};
+    plan};
 #endif
 }  // namespace flashcore::kernels::fwd_scalar
 

@@ -12,8 +12,8 @@ inline constexpr WmmaTile tiles[] = {{32, 32, ladder::head_dim, 1}};
 constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
 constexpr Refusal allows(const Specialization &s) { return ladder::allows(tiles, s); }
 constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 32); }
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  return ladder::cost(s, key, device, 0.06, 1.6);
+constexpr Plan plan(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return ladder::plan(s, key, ladder::cost(s, key, device, 0.06, 1.6));
 }
 
 #ifndef __CUDACC_RTC__
@@ -27,8 +27,7 @@ inline constexpr Passport passport = {"fwd_wmma_32x32",
                                       refuse,
                                       ladder::serves,
                                       ladder::dynamic_shared_bytes,
-                                      ladder::grid,
-                                      cost};
+                                      plan};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_32x32
 

@@ -15,8 +15,8 @@ inline constexpr WmmaTile tiles[] = {{64, 64, ladder::head_dim, 2}};
 constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
 constexpr Refusal allows(const Specialization &s) { return ladder::allows(tiles, s); }
 constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 64); }
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  return ladder::cost(s, key, device, 0.15, 2.0);
+constexpr Plan plan(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return ladder::plan(s, key, ladder::cost(s, key, device, 0.15, 2.0));
 }
 
 #ifndef __CUDACC_RTC__
@@ -30,8 +30,7 @@ inline constexpr Passport passport = {"fwd_wmma_64x64",
                                       refuse,
                                       ladder::serves,
                                       ladder::dynamic_shared_bytes,
-                                      ladder::grid,
-                                      cost};
+                                      plan};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_64x64
 

@@ -44,8 +44,8 @@ constexpr Refusal allows(const WmmaTile (&tiles)[count], const Specialization &s
 
 constexpr WmmaTile tile_of(const Specialization &s) { return {s.tile_q, s.tile_kv, s.head_dim, s.stages}; }
 
-constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
-  return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
+constexpr int64_t thread_blocks(const Specialization &s, const ProblemKey &key) {
+  return ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch;
 }
 
 constexpr Refusal refuse(const ProblemKey &key, int32_t tile_q) {
@@ -71,8 +71,12 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
   const double resident =
       static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
   return tile_cost(4.0 * s.tile_q * s.tile_kv * s.head_dim, steps,
-                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), static_cast<double>(grid(s, key).x),
+                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), static_cast<double>(thread_blocks(s, key)),
                    resident < 1 ? 1 : resident, efficiency, step_us, device);
+}
+
+constexpr Plan plan(const Specialization &s, const ProblemKey &key, const Cost &cost) {
+  return single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost);
 }
 
 }  // namespace flashcore::kernels::ladder

@@ -33,8 +33,7 @@ inline constexpr Passport passport = {
     decode::refuse,
     decode::serves,
     decode::dynamic_shared_bytes,
-    decode::grid,
-    decode::cost};
+    decode::plan};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_decode
 

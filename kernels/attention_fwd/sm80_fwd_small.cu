@@ -39,8 +39,8 @@ constexpr Refusal allows(const Specialization &s) {
   return no_refusal;
 }
 
-constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
-  return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
+constexpr int64_t thread_blocks(const Specialization &s, const ProblemKey &key) {
+  return ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch;
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -70,11 +70,16 @@ constexpr int64_t dynamic_shared_bytes(const Specialization &) {
 
 constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), s.warps));
-  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16,
-                               s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x),
-                               steps, mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
-                              device),
-                     key, device);
+  return with_memory(
+      mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
+                dynamic_shared_bytes(s), static_cast<double>(thread_blocks(s, key)), steps,
+                mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
+               device),
+      key, device);
+}
+
+constexpr Plan plan(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  return single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
 }
 
 #ifndef __CUDACC_RTC__
@@ -89,8 +94,7 @@ inline constexpr Passport passport = {
     refuse,
     serves,
     dynamic_shared_bytes,
-    grid,
-    cost};
+    plan};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small
 

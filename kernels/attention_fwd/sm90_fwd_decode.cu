@@ -38,8 +38,7 @@ inline constexpr Passport passport = {
     decode::refuse,
     decode::serves,
     decode::dynamic_shared_bytes,
-    decode::grid,
-    decode::cost};
+    decode::plan};
 #endif
 }  // namespace flashcore::kernels::sm90_fwd_decode
 

@@ -11,34 +11,11 @@
 //   arch            compute capability as a number: 89 for 8.9
 #pragma once
 
+#include "contract/plan.h"
 #include "contract/problem_key.h"
 #include "contract/specialization.h"
 
 namespace flashcore::kernels {
-
-struct Grid {
-  int64_t x, y, z;
-};
-
-// What the cost model and the checks know about a device.
-struct DeviceLimits {
-  int32_t arch;
-  int32_t multiprocessors;
-  int32_t shared_bytes_per_block;  // after the opt-in
-  int32_t shared_bytes_per_multiprocessor;
-};
-
-// What a call costs by the model, in microseconds, and the bounds that it follows from (cost.h): the busiest multiprocessor's
-// time if only that unit were slow. A kernel leaves the units at 0 that it has no figures for.
-struct Cost {
-  double launch_us;
-  double tensor_us, mufu_us, issue_us, shared_us, l2_us;
-  double throughput_us;              // all units together, with what they cost each other
-  double latency_us;                 // the steps one after the other
-  double total_us;                   // launch and the larger of the two
-  double waves;                      // of thread blocks
-  double blocks_per_multiprocessor;  // resident at once
-};
 
 // Why a kernel cannot serve a problem (the field in the words of flashcore.h) or cannot be compiled in a specialization (the
 // field in the words of Specialization), and what that field may be. field == nullptr: it can.
@@ -63,9 +40,17 @@ struct Passport {
   Refusal (*refuse)(const ProblemKey &);
   // May this specialization serve a problem that the kernel does not refuse?
   bool (*serves)(const Specialization &, const ProblemKey &);
+  // The most that any of its launches may ask for: what a module is loaded for, before there is a problem.
   int64_t (*dynamic_shared_bytes)(const Specialization &);
-  Grid (*grid)(const Specialization &, const ProblemKey &);
-  Cost (*cost)(const Specialization &, const ProblemKey &, const DeviceLimits &);
+  // The launches for a problem that it serves, on a device: grids, threads, clusters, shared memory, workspace, and the cost.
+  Plan (*plan)(const Specialization &, const ProblemKey &, const DeviceLimits &);
+  // What plans may launch of the module beside the kernel of its own name.
+  const char *further_entry_points[most_stages - 1] = {};
+
+  // nullptr: there is none.
+  constexpr const char *entry_point(int32_t index) const {
+    return index == 0 ? name : index < most_stages ? further_entry_points[index - 1] : nullptr;
+  }
 };
 #endif
 

@@ -216,7 +216,7 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
         std::min(given.shared_memory_per_block_optin_bytes, std::numeric_limits<int32_t>::max() - 1024);
     const kernels::DeviceLimits limits = {given.arch, given.multiprocessors, per_block, per_block + 1024};
     FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
-    const kernels::Cost &cost = selection.cost;
+    const kernels::Cost &cost = selection.plan.cost;
     flashcore_model_info content{};
     content.blocks_per_multiprocessor = static_cast<int32_t>(cost.blocks_per_multiprocessor);
     copy_text(content.module, module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name,

@@ -33,9 +33,9 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
     if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
       choice.smallest_shared_bytes = shared_bytes;
     if (shared_bytes > device.shared_bytes_per_block) return;
-    const kernels::Cost cost = passport.cost(candidate, key, device);
-    if (choice.best.kernel_index >= 0 && cost.total_us >= choice.best.cost.total_us) return;
-    choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost};
+    const kernels::Plan plan = passport.plan(candidate, key, device);
+    if (choice.best.kernel_index >= 0 && plan.cost.total_us >= choice.best.plan.cost.total_us) return;
+    choice.best = {kernel_index, candidate, plan};
   };
   if (key.one_module()) {
     consider_one(key.module);
@@ -148,7 +148,7 @@ Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &devic
     const Selection candidate = consider(index, passport, key, device, tuned).best;
     if (candidate.kernel_index < 0) continue;
     if (candidate.tuned != nullptr) return candidate;
-    if (best.kernel_index < 0 || candidate.cost.total_us < best.cost.total_us) best = candidate;
+    if (best.kernel_index < 0 || candidate.plan.cost.total_us < best.plan.cost.total_us) best = candidate;
   }
   if (best.kernel_index < 0) return unsupported(key, device);
   return best;
@@ -172,15 +172,15 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
       continue;
     }
     char cost[160];
-    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost.total_us);
+    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.plan.cost.total_us);
     const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
     const bool by_row = is_chosen && chosen.value().tuned != nullptr;
     if (by_row)
       std::snprintf(cost, sizeof(cost),
                     "by the tuned row %s (%.1f us measured, %.1f us without it), %.1f us by the model", tuned->origin,
-                    tuned->measured_us, tuned->default_us, choice.best.cost.total_us);
-    const bool passed_over =
-        chosen.ok() && chosen.value().tuned != nullptr && choice.best.cost.total_us < chosen.value().cost.total_us;
+                    tuned->measured_us, tuned->default_us, choice.best.plan.cost.total_us);
+    const bool passed_over = chosen.ok() && chosen.value().tuned != nullptr &&
+                             choice.best.plan.cost.total_us < chosen.value().plan.cost.total_us;
     const char *verdict = is_chosen                     ? "chosen, "
                           : left_to_name(passport, key) ? "only by name, "
                           : passed_over                 ? "cheaper by the model, slower by the tuned row, "

@@ -11,14 +11,20 @@
 #include <memory>
 #include <mutex>
 
+#include "contract/plan.h"
 #include "contract/problem_key.h"
 #include "driver/cuda_driver.hpp"
 
 namespace flashcore {
 
+// The launches of a call, one after another.
 struct LaunchPlan {
-  CudaFunction function = nullptr;
-  LaunchShape shape{};
+  struct Stage {
+    CudaFunction function = nullptr;
+    LaunchShape shape{};
+  };
+  int32_t stage_count = 0;
+  Stage stages[kernels::most_stages]{};
 };
 
 class PlanCache {

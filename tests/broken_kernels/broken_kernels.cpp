@@ -178,11 +178,11 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
     if (i < 3) FLASHCORE_TRY(gpu.driver.copy_to_device(tensors[i]->data, inputs[i]->data(), bytes, nullptr));
   }
   const kernels::AttentionFwdParams params = pack_params(attention, gpu.properties.l2_cache_bytes);
-  const kernels::Grid grid = passport.grid(specialization, attention.key);
+  const kernels::Launch launch = passport.plan(specialization, attention.key, gpu.limits).main_stage();
   FLASHCORE_TRY(gpu.driver.launch(function,
-                                  {{static_cast<uint32_t>(grid.x), 1, 1},
-                                   static_cast<uint32_t>(specialization.warps * 32),
-                                   static_cast<uint32_t>(shared_bytes)},
+                                  {{static_cast<uint32_t>(launch.grid.x), 1, 1},
+                                   static_cast<uint32_t>(launch.threads),
+                                   static_cast<uint32_t>(launch.dynamic_shared_bytes - broken.shared_bytes_taken)},
                                   nullptr, &params));
   std::vector<uint16_t> output(static_cast<size_t>(bytes / 2));
   FLASHCORE_TRY(gpu.driver.copy_to_host(output.data(), attention.output.data, bytes, nullptr));

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "attention_fwd/decode.h"
+#include "contract/arch.h"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
@@ -35,6 +36,32 @@ void for_every_specialization(Check check) {
     Specialization s;
     for (int32_t i = 0; row.passport->specialization(i, &s); ++i)
       BOOST_TEST_CONTEXT(row.passport->name << " specialization " << i) check(*row.passport, s);
+  }
+}
+
+void check_plan(const Passport &passport, const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const Plan plan = passport.plan(s, key, device);
+  BOOST_TEST((plan.stage_count >= 1 && plan.stage_count <= most_stages && plan.workspace_bytes >= 0));
+  BOOST_TEST(plan.main_stage().entry_point == 0);
+  BOOST_TEST(plan.cost.total_us > 0);
+  // The blocks that the model counts are those of the launch; clusters may leave a few places of a device empty.
+  if (plan.cost.waves > 0) {
+    const double counted = plan.cost.waves * plan.cost.blocks_per_multiprocessor * device.multiprocessors;
+    const double least = plan.main_stage().cluster > 2 ? 0.8 : 1.0;
+    BOOST_TEST((static_cast<double>(plan.main_stage().grid.x) > counted * (least - 1e-9)), counted);
+    BOOST_TEST((static_cast<double>(plan.main_stage().grid.x) < counted * (1 / least + 1e-9)), counted);
+  }
+  for (int32_t i = 0; i < plan.stage_count; ++i) {
+    const Launch &launch = plan.stages[i];
+    BOOST_TEST((launch.grid.x >= 1 && launch.grid.x <= 0x7fffffff));
+    BOOST_TEST((launch.grid.y >= 1 && launch.grid.y <= 65535 && launch.grid.z >= 1 && launch.grid.z <= 65535));
+    BOOST_TEST((launch.threads % 32 == 0 && launch.threads >= 32 && launch.threads <= 1024));
+    BOOST_TEST((launch.cluster >= 1 && launch.cluster <= 8 && launch.grid.x % launch.cluster == 0));
+    BOOST_TEST((launch.cluster == 1 || passport.minimum_arch >= 90));
+    BOOST_TEST(launch.dynamic_shared_bytes <= passport.dynamic_shared_bytes(s));
+    BOOST_REQUIRE(passport.entry_point(launch.entry_point) != nullptr);
+    BOOST_TEST((launch.attributes & ~uint32_t{cluster_in_code | programmatic_dependent}) == 0u);
+    BOOST_TEST(((launch.attributes & programmatic_dependent) == 0 || passport.minimum_arch >= 90));
   }
 }
 
@@ -83,27 +110,17 @@ BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
   });
 }
 
-BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
-  for_every_specialization([](const Passport &passport, const Specialization &s) {
-    for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) {
-      const ProblemKey key = problem_for(s, seqlen);
-      const Grid grid = passport.grid(s, key);
-      // The query rows of a head in tiles; or those of all heads that share a key head, for one block or a cluster of them.
-      const int64_t by_head = ceil_div(seqlen, s.tile_q) * key.heads_q * key.batch;
-      const int64_t packed =
-          ceil_div(seqlen * (key.heads_q / key.heads_kv), s.tile_q) * key.heads_kv * key.batch * s.cluster;
-      BOOST_TEST((grid.x == by_head || grid.x == packed), grid.x);
-      BOOST_TEST((grid.y == 1 && grid.z == 1));
-    }
-  });
-}
-
-BOOST_AUTO_TEST_CASE(shared_memory_fits_the_smallest_architecture) {
-  static constexpr int64_t ada_bytes = 101376;  // per block on 8.6, 8.9 and 12.x, after the opt-in
-  for_every_specialization([](const Passport &passport, const Specialization &s) {
-    BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
-    BOOST_TEST(passport.dynamic_shared_bytes(s) <= ada_bytes);
-  });
+// Every specialization on every architecture that its kernel runs on: all of them are shipped there.
+BOOST_AUTO_TEST_CASE(plans_are_launches_that_a_device_takes) {
+  for (const Arch &arch : archs) {
+    const DeviceLimits device{arch.number, 100, arch.shared_bytes_per_block, arch.shared_bytes_per_block + 1024};
+    for_every_specialization([&](const Passport &passport, const Specialization &s) {
+      if (arch.number < passport.minimum_arch) return;
+      BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
+      BOOST_TEST(passport.dynamic_shared_bytes(s) <= arch.shared_bytes_per_block, "on " << arch.number);
+      for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) check_plan(passport, s, problem_for(s, seqlen), device);
+    });
+  }
 }
 
 // A problem without rows or without keys costs something finite, on the largest and the smallest device that a caller may describe.
@@ -115,7 +132,7 @@ BOOST_AUTO_TEST_CASE(cost_of_every_problem_is_a_number) {
       ProblemKey no_batch = problem_for(s, 512), no_queries = no_batch, no_keys = no_batch, empty = problem_for(s, 0);
       no_batch.batch = 0, no_queries.seqlen_q = 0, no_keys.seqlen_kv = 0;
       for (const ProblemKey &key : {no_batch, no_queries, no_keys, empty, problem_for(s, 512)}) {
-        const Cost cost = passport.cost(s, key, device);
+        const Cost cost = passport.plan(s, key, device).cost;
         for (const double figure :
              {cost.launch_us, cost.tensor_us, cost.mufu_us, cost.issue_us, cost.shared_us, cost.l2_us,
               cost.throughput_us, cost.latency_us, cost.total_us, cost.waves, cost.blocks_per_multiprocessor})
@@ -134,8 +151,8 @@ static_assert(decode::cost({dtype_float16, 64, 64, 0, 16, 8, 16, 2, 1, 0, 1},
 BOOST_AUTO_TEST_CASE(cost_grows_with_the_work) {
   constexpr DeviceLimits h200{90, 132, 232448, 233472};
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
-    const double small = passport.cost(s, problem_for(s, 512), h200).total_us,
-                 large = passport.cost(s, problem_for(s, 16384), h200).total_us;
+    const double small = passport.plan(s, problem_for(s, 512), h200).cost.total_us,
+                 large = passport.plan(s, problem_for(s, 16384), h200).cost.total_us;
     BOOST_TEST(small > 0);
     BOOST_TEST(large > 4 * small);
   });

@@ -31,7 +31,7 @@ bool contains(const std::string &text, const char *part) { return text.find(part
 std::string chosen_kernel(const ProblemKey &key, const DeviceLimits &device) {
   const auto chosen = select_kernel(key, device, {});
   BOOST_REQUIRE(chosen.ok());
-  BOOST_TEST(chosen.value().cost.total_us > 0);
+  BOOST_TEST(chosen.value().plan.cost.total_us > 0);
   return kernel_table()[chosen.value().kernel_index].passport->name;
 }
 
@@ -110,8 +110,8 @@ BOOST_AUTO_TEST_CASE(a_module_that_is_not_shipped_can_be_asked_for) {
   BOOST_REQUIRE(chosen.ok());
   BOOST_TEST(chosen.value().kernel_index == index);
   BOOST_TEST(chosen.value().specialization.tile_kv == 80);
-  BOOST_TEST(chosen.value().grid.x == 16 * 8);
-  BOOST_TEST(chosen.value().cost.total_us > 0);
+  BOOST_TEST(chosen.value().plan.main_stage().grid.x == 16 * 8);
+  BOOST_TEST(chosen.value().plan.cost.total_us > 0);
   BOOST_TEST(contains(explain_selection(key, h200, {}), "sm80_fwd_mma: chosen, sm80_fwd_mma-fp16-d64-32x80-w2-qreg"));
   // And the next call is free again.
   BOOST_REQUIRE(pin_kernel(key, "").ok());
