@@ -3,6 +3,7 @@
 // What the passports of the decode kernels have in common (parts/decode.cuh).
 #pragma once
 
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -60,6 +61,23 @@ constexpr Refusal allows(const Specialization &s, int32_t least_cluster, int32_t
 // All query rows that share a key head, in tiles.
 constexpr int64_t row_tiles(int32_t tile_q, const ProblemKey &key) {
   return ceil_div(key.seqlen_q * (key.heads_q / key.heads_kv), tile_q);
+}
+
+// What a thread block computes: rows first_row .. of the query rows that share a key head, row r being query r / heads_per_kv of head
+// r % heads_per_kv among those heads. Their positions rise with the rows.
+struct BlockRows {
+  int32_t batch, head_kv, first_row, row_count;
+  int32_t part;  // rank in the cluster
+};
+template <int32_t tile_q, int32_t cluster>
+constexpr BlockRows block_rows(const AttentionFwdParams &params, uint32_t block) {
+  const uint32_t rows = static_cast<uint32_t>(params.seqlen_q) * static_cast<uint32_t>(params.heads_per_kv);
+  const uint32_t tiles = (rows + tile_q - 1) / tile_q,
+                 heads = static_cast<uint32_t>(params.heads_q / params.heads_per_kv);
+  const uint32_t index = block / cluster, head = index / tiles;
+  return {static_cast<int32_t>(head / heads), static_cast<int32_t>(head % heads),
+          static_cast<int32_t>(index % tiles * tile_q), static_cast<int32_t>(rows),
+          static_cast<int32_t>(block % cluster)};
 }
 
 constexpr int64_t thread_blocks(const Specialization &s, const ProblemKey &key) {

@@ -3,6 +3,7 @@
 // fwd_scalar: the foot of the ladder, and the kernel to read first. One thread block per query row, online softmax,
 // 16-bit storage and float32 arithmetic, no tensor cores and no tiles of queries: every key and value is fetched from memory
 // again for every row, which is what all later rungs avoid. Any head dimension up to 256, any alignment.
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -74,12 +75,21 @@ constexpr Plan plan(const Specialization &s, const ProblemKey &key, const Device
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "fwd_scalar", "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)",
-    80,           0,
-    true,         specialization,
-    allows,       refuse,
-    serves,       dynamic_shared_bytes,
-    plan};
+    .name = "fwd_scalar",
+    .summary = "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = true,
+    .specialization = specialization,
+    .allows = allows,
+    .refuse = refuse,
+    .serves = serves,
+    .dynamic_shared_bytes = dynamic_shared_bytes,
+    .plan = plan,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::fwd_scalar
 

@@ -17,17 +17,22 @@ constexpr Plan plan(const Specialization &s, const ProblemKey &key, const Device
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {"fwd_wmma_32x32",
-                                      "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)",
-                                      80,
-                                      0,
-                                      true,
-                                      specialization,
-                                      allows,
-                                      refuse,
-                                      ladder::serves,
-                                      ladder::dynamic_shared_bytes,
-                                      plan};
+inline constexpr Passport passport = {
+    .name = "fwd_wmma_32x32",
+    .summary = "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = true,
+    .specialization = specialization,
+    .allows = allows,
+    .refuse = refuse,
+    .serves = ladder::serves,
+    .dynamic_shared_bytes = ladder::dynamic_shared_bytes,
+    .plan = plan,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_32x32
 

@@ -20,17 +20,22 @@ constexpr Plan plan(const Specialization &s, const ProblemKey &key, const Device
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {"fwd_wmma_64x64",
-                                      "WMMA 16x16x16 through shared memory, 64x64 tiles, fp32 probabilities (ladder)",
-                                      80,
-                                      0,
-                                      true,
-                                      specialization,
-                                      allows,
-                                      refuse,
-                                      ladder::serves,
-                                      ladder::dynamic_shared_bytes,
-                                      plan};
+inline constexpr Passport passport = {
+    .name = "fwd_wmma_64x64",
+    .summary = "WMMA 16x16x16 through shared memory, 64x64 tiles, fp32 probabilities (ladder)",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = true,
+    .specialization = specialization,
+    .allows = allows,
+    .refuse = refuse,
+    .serves = ladder::serves,
+    .dynamic_shared_bytes = ladder::dynamic_shared_bytes,
+    .plan = plan,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_64x64
 

@@ -3,6 +3,7 @@
 // What the passports of the WMMA rungs have in common.
 #pragma once
 
+#include "attention_fwd/pack.h"
 #include "attention_fwd/wmma_layout.h"
 #include "contract/cost.h"
 #include "contract/passport.h"

@@ -23,17 +23,21 @@ constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 1, 
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm80_fwd_decode",
-    "mma.sync for few queries: rows of a key head packed, keys through registers, split over eight warps",
-    80,
-    0,
-    false,
-    specialization,
-    allows,
-    decode::refuse,
-    decode::serves,
-    decode::dynamic_shared_bytes,
-    decode::plan};
+    .name = "sm80_fwd_decode",
+    .summary = "mma.sync for few queries: rows of a key head packed, keys through registers, split over eight warps",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .specialization = specialization,
+    .allows = allows,
+    .refuse = decode::refuse,
+    .serves = decode::serves,
+    .dynamic_shared_bytes = decode::dynamic_shared_bytes,
+    .plan = decode::plan,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_decode
 

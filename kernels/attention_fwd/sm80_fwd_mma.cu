@@ -32,6 +32,7 @@
 //   lost  prefetch of the tiles after the next into L2: +5 % at S=512, -2 % at 16384; two stages do more
 //   lost  three blocks a multiprocessor (D=64, 128x32, 168 registers) -10 %; eight warps -3 to -15 %
 //   lost  D=64: 128x80 -3 %, 128x96 -5 %; D=128: 64x64 -20 %, 128x64 equal but spills; D=256: 128x64 with eight warps -4 %
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -150,17 +151,22 @@ constexpr Plan plan(const Specialization &s, const ProblemKey &key, const Device
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {"sm80_fwd_mma",
-                                      "mma.sync tensor cores, softmax and probabilities in registers, cp.async",
-                                      80,
-                                      0,
-                                      false,
-                                      specialization,
-                                      allows,
-                                      refuse,
-                                      serves,
-                                      dynamic_shared_bytes,
-                                      plan};
+inline constexpr Passport passport = {
+    .name = "sm80_fwd_mma",
+    .summary = "mma.sync tensor cores, softmax and probabilities in registers, cp.async",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .specialization = specialization,
+    .allows = allows,
+    .refuse = refuse,
+    .serves = serves,
+    .dynamic_shared_bytes = dynamic_shared_bytes,
+    .plan = plan,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_mma
 

@@ -11,6 +11,7 @@
 //   lost  two or three stages per warp (equal, for twice the shared memory)                      5.6 us
 //   lost  tiles of 64 keys, so that S=512 is one step: half the warps of S=256 have nothing to do  5.7 us, S=256 4.6 for 4.4 us
 //   kept  exact references, raised for every larger score                                        0 to -3 %
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -84,17 +85,21 @@ constexpr Plan plan(const Specialization &s, const ProblemKey &key, const Device
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm80_fwd_small",
-    "mma.sync with keys split over eight warps and merged in the block, for little work",
-    80,
-    0,
-    false,
-    specialization,
-    allows,
-    refuse,
-    serves,
-    dynamic_shared_bytes,
-    plan};
+    .name = "sm80_fwd_small",
+    .summary = "mma.sync with keys split over eight warps and merged in the block, for little work",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .specialization = specialization,
+    .allows = allows,
+    .refuse = refuse,
+    .serves = serves,
+    .dynamic_shared_bytes = dynamic_shared_bytes,
+    .plan = plan,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small
 

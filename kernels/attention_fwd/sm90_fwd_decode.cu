@@ -28,17 +28,21 @@ constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 2, 
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm90_fwd_decode",
-    "sm80_fwd_decode with keys split over a cluster of thread blocks too, merged in shared memory",
-    90,
-    0,
-    false,
-    specialization,
-    allows,
-    decode::refuse,
-    decode::serves,
-    decode::dynamic_shared_bytes,
-    decode::plan};
+    .name = "sm90_fwd_decode",
+    .summary = "sm80_fwd_decode with keys split over a cluster of thread blocks too, merged in shared memory",
+    .minimum_arch = 90,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .specialization = specialization,
+    .allows = allows,
+    .refuse = decode::refuse,
+    .serves = decode::serves,
+    .dynamic_shared_bytes = decode::dynamic_shared_bytes,
+    .plan = decode::plan,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm90_fwd_decode
 

@@ -11,6 +11,7 @@
 //   arch            compute capability as a number: 89 for 8.9
 #pragma once
 
+#include "contract/attention_call.h"
 #include "contract/plan.h"
 #include "contract/problem_key.h"
 #include "contract/specialization.h"
@@ -26,6 +27,20 @@ struct Refusal {
 inline constexpr Refusal no_refusal = {nullptr, nullptr};
 
 #ifndef __CUDACC_RTC__
+inline constexpr int32_t most_parameter_bytes = 1024;
+
+// A passport's list of patches, which lies in the family's headers.
+struct AddressPatches {
+  const AddressPatch *first = nullptr;
+  int32_t count = 0;
+
+  constexpr AddressPatches() = default;
+  template <int32_t size>
+  constexpr AddressPatches(const AddressPatch (&patches)[size]) : first(patches), count(size) {}
+  constexpr const AddressPatch *begin() const { return first; }
+  constexpr const AddressPatch *end() const { return first + count; }
+};
+
 struct Passport {
   const char *name;     // file name = entry point = bench name = cache name
   const char *summary;  // one line
@@ -44,6 +59,12 @@ struct Passport {
   int64_t (*dynamic_shared_bytes)(const Specialization &);
   // The launches for a problem that it serves, on a device: grids, threads, clusters, shared memory, workspace, and the cost.
   Plan (*plan)(const Specialization &, const ProblemKey &, const DeviceLimits &);
+  // The struct that all of its launches take by value, and where the addresses of the call lie in it. Packing is host arithmetic,
+  // for every call that is not the one before with other addresses.
+  int32_t parameter_bytes;  // no more than most_parameter_bytes
+  void (*pack)(const Specialization &, const ProblemKey &, const AttentionCall &, const DeviceLimits &,
+               void *parameters);
+  AddressPatches patches;
   // What plans may launch of the module beside the kernel of its own name.
   const char *further_entry_points[most_stages - 1] = {};
 
@@ -55,5 +76,7 @@ struct Passport {
 #endif
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 }  // namespace flashcore::kernels

@@ -18,6 +18,7 @@ struct DeviceLimits {
   int32_t multiprocessors;
   int32_t shared_bytes_per_block;  // after the opt-in
   int32_t shared_bytes_per_multiprocessor;
+  int64_t l2_cache_bytes = 0;
 };
 
 // What a call costs by the model, in microseconds, and the bounds that it follows from (cost.h): the busiest multiprocessor's

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/attention.hpp"
 
+#include <cstring>
+#include <iterator>
+
 #include "cpu/cpu_attention.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
+#include "problem/attention_call.hpp"
 #include "runtime/device_addresses.hpp"
-#include "runtime/pack_params.hpp"
 #include "runtime/recent_launch.hpp"
 
 namespace flashcore {
@@ -37,8 +40,9 @@ LaunchShape launch_shape(const kernels::Launch &launch) {
   return shape;
 }
 
-LaunchPlan make_plan(const kernels::Plan &plan, const ModuleFunctions &functions) {
-  LaunchPlan made{plan.stage_count};
+LaunchPlan make_plan(const Selection &selection, const ModuleFunctions &functions) {
+  const kernels::Plan &plan = selection.plan;
+  LaunchPlan made{plan.stage_count, selection.kernel_index, selection.specialization};
   for (int32_t i = 0; i < plan.stage_count; ++i)
     made.stages[i] = {functions[static_cast<size_t>(plan.stages[i].entry_point)], launch_shape(plan.stages[i])};
   return made;
@@ -72,7 +76,7 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
     }
     FLASHCORE_TRY_ASSIGN(functions, gpu.loader.load(selection));
   }
-  const LaunchPlan plan = make_plan(selection.plan, *functions);
+  const LaunchPlan plan = make_plan(selection, *functions);
   gpu.plans.insert(key, plan);
   return plan;
 }
@@ -85,13 +89,16 @@ Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const 
   if (!gpu.plans.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(gpu, problem, key, &stream));
   }
-  const kernels::AttentionFwdParams params = pack_params(problem, gpu.properties.l2_cache_bytes);
-  FLASHCORE_TRY(launch_stages(gpu.driver, plan, stream, &params));
+  const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(plan.kernel_index)].passport;
+  alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
+  passport.pack(plan.specialization, problem.key, attention_call(problem), gpu.limits, parameters);
+  FLASHCORE_TRY(launch_stages(gpu.driver, plan, stream, parameters));
   if (gpu.addresses_checked) return success();  // what is not remembered is checked again
   RecentLaunch *recent = make_recent_launch();
   if (recent == nullptr) return success();
   recent->request.remember(args, problem);
-  recent->gpu_serial = gpu.serial, recent->plan = plan, recent->params = params;
+  recent->gpu_serial = gpu.serial, recent->plan = plan, recent->patches = passport.patches;
+  std::memcpy(recent->parameters, parameters, static_cast<size_t>(passport.parameter_bytes));
   return success();
 }
 
@@ -99,19 +106,18 @@ Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const 
 
 std::optional<Status> attention_fwd_again(Context &context, const flashcore_attention_args *args, void *stream) {
   if (!context.gpu) return std::nullopt;
-  const RecentLaunch *recent = recent_launch();
+  RecentLaunch *recent = recent_launch();
   KnownRequest::Addresses addresses;
   if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses))
     return std::nullopt;
-  kernels::AttentionFwdParams params = recent->params;
-  params.query.data = addresses.query;
-  params.key.data = addresses.key;
-  params.value.data = addresses.value;
-  params.output.data = addresses.output;
-  params.lse.data = addresses.lse;
+  // Every call writes all of them, so that what a call leaves there which fails does no harm.
+  const uint64_t by_operand[] = {addresses.query, addresses.key, addresses.value, addresses.output, addresses.lse};
+  static_assert(std::size(by_operand) == kernels::operand_count);
+  for (const kernels::AddressPatch &patch : recent->patches)
+    std::memcpy(recent->parameters + patch.byte_offset, &by_operand[patch.operand], sizeof(uint64_t));
   const Result<CurrentContext> current = CurrentContext::enter(*context.gpu);
   if (!current.ok()) return current.error();
-  return launch_stages(context.gpu->driver, recent->plan, static_cast<CudaStream>(stream), &params);
+  return launch_stages(context.gpu->driver, recent->plan, static_cast<CudaStream>(stream), recent->parameters);
 }
 
 Status attention_fwd(Context &context, const flashcore_attention_args *args, const AttentionProblem &problem,

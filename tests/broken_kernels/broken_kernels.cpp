@@ -18,8 +18,8 @@
 #include "jit/kernel_compiler.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
+#include "problem/attention_call.hpp"
 #include "runtime/context.hpp"
-#include "runtime/pack_params.hpp"
 
 using namespace flashcore;
 
@@ -177,13 +177,14 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
     tensors[i]->stride_head = head_dim;
     if (i < 3) FLASHCORE_TRY(gpu.driver.copy_to_device(tensors[i]->data, inputs[i]->data(), bytes, nullptr));
   }
-  const kernels::AttentionFwdParams params = pack_params(attention, gpu.properties.l2_cache_bytes);
+  alignas(64) unsigned char params[kernels::most_parameter_bytes];
+  passport.pack(specialization, attention.key, attention_call(attention), gpu.limits, params);
   const kernels::Launch launch = passport.plan(specialization, attention.key, gpu.limits).main_stage();
   FLASHCORE_TRY(gpu.driver.launch(function,
                                   {{static_cast<uint32_t>(launch.grid.x), 1, 1},
                                    static_cast<uint32_t>(launch.threads),
                                    static_cast<uint32_t>(launch.dynamic_shared_bytes - broken.shared_bytes_taken)},
-                                  nullptr, &params));
+                                  nullptr, params));
   std::vector<uint16_t> output(static_cast<size_t>(bytes / 2));
   FLASHCORE_TRY(gpu.driver.copy_to_host(output.data(), attention.output.data, bytes, nullptr));
   double worst = 0;

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What must hold for every passport of the table, whatever it says.
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <string_view>
+#include <vector>
 
 #include "attention_fwd/decode.h"
 #include "contract/arch.h"
+#include "parts/block_work.cuh"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
@@ -37,6 +42,61 @@ void for_every_specialization(Check check) {
     for (int32_t i = 0; row.passport->specialization(i, &s); ++i)
       BOOST_TEST_CONTEXT(row.passport->name << " specialization " << i) check(*row.passport, s);
   }
+}
+
+struct Row {
+  int64_t batch, head, query, rank;
+};
+
+// Tiles of the rows of one head.
+template <int32_t tile_q>
+std::vector<Row> rows_of_tile(bool causal, const AttentionFwdParams &params, uint32_t block) {
+  const BlockWork work = causal ? block_work<tile_q, true>(params, block) : block_work<tile_q, false>(params, block);
+  std::vector<Row> rows;
+  for (int32_t query = work.first_query; query < work.first_query + tile_q && query < params.seqlen_q; ++query)
+    rows.push_back({work.batch, work.head_q, query, 0});
+  return rows;
+}
+
+// Tiles of the rows of all heads that share a key head.
+template <int32_t cluster>
+std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
+  constexpr int32_t tile_q = 8;
+  const decode::BlockRows work = decode::block_rows<tile_q, cluster>(params, block);
+  std::vector<Row> rows;
+  for (int32_t r = work.first_row; r < work.first_row + tile_q && r < work.row_count; ++r)
+    rows.push_back(
+        {work.batch, work.head_kv * params.heads_per_kv + r % params.heads_per_kv, r / params.heads_per_kv, work.part});
+  return rows;
+}
+
+std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
+                               uint32_t block) {
+  if (std::string_view(passport.name).ends_with("_fwd_decode")) {
+    BOOST_REQUIRE(s.tile_q == 8);
+    switch (s.cluster) {
+      case 1:
+        return packed_rows<1>(params, block);
+      case 2:
+        return packed_rows<2>(params, block);
+      case 4:
+        return packed_rows<4>(params, block);
+      case 8:
+        return packed_rows<8>(params, block);
+    }
+  }
+  switch (s.tile_q) {
+    case 1:
+      return rows_of_tile<1>(s.causal != 0, params, block);
+    case 32:
+      return rows_of_tile<32>(s.causal != 0, params, block);
+    case 64:
+      return rows_of_tile<64>(s.causal != 0, params, block);
+    case 128:
+      return rows_of_tile<128>(s.causal != 0, params, block);
+  }
+  BOOST_FAIL("a tile of " << s.tile_q << " rows: a case is missing here");
+  return {};
 }
 
 void check_plan(const Passport &passport, const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
@@ -121,6 +181,55 @@ BOOST_AUTO_TEST_CASE(plans_are_launches_that_a_device_takes) {
       for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) check_plan(passport, s, problem_for(s, seqlen), device);
     });
   }
+}
+
+// A prepared call is launched again with other addresses: what pack puts where, the patches know.
+BOOST_AUTO_TEST_CASE(patches_are_where_addresses_are_packed) {
+  constexpr DeviceLimits device{90, 132, 232448, 233472, 62914560};
+  for_every_specialization([&](const Passport &passport, const Specialization &s) {
+    BOOST_REQUIRE((passport.parameter_bytes > 0 && passport.parameter_bytes <= most_parameter_bytes));
+    const ProblemKey key = problem_for(s, 300);
+    AttentionCall first{}, second{};
+    first.softmax_scale = second.softmax_scale = 0.1f;
+    for (int32_t operand = 0; operand < operand_count; ++operand) {
+      first.operands[operand] = second.operands[operand] = {uint64_t{0x1000} * (operand + 1), 11, 22, 33};
+      second.operands[operand].data = 0x7fff0000u + uint64_t{0x100} * operand;
+    }
+    const auto packed = [&](const AttentionCall &call) {
+      std::vector<unsigned char> bytes(static_cast<size_t>(passport.parameter_bytes) + 8, 0xab);
+      passport.pack(s, key, call, device, bytes.data());
+      return bytes;
+    };
+    std::vector<unsigned char> patched = packed(first);
+    for (const AddressPatch &patch : passport.patches) {
+      BOOST_REQUIRE((patch.byte_offset >= 0 && patch.byte_offset + 8 <= passport.parameter_bytes));
+      std::memcpy(patched.data() + patch.byte_offset, &second.operands[patch.operand].data, sizeof(uint64_t));
+    }
+    BOOST_TEST(patched == packed(second));
+    BOOST_TEST(packed(first) != packed(second));
+    BOOST_TEST(patched.back() == 0xab);  // nothing behind the struct
+  });
+}
+
+// By the kernels' own functions from a block's index to its rows: every query row of every head is some block's, and of one only, or
+// of one block of each rank where the blocks of a cluster share rows.
+BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
+  constexpr DeviceLimits device{90, 132, 232448, 233472, 1 << 20};
+  for_every_specialization([&](const Passport &passport, const Specialization &s) {
+    for (const int64_t seqlen : {1, 31, 64, 65, 200}) {
+      const ProblemKey key = problem_for(s, seqlen);
+      AttentionFwdParams params;
+      BOOST_REQUIRE(passport.parameter_bytes == sizeof(params));
+      passport.pack(s, key, {}, device, &params);
+      const Launch launch = passport.plan(s, key, device).main_stage();
+      std::vector<int32_t> times(static_cast<size_t>(key.batch * key.heads_q * seqlen * launch.cluster));
+      for (int64_t block = 0; block < launch.grid.x; ++block)
+        for (const Row &row : rows_of_block(passport, s, params, static_cast<uint32_t>(block)))
+          ++times.at(static_cast<size_t>(((row.batch * key.heads_q + row.head) * seqlen + row.query) * launch.cluster +
+                                         row.rank));
+      BOOST_TEST(std::count(times.begin(), times.end(), 1) == static_cast<int64_t>(times.size()), "of " << seqlen);
+    }
+  });
 }
 
 // A problem without rows or without keys costs something finite, on the largest and the smallest device that a caller may describe.
