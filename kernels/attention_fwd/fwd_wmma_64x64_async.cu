@@ -11,12 +11,13 @@
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::fwd_wmma_64x64_async {
 
+using ladder::Choices;
 inline constexpr WmmaTile tiles[] = {{64, 64, ladder::head_dim, 2}, {64, 32, ladder::head_dim, 2}};
 
-constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
-constexpr Refusal allows(const Specialization &s) { return ladder::allows(tiles, s); }
+constexpr bool specialization(int32_t index, Choices *out) { return ladder::specialization(tiles, index, out); }
+constexpr Refusal allows(const Choices &s) { return ladder::allows(tiles, s); }
 constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 64); }
-constexpr Plan plan(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   return ladder::plan(s, key, ladder::cost(s, key, device, 0.17, s.tile_kv == 64 ? 1.8 : 1.1));
 }
 
@@ -27,12 +28,13 @@ inline constexpr Passport passport = {
     .minimum_arch = 80,
     .maximum_arch = 0,
     .by_name_only = true,
-    .specialization = specialization,
-    .allows = allows,
+    .choices = choice_table<Choices>(ladder::choices),
+    .specialization = on_choices<specialization>,
+    .allows = on_choices<allows>,
     .refuse = refuse,
-    .serves = ladder::serves,
-    .dynamic_shared_bytes = ladder::dynamic_shared_bytes,
-    .plan = plan,
+    .serves = on_choices<ladder::serves>,
+    .dynamic_shared_bytes = on_choices<ladder::dynamic_shared_bytes>,
+    .plan = on_choices<plan>,
     .parameter_bytes = attention_fwd::parameter_bytes,
     .pack = attention_fwd::pack,
     .patches = attention_fwd::patches,

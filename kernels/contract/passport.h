@@ -12,14 +12,14 @@
 #pragma once
 
 #include "contract/attention_call.h"
+#include "contract/choice.h"
 #include "contract/plan.h"
 #include "contract/problem_key.h"
-#include "contract/specialization.h"
 
 namespace flashcore::kernels {
 
 // Why a kernel cannot serve a problem (the field in the words of flashcore.h) or cannot be compiled in a specialization (the
-// field in the words of Specialization), and what that field may be. field == nullptr: it can.
+// choice in the words of its table), and what that may be. field == nullptr: it can.
 struct Refusal {
   const char *field;
   const char *reason;
@@ -27,6 +27,9 @@ struct Refusal {
 inline constexpr Refusal no_refusal = {nullptr, nullptr};
 
 #ifndef __CUDACC_RTC__
+// For a passport whose choices have no rule but their ranges.
+constexpr Refusal allows_all(const Specialization &) { return no_refusal; }
+
 inline constexpr int32_t most_parameter_bytes = 1024;
 
 // A passport's list of patches, which lies in the family's headers.
@@ -47,10 +50,11 @@ struct Passport {
   int32_t minimum_arch;
   int32_t maximum_arch;  // inclusive; 0: open
   bool by_name_only;     // kept to learn from: never the library's own choice, however well it would do
+  ChoiceTable choices;   // what tells its specializations apart
   // The index-th specialization; false past the end. All of them are shipped, and `allows` has nothing against them.
   bool (*specialization)(int32_t index, Specialization *out);
   // Can the kernel be compiled so? What is allowed and not shipped is compiled on first need, for a caller or a tuned row
-  // that names the module, and is what fc-tune searches. Fields are within their own ranges already.
+  // that names the module, and is what fc-tune searches. Each choice is within its own range already.
   Refusal (*allows)(const Specialization &);
   Refusal (*refuse)(const ProblemKey &);
   // May this specialization serve a problem that the kernel does not refuse?
@@ -68,6 +72,10 @@ struct Passport {
   // What plans may launch of the module beside the kernel of its own name.
   const char *further_entry_points[most_stages - 1] = {};
 
+  // What a specialization has of the choice of this name; `otherwise`: the kernel has no such choice.
+  constexpr int32_t value(const Specialization &s, const char *choice, int32_t otherwise) const {
+    return value_of(choices, s, choice, otherwise);
+  }
   // nullptr: there is none.
   constexpr const char *entry_point(int32_t index) const {
     return index == 0 ? name : index < most_stages ? further_entry_points[index - 1] : nullptr;

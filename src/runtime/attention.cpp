@@ -69,8 +69,7 @@ Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, con
         return Error{
             FLASHCORE_NOT_PREPARED,
             "the stream is being captured and " +
-                module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name,
-                            selection.specialization) +
+                module_name(passport_at(selection.kernel_index), selection.specialization) +
                 " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
       if (!gpu.addresses_checked) FLASHCORE_TRY(check_known_addresses(gpu.driver, problem));
     }
@@ -89,7 +88,7 @@ Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const 
   if (!gpu.plans.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(gpu, problem, key, &stream));
   }
-  const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(plan.kernel_index)].passport;
+  const kernels::Passport &passport = passport_at(plan.kernel_index);
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
   passport.pack(plan.specialization, problem.key, attention_call(problem), gpu.limits, parameters);
   FLASHCORE_TRY(launch_stages(gpu.driver, plan, stream, parameters));
@@ -174,14 +173,17 @@ Status attention_explain(Context &context, const AttentionProblem &problem,
   const Result<Selection> chosen = select_kernel(key, context.gpu->limits, context.gpu->tuned_rows);
   if (!chosen.ok()) return success();
   const Selection &selection = chosen.value();
-  const char *name = kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name;
+  const kernels::Passport &passport = passport_at(selection.kernel_index);
   explanation->supported = 1;
-  copy_text(explanation->kernel, name);
-  copy_text(explanation->module, module_name(name, selection.specialization));
-  explanation->tile_q = selection.specialization.tile_q;
-  explanation->tile_kv = selection.specialization.tile_kv;
-  explanation->warps = selection.specialization.warps;
-  explanation->stages = selection.specialization.stages;
+  copy_text(explanation->kernel, passport.name);
+  copy_text(explanation->module, module_name(passport, selection.specialization));
+  const auto choice = [&](const char *name, int32_t otherwise) {
+    return passport.value(selection.specialization, name, otherwise);
+  };
+  explanation->tile_q = choice("tile_q", 0);
+  explanation->tile_kv = choice("tile_kv", 0);
+  explanation->warps = choice("warps", selection.plan.main_stage().threads / 32);
+  explanation->stages = choice("stages", 1);
   const kernels::Launch &launch = selection.plan.main_stage();
   explanation->grid[0] = static_cast<int32_t>(launch.grid.x);
   explanation->grid[1] = static_cast<int32_t>(launch.grid.y);

@@ -96,7 +96,7 @@ Result<std::string> apply(const Broken &broken, const std::string &file, std::st
 kernels::Specialization plain_specialization(const kernels::Passport &passport) {
   kernels::Specialization s{};
   for (int32_t i = 0; passport.specialization(i, &s); ++i)
-    if (s.dtype == kernels::dtype_float16 && s.causal == 0) return s;
+    if (passport.value(s, "dtype", 0) == kernels::dtype_float16 && passport.value(s, "causal", 0) == 0) return s;
   return s;
 }
 
@@ -113,7 +113,7 @@ Result<CompiledKernel> compile(const Broken &broken, const std::string &arch) {
     FLASHCORE_TRY_ASSIGN(texts.emplace_back(), apply(broken, std::string(header.name), header.text));
     headers.push_back({header.name, texts.back()});
   }
-  texts.push_back(specialization_header(plain_specialization(*row.passport)));
+  texts.push_back(specialization_header(*row.passport, plain_specialization(*row.passport)));
   headers.push_back({"specialization.h", texts.back()});
   return compile_kernel(*nvrtc, {file, source, headers, arch});
 }

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -21,17 +23,18 @@ using namespace flashcore::kernels;
 namespace {
 
 // A problem that the specialization was made for.
-ProblemKey problem_for(const Specialization &s, int64_t seqlen) {
+ProblemKey problem_for(const Passport &passport, const Specialization &s, int64_t seqlen) {
+  const auto value = [&](const char *choice, int32_t otherwise) { return passport.value(s, choice, otherwise); };
   return {2,
           seqlen,
           seqlen,
           4,
           2,
-          s.head_dim,
-          s.head_dim_v,
-          s.dtype,
-          s.causal != 0 ? causal_bottom_right : causal_none,
-          s.alignment_bytes,
+          value("head_dim", 64),
+          value("head_dim_v", 64),
+          value("dtype", dtype_float16),
+          value("causal", 0) != 0 ? causal_bottom_right : causal_none,
+          value("alignment_bytes", 16),
           -1};
 }
 
@@ -73,8 +76,8 @@ std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
 std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
                                uint32_t block) {
   if (std::string_view(passport.name).ends_with("_fwd_decode")) {
-    BOOST_REQUIRE(s.tile_q == 8);
-    switch (s.cluster) {
+    BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 8);
+    switch (passport.value(s, "cluster", 0)) {
       case 1:
         return packed_rows<1>(params, block);
       case 2:
@@ -85,17 +88,18 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
         return packed_rows<8>(params, block);
     }
   }
-  switch (s.tile_q) {
+  const bool causal = passport.value(s, "causal", 0) != 0;
+  switch (passport.value(s, "tile_q", 0)) {
     case 1:
-      return rows_of_tile<1>(s.causal != 0, params, block);
+      return rows_of_tile<1>(causal, params, block);
     case 32:
-      return rows_of_tile<32>(s.causal != 0, params, block);
+      return rows_of_tile<32>(causal, params, block);
     case 64:
-      return rows_of_tile<64>(s.causal != 0, params, block);
+      return rows_of_tile<64>(causal, params, block);
     case 128:
-      return rows_of_tile<128>(s.causal != 0, params, block);
+      return rows_of_tile<128>(causal, params, block);
   }
-  BOOST_FAIL("a tile of " << s.tile_q << " rows: a case is missing here");
+  BOOST_FAIL("a tile of " << passport.value(s, "tile_q", 0) << " rows: a case is missing here");
   return {};
 }
 
@@ -129,7 +133,7 @@ void check_plan(const Passport &passport, const Specialization &s, const Problem
 
 BOOST_AUTO_TEST_CASE(each_specialization_serves_its_own_problem) {
   for_every_specialization([](const Passport &passport, const Specialization &s) {
-    const ProblemKey key = problem_for(s, 512);
+    const ProblemKey key = problem_for(passport, s, 512);
     BOOST_TEST(passport.refuse(key).field == nullptr);
     BOOST_TEST(passport.serves(s, key));
   });
@@ -142,32 +146,73 @@ BOOST_AUTO_TEST_CASE(what_is_shipped_is_allowed) {
   });
 }
 
-// A passport that says nothing about a field would compile anything: of a shipped specialization with one field out of
-// reach, none is allowed, and the error names the field.
-BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
-  const struct {
-    int32_t Specialization::*member;
-    int32_t value;
-    const char *field;
-  } changes[] = {{&Specialization::head_dim, 1016, "head_dim"},
-                 {&Specialization::head_dim_v, 1016, "head_dim_v"},
-                 {&Specialization::tile_q, 1000, "tile_q"},
-                 {&Specialization::tile_kv, 1000, "tile_kv"},
-                 {&Specialization::warps, 31, ""},
-                 {&Specialization::stages, 7, ""},
-                 {&Specialization::dtype, 3, "dtype"}};
-  for_every_specialization([&](const Passport &passport, const Specialization &shipped) {
-    for (const auto &change : changes) {
-      Specialization s = shipped;
-      s.*change.member = change.value;
-      const Status status = check_specialization(passport, s);
-      BOOST_REQUIRE(!status.ok());
-      BOOST_TEST(status.error().field == "kernel");
-      const bool named = status.error().message.find(std::string("whose ") + change.field) != std::string::npos;
-      // A rung allows whole tiles, and says so of tile_q.
-      BOOST_TEST((named || passport.by_name_only), status.error().message);
+BOOST_AUTO_TEST_CASE(tables_of_choices_are_sound) {
+  for (const KernelRow &row : kernel_table()) BOOST_TEST_CONTEXT(row.passport->name) {
+      const ChoiceTable &table = row.passport->choices;
+      BOOST_REQUIRE((table.count >= 1 && table.count <= most_choices));
+      BOOST_TEST(table.first->least >= 1);  // what tells a module from none: ProblemKey::one_module
+      std::set<std::string> names;
+      for (const Choice &choice : table) {
+        BOOST_TEST_CONTEXT(choice.name) {
+          BOOST_TEST(names.insert(choice.name).second);
+          BOOST_TEST(choice.least <= choice.most);
+          BOOST_TEST((choice.form == Choice::word || choice.least >= 1));
+          BOOST_TEST((choice.form != Choice::joined || &choice != table.first));
+          for (int32_t i = 0; i < choice.tries.count; ++i) {
+            BOOST_TEST((choice.tries.values[i] >= choice.least && choice.tries.values[i] <= choice.most));
+            BOOST_TEST((i == 0 || choice.tries.values[i] > choice.tries.values[i - 1]));
+          }
+        }
+      }
+    }
+}
+
+// Of a shipped specialization with one choice out of its range none is allowed, and the error names the choice and the range.
+BOOST_AUTO_TEST_CASE(what_is_out_of_range_is_not_allowed) {
+  for_every_specialization([](const Passport &passport, const Specialization &shipped) {
+    for (int32_t i = 0; i < passport.choices.count; ++i) {
+      const Choice &choice = passport.choices.first[i];
+      for (const int32_t value : {choice.least - 1, choice.most + 1, 1016}) {
+        if (value >= choice.least && value <= choice.most) continue;
+        Specialization s = shipped;
+        s.values[i] = value;
+        const Status status = check_specialization(passport, s);
+        BOOST_REQUIRE(!status.ok());
+        BOOST_TEST(status.error().field == "kernel");
+        const std::string part = std::string("whose ") + choice.name + " is " + std::to_string(value) + "; ";
+        BOOST_TEST(status.error().message.find(part) != std::string::npos, status.error().message);
+      }
     }
   });
+}
+
+// And what is within the ranges and no kernel's.
+BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
+  const struct {
+    const char *module, *expected;
+  } cases[] = {
+      {"sm80_fwd_mma-fp16-d72-64x64-w4", "whose head_dim is 72; sm80_fwd_mma allows: 32 to 256, by 32"},
+      {"sm80_fwd_mma-fp16-d64v72-64x64-w4", "whose head_dim_v is 72; "},
+      {"sm80_fwd_mma-fp16-d64-72x64-w4", "whose tile_q is 72; "},
+      {"sm80_fwd_mma-fp16-d64-64x72-w4", "whose tile_kv is 72; "},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-s3", "whose stages is 3; sm80_fwd_mma allows: 1 to 2"},
+      {"sm80_fwd_small-fp16-d64-32x64-w8-qreg", "whose tile_kv is 64; sm80_fwd_small allows: 32"},
+      {"sm80_fwd_small-fp16-d64-32x32-w8", "whose q_in_registers is 0; sm80_fwd_small allows: 1"},
+      {"sm80_fwd_decode-fp16-d64-12x16-w8", "whose tile_q is 12; sm80_fwd_decode allows: 8 or 16"},
+      {"sm80_fwd_decode-fp16-d64-8x16-w3", "whose warps is 3; "},
+      {"sm80_fwd_decode-fp16-d64-8x16-w8-c2", "whose cluster is 2; sm80_fwd_decode allows: 1"},
+      {"sm90_fwd_decode-fp16-d64-8x16-w8", "whose cluster is 1; sm90_fwd_decode allows: 2 to 8"},
+      {"sm90_fwd_decode-fp16-d64-8x16-w8-c6", "whose cluster is 6; sm90_fwd_decode allows: 1, 2, 4 or 8"},
+      {"fwd_scalar-fp16-d256-1x128-w4", "whose alignment_bytes is 16; fwd_scalar allows: 2"},
+      {"fwd_wmma_64x64-fp16-d64-64x64-w8", "whose tile_q is 64; fwd_wmma_64x64 allows: one of the rung's tiles"},
+  };
+  for (const auto &one : cases) {
+    const auto parsed = parse_module_name(one.module);
+    BOOST_REQUIRE_MESSAGE(parsed.ok(), one.module);
+    const Status status = check_specialization(passport_at(parsed.value().kernel_index), parsed.value().specialization);
+    BOOST_REQUIRE_MESSAGE(!status.ok(), one.module);
+    BOOST_TEST(status.error().message.find(one.expected) != std::string::npos, status.error().message);
+  }
 }
 
 // Every specialization on every architecture that its kernel runs on: all of them are shipped there.
@@ -178,7 +223,8 @@ BOOST_AUTO_TEST_CASE(plans_are_launches_that_a_device_takes) {
       if (arch.number < passport.minimum_arch) return;
       BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
       BOOST_TEST(passport.dynamic_shared_bytes(s) <= arch.shared_bytes_per_block, "on " << arch.number);
-      for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) check_plan(passport, s, problem_for(s, seqlen), device);
+      for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000})
+        check_plan(passport, s, problem_for(passport, s, seqlen), device);
     });
   }
 }
@@ -188,7 +234,7 @@ BOOST_AUTO_TEST_CASE(patches_are_where_addresses_are_packed) {
   constexpr DeviceLimits device{90, 132, 232448, 233472, 62914560};
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
     BOOST_REQUIRE((passport.parameter_bytes > 0 && passport.parameter_bytes <= most_parameter_bytes));
-    const ProblemKey key = problem_for(s, 300);
+    const ProblemKey key = problem_for(passport, s, 300);
     AttentionCall first{}, second{};
     first.softmax_scale = second.softmax_scale = 0.1f;
     for (int32_t operand = 0; operand < operand_count; ++operand) {
@@ -217,7 +263,7 @@ BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
   constexpr DeviceLimits device{90, 132, 232448, 233472, 1 << 20};
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
     for (const int64_t seqlen : {1, 31, 64, 65, 200}) {
-      const ProblemKey key = problem_for(s, seqlen);
+      const ProblemKey key = problem_for(passport, s, seqlen);
       AttentionFwdParams params;
       BOOST_REQUIRE(passport.parameter_bytes == sizeof(params));
       passport.pack(s, key, {}, device, &params);
@@ -238,9 +284,10 @@ BOOST_AUTO_TEST_CASE(cost_of_every_problem_is_a_number) {
   for (const DeviceLimits &device :
        {DeviceLimits{90, 132, 232448, 233472}, DeviceLimits{120, most, most - 1024, most}, DeviceLimits{1, 1, 1, 1025}})
     for_every_specialization([&](const Passport &passport, const Specialization &s) {
-      ProblemKey no_batch = problem_for(s, 512), no_queries = no_batch, no_keys = no_batch, empty = problem_for(s, 0);
+      ProblemKey no_batch = problem_for(passport, s, 512), no_queries = no_batch, no_keys = no_batch,
+                 empty = problem_for(passport, s, 0);
       no_batch.batch = 0, no_queries.seqlen_q = 0, no_keys.seqlen_kv = 0;
-      for (const ProblemKey &key : {no_batch, no_queries, no_keys, empty, problem_for(s, 512)}) {
+      for (const ProblemKey &key : {no_batch, no_queries, no_keys, empty, problem_for(passport, s, 512)}) {
         const Cost cost = passport.plan(s, key, device).cost;
         for (const double figure :
              {cost.launch_us, cost.tensor_us, cost.mufu_us, cost.issue_us, cost.shared_us, cost.l2_us,
@@ -252,7 +299,7 @@ BOOST_AUTO_TEST_CASE(cost_of_every_problem_is_a_number) {
 }
 
 // Evaluated by the compiler, which refuses an overflow.
-static_assert(decode::cost({dtype_float16, 64, 64, 0, 16, 8, 16, 2, 1, 0, 1},
+static_assert(decode::cost({dtype_float16, 64, 64, 8, 16, 2, 1},
                            {1, 1, 64, 1, 1, 64, 64, dtype_float16, causal_none, 16, -1},
                            {90, 0x7fffffff, 1 << 20, 1 << 20})
                   .total_us > 0);
@@ -260,8 +307,8 @@ static_assert(decode::cost({dtype_float16, 64, 64, 0, 16, 8, 16, 2, 1, 0, 1},
 BOOST_AUTO_TEST_CASE(cost_grows_with_the_work) {
   constexpr DeviceLimits h200{90, 132, 232448, 233472};
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
-    const double small = passport.plan(s, problem_for(s, 512), h200).cost.total_us,
-                 large = passport.plan(s, problem_for(s, 16384), h200).cost.total_us;
+    const double small = passport.plan(s, problem_for(passport, s, 512), h200).cost.total_us,
+                 large = passport.plan(s, problem_for(passport, s, 16384), h200).cost.total_us;
     BOOST_TEST(small > 0);
     BOOST_TEST(large > 4 * small);
   });
