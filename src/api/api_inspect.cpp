@@ -188,6 +188,7 @@ flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info 
     content.maximum_arch = passport.maximum_arch;
     content.specializations = specialization_count(passport);
     content.by_name_only = passport.by_name_only ? 1 : 0;
+    content.choices = passport.choices.count;
     copy_text(content.name, passport.name);
     copy_text(content.summary, passport.summary);
     return write_sized_struct(info, content, "info", sizeof(flashcore_kernel_info));
