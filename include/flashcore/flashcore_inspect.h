@@ -22,7 +22,7 @@ typedef struct flashcore_kernel_info {
   char name[FLASHCORE_NAME_BYTES];
   char summary[256];
   int32_t by_name_only; /* 1: kept to learn from, never the library's own choice */
-  int32_t reserved;     /* 0 */
+  int32_t choices;      /* how many compile-time choices it has */
 } flashcore_kernel_info;
 
 /* Number of kernels in the table. Cannot fail. */
@@ -34,6 +34,37 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_describe(int
  * shipped or not? INVALID_ARGUMENT (kernel) says which part is wrong and what may stand there. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(const char *name,
                                                                                flashcore_error *error);
+
+enum {
+  FLASHCORE_MOST_CHOICES = 12, /* of a kernel: the length of lists of values */
+  FLASHCORE_MOST_TRIED = 16
+};
+
+/* One compile-time choice of a kernel. A module is a value for each of them. */
+typedef struct flashcore_choice_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t least;        /* the range; which values go together, flashcore_kernel_check_name knows */
+  int32_t most;
+  int32_t tried_count;                 /* of `tried`; 0: the problem decides */
+  int32_t tried[FLASHCORE_MOST_TRIED]; /* what a search tries, rising */
+  char name[64];                       /* "tile_q" */
+} flashcore_choice_info;
+
+/* The index-th choice of a kernel, in the order of its modules' names. INVALID_ARGUMENT (kernel, index). */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_choice(const char *kernel, int32_t index,
+                                                                           flashcore_choice_info *info,
+                                                                           flashcore_error *error);
+
+/* The values that a module's name says, in the order of its kernel's choices, zeros behind them; `values` has room for
+ * FLASHCORE_MOST_CHOICES. Any name of the kernel's form is read; flashcore_kernel_check_name says whether there can be
+ * such a module. INVALID_ARGUMENT (kernel). */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_choices(const char *module, int32_t *values,
+                                                                            flashcore_error *error);
+
+/* The reverse: the name of the kernel's module with these values; `name` has room for FLASHCORE_NAME_BYTES.
+ * INVALID_ARGUMENT (kernel): there can be no such module, and why. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_name(const char *kernel, const int32_t *values,
+                                                                         char *name, flashcore_error *error);
 
 /* Resource usage of one kernel, read from the cubin's own ELF records. */
 typedef struct flashcore_kernel_resources {

@@ -3,6 +3,8 @@
 // What the passports of the decode kernels have in common (parts/decode.cuh).
 #pragma once
 
+#include "attention_fwd/choices.h"
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -14,46 +16,57 @@ struct Tile {
   int32_t head_dim, tile_kv, warps, cluster;
 };
 
+// There is none for the mask: one module serves every mask.
+struct Choices {
+  int32_t dtype, head_dim, head_dim_v, tile_q, tile_kv, warps, cluster;
+};
+#ifndef __CUDACC_RTC__
+struct ChoiceList {
+  Choice list[7];
+};
+constexpr ChoiceList choices_with(const Choice &cluster) {
+  return {{
+      attention_fwd::dtype,
+      attention_fwd::head_dim({32, largest_head_dim}),
+      attention_fwd::head_dim_v({32, largest_head_dim}),
+      attention_fwd::tile_q({8, 16}, Tries(8, 16)),
+      attention_fwd::tile_kv({16, 32}, Tries(16, 32)),
+      attention_fwd::warps({2, 16}, Tries(2, 4, 8, 16)),
+      cluster,
+  }};
+}
+#endif
+
 // Thread blocks that are meant to share a multiprocessor's registers: sixteen warps, or eight where the heads are widest.
-constexpr int32_t resident_blocks(const Specialization &s) {
+constexpr int32_t resident_blocks(const Choices &s) {
   const int32_t warps = s.head_dim + s.head_dim_v <= 256 ? 16 : 8;
   return warps > s.warps ? warps / s.warps : 1;
 }
 
-// Both types for each tile. `causal` is 0: one module serves every mask.
+// Both types for each tile.
 template <int32_t count>
-constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Specialization *out) {
+constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Choices *out) {
   if (index < 0 || index >= 2 * count) return false;
   const Tile &tile = tiles[index / 2];
   *out = {(index & 1) != 0 ? dtype_bfloat16 : dtype_float16,
           tile.head_dim,
           tile.head_dim,
-          0,
-          16,
           tile_q,
           tile.tile_kv,
           tile.warps,
-          1,
-          0,
           tile.cluster};
   return true;
 }
 
-constexpr Refusal allows(const Specialization &s, int32_t least_cluster, int32_t most_cluster) {
-  if (s.head_dim % 32 != 0 || s.head_dim < 32 || s.head_dim > largest_head_dim) return {"head_dim", "32 to 256, by 32"};
-  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim)
-    return {"head_dim_v", "32 to 256, by 32"};
-  if (s.causal != 0) return {"causal", "0; the kernel applies every mask"};
-  if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
+constexpr Refusal allows(const Choices &s) {
+  if (s.head_dim % 32 != 0) return {"head_dim", "32 to 256, by 32"};
+  if (s.head_dim_v % 32 != 0) return {"head_dim_v", "32 to 256, by 32"};
   if (s.tile_q != 8 && s.tile_q != 16) return {"tile_q", "8 or 16"};
   if (s.tile_kv != 16 && s.tile_kv != 32) return {"tile_kv", "16 or 32"};
   const bool wide = s.head_dim + s.head_dim_v > 256;
   if (s.warps != 2 && s.warps != 4 && s.warps != 8 && (s.warps != 16 || wide || s.tile_q != 8))
     return {"warps", "2, 4 or 8; 16 for tiles of 8 rows and up to 256 columns of key and value together"};
-  if (s.stages != 1) return {"stages", "1"};
-  if (s.q_in_registers != 0) return {"q_in_registers", "0"};
-  if (s.cluster < least_cluster || s.cluster > most_cluster || (s.cluster & (s.cluster - 1)) != 0)
-    return {"cluster", least_cluster == most_cluster ? "1" : "2, 4 or 8"};
+  if ((s.cluster & (s.cluster - 1)) != 0) return {"cluster", "1, 2, 4 or 8"};
   return no_refusal;
 }
 
@@ -62,8 +75,25 @@ constexpr int64_t row_tiles(int32_t tile_q, const ProblemKey &key) {
   return ceil_div(key.seqlen_q * (key.heads_q / key.heads_kv), tile_q);
 }
 
-constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
-  return {row_tiles(s.tile_q, key) * key.heads_kv * key.batch * s.cluster, 1, 1};
+// What a thread block computes: rows first_row .. of the query rows that share a key head, row r being query r / heads_per_kv of head
+// r % heads_per_kv among those heads. Their positions rise with the rows.
+struct BlockRows {
+  int32_t batch, head_kv, first_row, row_count;
+  int32_t part;  // rank in the cluster
+};
+template <int32_t tile_q, int32_t cluster>
+constexpr BlockRows block_rows(const AttentionFwdParams &params, uint32_t block) {
+  const uint32_t rows = static_cast<uint32_t>(params.seqlen_q) * static_cast<uint32_t>(params.heads_per_kv);
+  const uint32_t tiles = (rows + tile_q - 1) / tile_q,
+                 heads = static_cast<uint32_t>(params.heads_q / params.heads_per_kv);
+  const uint32_t index = block / cluster, head = index / tiles;
+  return {static_cast<int32_t>(head / heads), static_cast<int32_t>(head % heads),
+          static_cast<int32_t>(index % tiles * tile_q), static_cast<int32_t>(rows),
+          static_cast<int32_t>(block % cluster)};
+}
+
+constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
+  return row_tiles(s.tile_q, key) * key.heads_kv * key.batch * s.cluster;
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -78,39 +108,39 @@ constexpr Refusal refuse(const ProblemKey &key) {
   return no_refusal;
 }
 
-constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v;
 }
 
 // A partial output with its references and sums for each warp, and the block's where blocks merge; and Q.
-constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
+constexpr int64_t dynamic_shared_bytes(const Choices &s) {
   const int32_t partials = s.warps + (s.cluster > 1 ? 1 : 0);
   return int64_t{partials} * s.tile_q * (s.head_dim_v + 4 + 2) * 4 + s.tile_q * ((s.head_dim + 31) / 32) * 64;
 }
 
 // Fitted on the H200: what a block takes beside its keys, alone and with a second one on its multiprocessor; what the merge of a cluster
 // adds; and how fast a block alone can read.
-constexpr double block_us(const Specialization &s) {
+constexpr double block_us(const Choices &s) {
   const double alone = (s.warps > 8 ? 2.3 : 1.3) + (s.head_dim + s.head_dim_v > 256 ? 0.7 : 0.0);
   double merge = s.cluster > 1 ? 0.6 : 0.0;
   for (int32_t size = 1; size < s.cluster; size *= 2) merge += 0.3;
   return alone + merge;
 }
 inline constexpr double second_block = 0.4;
-constexpr double block_bytes_per_clock(const Specialization &s, const ProblemKey &key) {
+constexpr double block_bytes_per_clock(const Choices &s, const ProblemKey &key) {
   return s.warps > 8 ? 34 : key.head_dim + key.head_dim_v <= 128 ? 20 : 28;
 }
 // Clusters of four and more find no place for some blocks in their part of the GPU.
 constexpr double placed_share(int32_t cluster) { return cluster >= 4 ? 0.85 : 1.0; }
 
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   const Rates rates = rates_of(device.arch);
   const double clocks_of_us = rates.clock_mhz;
   const double tiles = larger_of(1, static_cast<double>(row_tiles(s.tile_q, key)));  // an empty problem has none
   const double bytes_of_block = 2.0 * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v) / s.cluster;
   const int32_t resident = resident_blocks(s);
   const double slots = static_cast<double>(resident) * device.multiprocessors * placed_share(s.cluster),
-               blocks = static_cast<double>(grid(s, key).x);
+               blocks = static_cast<double>(thread_blocks(s, key));
   // The tiles of one key head's rows find its keys in the L2 cache, all but the first.
   const double l2_us = bytes_of_block / device.multiprocessors / rates.l2_bytes / clocks_of_us;
   const double us_of_block =
@@ -132,6 +162,14 @@ constexpr Cost cost(const Specialization &s, const ProblemKey &key, const Device
   cost.latency_us = whole_waves * wave_us(slots) + (rest > 0.5 ? wave_us(rest) : 0.0);
   cost.total_us = cost.launch_us + cost.latency_us;
   return cost;
+}
+
+// A cluster's size is in the code of its kernel (__cluster_dims__).
+constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  Plan plan = single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
+  plan.stages[0].cluster = s.cluster;
+  if (s.cluster > 1) plan.stages[0].attributes = cluster_in_code;
+  return plan;
 }
 
 }  // namespace flashcore::kernels::decode

@@ -3,6 +3,8 @@
 // fwd_scalar: the foot of the ladder, and the kernel to read first. One thread block per query row, online softmax,
 // 16-bit storage and float32 arithmetic, no tensor cores and no tiles of queries: every key and value is fetched from memory
 // again for every row, which is what all later rungs avoid. Any head dimension up to 256, any alignment.
+#include "attention_fwd/choices.h"
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -11,36 +13,33 @@ namespace flashcore::kernels::fwd_scalar {
 
 inline constexpr int32_t largest_head_dim = 256, tile_kv = 128, warps = tile_kv / 32;
 
-constexpr bool specialization(int32_t index, Specialization *out) {
+struct Choices {
+  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, warps, alignment_bytes;
+};
+#ifndef __CUDACC_RTC__
+inline constexpr Choice choices[] = {
+    attention_fwd::dtype,
+    attention_fwd::head_dim(attention_fwd::exactly(largest_head_dim)),
+    attention_fwd::head_dim_v(attention_fwd::exactly(largest_head_dim)),
+    attention_fwd::causal,
+    attention_fwd::tile_q(attention_fwd::exactly(1)),
+    attention_fwd::tile_kv(attention_fwd::exactly(tile_kv)),
+    attention_fwd::warps(attention_fwd::exactly(warps)),
+    attention_fwd::alignment_bytes(attention_fwd::exactly(2)),
+};
+#endif
+
+constexpr bool specialization(int32_t index, Choices *out) {
   if (index < 0 || index >= 4) return false;
   *out = {(index & 2) ? dtype_bfloat16 : dtype_float16,
           largest_head_dim,
           largest_head_dim,
           index & 1,
-          2,
           1,
           tile_kv,
           warps,
-          1,
-          0};
+          2};
   return true;
-}
-
-constexpr Refusal allows(const Specialization &s) {
-  if (s.head_dim != largest_head_dim) return {"head_dim", "256"};
-  if (s.head_dim_v != largest_head_dim) return {"head_dim_v", "256"};
-  if (s.alignment_bytes != 2) return {"alignment_bytes", "2"};
-  if (s.tile_q != 1) return {"tile_q", "1"};
-  if (s.tile_kv != tile_kv) return {"tile_kv", "128"};
-  if (s.warps != warps) return {"warps", "4"};
-  if (s.stages != 1) return {"stages", "1"};
-  if (s.q_in_registers != 0) return {"q_in_registers", "0"};
-  if (s.cluster != 1) return {"cluster", "1"};
-  return no_refusal;
-}
-
-constexpr Grid grid(const Specialization &, const ProblemKey &key) {
-  return {key.seqlen_q * key.heads_q * key.batch, 1, 1};
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -51,35 +50,49 @@ constexpr Refusal refuse(const ProblemKey &key) {
   return no_refusal;
 }
 
-constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
 }
 
 // The query row, the tile's probabilities, and one word per warp for block-wide sums; all float32.
-constexpr int64_t dynamic_shared_bytes(const Specialization &) { return (largest_head_dim + tile_kv + 2 * warps) * 4; }
+constexpr int64_t dynamic_shared_bytes(const Choices &) { return (largest_head_dim + tile_kv + 2 * warps) * 4; }
 
 // Two loads and two multiply-adds per key and column; what a multiprocessor fetches from L2 in a microsecond bounds it.
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  const double rows = static_cast<double>(key.seqlen_q * key.heads_q * key.batch);
+constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  const int64_t rows = key.seqlen_q * key.heads_q * key.batch;
   const double keys = static_cast<double>(key.seqlen_kv) * (s.causal ? 0.5 : 1.0);
   constexpr double bytes_per_us = 40000.0;
   Cost cost{};
   cost.launch_us = launch_us;
-  cost.l2_us = ceil_div(static_cast<int64_t>(rows), device.multiprocessors) * keys * 2.0 *
-               (key.head_dim + key.head_dim_v) / bytes_per_us;
+  cost.l2_us = ceil_div(rows, device.multiprocessors) * keys * 2.0 * (key.head_dim + key.head_dim_v) / bytes_per_us;
   cost.throughput_us = cost.l2_us;
   cost.total_us = cost.launch_us + cost.throughput_us;
   return cost;
 }
 
+constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  return single_launch(key.seqlen_q * key.heads_q * key.batch, warps * 32, dynamic_shared_bytes(s),
+                       cost(s, key, device));
+}
+
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "fwd_scalar", "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)",
-    80,           0,
-    true,         specialization,
-    allows,       refuse,
-    serves,       dynamic_shared_bytes,
-    grid,         cost};
+    .name = "fwd_scalar",
+    .summary = "one thread block per query row, no tensor cores, any head_dim up to 256 (ladder)",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = true,
+    .choices = choice_table<Choices>(choices),
+    .specialization = on_choices<specialization>,
+    .allows = allows_all,
+    .refuse = refuse,
+    .serves = on_choices<serves>,
+    .dynamic_shared_bytes = on_choices<dynamic_shared_bytes>,
+    .plan = on_choices<plan>,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::fwd_scalar
 

@@ -7,28 +7,34 @@
 // ---- Passport ------------------------------------------------------------------------------------------------------
 namespace flashcore::kernels::fwd_wmma_32x32 {
 
+using ladder::Choices;
 inline constexpr WmmaTile tiles[] = {{32, 32, ladder::head_dim, 1}};
 
-constexpr bool specialization(int32_t index, Specialization *out) { return ladder::specialization(tiles, index, out); }
-constexpr Refusal allows(const Specialization &s) { return ladder::allows(tiles, s); }
+constexpr bool specialization(int32_t index, Choices *out) { return ladder::specialization(tiles, index, out); }
+constexpr Refusal allows(const Choices &s) { return ladder::allows(tiles, s); }
 constexpr Refusal refuse(const ProblemKey &key) { return ladder::refuse(key, 32); }
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
-  return ladder::cost(s, key, device, 0.06, 1.6);
+constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  return ladder::plan(s, key, ladder::cost(s, key, device, 0.06, 1.6));
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {"fwd_wmma_32x32",
-                                      "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)",
-                                      80,
-                                      0,
-                                      true,
-                                      specialization,
-                                      allows,
-                                      refuse,
-                                      ladder::serves,
-                                      ladder::dynamic_shared_bytes,
-                                      ladder::grid,
-                                      cost};
+inline constexpr Passport passport = {
+    .name = "fwd_wmma_32x32",
+    .summary = "WMMA 16x16x16 through shared memory, 32x32 tiles, one stage (ladder)",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = true,
+    .choices = choice_table<Choices>(ladder::choices),
+    .specialization = on_choices<specialization>,
+    .allows = on_choices<allows>,
+    .refuse = refuse,
+    .serves = on_choices<ladder::serves>,
+    .dynamic_shared_bytes = on_choices<ladder::dynamic_shared_bytes>,
+    .plan = on_choices<plan>,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::fwd_wmma_32x32
 

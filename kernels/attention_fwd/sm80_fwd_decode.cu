@@ -18,23 +18,31 @@ namespace flashcore::kernels::sm80_fwd_decode {
 
 inline constexpr decode::Tile tiles[] = {{64, 16, 8, 1}, {128, 16, 8, 1}, {256, 16, 8, 1}};
 
-constexpr bool specialization(int32_t index, Specialization *out) { return decode::specialization(tiles, index, out); }
-constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 1, 1); }
+using decode::Choices;
+#ifndef __CUDACC_RTC__
+inline constexpr decode::ChoiceList choices = decode::choices_with(attention_fwd::cluster(attention_fwd::exactly(1)));
+#endif
+
+constexpr bool specialization(int32_t index, Choices *out) { return decode::specialization(tiles, index, out); }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm80_fwd_decode",
-    "mma.sync for few queries: rows of a key head packed, keys through registers, split over eight warps",
-    80,
-    0,
-    false,
-    specialization,
-    allows,
-    decode::refuse,
-    decode::serves,
-    decode::dynamic_shared_bytes,
-    decode::grid,
-    decode::cost};
+    .name = "sm80_fwd_decode",
+    .summary = "mma.sync for few queries: rows of a key head packed, keys through registers, split over eight warps",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .choices = choice_table<Choices>(choices.list),
+    .specialization = on_choices<specialization>,
+    .allows = on_choices<decode::allows>,
+    .refuse = decode::refuse,
+    .serves = on_choices<decode::serves>,
+    .dynamic_shared_bytes = on_choices<decode::dynamic_shared_bytes>,
+    .plan = on_choices<decode::plan>,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_decode
 

@@ -32,6 +32,8 @@
 //   lost  prefetch of the tiles after the next into L2: +5 % at S=512, -2 % at 16384; two stages do more
 //   lost  three blocks a multiprocessor (D=64, 128x32, 168 registers) -10 %; eight warps -3 to -15 %
 //   lost  D=64: 128x80 -3 %, 128x96 -5 %; D=128: 64x64 -20 %, 128x64 equal but spills; D=256: 128x64 with eight warps -4 %
+#include "attention_fwd/choices.h"
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -68,8 +70,26 @@ inline constexpr Tile tiles[] = {
 // clang-format on
 inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
+struct Choices {
+  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, warps, stages, q_in_registers, alignment_bytes;
+};
+#ifndef __CUDACC_RTC__
+inline constexpr Choice choices[] = {
+    attention_fwd::dtype,
+    attention_fwd::head_dim({32, largest_head_dim}),
+    attention_fwd::head_dim_v({32, largest_head_dim}),
+    attention_fwd::causal,
+    attention_fwd::tile_q({16, 1024}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)),
+    attention_fwd::tile_kv({16, 256}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 256)),
+    attention_fwd::warps({1, 16}, Tries(1, 2, 3, 4, 6, 8, 12, 16)),
+    attention_fwd::stages({1, 2}, Tries(1, 2)),
+    attention_fwd::q_in_registers({0, 1}, Tries(0, 1)),
+    attention_fwd::alignment_bytes({2, 16}),
+};
+#endif
+
 // Every tile for both types, with and without the causal mask.
-constexpr bool specialization(int32_t index, Specialization *out) {
+constexpr bool specialization(int32_t index, Choices *out) {
   for (const Tile &tile : tiles)
     for (int32_t variant = 0; variant < 8; ++variant) {
       const bool loose = (variant & 4) != 0;
@@ -78,12 +98,12 @@ constexpr bool specialization(int32_t index, Specialization *out) {
               tile.head_dim,
               tile.head_dim_v,
               (variant & 2) != 0 ? 1 : 0,
-              loose ? 2 : 16,
               tile.tile_q,
               tile.tile_kv,
               tile.warps,
               tile.stages,
-              tile.q_in_registers};
+              tile.q_in_registers,
+              loose ? 2 : 16};
       return true;
     }
   return false;
@@ -92,26 +112,22 @@ constexpr bool specialization(int32_t index, Specialization *out) {
 // Rows of a tile of this width that `warps` warps copy at once; every thread moves the same number of 16-byte chunks.
 constexpr int32_t rows_per_pass(int32_t columns, int32_t warps) { return columns % 64 == 0 ? 4 * warps : 8 * warps; }
 
-// What the body can be compiled for.
-constexpr Refusal allows(const Specialization &s) {
-  if (s.head_dim % 32 != 0 || s.head_dim < 32 || s.head_dim > largest_head_dim) return {"head_dim", "32 to 256, by 32"};
-  if (s.head_dim_v % 32 != 0 || s.head_dim_v < 32 || s.head_dim_v > largest_head_dim)
-    return {"head_dim_v", "32 to 256, by 32"};
-  if (s.warps < 1 || s.warps > 16) return {"warps", "1 to 16"};
+// What the body can be compiled for, within the ranges of the choices.
+constexpr Refusal allows(const Choices &s) {
+  if (s.head_dim % 32 != 0) return {"head_dim", "32 to 256, by 32"};
+  if (s.head_dim_v % 32 != 0) return {"head_dim_v", "32 to 256, by 32"};
   if (s.tile_q % (16 * s.warps) != 0 || s.tile_q > 64 * s.warps)
     return {"tile_q", "16, 32, 48 or 64 rows for each warp"};
   if (s.tile_q % rows_per_pass(s.head_dim, s.warps) != 0)
     return {"tile_q", "a multiple of the rows that are copied at once"};
-  if (s.tile_kv % 16 != 0 || s.tile_kv < 16 || s.tile_kv > 256) return {"tile_kv", "16 to 256, by 16"};
+  if (s.tile_kv % 16 != 0) return {"tile_kv", "16 to 256, by 16"};
   if (s.tile_kv % rows_per_pass(s.head_dim, s.warps) != 0 || s.tile_kv % rows_per_pass(s.head_dim_v, s.warps) != 0)
     return {"tile_kv", "a multiple of the rows that are copied at once"};
-  if (s.stages != 1 && s.stages != 2) return {"stages", "1 or 2"};
-  if (s.cluster != 1) return {"cluster", "1"};
   return no_refusal;
 }
 
-constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
-  return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
+constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
+  return ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch;
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -123,40 +139,50 @@ constexpr Refusal refuse(const ProblemKey &key) {
   return no_refusal;
 }
 
-constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
          s.causal == (key.causal != causal_none) && s.alignment_bytes <= key.alignment_bytes &&
          (key.alignment_bytes < 16 || s.alignment_bytes == 16);
 }
 
 // The Q tile, the stages of K and V, and what the block computes (SharedWork).
-constexpr int64_t dynamic_shared_bytes(const Specialization &s) {
+constexpr int64_t dynamic_shared_bytes(const Choices &s) {
   return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 +
          shared_work_bytes;
 }
 
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
-  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps),
-                               s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x),
-                               steps, mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), 0},
-                              device),
-                     key, device);
+  return with_memory(
+      mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps),
+                s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(thread_blocks(s, key)), steps,
+                mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), 0},
+               device),
+      key, device);
+}
+
+constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  return single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
 }
 
 #ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {"sm80_fwd_mma",
-                                      "mma.sync tensor cores, softmax and probabilities in registers, cp.async",
-                                      80,
-                                      0,
-                                      false,
-                                      specialization,
-                                      allows,
-                                      refuse,
-                                      serves,
-                                      dynamic_shared_bytes,
-                                      grid,
-                                      cost};
+inline constexpr Passport passport = {
+    .name = "sm80_fwd_mma",
+    .summary = "mma.sync tensor cores, softmax and probabilities in registers, cp.async",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .choices = choice_table<Choices>(choices),
+    .specialization = on_choices<specialization>,
+    .allows = on_choices<allows>,
+    .refuse = refuse,
+    .serves = on_choices<serves>,
+    .dynamic_shared_bytes = on_choices<dynamic_shared_bytes>,
+    .plan = on_choices<plan>,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_mma
 

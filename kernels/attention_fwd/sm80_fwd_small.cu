@@ -11,6 +11,8 @@
 //   lost  two or three stages per warp (equal, for twice the shared memory)                      5.6 us
 //   lost  tiles of 64 keys, so that S=512 is one step: half the warps of S=256 have nothing to do  5.7 us, S=256 4.6 for 4.4 us
 //   kept  exact references, raised for every larger score                                        0 to -3 %
+#include "attention_fwd/choices.h"
+#include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 
@@ -19,28 +21,30 @@ namespace flashcore::kernels::sm80_fwd_small {
 
 inline constexpr int32_t head_dim = 64, tile_q = 32, tile_kv = 32, warps = 8, groups = warps;
 
-constexpr bool specialization(int32_t index, Specialization *out) {
+struct Choices {
+  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, warps, q_in_registers;
+};
+#ifndef __CUDACC_RTC__
+inline constexpr Choice choices[] = {
+    attention_fwd::dtype,
+    attention_fwd::head_dim(attention_fwd::exactly(head_dim)),
+    attention_fwd::head_dim_v(attention_fwd::exactly(head_dim)),
+    attention_fwd::causal,
+    attention_fwd::tile_q(attention_fwd::exactly(tile_q)),
+    attention_fwd::tile_kv(attention_fwd::exactly(tile_kv)),
+    attention_fwd::warps(attention_fwd::exactly(warps)),
+    attention_fwd::q_in_registers(attention_fwd::exactly(1)),
+};
+#endif
+
+constexpr bool specialization(int32_t index, Choices *out) {
   if (index < 0 || index >= 4) return false;
-  *out = {
-      (index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, 16, tile_q, tile_kv, warps, 1, 1};
+  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, tile_q, tile_kv, warps, 1};
   return true;
 }
 
-constexpr Refusal allows(const Specialization &s) {
-  if (s.head_dim != head_dim) return {"head_dim", "64"};
-  if (s.head_dim_v != head_dim) return {"head_dim_v", "64"};
-  if (s.alignment_bytes != 16) return {"alignment_bytes", "16"};
-  if (s.tile_q != tile_q) return {"tile_q", "32"};
-  if (s.tile_kv != tile_kv) return {"tile_kv", "32"};
-  if (s.warps != warps) return {"warps", "8"};
-  if (s.stages != 1) return {"stages", "1"};
-  if (s.q_in_registers != 1) return {"q_in_registers", "1"};
-  if (s.cluster != 1) return {"cluster", "1"};
-  return no_refusal;
-}
-
-constexpr Grid grid(const Specialization &s, const ProblemKey &key) {
-  return {ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch, 1, 1};
+constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
+  return ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch;
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
@@ -53,7 +57,7 @@ constexpr Refusal refuse(const ProblemKey &key) {
   return no_refusal;
 }
 
-constexpr bool serves(const Specialization &s, const ProblemKey &key) {
+constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
 }
 
@@ -63,34 +67,43 @@ inline constexpr int32_t partial_pitch = head_dim + 8;
 constexpr int32_t partial_bytes = tile_q * partial_pitch * 4 + 2 * tile_q * 4;
 
 // Q, then a K and a V tile of each group; the partial outputs take their place at the end.
-constexpr int64_t dynamic_shared_bytes(const Specialization &) {
+constexpr int64_t dynamic_shared_bytes(const Choices &) {
   constexpr int32_t tiles = tile_q * head_dim * 2 + groups * 2 * tile_bytes, partials = groups * partial_bytes;
   return tiles > partials ? tiles : partials;
 }
 
-constexpr Cost cost(const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), s.warps));
-  return with_memory(mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16,
-                               s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(grid(s, key).x),
-                               steps, mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
-                              device),
-                     key, device);
+  return with_memory(
+      mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
+                dynamic_shared_bytes(s), static_cast<double>(thread_blocks(s, key)), steps,
+                mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
+               device),
+      key, device);
+}
+
+constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  return single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
 }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm80_fwd_small",
-    "mma.sync with keys split over eight warps and merged in the block, for little work",
-    80,
-    0,
-    false,
-    specialization,
-    allows,
-    refuse,
-    serves,
-    dynamic_shared_bytes,
-    grid,
-    cost};
+    .name = "sm80_fwd_small",
+    .summary = "mma.sync with keys split over eight warps and merged in the block, for little work",
+    .minimum_arch = 80,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .choices = choice_table<Choices>(choices),
+    .specialization = on_choices<specialization>,
+    .allows = allows_all,
+    .refuse = refuse,
+    .serves = on_choices<serves>,
+    .dynamic_shared_bytes = on_choices<dynamic_shared_bytes>,
+    .plan = on_choices<plan>,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small
 

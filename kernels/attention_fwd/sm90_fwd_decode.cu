@@ -23,23 +23,31 @@ inline constexpr decode::Tile tiles[] = {{64, 16, 8, 2},  {64, 16, 8, 4},  {64, 
                                          {128, 16, 8, 2}, {128, 16, 8, 4}, {128, 16, 8, 8}, {128, 16, 16, 8},
                                          {256, 16, 8, 2}, {256, 16, 8, 4}, {256, 16, 8, 8}};
 
-constexpr bool specialization(int32_t index, Specialization *out) { return decode::specialization(tiles, index, out); }
-constexpr Refusal allows(const Specialization &s) { return decode::allows(s, 2, 8); }
+using decode::Choices;
+#ifndef __CUDACC_RTC__
+inline constexpr decode::ChoiceList choices = decode::choices_with(attention_fwd::cluster({2, 8}, Tries(2, 4, 8)));
+#endif
+
+constexpr bool specialization(int32_t index, Choices *out) { return decode::specialization(tiles, index, out); }
 
 #ifndef __CUDACC_RTC__
 inline constexpr Passport passport = {
-    "sm90_fwd_decode",
-    "sm80_fwd_decode with keys split over a cluster of thread blocks too, merged in shared memory",
-    90,
-    0,
-    false,
-    specialization,
-    allows,
-    decode::refuse,
-    decode::serves,
-    decode::dynamic_shared_bytes,
-    decode::grid,
-    decode::cost};
+    .name = "sm90_fwd_decode",
+    .summary = "sm80_fwd_decode with keys split over a cluster of thread blocks too, merged in shared memory",
+    .minimum_arch = 90,
+    .maximum_arch = 0,
+    .by_name_only = false,
+    .choices = choice_table<Choices>(choices.list),
+    .specialization = on_choices<specialization>,
+    .allows = on_choices<decode::allows>,
+    .refuse = decode::refuse,
+    .serves = on_choices<decode::serves>,
+    .dynamic_shared_bytes = on_choices<decode::dynamic_shared_bytes>,
+    .plan = on_choices<decode::plan>,
+    .parameter_bytes = attention_fwd::parameter_bytes,
+    .pack = attention_fwd::pack,
+    .patches = attention_fwd::patches,
+};
 #endif
 }  // namespace flashcore::kernels::sm90_fwd_decode
 

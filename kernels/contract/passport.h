@@ -11,37 +11,15 @@
 //   arch            compute capability as a number: 89 for 8.9
 #pragma once
 
+#include "contract/attention_call.h"
+#include "contract/choice.h"
+#include "contract/plan.h"
 #include "contract/problem_key.h"
-#include "contract/specialization.h"
 
 namespace flashcore::kernels {
 
-struct Grid {
-  int64_t x, y, z;
-};
-
-// What the cost model and the checks know about a device.
-struct DeviceLimits {
-  int32_t arch;
-  int32_t multiprocessors;
-  int32_t shared_bytes_per_block;  // after the opt-in
-  int32_t shared_bytes_per_multiprocessor;
-};
-
-// What a call costs by the model, in microseconds, and the bounds that it follows from (cost.h): the busiest multiprocessor's
-// time if only that unit were slow. A kernel leaves the units at 0 that it has no figures for.
-struct Cost {
-  double launch_us;
-  double tensor_us, mufu_us, issue_us, shared_us, l2_us;
-  double throughput_us;              // all units together, with what they cost each other
-  double latency_us;                 // the steps one after the other
-  double total_us;                   // launch and the larger of the two
-  double waves;                      // of thread blocks
-  double blocks_per_multiprocessor;  // resident at once
-};
-
 // Why a kernel cannot serve a problem (the field in the words of flashcore.h) or cannot be compiled in a specialization (the
-// field in the words of Specialization), and what that field may be. field == nullptr: it can.
+// choice in the words of its table), and what that may be. field == nullptr: it can.
 struct Refusal {
   const char *field;
   const char *reason;
@@ -49,26 +27,64 @@ struct Refusal {
 inline constexpr Refusal no_refusal = {nullptr, nullptr};
 
 #ifndef __CUDACC_RTC__
+// For a passport whose choices have no rule but their ranges.
+constexpr Refusal allows_all(const Specialization &) { return no_refusal; }
+
+inline constexpr int32_t most_parameter_bytes = 1024;
+
+// A passport's list of patches, which lies in the family's headers.
+struct AddressPatches {
+  const AddressPatch *first = nullptr;
+  int32_t count = 0;
+
+  constexpr AddressPatches() = default;
+  template <int32_t size>
+  constexpr AddressPatches(const AddressPatch (&patches)[size]) : first(patches), count(size) {}
+  constexpr const AddressPatch *begin() const { return first; }
+  constexpr const AddressPatch *end() const { return first + count; }
+};
+
 struct Passport {
   const char *name;     // file name = entry point = bench name = cache name
   const char *summary;  // one line
   int32_t minimum_arch;
   int32_t maximum_arch;  // inclusive; 0: open
   bool by_name_only;     // kept to learn from: never the library's own choice, however well it would do
+  ChoiceTable choices;   // what tells its specializations apart
   // The index-th specialization; false past the end. All of them are shipped, and `allows` has nothing against them.
   bool (*specialization)(int32_t index, Specialization *out);
   // Can the kernel be compiled so? What is allowed and not shipped is compiled on first need, for a caller or a tuned row
-  // that names the module, and is what fc-tune searches. Fields are within their own ranges already.
+  // that names the module, and is what fc-tune searches. Each choice is within its own range already.
   Refusal (*allows)(const Specialization &);
   Refusal (*refuse)(const ProblemKey &);
   // May this specialization serve a problem that the kernel does not refuse?
   bool (*serves)(const Specialization &, const ProblemKey &);
+  // The most that any of its launches may ask for: what a module is loaded for, before there is a problem.
   int64_t (*dynamic_shared_bytes)(const Specialization &);
-  Grid (*grid)(const Specialization &, const ProblemKey &);
-  Cost (*cost)(const Specialization &, const ProblemKey &, const DeviceLimits &);
+  // The launches for a problem that it serves, on a device: grids, threads, clusters, shared memory, workspace, and the cost.
+  Plan (*plan)(const Specialization &, const ProblemKey &, const DeviceLimits &);
+  // The struct that all of its launches take by value, and where the addresses of the call lie in it. Packing is host arithmetic,
+  // for every call that is not the one before with other addresses.
+  int32_t parameter_bytes;  // no more than most_parameter_bytes
+  void (*pack)(const Specialization &, const ProblemKey &, const AttentionCall &, const DeviceLimits &,
+               void *parameters);
+  AddressPatches patches;
+  // What plans may launch of the module beside the kernel of its own name.
+  const char *further_entry_points[most_stages - 1] = {};
+
+  // What a specialization has of the choice of this name; `otherwise`: the kernel has no such choice.
+  constexpr int32_t value(const Specialization &s, const char *choice, int32_t otherwise) const {
+    return value_of(choices, s, choice, otherwise);
+  }
+  // nullptr: there is none.
+  constexpr const char *entry_point(int32_t index) const {
+    return index == 0 ? name : index < most_stages ? further_entry_points[index - 1] : nullptr;
+  }
 };
 #endif
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 }  // namespace flashcore::kernels

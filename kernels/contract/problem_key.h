@@ -4,7 +4,7 @@
 // calls with equal keys take the same plan. Compared and hashed as bytes, so it has no padding.
 #pragma once
 
-#include "contract/specialization.h"
+#include "contract/choice.h"
 #include "contract/types.h"
 
 namespace flashcore::kernels {
@@ -25,10 +25,9 @@ struct ProblemKey {
   int32_t causal;           // Causal
   int32_t alignment_bytes;  // largest power of two up to 16 that divides every row's address of q, k, v and o
   int32_t kernel_index;     // the only kernel that may serve the call, or -1
-  Specialization module{};  // and in no other specialization than this one; dtype 0: in any
-  int32_t reserved = 0;     // for a size of whole words
+  Specialization module{};  // and in no other specialization than this one; all 0: in any
 
-  constexpr bool one_module() const { return module.dtype != 0; }
+  constexpr bool one_module() const { return module.values[0] != 0; }
 };
 
 }  // namespace flashcore::kernels

@@ -13,6 +13,7 @@
 // So every load fetches whole sectors, and rows of O^T are columns of O in an order that only the last store has to know.
 #pragma once
 
+#include "attention_fwd/decode.h"
 #include "attention_fwd/params.h"
 #include "parts/cluster.cuh"
 #include "parts/long_sum.cuh"
@@ -40,20 +41,9 @@ struct Decode {
   // Are values under way while their keys are multiplied? Registers do not hold both of 256 columns.
   static constexpr bool values_early = shape.head_dim + shape.head_dim_v <= 256;
 
-  // What the block computes: rows first_row .. of the query rows that share a key head, row r being query r / heads_per_kv of head
-  // r % heads_per_kv among those heads. Their positions rise with the rows.
-  struct Work {
-    int32_t batch, head_kv, first_row, row_count;
-    int32_t part;  // rank in the cluster
-  };
+  using Work = decode::BlockRows;
   static __device__ __forceinline__ Work work(const AttentionFwdParams &params, uint32_t block) {
-    const uint32_t rows = static_cast<uint32_t>(params.seqlen_q) * static_cast<uint32_t>(params.heads_per_kv);
-    const uint32_t tiles = (rows + tile_q - 1) / tile_q,
-                   heads = static_cast<uint32_t>(params.heads_q / params.heads_per_kv);
-    const uint32_t index = block / shape.blocks, head = index / tiles;
-    return {static_cast<int32_t>(head / heads), static_cast<int32_t>(head % heads),
-            static_cast<int32_t>(index % tiles * tile_q), static_cast<int32_t>(rows),
-            static_cast<int32_t>(block % shape.blocks)};
+    return decode::block_rows<tile_q, shape.blocks>(params, block);
   }
 
   // Keys 0 .. n-1 are seen by a row. Rows past the last one count as the last.

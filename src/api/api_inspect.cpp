@@ -109,11 +109,10 @@ flashcore_module_info module_info(const ListedModule &listed, bool current) {
 // Could this library ask for the module: shipped, tuned or by name?
 bool is_current(const ModuleRecord &record, const std::string &nvrtc_append_flags) {
   const Result<ModuleName> name = parse_module_name(record.module);
-  const int32_t index = name.ok() ? find_kernel(name.value().kernel) : -1;
-  if (index < 0 ||
-      !check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, name.value().specialization).ok())
-    return false;
-  return make_module_request(index, name.value().specialization, record.arch, nvrtc_append_flags).key == record.key;
+  if (!name.ok()) return false;
+  const auto [index, specialization] = name.value();
+  if (!check_specialization(passport_at(index), specialization).ok()) return false;
+  return make_module_request(index, specialization, record.arch, nvrtc_append_flags).key == record.key;
 }
 
 bool sorts_before(const ListedModule &a, const ListedModule &b) {
@@ -189,6 +188,7 @@ flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info 
     content.maximum_arch = passport.maximum_arch;
     content.specializations = specialization_count(passport);
     content.by_name_only = passport.by_name_only ? 1 : 0;
+    content.choices = passport.choices.count;
     copy_text(content.name, passport.name);
     copy_text(content.summary, passport.summary);
     return write_sized_struct(info, content, "info", sizeof(flashcore_kernel_info));
@@ -216,11 +216,10 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
         std::min(given.shared_memory_per_block_optin_bytes, std::numeric_limits<int32_t>::max() - 1024);
     const kernels::DeviceLimits limits = {given.arch, given.multiprocessors, per_block, per_block + 1024};
     FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits, {}));
-    const kernels::Cost &cost = selection.cost;
+    const kernels::Cost &cost = selection.plan.cost;
     flashcore_model_info content{};
     content.blocks_per_multiprocessor = static_cast<int32_t>(cost.blocks_per_multiprocessor);
-    copy_text(content.module, module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name,
-                                          selection.specialization));
+    copy_text(content.module, module_name(passport_at(selection.kernel_index), selection.specialization));
     content.waves = cost.waves, content.launch_us = cost.launch_us;
     content.tensor_us = cost.tensor_us, content.mufu_us = cost.mufu_us, content.issue_us = cost.issue_us;
     content.shared_us = cost.shared_us, content.l2_us = cost.l2_us;

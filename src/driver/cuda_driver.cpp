@@ -65,6 +65,26 @@ Result<bool> is_page_locked(const CudaFunctionTable &functions, const void *memo
   return owner.type == CU_MEMORYTYPE_HOST;
 }
 
+CUlaunchConfig launch_config(const LaunchShape &shape, CudaStream stream, CUlaunchAttribute (&attributes)[2]) {
+  CUlaunchConfig config{};
+  config.gridDimX = shape.grid[0], config.gridDimY = shape.grid[1], config.gridDimZ = shape.grid[2];
+  config.blockDimX = shape.threads, config.blockDimY = config.blockDimZ = 1;
+  config.sharedMemBytes = shape.dynamic_shared_bytes;
+  config.hStream = stream;
+  config.attrs = attributes;
+  if (shape.cluster != 0) {
+    CUlaunchAttribute &attribute = attributes[config.numAttrs++] = {};
+    attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    attribute.value.clusterDim.x = shape.cluster, attribute.value.clusterDim.y = attribute.value.clusterDim.z = 1;
+  }
+  if (shape.programmatic_dependent != 0) {
+    CUlaunchAttribute &attribute = attributes[config.numAttrs++] = {};
+    attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+  }
+  return config;
+}
+
 }  // namespace
 
 const std::string &CudaDriver::path() const { return path_; }
@@ -171,10 +191,14 @@ Status CudaDriver::set_max_dynamic_shared_bytes(CudaFunction function, int32_t b
 Status CudaDriver::launch(CudaFunction function, const LaunchShape &shape, CudaStream stream,
                           const void *params) const {
   void *arguments[] = {const_cast<void *>(params)};  // the driver copies from it and writes nothing
-  return check(*functions_,
-               functions_->launch_kernel(function, shape.grid[0], shape.grid[1], shape.grid[2], shape.threads, 1, 1,
-                                         shape.dynamic_shared_bytes, stream, arguments, nullptr),
-               "cuLaunchKernel");
+  if (shape.is_plain())
+    return check(*functions_,
+                 functions_->launch_kernel(function, shape.grid[0], shape.grid[1], shape.grid[2], shape.threads, 1, 1,
+                                           shape.dynamic_shared_bytes, stream, arguments, nullptr),
+                 "cuLaunchKernel");
+  CUlaunchAttribute attributes[2];
+  const CUlaunchConfig config = launch_config(shape, stream, attributes);
+  return check(*functions_, functions_->launch_kernel_ex(&config, function, arguments, nullptr), "cuLaunchKernelEx");
 }
 
 Result<bool> CudaDriver::stream_is_capturing(CudaStream stream) const {

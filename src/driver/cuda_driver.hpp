@@ -46,6 +46,10 @@ struct LaunchShape {
   uint32_t grid[3];
   uint32_t threads;
   uint32_t dynamic_shared_bytes;
+  uint32_t cluster = 0;                 // thread blocks of a cluster, along x; 0: the launch says nothing of it
+  uint32_t programmatic_dependent = 0;  // 1: it may begin before the launch ahead of it on the stream has ended
+
+  bool is_plain() const { return (cluster | programmatic_dependent) == 0; }
 };
 
 class CudaDriver {
@@ -83,7 +87,7 @@ class CudaDriver {
   Result<KernelAttributes> function_attributes(CudaFunction function) const;
   Status set_max_dynamic_shared_bytes(CudaFunction function, int32_t bytes) const;
 
-  // The warm path: one driver call. `params` is the kernel's single by-value parameter.
+  // The warm path: one driver call, of cuLaunchKernel where the shape is plain. `params` is the kernel's single by-value parameter.
   Status launch(CudaFunction function, const LaunchShape &shape, CudaStream stream, const void *params) const;
   Result<bool> stream_is_capturing(CudaStream stream) const;
 

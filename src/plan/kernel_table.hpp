@@ -25,6 +25,9 @@ struct EmbeddedHeader {
 };
 
 std::span<const KernelRow> kernel_table();
+inline const kernels::Passport &passport_at(int32_t index) {
+  return *kernel_table()[static_cast<size_t>(index)].passport;
+}
 // Every header that a kernel may include, in a fixed order, and the SHA-256 of names and texts (hex).
 std::span<const EmbeddedHeader> kernel_headers();
 std::string_view kernel_headers_sha256();

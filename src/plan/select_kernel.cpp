@@ -33,9 +33,9 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
     if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
       choice.smallest_shared_bytes = shared_bytes;
     if (shared_bytes > device.shared_bytes_per_block) return;
-    const kernels::Cost cost = passport.cost(candidate, key, device);
-    if (choice.best.kernel_index >= 0 && cost.total_us >= choice.best.cost.total_us) return;
-    choice.best = {kernel_index, candidate, passport.grid(candidate, key), shared_bytes, cost};
+    const kernels::Plan plan = passport.plan(candidate, key, device);
+    if (choice.best.kernel_index >= 0 && plan.cost.total_us >= choice.best.plan.cost.total_us) return;
+    choice.best = {kernel_index, candidate, plan};
   };
   if (key.one_module()) {
     consider_one(key.module);
@@ -60,8 +60,10 @@ struct Exclusion {
   std::string reason;  // "head_dim must be 64 or 128"
 };
 
-// Why the one module that was asked for does not serve a problem that its kernel could do.
-Exclusion module_exclusion(const Specialization &s, const ProblemKey &key) {
+// Why the one module that was asked for does not serve a problem that its kernel could do. What a kernel does not choose cannot be
+// the reason.
+Exclusion module_exclusion(const Passport &passport, const Specialization &s, const ProblemKey &key) {
+  const auto value = [&](const char *choice, int32_t otherwise) { return passport.value(s, choice, otherwise); };
   const auto other = [](const char *field, const std::string &module_is_for, const std::string &given) {
     return Exclusion{field,
                      "the module is for " + std::string(field) + " " + module_is_for + ", the call's is " + given};
@@ -69,15 +71,18 @@ Exclusion module_exclusion(const Specialization &s, const ProblemKey &key) {
   const auto dtype_word = [](int32_t dtype) {
     return std::string(dtype == kernels::dtype_bfloat16 ? "bfloat16" : "float16");
   };
-  if (s.dtype != key.dtype) return other("query.dtype", dtype_word(s.dtype), dtype_word(key.dtype));
-  // No kernel refuses a head that is narrower than its tile. Some apply every mask, but none is left by then that does not serve.
-  if (key.head_dim > s.head_dim) return other("head_dim", std::to_string(s.head_dim), std::to_string(key.head_dim));
-  if (key.head_dim_v > s.head_dim_v)
-    return other("head_dim_v", std::to_string(s.head_dim_v), std::to_string(key.head_dim_v));
-  if ((s.causal != 0) != (key.causal != kernels::causal_none))
-    return {"causal", s.causal != 0 ? "the module applies a causal mask, the call has none"
-                                    : "the module applies no mask, the call has a causal one"};
-  return {"kernel", s.alignment_bytes > key.alignment_bytes
+  const int32_t dtype = value("dtype", key.dtype), head_dim = value("head_dim", key.head_dim),
+                head_dim_v = value("head_dim_v", key.head_dim_v);
+  if (dtype != key.dtype) return other("query.dtype", dtype_word(dtype), dtype_word(key.dtype));
+  // No kernel refuses a head that is narrower than its tile.
+  if (key.head_dim > head_dim) return other("head_dim", std::to_string(head_dim), std::to_string(key.head_dim));
+  if (key.head_dim_v > head_dim_v)
+    return other("head_dim_v", std::to_string(head_dim_v), std::to_string(key.head_dim_v));
+  const int32_t masked = key.causal != kernels::causal_none ? 1 : 0, causal = value("causal", masked);
+  if (causal != masked)
+    return {"causal", causal != 0 ? "the module applies a causal mask, the call has none"
+                                  : "the module applies no mask, the call has a causal one"};
+  return {"kernel", value("alignment_bytes", 16) > key.alignment_bytes
                         ? "the module moves rows by 16 bytes, the call's are not aligned to that"
                         : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};
 }
@@ -90,7 +95,7 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
                     ", the device has " + arch_text(device.arch)};
   if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
     return {refusal.field, std::string(refusal.field) + " must be " + refusal.reason};
-  if (key.one_module() && !passport.serves(key.module, key)) return module_exclusion(key.module, key);
+  if (key.one_module() && !passport.serves(key.module, key)) return module_exclusion(passport, key.module, key);
   if (choice.smallest_shared_bytes > device.shared_bytes_per_block)
     return {"", "needs " + std::to_string(choice.smallest_shared_bytes) +
                     " bytes of shared memory per block, the device allows " +
@@ -148,7 +153,7 @@ Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &devic
     const Selection candidate = consider(index, passport, key, device, tuned).best;
     if (candidate.kernel_index < 0) continue;
     if (candidate.tuned != nullptr) return candidate;
-    if (best.kernel_index < 0 || candidate.cost.total_us < best.cost.total_us) best = candidate;
+    if (best.kernel_index < 0 || candidate.plan.cost.total_us < best.plan.cost.total_us) best = candidate;
   }
   if (best.kernel_index < 0) return unsupported(key, device);
   return best;
@@ -172,20 +177,20 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
       continue;
     }
     char cost[160];
-    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.cost.total_us);
+    std::snprintf(cost, sizeof(cost), "%.1f us by the model", choice.best.plan.cost.total_us);
     const bool is_chosen = chosen.ok() && chosen.value().kernel_index == index;
     const bool by_row = is_chosen && chosen.value().tuned != nullptr;
     if (by_row)
       std::snprintf(cost, sizeof(cost),
                     "by the tuned row %s (%.1f us measured, %.1f us without it), %.1f us by the model", tuned->origin,
-                    tuned->measured_us, tuned->default_us, choice.best.cost.total_us);
-    const bool passed_over =
-        chosen.ok() && chosen.value().tuned != nullptr && choice.best.cost.total_us < chosen.value().cost.total_us;
+                    tuned->measured_us, tuned->default_us, choice.best.plan.cost.total_us);
+    const bool passed_over = chosen.ok() && chosen.value().tuned != nullptr &&
+                             choice.best.plan.cost.total_us < chosen.value().plan.cost.total_us;
     const char *verdict = is_chosen                     ? "chosen, "
                           : left_to_name(passport, key) ? "only by name, "
                           : passed_over                 ? "cheaper by the model, slower by the tuned row, "
                                                         : "dearer, ";
-    text += verdict + module_name(passport.name, choice.best.specialization) + ", " + cost + "\n";
+    text += verdict + module_name(passport, choice.best.specialization) + ", " + cost + "\n";
   }
   return text;
 }
@@ -205,7 +210,7 @@ Status pin_kernel(ProblemKey &key, std::string_view name) {
   }
   if (dash < name.size()) {
     FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));
-    FLASHCORE_TRY(check_specialization(*kernel_table()[static_cast<size_t>(index)].passport, module.specialization));
+    FLASHCORE_TRY(check_specialization(passport_at(index), module.specialization));
     key.module = module.specialization;
   }
   key.kernel_index = index;

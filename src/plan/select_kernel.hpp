@@ -16,9 +16,7 @@ namespace flashcore {
 struct Selection {
   int32_t kernel_index = -1;
   kernels::Specialization specialization{};
-  kernels::Grid grid{};
-  int64_t dynamic_shared_bytes = 0;
-  kernels::Cost cost{};
+  kernels::Plan plan{};
   const TunedRow *tuned = nullptr;  // the row that decided; null: the model did
 };
 

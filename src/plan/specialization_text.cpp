@@ -1,169 +1,139 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/specialization_text.hpp"
 
-#include <algorithm>
-#include <charconv>
+#include <cctype>
+
+#include "plan/kernel_table.hpp"
 
 namespace flashcore {
 namespace {
 
+using kernels::Choice;
+using kernels::Passport;
 using kernels::Specialization;
 
-struct Field {
-  const char *name;
-  int32_t Specialization::*member;
-  int32_t smallest, largest;
-};
-constexpr Field fields[] = {
-    {"dtype", &Specialization::dtype, kernels::dtype_float16, kernels::dtype_bfloat16},
-    {"head_dim", &Specialization::head_dim, 1, 1024},
-    {"head_dim_v", &Specialization::head_dim_v, 1, 1024},
-    {"causal", &Specialization::causal, 0, 1},
-    {"alignment_bytes", &Specialization::alignment_bytes, 2, 16},
-    {"tile_q", &Specialization::tile_q, 1, 1024},
-    {"tile_kv", &Specialization::tile_kv, 1, 1024},
-    {"warps", &Specialization::warps, 1, 32},
-    {"stages", &Specialization::stages, 1, 8},
-    {"q_in_registers", &Specialization::q_in_registers, 0, 1},
-    {"cluster", &Specialization::cluster, 1, 8},
-};
-static_assert(sizeof(fields) / sizeof(fields[0]) * sizeof(int32_t) == sizeof(Specialization),
-              "a field of Specialization is missing from the generated header");
+std::string placeholder(const Choice &choice) {
+  std::string upper = choice.name;
+  for (char &c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return upper;
+}
 
-constexpr char grammar[] =
-    "KERNEL-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS[-sSTAGES][-cCLUSTER][-qreg][-unaligned]";
+// "fp16|bf16", "wWARPS": how names say the choice.
+std::string pattern(const Choice &choice) {
+  return choice.form == Choice::word ? choice.text : choice.text + placeholder(choice);
+}
 
-// The parts of a module's name, one after another.
-class NameParts {
- public:
-  explicit NameParts(std::string_view name) : name_(name), rest_(name) { next(); }
+// "TILE_QxTILE_KV": the part of a name that the choice is in.
+std::string part_pattern(const kernels::ChoiceTable &table, int32_t index) {
+  while (table.first[index].form == Choice::joined) --index;
+  std::string text = pattern(table.first[index]);
+  for (++index; index < table.count && table.first[index].form == Choice::joined; ++index) {
+    const std::string one = pattern(table.first[index]);
+    text += table.first[index].unsaid == Choice::none ? one : "[" + one + "]";
+  }
+  return text;
+}
 
-  std::string_view part() const { return part_; }
-  bool at_end() const { return at_end_; }
-  void next() {
-    at_end_ = ended_;
-    const size_t dash = std::min(rest_.find('-'), rest_.size());
-    ended_ = dash == rest_.size();
-    part_ = rest_.substr(0, dash);
-    rest_.remove_prefix(ended_ ? dash : dash + 1);
+std::string grammar(const Passport &passport) {
+  std::string text = passport.name;
+  for (const Choice &choice : passport.choices) {
+    const std::string said = (choice.form == Choice::joined ? "" : "-") + pattern(choice);
+    text += choice.unsaid == Choice::none ? said : "[" + said + "]";
   }
-  // The part if it is this word; then the next.
-  bool take(std::string_view word) {
-    if (at_end_ || part_ != word) return false;
-    next();
-    return true;
-  }
-  // A part of one number or two, with a letter before each. No letter before the first: '\0'; before the second: there is
-  // none. *second stays as it is where it is absent.
-  bool take_numbers(char before_first, int32_t *first, char before_second, int32_t *second) {
-    std::string_view text = at_end_ ? std::string_view{} : part_;
-    if (before_first != '\0' && !take_letter(text, before_first)) return false;
-    if (!take_number(text, first)) return false;
-    if (!text.empty() && (before_second == '\0' || !take_letter(text, before_second) || !take_number(text, second)))
-      return false;
-    if (!text.empty()) return false;
-    next();
-    return true;
-  }
-  Error expected(const char *what) const {
-    const std::string found = at_end_ ? "ends" : "has \"" + std::string(part_) + "\"";
-    return {FLASHCORE_INVALID_ARGUMENT,
-            "kernel is \"" + std::string(name_) + "\", which " + found + " where " + what +
-                " must stand; a module's name is " + grammar,
-            "kernel"};
-  }
+  return text;
+}
 
- private:
-  static bool take_letter(std::string_view &text, char letter) {
-    if (text.empty() || text.front() != letter) return false;
-    text.remove_prefix(1);
-    return true;
+// What must stand where a name goes wrong.
+std::string expected_at(const Passport &passport, int32_t fault) {
+  if (fault < passport.choices.count) {
+    const Choice &choice = passport.choices.first[fault];
+    if (choice.unsaid == Choice::none) return part_pattern(passport.choices, fault) + " must stand";
+    return "the name must say nothing of " + std::string(choice.name) + ", or another value as " + pattern(choice);
   }
-  // As module_name writes them: no sign, no leading zero.
-  static bool take_number(std::string_view &text, int32_t *number) {
-    if (text.empty() || text.front() < '1' || text.front() > '9') return false;
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), *number);
-    if (read.ec != std::errc()) return false;
-    text.remove_prefix(static_cast<size_t>(read.ptr - text.data()));
-    return true;
+  std::string optional;  // behind all that must be there
+  for (const Choice &choice : passport.choices) {
+    if (choice.unsaid == Choice::none)
+      optional.clear();
+    else if (choice.form != Choice::joined)
+      optional += (optional.empty() ? " or, in this order, " : ", ") + pattern(choice);
   }
+  return "the end must stand" + optional;
+}
 
-  std::string_view name_, rest_, part_;
-  bool ended_ = false, at_end_ = false;
-};
+Error misnamed(const Passport &passport, std::string_view name, const ReadChoices &read) {
+  std::string_view part = name.substr(std::string_view(passport.name).size() + read.part);
+  const bool at_end = part.empty();
+  if (!at_end) part.remove_prefix(1);
+  const std::string found = at_end ? "ends" : "has \"" + std::string(choice_text::part_of(part)) + "\"";
+  return {FLASHCORE_INVALID_ARGUMENT,
+          "kernel is \"" + std::string(name) + "\", which " + found + " where " + expected_at(passport, read.fault) +
+              "; a module's name is " + grammar(passport),
+          "kernel"};
+}
+
+std::string_view word_of(const Choice &choice, int32_t value) {
+  std::string_view words = choice.text;
+  for (int32_t other = choice.first_word(); other < value; ++other) words.remove_prefix(words.find('|') + 1);
+  return words.substr(0, words.find('|'));
+}
+
+std::string range_text(const Choice &choice) {
+  const std::string least = std::to_string(choice.least);
+  return choice.least == choice.most ? least : least + " to " + std::to_string(choice.most);
+}
 
 }  // namespace
 
-std::string specialization_header(const Specialization &specialization) {
-  std::string text =
-      "#pragma once\n#include \"contract/passport.h\"\nnamespace flashcore::kernels {\n"
-      "inline constexpr Specialization chosen = {\n";
-  for (const Field &field : fields)
-    text += std::string("    .") + field.name + " = " + std::to_string(specialization.*field.member) + ",\n";
+std::string specialization_header(const Passport &passport, const Specialization &specialization) {
+  std::string text = "#pragma once\nnamespace flashcore::kernels {\ninline constexpr " + std::string(passport.name) +
+                     "::Choices chosen = {\n";
+  for (int32_t i = 0; i < passport.choices.count; ++i)
+    text += std::string("    .") + passport.choices.first[i].name + " = " + std::to_string(specialization.values[i]) +
+            ",\n";
   return text + "};\n}  // namespace flashcore::kernels\n";
 }
 
-std::string module_name(std::string_view kernel, const Specialization &s) {
-  std::string name(kernel);
-  name += s.dtype == kernels::dtype_bfloat16 ? "-bf16" : "-fp16";
-  name += "-d" + std::to_string(s.head_dim);
-  if (s.head_dim_v != s.head_dim) name += "v" + std::to_string(s.head_dim_v);
-  if (s.causal != 0) name += "-causal";
-  name += "-" + std::to_string(s.tile_q) + "x" + std::to_string(s.tile_kv) + "-w" + std::to_string(s.warps);
-  if (s.stages > 1) name += "-s" + std::to_string(s.stages);
-  if (s.cluster > 1) name += "-c" + std::to_string(s.cluster);
-  if (s.q_in_registers != 0) name += "-qreg";
-  if (s.alignment_bytes < 16) name += "-unaligned";
+std::string module_name(const Passport &passport, const Specialization &specialization) {
+  std::string name = passport.name;
+  for (int32_t i = 0; i < passport.choices.count; ++i) {
+    const Choice &choice = passport.choices.first[i];
+    const int32_t value = specialization.values[i], before = i > 0 ? specialization.values[i - 1] : 0;
+    if (choice_text::is_unsaid(choice, value, before)) continue;
+    if (choice.form != Choice::joined) name += '-';
+    if (choice.form == Choice::word)
+      name += word_of(choice, value);
+    else
+      name += choice.text + std::to_string(value);
+  }
   return name;
 }
 
 Result<ModuleName> parse_module_name(std::string_view name) {
-  NameParts parts(name);
-  ModuleName module{parts.part()};
-  Specialization &s = module.specialization;
-  parts.next();
-  if (parts.take("fp16"))
-    s.dtype = kernels::dtype_float16;
-  else if (parts.take("bf16"))
-    s.dtype = kernels::dtype_bfloat16;
-  else
-    return parts.expected("fp16 or bf16");
-  NameParts before = parts;
-  if (!parts.take_numbers('d', &s.head_dim, 'v', &s.head_dim_v) || s.head_dim_v == s.head_dim)
-    return before.expected("the head dimension (d64, or d192v128 where that of V differs)");
-  if (s.head_dim_v == 0) s.head_dim_v = s.head_dim;
-  s.causal = parts.take("causal") ? 1 : 0;
-  before = parts;
-  if (!parts.take_numbers('\0', &s.tile_q, 'x', &s.tile_kv) || s.tile_kv == 0)
-    return before.expected("the tile, queries by keys (128x64)");
-  if (!parts.take_numbers('w', &s.warps, '\0', nullptr)) return parts.expected("the number of warps (w4)");
-  s.stages = 1;
-  before = parts;
-  if (!parts.at_end() && parts.part().starts_with('s') &&
-      (!parts.take_numbers('s', &s.stages, '\0', nullptr) || s.stages == 1))
-    return before.expected("the number of stages, 2 or more (s2)");
-  before = parts;
-  if (!parts.at_end() && parts.part().starts_with('c') &&
-      (!parts.take_numbers('c', &s.cluster, '\0', nullptr) || s.cluster == 1))
-    return before.expected("the thread blocks of a cluster, 2 or more (c2)");
-  s.q_in_registers = parts.take("qreg") ? 1 : 0;
-  s.alignment_bytes = parts.take("unaligned") ? 2 : 16;
-  if (!parts.at_end()) return parts.expected("the end or, in this order, s2, c2, qreg, unaligned");
-  return module;
+  const std::string_view kernel = choice_text::part_of(name);
+  const int32_t index = find_kernel(kernel);
+  if (index < 0)
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 "kernel is \"" + std::string(name) + "\", which is of no kernel of this version", "kernel"};
+  const Passport &passport = *kernel_table()[static_cast<size_t>(index)].passport;
+  const ReadChoices read = read_choices(passport.choices, name.substr(kernel.size()));
+  if (!read.ok) return misnamed(passport, name, read);
+  return ModuleName{index, read.specialization};
 }
 
-Status check_specialization(const kernels::Passport &passport, const Specialization &specialization) {
+Status check_specialization(const Passport &passport, const Specialization &specialization) {
   const auto error = [&](std::string_view name, std::string_view allowed) {
-    std::string text = "kernel is \"" + module_name(passport.name, specialization) + "\"";
-    for (const Field &field : fields)
-      if (field.name == name)
-        text += ", whose " + std::string(name) + " is " + std::to_string(specialization.*field.member);
+    std::string text = "kernel is \"" + module_name(passport, specialization) + "\"";
+    for (int32_t i = 0; i < passport.choices.count; ++i)
+      if (passport.choices.first[i].name == name)
+        text += ", whose " + std::string(name) + " is " + std::to_string(specialization.values[i]);
     return Error{FLASHCORE_INVALID_ARGUMENT, text + "; " + passport.name + " allows: " + std::string(allowed),
                  "kernel"};
   };
-  for (const Field &field : fields)
-    if (const int32_t value = specialization.*field.member; value < field.smallest || value > field.largest)
-      return error(field.name, std::to_string(field.smallest) + " to " + std::to_string(field.largest));
+  const int32_t out_of_range = first_out_of_range(passport.choices, specialization);
+  if (out_of_range < passport.choices.count) {
+    const Choice &choice = passport.choices.first[out_of_range];
+    return error(choice.name, range_text(choice));
+  }
   if (const kernels::Refusal refusal = passport.allows(specialization); refusal.field != nullptr)
     return error(refusal.field, refusal.reason);
   return success();

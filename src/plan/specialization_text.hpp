@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A specialization in words: the generated header that NVRTC includes as "specialization.h", and the module's name, which
-// can be read back.
+// A specialization in words, by its kernel's table of choices (contract/choice.h): the generated header that NVRTC includes as
+// "specialization.h", and the module's name, which can be read back. Nothing else writes or reads either.
 #pragma once
 
 #include <string>
@@ -12,13 +12,14 @@
 
 namespace flashcore {
 
-std::string specialization_header(const kernels::Specialization &specialization);
+// `chosen`, of the kernel's own type Choices.
+std::string specialization_header(const kernels::Passport &passport, const kernels::Specialization &specialization);
 
 // "sm80_fwd_mma-fp16-d64-causal-128x64-w4"; unique within a kernel.
-std::string module_name(std::string_view kernel, const kernels::Specialization &specialization);
+std::string module_name(const kernels::Passport &passport, const kernels::Specialization &specialization);
 
 struct ModuleName {
-  std::string_view kernel;  // the first part of the text, known or not
+  int32_t kernel_index;  // in kernel_table()
   kernels::Specialization specialization{};
 };
 
@@ -26,8 +27,113 @@ struct ModuleName {
 // wrong and what may stand there. Allocates only to describe a failure.
 Result<ModuleName> parse_module_name(std::string_view name);
 
-// Can the kernel be compiled so: each field within its range, and nothing against it in the passport. INVALID_ARGUMENT
-// names the field, its value and what is allowed. Allocates only to describe a failure.
+// Can the kernel be compiled so: each choice within its range, and nothing against it in the passport. INVALID_ARGUMENT
+// names the choice, its value and what is allowed. Allocates only to describe a failure.
 Status check_specialization(const kernels::Passport &passport, const kernels::Specialization &specialization);
+
+// What stands behind the kernel in a module's name, read by the kernel's table; the compiler reads those of the tuned rows.
+struct ReadChoices {
+  kernels::Specialization specialization{};
+  bool ok = false;
+  int32_t fault = 0;  // not ok: the choice that the text does not say; the table's count: it goes on where it must end
+  size_t part = 0;    // and where the part at fault begins, with its dash
+};
+constexpr ReadChoices read_choices(const kernels::ChoiceTable &table, std::string_view text);
+
+namespace choice_text {
+
+using kernels::Choice;
+
+// Whether the value is that which names leave out.
+constexpr bool is_unsaid(const Choice &choice, int32_t value, int32_t before) {
+  return value == (choice.unsaid == Choice::that_before ? before : choice.unsaid);
+}
+
+// As names write numbers: no sign, no leading zero; at most nine digits. 0: there is none.
+constexpr int32_t take_number(std::string_view &text) {
+  int32_t number = 0;
+  size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9' && digits < 10) {
+    if (number == 0 && text[digits] == '0') return 0;
+    if (digits == 9) return 0;
+    number = number * 10 + (text[digits++] - '0');
+  }
+  text.remove_prefix(digits);
+  return number;
+}
+
+constexpr std::string_view part_of(std::string_view rest) { return rest.substr(0, rest.find('-')); }
+
+// The value of a word; Choice::none: it is none of the words.
+constexpr int32_t value_of_word(const Choice &choice, std::string_view word) {
+  std::string_view words = choice.text;
+  for (int32_t value = choice.first_word(); !words.empty(); ++value) {
+    const std::string_view one = words.substr(0, words.find('|'));
+    if (one == word) return value;
+    words.remove_prefix(one.size() == words.size() ? one.size() : one.size() + 1);
+  }
+  return Choice::none;
+}
+
+// Takes from `rest` what it says of the choice. Choice::none: nothing, and `rest` stays as it was.
+constexpr int32_t take(const Choice &choice, std::string_view &rest) {
+  std::string_view text = rest;
+  if (choice.form != Choice::joined) {
+    if (text.empty() || text.front() != '-') return Choice::none;
+    text.remove_prefix(1);
+  }
+  int32_t value = Choice::none;
+  if (choice.form == Choice::word) {
+    value = value_of_word(choice, part_of(text));
+    text.remove_prefix(part_of(text).size());
+  } else {
+    const std::string_view letters = choice.text;
+    if (!text.starts_with(letters)) return Choice::none;
+    text.remove_prefix(letters.size());
+    value = take_number(text);
+    if (value == 0) return Choice::none;
+  }
+  if (value != Choice::none) rest = text;
+  return value;
+}
+
+constexpr bool in_range(const Choice &choice, int32_t value) {
+  if (value < choice.least || value > choice.most) return false;
+  if (choice.form != Choice::word || value == choice.unsaid) return true;
+  int32_t words = 1;
+  for (const char c : std::string_view(choice.text)) words += c == '|' ? 1 : 0;
+  return value >= choice.first_word() && value < choice.first_word() + words;
+}
+
+constexpr bool ends_part(std::string_view rest) { return rest.empty() || rest.front() == '-'; }
+
+}  // namespace choice_text
+
+constexpr ReadChoices read_choices(const kernels::ChoiceTable &table, std::string_view text) {
+  using kernels::Choice;
+  ReadChoices read;
+  std::string_view rest = text;
+  for (; read.fault < table.count; ++read.fault) {
+    const Choice &choice = table.first[read.fault];
+    const int32_t before = read.fault > 0 ? read.specialization.values[read.fault - 1] : 0;
+    if (choice.form != Choice::joined) read.part = text.size() - rest.size();
+    int32_t value = choice_text::take(choice, rest);
+    if (value != Choice::none && choice_text::is_unsaid(choice, value, before)) return read;
+    if (value == Choice::none) value = choice.unsaid == Choice::that_before ? before : choice.unsaid;
+    const bool goes_on = read.fault + 1 < table.count && table.first[read.fault + 1].form == Choice::joined;
+    if (value == Choice::none || (!goes_on && !choice_text::ends_part(rest))) return read;
+    read.specialization.values[read.fault] = value;
+  }
+  read.part = text.size() - rest.size();
+  read.ok = rest.empty();
+  return read;
+}
+
+// The first choice that is out of its range; the table's count: none is.
+constexpr int32_t first_out_of_range(const kernels::ChoiceTable &table, const kernels::Specialization &specialization) {
+  int32_t index = 0;
+  while (index < table.count && choice_text::in_range(table.first[index], specialization.values[index])) ++index;
+  return index;
+}
 
 }  // namespace flashcore

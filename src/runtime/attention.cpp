@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/attention.hpp"
 
+#include <cstring>
+#include <iterator>
+
 #include "cpu/cpu_attention.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
+#include "problem/attention_call.hpp"
 #include "runtime/device_addresses.hpp"
-#include "runtime/pack_params.hpp"
 #include "runtime/recent_launch.hpp"
 
 namespace flashcore {
@@ -26,34 +29,53 @@ Status check_cpu_kernel(const AttentionProblem &problem) {
                "kernel"};
 }
 
-LaunchPlan make_plan(const Selection &selection, CudaFunction function) {
-  return {function,
-          {{static_cast<uint32_t>(selection.grid.x), static_cast<uint32_t>(selection.grid.y),
-            static_cast<uint32_t>(selection.grid.z)},
-           static_cast<uint32_t>(selection.specialization.warps * 32),
-           static_cast<uint32_t>(selection.dynamic_shared_bytes)}};
+LaunchShape launch_shape(const kernels::Launch &launch) {
+  LaunchShape shape{{static_cast<uint32_t>(launch.grid.x), static_cast<uint32_t>(launch.grid.y),
+                     static_cast<uint32_t>(launch.grid.z)},
+                    static_cast<uint32_t>(launch.threads),
+                    static_cast<uint32_t>(launch.dynamic_shared_bytes)};
+  if (launch.cluster > 1 && (launch.attributes & kernels::cluster_in_code) == 0)
+    shape.cluster = static_cast<uint32_t>(launch.cluster);
+  shape.programmatic_dependent = (launch.attributes & kernels::programmatic_dependent) != 0 ? 1 : 0;
+  return shape;
+}
+
+LaunchPlan make_plan(const Selection &selection, const ModuleFunctions &functions) {
+  const kernels::Plan &plan = selection.plan;
+  LaunchPlan made{plan.stage_count, selection.kernel_index, selection.specialization};
+  for (int32_t i = 0; i < plan.stage_count; ++i)
+    made.stages[i] = {functions[static_cast<size_t>(plan.stages[i].entry_point)], launch_shape(plan.stages[i])};
+  return made;
+}
+
+Status launch_stages(const CudaDriver &driver, const LaunchPlan &plan, CudaStream stream, const void *params) {
+  for (int32_t i = 0; i + 1 < plan.stage_count; ++i)
+    FLASHCORE_TRY(driver.launch(plan.stages[i].function, plan.stages[i].shape, stream, params));
+  const LaunchPlan::Stage &last = plan.stages[plan.stage_count - 1];
+  return driver.launch(last.function, last.shape, stream, params);
 }
 
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> cold_plan(GpuState &gpu, const AttentionProblem &problem, const kernels::ProblemKey &key,
                              const CudaStream *stream) {
   FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, gpu.limits, gpu.tuned_rows));
-  CudaFunction function = gpu.loader.find(selection);
-  if (function == nullptr) {
+  if (selection.plan.workspace_bytes != 0)
+    return Error{FLASHCORE_INTERNAL, "the plan asks for a workspace, and nothing gives it one"};
+  std::optional<ModuleFunctions> functions = gpu.loader.find(selection);
+  if (!functions) {
     if (stream != nullptr) {
       FLASHCORE_TRY_ASSIGN(const bool capturing, gpu.driver.stream_is_capturing(*stream));
       if (capturing)
         return Error{
             FLASHCORE_NOT_PREPARED,
             "the stream is being captured and " +
-                module_name(kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name,
-                            selection.specialization) +
+                module_name(passport_at(selection.kernel_index), selection.specialization) +
                 " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
       if (!gpu.addresses_checked) FLASHCORE_TRY(check_known_addresses(gpu.driver, problem));
     }
-    FLASHCORE_TRY_ASSIGN(function, gpu.loader.load(selection));
+    FLASHCORE_TRY_ASSIGN(functions, gpu.loader.load(selection));
   }
-  const LaunchPlan plan = make_plan(selection, function);
+  const LaunchPlan plan = make_plan(selection, *functions);
   gpu.plans.insert(key, plan);
   return plan;
 }
@@ -66,13 +88,16 @@ Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const 
   if (!gpu.plans.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(gpu, problem, key, &stream));
   }
-  const kernels::AttentionFwdParams params = pack_params(problem, gpu.properties.l2_cache_bytes);
-  FLASHCORE_TRY(gpu.driver.launch(plan.function, plan.shape, stream, &params));
+  const kernels::Passport &passport = passport_at(plan.kernel_index);
+  alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
+  passport.pack(plan.specialization, problem.key, attention_call(problem), gpu.limits, parameters);
+  FLASHCORE_TRY(launch_stages(gpu.driver, plan, stream, parameters));
   if (gpu.addresses_checked) return success();  // what is not remembered is checked again
   RecentLaunch *recent = make_recent_launch();
   if (recent == nullptr) return success();
   recent->request.remember(args, problem);
-  recent->gpu_serial = gpu.serial, recent->plan = plan, recent->params = params;
+  recent->gpu_serial = gpu.serial, recent->plan = plan, recent->patches = passport.patches;
+  std::memcpy(recent->parameters, parameters, static_cast<size_t>(passport.parameter_bytes));
   return success();
 }
 
@@ -80,20 +105,18 @@ Status launch_on_gpu(GpuState &gpu, const flashcore_attention_args *args, const 
 
 std::optional<Status> attention_fwd_again(Context &context, const flashcore_attention_args *args, void *stream) {
   if (!context.gpu) return std::nullopt;
-  const RecentLaunch *recent = recent_launch();
+  RecentLaunch *recent = recent_launch();
   KnownRequest::Addresses addresses;
   if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses))
     return std::nullopt;
-  kernels::AttentionFwdParams params = recent->params;
-  params.query.data = addresses.query;
-  params.key.data = addresses.key;
-  params.value.data = addresses.value;
-  params.output.data = addresses.output;
-  params.lse.data = addresses.lse;
+  // Every call writes all of them, so that what a call leaves there which fails does no harm.
+  const uint64_t by_operand[] = {addresses.query, addresses.key, addresses.value, addresses.output, addresses.lse};
+  static_assert(std::size(by_operand) == kernels::operand_count);
+  for (const kernels::AddressPatch &patch : recent->patches)
+    std::memcpy(recent->parameters + patch.byte_offset, &by_operand[patch.operand], sizeof(uint64_t));
   const Result<CurrentContext> current = CurrentContext::enter(*context.gpu);
   if (!current.ok()) return current.error();
-  return context.gpu->driver.launch(recent->plan.function, recent->plan.shape, static_cast<CudaStream>(stream),
-                                    &params);
+  return launch_stages(context.gpu->driver, recent->plan, static_cast<CudaStream>(stream), recent->parameters);
 }
 
 Status attention_fwd(Context &context, const flashcore_attention_args *args, const AttentionProblem &problem,
@@ -130,8 +153,8 @@ Result<int64_t> attention_workspace_bytes(Context &context, const AttentionProbl
   }
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));
-  FLASHCORE_TRY(select_kernel(key, context.gpu->limits, context.gpu->tuned_rows));
-  return int64_t{0};  // no kernel of the table needs any
+  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, context.gpu->limits, context.gpu->tuned_rows));
+  return selection.plan.workspace_bytes;
 }
 
 Status attention_explain(Context &context, const AttentionProblem &problem,
@@ -150,20 +173,24 @@ Status attention_explain(Context &context, const AttentionProblem &problem,
   const Result<Selection> chosen = select_kernel(key, context.gpu->limits, context.gpu->tuned_rows);
   if (!chosen.ok()) return success();
   const Selection &selection = chosen.value();
-  const char *name = kernel_table()[static_cast<size_t>(selection.kernel_index)].passport->name;
+  const kernels::Passport &passport = passport_at(selection.kernel_index);
   explanation->supported = 1;
-  copy_text(explanation->kernel, name);
-  copy_text(explanation->module, module_name(name, selection.specialization));
-  explanation->tile_q = selection.specialization.tile_q;
-  explanation->tile_kv = selection.specialization.tile_kv;
-  explanation->warps = selection.specialization.warps;
-  explanation->stages = selection.specialization.stages;
-  explanation->grid[0] = static_cast<int32_t>(selection.grid.x);
-  explanation->grid[1] = static_cast<int32_t>(selection.grid.y);
-  explanation->grid[2] = static_cast<int32_t>(selection.grid.z);
-  explanation->threads_per_block = selection.specialization.warps * 32;
-  explanation->dynamic_shared_bytes = selection.dynamic_shared_bytes;
-  explanation->cost_us = selection.cost.total_us;
+  copy_text(explanation->kernel, passport.name);
+  copy_text(explanation->module, module_name(passport, selection.specialization));
+  const auto choice = [&](const char *name, int32_t otherwise) {
+    return passport.value(selection.specialization, name, otherwise);
+  };
+  explanation->tile_q = choice("tile_q", 0);
+  explanation->tile_kv = choice("tile_kv", 0);
+  explanation->warps = choice("warps", selection.plan.main_stage().threads / 32);
+  explanation->stages = choice("stages", 1);
+  const kernels::Launch &launch = selection.plan.main_stage();
+  explanation->grid[0] = static_cast<int32_t>(launch.grid.x);
+  explanation->grid[1] = static_cast<int32_t>(launch.grid.y);
+  explanation->grid[2] = static_cast<int32_t>(launch.grid.z);
+  explanation->threads_per_block = launch.threads;
+  explanation->dynamic_shared_bytes = launch.dynamic_shared_bytes;
+  explanation->cost_us = selection.plan.cost.total_us;
   return success();
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 kernels::DeviceLimits device_limits(const CudaDeviceProperties &properties) {
   return {properties.arch, properties.multiprocessors, properties.shared_bytes_per_block_optin,
-          properties.shared_bytes_per_multiprocessor};
+          properties.shared_bytes_per_multiprocessor, properties.l2_cache_bytes};
 }
 
 // The oldest architecture that any kernel is written for.

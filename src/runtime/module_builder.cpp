@@ -36,10 +36,10 @@ std::string compiler_text(const NvrtcLibrary &nvrtc, std::span<const uint8_t> cu
 ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization,
                                   std::string_view arch, std::string_view nvrtc_append_flags) {
   const KernelRow &row = kernel_table()[static_cast<size_t>(kernel_index)];
-  const std::string name = program_name(*row.passport), header = specialization_header(specialization);
+  const std::string name = program_name(*row.passport), header = specialization_header(*row.passport, specialization);
   const std::vector<std::string> options = canonical_compile_options(arch);
   ModuleRequest request{
-      kernel_index, specialization, std::string(arch), module_name(row.passport->name, specialization), {}};
+      kernel_index, specialization, std::string(arch), module_name(*row.passport, specialization), {}};
   // Flags of the user's own may ask for line numbers (-lineinfo), and then comments count.
   const std::string_view kernel_sha256 = nvrtc_append_flags.empty() ? row.tokens_sha256 : row.text_sha256;
   request.key = logical_module_key({name, kernel_sha256, header, arch, options, nvrtc_append_flags});
@@ -63,7 +63,8 @@ Error no_module_and_no_jit(const ModuleRequest &request, const Refusals &refusal
 
 Result<BuiltModule> build_module(const ModuleRequest &request, const NvrtcLibrary &nvrtc) {
   const KernelRow &row = kernel_table()[static_cast<size_t>(request.kernel_index)];
-  const std::string name = program_name(*row.passport), header = specialization_header(request.specialization);
+  const std::string name = program_name(*row.passport),
+                    header = specialization_header(*row.passport, request.specialization);
   std::vector<NamedText> headers;
   for (const EmbeddedHeader &embedded : kernel_headers()) headers.push_back({embedded.name, embedded.text});
   headers.push_back({specialization_file, header});

@@ -66,13 +66,14 @@ ModuleLoader::SlotKey ModuleLoader::slot_key(const Selection &selection) {
   return key;
 }
 
-CudaFunction ModuleLoader::find(const Selection &selection) {
+std::optional<ModuleFunctions> ModuleLoader::find(const Selection &selection) {
   const std::lock_guard lock(mutex_);
   const auto found = slots_.find(slot_key(selection));
-  return found != slots_.end() && found->second->done ? found->second->loaded.function : nullptr;
+  if (found == slots_.end() || !found->second->done) return std::nullopt;
+  return found->second->loaded.functions;
 }
 
-Result<CudaFunction> ModuleLoader::load(const Selection &selection) {
+Result<ModuleFunctions> ModuleLoader::load(const Selection &selection) {
   const SlotKey key = slot_key(selection);
   std::shared_ptr<Slot> slot;
   {
@@ -82,7 +83,7 @@ Result<CudaFunction> ModuleLoader::load(const Selection &selection) {
       loaded_.wait(lock, [&slot] { return slot->done; });
       if (slot->error) return *slot->error;
       counters_.from_process.fetch_add(1, std::memory_order_relaxed);
-      return slot->loaded.function;
+      return slot->loaded.functions;
     }
     slot = std::make_shared<Slot>();
     slots_.emplace(key, slot);
@@ -95,7 +96,7 @@ Result<CudaFunction> ModuleLoader::load(const Selection &selection) {
     }
   }
   if (slot->error) return *slot->error;
-  return slot->loaded.function;
+  return slot->loaded.functions;
 }
 
 Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) {
@@ -185,12 +186,11 @@ class ModuleHold {
 
 }  // namespace
 
-Result<ModuleLoader::Loaded> ModuleLoader::load_image(const ModuleRequest &request, const Bytes &cubin) {
+Result<CudaFunction> ModuleLoader::prepare_function(const ModuleRequest &request, CudaModule module,
+                                                    const char *entry_point) {
   const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(request.kernel_index)].passport;
   const int64_t dynamic_bytes = passport.dynamic_shared_bytes(request.specialization);
-  FLASHCORE_TRY_ASSIGN(const CudaModule image, driver_.module_load(cubin.data()));
-  ModuleHold module(driver_, image);
-  FLASHCORE_TRY_ASSIGN(const CudaFunction function, driver_.module_function(module.get(), passport.name));
+  FLASHCORE_TRY_ASSIGN(const CudaFunction function, driver_.module_function(module, entry_point));
   FLASHCORE_TRY_ASSIGN(const KernelAttributes attributes, driver_.function_attributes(function));
   const int64_t limit = shared_bytes_optin_ - attributes.static_shared_bytes;
   if (dynamic_bytes > limit)
@@ -200,7 +200,20 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_image(const ModuleRequest &reque
   // 48 KB need no opt-in; asking once per function and device keeps every launch free of it.
   if (dynamic_bytes > 48 * 1024 - attributes.static_shared_bytes)
     FLASHCORE_TRY(driver_.set_max_dynamic_shared_bytes(function, static_cast<int32_t>(dynamic_bytes)));
-  return Loaded{module.release(), function};
+  return function;
+}
+
+Result<ModuleLoader::Loaded> ModuleLoader::load_image(const ModuleRequest &request, const Bytes &cubin) {
+  const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(request.kernel_index)].passport;
+  FLASHCORE_TRY_ASSIGN(const CudaModule image, driver_.module_load(cubin.data()));
+  ModuleHold module(driver_, image);
+  Loaded loaded;
+  for (int32_t i = 0; passport.entry_point(i) != nullptr; ++i) {
+    FLASHCORE_TRY_ASSIGN(loaded.functions[static_cast<size_t>(i)],
+                         prepare_function(request, module.get(), passport.entry_point(i)));
+  }
+  loaded.module = module.release();
+  return loaded;
 }
 
 }  // namespace flashcore

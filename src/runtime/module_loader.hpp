@@ -5,6 +5,7 @@
 // waited and then forgotten. The dynamic shared-memory opt-in is set here, once per function.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -28,15 +29,18 @@ struct LoaderCounters {
       compile_us{0};
 };
 
+// Of a module's entry points, by their index in the passport; nullptr where it has no such one.
+using ModuleFunctions = std::array<CudaFunction, kernels::most_stages>;
+
 class ModuleLoader {
  public:
   ModuleLoader(const Settings &settings, const CudaDriver &driver, int32_t arch, int32_t shared_bytes_optin);
   ~ModuleLoader();  // unloads; the context must be current
 
-  // The function if it is loaded, else nullptr; no driver call.
-  CudaFunction find(const Selection &selection);
-  // The function, loading or compiling it now. The CUDA context must be current.
-  Result<CudaFunction> load(const Selection &selection);
+  // The functions if they are loaded; no driver call.
+  std::optional<ModuleFunctions> find(const Selection &selection);
+  // The functions, loading or compiling them now. The CUDA context must be current.
+  Result<ModuleFunctions> load(const Selection &selection);
 
   const LoaderCounters &counters() const { return counters_; }
   ModuleStore &store() { return store_; }
@@ -47,7 +51,7 @@ class ModuleLoader {
   using SlotKey = std::pair<int32_t, std::array<int32_t, sizeof(kernels::Specialization) / sizeof(int32_t)>>;
   struct Loaded {
     CudaModule module = nullptr;
-    CudaFunction function = nullptr;
+    ModuleFunctions functions{};
   };
   static SlotKey slot_key(const Selection &selection);
   Result<Loaded> load_now(const Selection &selection);
@@ -56,6 +60,7 @@ class ModuleLoader {
                                                 int32_t *driver_code);
   Result<Loaded> compile_and_load(const ModuleRequest &request, const Refusals &refusals);
   Result<Loaded> load_image(const ModuleRequest &request, const Bytes &cubin);
+  Result<CudaFunction> prepare_function(const ModuleRequest &request, CudaModule module, const char *entry_point);
 
   const Settings &settings_;
   const CudaDriver &driver_;

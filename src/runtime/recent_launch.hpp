@@ -5,7 +5,7 @@
 // process. Here nothing is remembered, which costs the next call a look into the plans.
 #pragma once
 
-#include "attention_fwd/params.h"
+#include "contract/passport.h"
 #include "problem/known_request.hpp"
 #include "runtime/plan_cache.hpp"
 
@@ -16,7 +16,8 @@ struct RecentLaunch {
   KnownRequest request;
   uint64_t gpu_serial = 0;
   LaunchPlan plan;
-  kernels::AttentionFwdParams params{};
+  kernels::AddressPatches patches{};
+  alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
 };
 
 // This thread's, or nullptr. It goes when the thread ends.

@@ -25,6 +25,8 @@ BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_is_written) {
   check_every_byte_is_written<flashcore_attention_explanation>(explain);
   check_every_byte_is_written<flashcore_kernel_info>(
       [](auto *info) { return flashcore_kernel_describe(0, info, nullptr); });
+  check_every_byte_is_written<flashcore_choice_info>(
+      [](auto *info) { return flashcore_kernel_choice("sm80_fwd_mma", 4, info, nullptr); });
   flashcore_device_info device{};
   device.struct_size = sizeof(device);
   device.arch = 89, device.multiprocessors = 58, device.shared_memory_per_block_optin_bytes = 101376;

@@ -18,8 +18,8 @@
 #include "jit/kernel_compiler.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
+#include "problem/attention_call.hpp"
 #include "runtime/context.hpp"
-#include "runtime/pack_params.hpp"
 
 using namespace flashcore;
 
@@ -96,7 +96,7 @@ Result<std::string> apply(const Broken &broken, const std::string &file, std::st
 kernels::Specialization plain_specialization(const kernels::Passport &passport) {
   kernels::Specialization s{};
   for (int32_t i = 0; passport.specialization(i, &s); ++i)
-    if (s.dtype == kernels::dtype_float16 && s.causal == 0) return s;
+    if (passport.value(s, "dtype", 0) == kernels::dtype_float16 && passport.value(s, "causal", 0) == 0) return s;
   return s;
 }
 
@@ -113,7 +113,7 @@ Result<CompiledKernel> compile(const Broken &broken, const std::string &arch) {
     FLASHCORE_TRY_ASSIGN(texts.emplace_back(), apply(broken, std::string(header.name), header.text));
     headers.push_back({header.name, texts.back()});
   }
-  texts.push_back(specialization_header(plain_specialization(*row.passport)));
+  texts.push_back(specialization_header(*row.passport, plain_specialization(*row.passport)));
   headers.push_back({"specialization.h", texts.back()});
   return compile_kernel(*nvrtc, {file, source, headers, arch});
 }
@@ -177,13 +177,14 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
     tensors[i]->stride_head = head_dim;
     if (i < 3) FLASHCORE_TRY(gpu.driver.copy_to_device(tensors[i]->data, inputs[i]->data(), bytes, nullptr));
   }
-  const kernels::AttentionFwdParams params = pack_params(attention, gpu.properties.l2_cache_bytes);
-  const kernels::Grid grid = passport.grid(specialization, attention.key);
+  alignas(64) unsigned char params[kernels::most_parameter_bytes];
+  passport.pack(specialization, attention.key, attention_call(attention), gpu.limits, params);
+  const kernels::Launch launch = passport.plan(specialization, attention.key, gpu.limits).main_stage();
   FLASHCORE_TRY(gpu.driver.launch(function,
-                                  {{static_cast<uint32_t>(grid.x), 1, 1},
-                                   static_cast<uint32_t>(specialization.warps * 32),
-                                   static_cast<uint32_t>(shared_bytes)},
-                                  nullptr, &params));
+                                  {{static_cast<uint32_t>(launch.grid.x), 1, 1},
+                                   static_cast<uint32_t>(launch.threads),
+                                   static_cast<uint32_t>(launch.dynamic_shared_bytes - broken.shared_bytes_taken)},
+                                  nullptr, params));
   std::vector<uint16_t> output(static_cast<size_t>(bytes / 2));
   FLASHCORE_TRY(gpu.driver.copy_to_host(output.data(), attention.output.data, bytes, nullptr));
   double worst = 0;

@@ -21,6 +21,8 @@ typedef struct fake_launch {
   uint32_t grid[3];
   uint32_t threads[3];
   uint32_t dynamic_shared_bytes;
+  uint32_t cluster;      /* along x, as the launch says; 0: it says nothing */
+  uint32_t programmatic; /* 1: it may begin before the one ahead of it has ended */
   void *stream;
   void *context;        /* that was current, and in which the kernel's module is loaded */
   int32_t captured;     /* 1: the stream was being captured */

@@ -343,36 +343,55 @@ CUresult fake_function_set_attribute(CUfunction function, CUfunction_attribute a
   return CUDA_SUCCESS;
 }
 
-CUresult fake_launch_kernel(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
-                            unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared_bytes,
-                            CUstream stream, void **params, void **) {
+// What both ways to launch are.
+static CUresult launch(const char *call, const CUlaunchConfig &config, CUfunction function, void **params) {
   const Lock lock(state().mutex);
-  const CUresult result = enter_in_context("cuLaunchKernel");
+  const CUresult result = enter_in_context(call);
   if (result != CUDA_SUCCESS) return result;
   auto *known = reinterpret_cast<Function *>(function);
   if (state().functions.count(known) == 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "launch of an unknown function");
   if (known->module->context != context_stack().back())
     return refuse(CUDA_ERROR_INVALID_HANDLE, "launch in a foreign context");
+  const CUstream stream = config.hStream;
   if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "launch on an unknown stream");
   // The caller's mistake and not the library's, so no misuse.
   if (stream != nullptr && fake::context_of_stream(stream) != context_stack().back()) return CUDA_ERROR_INVALID_HANDLE;
-  const uint64_t threads = uint64_t{block_x} * block_y * block_z;
-  if (grid_x == 0 || grid_y == 0 || grid_z == 0 || grid_x > 0x7fffffffu || grid_y > 65535 || grid_z > 65535 ||
-      threads == 0 || threads > 1024)
+  const uint64_t threads = uint64_t{config.blockDimX} * config.blockDimY * config.blockDimZ;
+  if (config.gridDimX == 0 || config.gridDimY == 0 || config.gridDimZ == 0 || config.gridDimX > 0x7fffffffu ||
+      config.gridDimY > 65535 || config.gridDimZ > 65535 || threads == 0 || threads > 1024)
     return refuse(CUDA_ERROR_INVALID_VALUE, "grid or block out of range");
-  if (static_cast<int64_t>(shared_bytes) > known->max_dynamic_shared)
+  if (static_cast<int64_t>(config.sharedMemBytes) > known->max_dynamic_shared)
     return refuse(CUDA_ERROR_INVALID_VALUE, "more dynamic shared memory than was asked for by attribute");
+  uint32_t cluster = 0, programmatic = 0;
+  for (unsigned int i = 0; i < config.numAttrs; ++i) {
+    const CUlaunchAttribute &attribute = config.attrs[i];
+    if (option("arch") < 90) return refuse(CUDA_ERROR_NOT_SUPPORTED, "a launch attribute of 9.0 on an older device");
+    switch (attribute.id) {
+      case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
+        cluster = attribute.value.clusterDim.x;
+        if (cluster == 0 || cluster > 8 || config.gridDimX % cluster != 0 || attribute.value.clusterDim.y != 1 ||
+            attribute.value.clusterDim.z != 1)
+          return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+        break;
+      case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+        programmatic = static_cast<uint32_t>(attribute.value.programmaticStreamSerializationAllowed);
+        break;
+      default:
+        return refuse(CUDA_ERROR_INVALID_VALUE, "launch attribute " + std::to_string(attribute.id));
+    }
+  }
   if (option("record") == 0) return CUDA_SUCCESS;
   const auto being_captured = state().captures.find(stream);
   if (option("attend") != 0 && (being_captured == state().captures.end() || being_captured->second == 0)) {
     fake::attend(params[0]);
-    state().device_us += fake::launch_us({grid_x, grid_y, grid_z});
+    state().device_us += fake::launch_us({config.gridDimX, config.gridDimY, config.gridDimZ});
   }
   auto *launch = new fake_launch{};
   std::snprintf(launch->kernel, sizeof(launch->kernel), "%s", known->name.c_str());
-  launch->grid[0] = grid_x, launch->grid[1] = grid_y, launch->grid[2] = grid_z;
-  launch->threads[0] = block_x, launch->threads[1] = block_y, launch->threads[2] = block_z;
-  launch->dynamic_shared_bytes = shared_bytes;
+  launch->grid[0] = config.gridDimX, launch->grid[1] = config.gridDimY, launch->grid[2] = config.gridDimZ;
+  launch->threads[0] = config.blockDimX, launch->threads[1] = config.blockDimY, launch->threads[2] = config.blockDimZ;
+  launch->dynamic_shared_bytes = config.sharedMemBytes;
+  launch->cluster = cluster, launch->programmatic = programmatic;
   launch->stream = stream;
   launch->context = context_stack().back();
   const auto capture = state().captures.find(stream);
@@ -381,4 +400,18 @@ CUresult fake_launch_kernel(CUfunction function, unsigned int grid_x, unsigned i
   if (launch->params_bytes > 0) std::memcpy(launch->params, params[0], static_cast<size_t>(launch->params_bytes));
   state().launches.push_back(launch);
   return CUDA_SUCCESS;
+}
+
+CUresult fake_launch_kernel(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
+                            unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared_bytes,
+                            CUstream stream, void **params, void **) {
+  CUlaunchConfig config{};
+  config.gridDimX = grid_x, config.gridDimY = grid_y, config.gridDimZ = grid_z;
+  config.blockDimX = block_x, config.blockDimY = block_y, config.blockDimZ = block_z;
+  config.sharedMemBytes = shared_bytes, config.hStream = stream;
+  return launch("cuLaunchKernel", config, function, params);
+}
+
+CUresult fake_launch_kernel_ex(const CUlaunchConfig *config, CUfunction function, void **params, void **) {
+  return launch("cuLaunchKernelEx", *config, function, params);
 }

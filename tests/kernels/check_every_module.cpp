@@ -18,22 +18,24 @@ using flashcore::kernels::Specialization;
 
 namespace {
 
-std::vector<AttentionCase> cases_for(const Specialization &s) {
+std::vector<AttentionCase> cases_for(const flashcore::kernels::Passport &passport, const Specialization &s) {
+  const auto value = [&](const char *choice, int32_t otherwise) { return passport.value(s, choice, otherwise); };
+  const int32_t head_dim = value("head_dim", 64);
+  const bool causal = value("causal", 0) != 0;
   AttentionCase one;
   one.batch = 2, one.heads_q = 4, one.heads_kv = 2, one.seqlen_q = 200, one.seqlen_kv = 333;
-  one.head_dim = s.head_dim, one.head_dim_v = s.head_dim_v;
-  one.dtype = s.dtype == flashcore::kernels::dtype_bfloat16 ? flashcore::tools::Float16Type::bfloat16
-                                                            : flashcore::tools::Float16Type::float16;
-  one.causal =
-      s.causal != 0 ? flashcore::tools::ReferenceCausal::bottom_right : flashcore::tools::ReferenceCausal::none;
-  one.layout = s.alignment_bytes < 16 ? Layout::odd : Layout::padded;
+  one.head_dim = head_dim, one.head_dim_v = value("head_dim_v", head_dim);
+  one.dtype = value("dtype", 0) == flashcore::kernels::dtype_bfloat16 ? flashcore::tools::Float16Type::bfloat16
+                                                                      : flashcore::tools::Float16Type::float16;
+  one.causal = causal ? flashcore::tools::ReferenceCausal::bottom_right : flashcore::tools::ReferenceCausal::none;
+  one.layout = value("alignment_bytes", 16) < 16 ? Layout::odd : Layout::padded;
   std::vector<AttentionCase> cases = {one};
   for (const float sink : {3.0f, 60.0f}) cases.push_back(one), cases.back().sink = sink;
-  if (s.causal != 0)
+  if (causal)
     for (const Garbage garbage : {Garbage::later_keys, Garbage::later_values})
       cases.push_back(one), cases.back().garbage = garbage;
   cases.push_back(one), cases.back().head_dim -= 8, cases.back().head_dim_v -= 8;
-  if (s.head_dim > 64) cases.push_back(one), cases.back().head_dim_v -= 32;
+  if (head_dim > 64) cases.push_back(one), cases.back().head_dim_v -= 32;
   cases.push_back(one), cases.back().seqlen_q = 64, cases.back().seqlen_kv = 512, cases.back().scale = -0.1f;
   return cases;
 }
@@ -47,19 +49,19 @@ void check_modules(const Target &target) {
                         error.message);
   const int32_t index = flashcore::find_kernel(target.kernel);
   BOOST_REQUIRE(index >= 0);
+  const flashcore::kernels::Passport &passport = flashcore::passport_at(index);
   std::vector<Specialization> modules;
   Specialization s;
-  for (int32_t i = 0; flashcore::kernel_table()[static_cast<size_t>(index)].passport->specialization(i, &s); ++i)
-    modules.push_back(s);
+  for (int32_t i = 0; passport.specialization(i, &s); ++i) modules.push_back(s);
   std::set<std::string> tuned;
   for (const flashcore::TunedRow &row : flashcore::tuned_rows())
     if (row.kernel_index == index && row.arch == info.arch && tuned.insert(row.module_name).second)
       modules.push_back(row.module);
   int passed = 0, refused = 0;
   for (const Specialization &module : modules) {
-    const std::string name = flashcore::module_name(target.kernel, module);
+    const std::string name = flashcore::module_name(passport, module);
     bool first = true;
-    for (const AttentionCase &one : cases_for(module)) {
+    for (const AttentionCase &one : cases_for(passport, module)) {
       const CaseOutcome outcome = run_case(device, name, one);
       BOOST_TEST((outcome.verdict != Verdict::failed), name << ", " << one.describe() << ": " << outcome.message);
       if (first)

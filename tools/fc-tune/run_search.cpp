@@ -25,7 +25,7 @@ void add_neighbours(const State &state, const Shape &shape, std::vector<Candidat
     std::optional<Candidate> best = fastest == nullptr ? std::nullopt : parse_candidate(fastest->first);
     for (const Candidate &seed : own) {
       if (!best || best->kernel != seed.kernel) continue;
-      best->problem = seed.problem;
+      best->take_problem_of(seed);
       if (std::find(seeds.begin(), seeds.end(), *best) == seeds.end()) seeds.push_back(*best);
     }
   }

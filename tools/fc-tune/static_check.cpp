@@ -95,9 +95,9 @@ std::vector<StaticResult> check_statically(const std::vector<Candidate> &candida
     if (info.ok()) {
       result.info = info.value();
       const flashcore_kernel_resources &resources = result.info.resources;
-      result.pruned = prune_reason(resources, candidate.threads(), device);
+      result.pruned = prune_reason(resources, resources.max_threads_per_block, device);
       result.blocks_per_multiprocessor =
-          blocks_per_multiprocessor(resources.registers, candidate.threads(),
+          blocks_per_multiprocessor(resources.registers, resources.max_threads_per_block,
                                     resources.static_shared_bytes + resources.dynamic_shared_bytes, device);
     } else {
       result.pruned = info.failure().message;

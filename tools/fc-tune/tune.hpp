@@ -12,6 +12,7 @@
 
 #include <flashcore/flashcore_inspect.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -33,14 +34,20 @@ inline constexpr const char *tool_name = "fc-tune";
 
 // --- candidate.cpp -------------------------------------------------------------------------------------------------
 
-// The genes, and what the shape fixes.
+// A kernel's choices, as the library tells of them. Those that have values to try are the genes; the shape fixes the others.
+using Choices = std::vector<flashcore_choice_info>;
+const Choices &choices_of(const std::string &kernel);  // no such kernel: none; not for several threads
+
 struct Candidate {
   std::string kernel;
-  std::string problem;  // "fp16-d64-causal": dtype, tile of head dimensions, mask
-  int32_t tile_q = 0, tile_kv = 0, warps = 0, stages = 1, cluster = 1, q_in_registers = 0;
+  std::array<int32_t, FLASHCORE_MOST_CHOICES> values{};  // in the order of the kernel's choices
+  std::string module;                                    // its name; empty: the kernel's passport allows no such module
 
-  std::string name() const;  // the module's
-  int32_t threads() const { return warps * 32; }
+  const std::string &name() const { return module; }
+  int32_t value(const std::string &choice) const;  // 0: the kernel has no such choice
+  void set(const std::string &choice, int32_t value);
+  // What the shape fixes as in `other`, which is of the same kernel.
+  void take_problem_of(const Candidate &other);
   bool operator==(const Candidate &) const = default;
 };
 // nullopt: no name of a module for 16-byte aligned rows.

@@ -273,6 +273,30 @@ BOOST_AUTO_TEST_CASE(a_kernel_is_loaded_and_launched_with_its_parameter) {
   driver().module_unload(module);
 }
 
+BOOST_AUTO_TEST_CASE(clusters_and_overlapping_launches_are_asked_for) {
+  fake().fake_set_option("arch", 90);
+  const auto cubin = tiny_cubin("fwd_scalar", 90);
+  CudaModule module = value_of(driver().module_load(cubin.data()));
+  CudaFunction function = value_of(driver().module_function(module, "fwd_scalar"));
+  const uint64_t params = 0;
+  fake().fake_reset_calls();
+  require_ok(driver().launch(function, {{8, 2, 1}, 64, 1000, 4, 0}, nullptr, &params));
+  require_ok(driver().launch(function, {{3, 1, 1}, 32, 0, 0, 1}, nullptr, &params));
+  require_ok(driver().launch(function, {{8, 1, 1}, 32, 0, 2, 1}, nullptr, &params));
+  BOOST_TEST(fake().fake_calls("") == 3);
+  BOOST_TEST(fake().fake_calls("cuLaunchKernelEx") == 3);
+  const fake_launch *first = fake().fake_get_launch(0), *second = fake().fake_get_launch(1),
+                    *third = fake().fake_get_launch(2);
+  BOOST_TEST((first->grid[0] == 8 && first->grid[1] == 2 && first->threads[0] == 64 && first->threads[1] == 1));
+  BOOST_TEST((first->dynamic_shared_bytes == 1000 && first->cluster == 4 && first->programmatic == 0));
+  BOOST_TEST((second->grid[0] == 3 && second->cluster == 0 && second->programmatic == 1));
+  BOOST_TEST((third->cluster == 2 && third->programmatic == 1));
+  // Three blocks are no clusters of two.
+  BOOST_TEST(driver().launch(function, {{3, 1, 1}, 32, 0, 2, 0}, nullptr, &params).error().driver_code == 912);
+  driver().module_unload(module);
+  fake().fake_set_option("arch", 89);
+}
+
 BOOST_AUTO_TEST_CASE(modules_that_do_not_fit_are_refused_by_name) {
   const auto damaged = std::vector<uint8_t>(256, 'x');
   const auto foreign = tiny_cubin("fwd_scalar", 90);

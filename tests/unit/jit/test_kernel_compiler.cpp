@@ -62,7 +62,7 @@ BOOST_AUTO_TEST_CASE(comments_and_lines_change_no_byte_of_a_cubin, *boost::unit_
   const KernelRow &row = kernel_table()[static_cast<size_t>(find_kernel("fwd_scalar"))];
   kernels::Specialization chosen{};
   BOOST_REQUIRE(row.passport->specialization(0, &chosen));
-  const std::string specialization = specialization_header(chosen);
+  const std::string specialization = specialization_header(*row.passport, chosen);
   const auto compile = [&](const std::string &before_each, const std::string &after_source) {
     std::vector<std::string> texts;
     std::vector<NamedText> all{{"specialization.h", specialization}};

@@ -30,11 +30,8 @@ MALFORMED = [
     ("batch_heads", changed(batch_heads="9-8"), 'batch_heads: "9-8" ends before it begins'),
     ("seqlen_q", changed(seqlen_q="1-"), 'seqlen_q: "" is no whole number'),
     ("seqlen_kv", changed(seqlen_kv="1-4294967296"), 'seqlen_kv: "4294967296" is no whole number'),
-    ("module", changed(module="sm80_fwd_mma-fp16-d64-32x80"), 'module: "sm80_fwd_mma-fp16-d64-32x80" is no name of a module'),
-    ("unaligned", changed(module=GOOD[7] + "-unaligned"), "is no name of a module for 16-byte aligned rows"),
+    ("module", changed(module='sm80_fwd_mma-"'), 'module: "sm80_fwd_mma-"" is no name of a module'),
     ("kernel", changed(module="fwd_magic-fp16-d64-32x80-w2"), 'module: "fwd_magic" is none of: sm80_fwd_mma'),
-    ("dtype of the module", changed(dtype="bf16"), "is not for dtype bf16"),
-    ("mask of the module", changed(causal="causal"), "is not for causal causal"),
     ("measured_us", changed(measured_us="0"), 'measured_us: "0" is no time above 0'),
     ("default_us", changed(default_us="fast"), 'default_us: "fast" is no time above 0'),
 ]
@@ -49,7 +46,7 @@ class Generate(unittest.TestCase):
             done = subprocess.run([sys.executable, GENERATOR, "--output", output, "--kernels", KERNELS, table], stderr=subprocess.PIPE, text=True, check=False)
             compiled = None
             if done.returncode == 0 and COMPILER:
-                compiled = subprocess.run([*COMPILER, "-std=c++20", "-fsyntax-only", "-I", os.path.join(ROOT, "src"), "-I", os.path.join(ROOT, "kernels"), output],
+                compiled = subprocess.run([*COMPILER, "-std=c++20", "-fsyntax-only", "-I", os.path.join(ROOT, "src"), "-I", os.path.join(ROOT, "kernels"), "-I", os.path.join(ROOT, "include"), output],
                                           stderr=subprocess.PIPE, text=True, check=False)
             return done, compiled, table
 
@@ -77,13 +74,31 @@ class Generate(unittest.TestCase):
         self.assertIn("header: the first line must name the columns", self.generate(GOOD, header=HEADER.replace("dtype", "type"))[0].stderr)
         self.assertIn("the name is no architecture", self.generate(GOOD, name="ada.tsv")[0].stderr)
 
+    def refused(self, expected, **changes):
+        done, compiled, table = self.generate(changed(**changes))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(f"{table}:3: module: {expected}", compiled.stderr)
+
+    def test_what_is_no_name_of_a_module(self):
+        for module in ("sm80_fwd_mma-fp16-d64-32x80", "sm80_fwd_mma-fp16-d64-32x80-w2-s1", "sm80_fwd_mma-fp16-d64v64-32x80-w2", "sm80_fwd_mma-fp16-d64-32x80-w2-c2"):
+            with self.subTest(module):
+                self.refused(f"{module} is no name of a module of sm80_fwd_mma", module=module)
+
     def test_what_the_passport_does_not_allow(self):
-        _, compiled, table = self.generate(changed(module="sm80_fwd_mma-fp16-d64-32x81-w2-qreg"))
-        self.assertIn(f"{table}:3: module: sm80_fwd_mma does not allow it", compiled.stderr)
+        self.refused("sm80_fwd_mma does not allow it", module="sm80_fwd_mma-fp16-d64-32x81-w2-qreg")
+        self.refused("sm80_fwd_mma does not allow it", module="sm80_fwd_mma-fp16-d64-32x80-w2-s3-qreg")
 
     def test_what_the_module_does_not_serve(self):
-        _, compiled, table = self.generate(changed(head_dim="128", head_dim_v="128"))
-        self.assertIn(f"{table}:3: module: it does not serve head_dim 128", compiled.stderr)
+        self.refused("it does not serve fp16, head_dim 128, head_dim_v 128, causal none", head_dim="128", head_dim_v="128")
+        self.refused("it does not serve bf16, ", dtype="bf16")
+        self.refused("it does not serve fp16, head_dim 64, head_dim_v 64, causal causal", causal="causal")
+        self.refused("it does not serve fp16, ", module=GOOD[7] + "-unaligned")
+
+    def test_a_module_that_applies_every_mask_serves_rows_of_either_kind(self):
+        decode = {"module": "sm80_fwd_decode-fp16-d64-8x16-w4", "seqlen_q": "1-4"}
+        done, compiled, _ = self.generate(changed(**decode), changed(causal="causal", **decode))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual((compiled.returncode, compiled.stderr), (0, ""))
 
 
 if __name__ == "__main__":

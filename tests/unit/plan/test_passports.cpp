@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What must hold for every passport of the table, whatever it says.
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "attention_fwd/decode.h"
+#include "contract/arch.h"
+#include "parts/block_work.cuh"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
@@ -15,17 +23,18 @@ using namespace flashcore::kernels;
 namespace {
 
 // A problem that the specialization was made for.
-ProblemKey problem_for(const Specialization &s, int64_t seqlen) {
+ProblemKey problem_for(const Passport &passport, const Specialization &s, int64_t seqlen) {
+  const auto value = [&](const char *choice, int32_t otherwise) { return passport.value(s, choice, otherwise); };
   return {2,
           seqlen,
           seqlen,
           4,
           2,
-          s.head_dim,
-          s.head_dim_v,
-          s.dtype,
-          s.causal != 0 ? causal_bottom_right : causal_none,
-          s.alignment_bytes,
+          value("head_dim", 64),
+          value("head_dim_v", 64),
+          value("dtype", dtype_float16),
+          value("causal", 0) != 0 ? causal_bottom_right : causal_none,
+          value("alignment_bytes", 16),
           -1};
 }
 
@@ -38,11 +47,93 @@ void for_every_specialization(Check check) {
   }
 }
 
+struct Row {
+  int64_t batch, head, query, rank;
+};
+
+// Tiles of the rows of one head.
+template <int32_t tile_q>
+std::vector<Row> rows_of_tile(bool causal, const AttentionFwdParams &params, uint32_t block) {
+  const BlockWork work = causal ? block_work<tile_q, true>(params, block) : block_work<tile_q, false>(params, block);
+  std::vector<Row> rows;
+  for (int32_t query = work.first_query; query < work.first_query + tile_q && query < params.seqlen_q; ++query)
+    rows.push_back({work.batch, work.head_q, query, 0});
+  return rows;
+}
+
+// Tiles of the rows of all heads that share a key head.
+template <int32_t cluster>
+std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
+  constexpr int32_t tile_q = 8;
+  const decode::BlockRows work = decode::block_rows<tile_q, cluster>(params, block);
+  std::vector<Row> rows;
+  for (int32_t r = work.first_row; r < work.first_row + tile_q && r < work.row_count; ++r)
+    rows.push_back(
+        {work.batch, work.head_kv * params.heads_per_kv + r % params.heads_per_kv, r / params.heads_per_kv, work.part});
+  return rows;
+}
+
+std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
+                               uint32_t block) {
+  if (std::string_view(passport.name).ends_with("_fwd_decode")) {
+    BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 8);
+    switch (passport.value(s, "cluster", 0)) {
+      case 1:
+        return packed_rows<1>(params, block);
+      case 2:
+        return packed_rows<2>(params, block);
+      case 4:
+        return packed_rows<4>(params, block);
+      case 8:
+        return packed_rows<8>(params, block);
+    }
+  }
+  const bool causal = passport.value(s, "causal", 0) != 0;
+  switch (passport.value(s, "tile_q", 0)) {
+    case 1:
+      return rows_of_tile<1>(causal, params, block);
+    case 32:
+      return rows_of_tile<32>(causal, params, block);
+    case 64:
+      return rows_of_tile<64>(causal, params, block);
+    case 128:
+      return rows_of_tile<128>(causal, params, block);
+  }
+  BOOST_FAIL("a tile of " << passport.value(s, "tile_q", 0) << " rows: a case is missing here");
+  return {};
+}
+
+void check_plan(const Passport &passport, const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const Plan plan = passport.plan(s, key, device);
+  BOOST_TEST((plan.stage_count >= 1 && plan.stage_count <= most_stages && plan.workspace_bytes >= 0));
+  BOOST_TEST(plan.main_stage().entry_point == 0);
+  BOOST_TEST(plan.cost.total_us > 0);
+  // The blocks that the model counts are those of the launch; clusters may leave a few places of a device empty.
+  if (plan.cost.waves > 0) {
+    const double counted = plan.cost.waves * plan.cost.blocks_per_multiprocessor * device.multiprocessors;
+    const double least = plan.main_stage().cluster > 2 ? 0.8 : 1.0;
+    BOOST_TEST((static_cast<double>(plan.main_stage().grid.x) > counted * (least - 1e-9)), counted);
+    BOOST_TEST((static_cast<double>(plan.main_stage().grid.x) < counted * (1 / least + 1e-9)), counted);
+  }
+  for (int32_t i = 0; i < plan.stage_count; ++i) {
+    const Launch &launch = plan.stages[i];
+    BOOST_TEST((launch.grid.x >= 1 && launch.grid.x <= 0x7fffffff));
+    BOOST_TEST((launch.grid.y >= 1 && launch.grid.y <= 65535 && launch.grid.z >= 1 && launch.grid.z <= 65535));
+    BOOST_TEST((launch.threads % 32 == 0 && launch.threads >= 32 && launch.threads <= 1024));
+    BOOST_TEST((launch.cluster >= 1 && launch.cluster <= 8 && launch.grid.x % launch.cluster == 0));
+    BOOST_TEST((launch.cluster == 1 || passport.minimum_arch >= 90));
+    BOOST_TEST(launch.dynamic_shared_bytes <= passport.dynamic_shared_bytes(s));
+    BOOST_REQUIRE(passport.entry_point(launch.entry_point) != nullptr);
+    BOOST_TEST((launch.attributes & ~uint32_t{cluster_in_code | programmatic_dependent}) == 0u);
+    BOOST_TEST(((launch.attributes & programmatic_dependent) == 0 || passport.minimum_arch >= 90));
+  }
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(each_specialization_serves_its_own_problem) {
   for_every_specialization([](const Passport &passport, const Specialization &s) {
-    const ProblemKey key = problem_for(s, 512);
+    const ProblemKey key = problem_for(passport, s, 512);
     BOOST_TEST(passport.refuse(key).field == nullptr);
     BOOST_TEST(passport.serves(s, key));
   });
@@ -55,54 +146,135 @@ BOOST_AUTO_TEST_CASE(what_is_shipped_is_allowed) {
   });
 }
 
-// A passport that says nothing about a field would compile anything: of a shipped specialization with one field out of
-// reach, none is allowed, and the error names the field.
+BOOST_AUTO_TEST_CASE(tables_of_choices_are_sound) {
+  for (const KernelRow &row : kernel_table()) BOOST_TEST_CONTEXT(row.passport->name) {
+      const ChoiceTable &table = row.passport->choices;
+      BOOST_REQUIRE((table.count >= 1 && table.count <= most_choices));
+      BOOST_TEST(table.first->least >= 1);  // what tells a module from none: ProblemKey::one_module
+      std::set<std::string> names;
+      for (const Choice &choice : table) {
+        BOOST_TEST_CONTEXT(choice.name) {
+          BOOST_TEST(names.insert(choice.name).second);
+          BOOST_TEST(choice.least <= choice.most);
+          BOOST_TEST((choice.form == Choice::word || choice.least >= 1));
+          BOOST_TEST((choice.form != Choice::joined || &choice != table.first));
+          for (int32_t i = 0; i < choice.tries.count; ++i) {
+            BOOST_TEST((choice.tries.values[i] >= choice.least && choice.tries.values[i] <= choice.most));
+            BOOST_TEST((i == 0 || choice.tries.values[i] > choice.tries.values[i - 1]));
+          }
+        }
+      }
+    }
+}
+
+// Of a shipped specialization with one choice out of its range none is allowed, and the error names the choice and the range.
+BOOST_AUTO_TEST_CASE(what_is_out_of_range_is_not_allowed) {
+  for_every_specialization([](const Passport &passport, const Specialization &shipped) {
+    for (int32_t i = 0; i < passport.choices.count; ++i) {
+      const Choice &choice = passport.choices.first[i];
+      for (const int32_t value : {choice.least - 1, choice.most + 1, 1016}) {
+        if (value >= choice.least && value <= choice.most) continue;
+        Specialization s = shipped;
+        s.values[i] = value;
+        const Status status = check_specialization(passport, s);
+        BOOST_REQUIRE(!status.ok());
+        BOOST_TEST(status.error().field == "kernel");
+        const std::string part = std::string("whose ") + choice.name + " is " + std::to_string(value) + "; ";
+        BOOST_TEST(status.error().message.find(part) != std::string::npos, status.error().message);
+      }
+    }
+  });
+}
+
+// And what is within the ranges and no kernel's.
 BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
   const struct {
-    int32_t Specialization::*member;
-    int32_t value;
-    const char *field;
-  } changes[] = {{&Specialization::head_dim, 1016, "head_dim"},
-                 {&Specialization::head_dim_v, 1016, "head_dim_v"},
-                 {&Specialization::tile_q, 1000, "tile_q"},
-                 {&Specialization::tile_kv, 1000, "tile_kv"},
-                 {&Specialization::warps, 31, ""},
-                 {&Specialization::stages, 7, ""},
-                 {&Specialization::dtype, 3, "dtype"}};
-  for_every_specialization([&](const Passport &passport, const Specialization &shipped) {
-    for (const auto &change : changes) {
-      Specialization s = shipped;
-      s.*change.member = change.value;
-      const Status status = check_specialization(passport, s);
-      BOOST_REQUIRE(!status.ok());
-      BOOST_TEST(status.error().field == "kernel");
-      const bool named = status.error().message.find(std::string("whose ") + change.field) != std::string::npos;
-      // A rung allows whole tiles, and says so of tile_q.
-      BOOST_TEST((named || passport.by_name_only), status.error().message);
+    const char *module, *expected;
+  } cases[] = {
+      {"sm80_fwd_mma-fp16-d72-64x64-w4", "whose head_dim is 72; sm80_fwd_mma allows: 32 to 256, by 32"},
+      {"sm80_fwd_mma-fp16-d64v72-64x64-w4", "whose head_dim_v is 72; "},
+      {"sm80_fwd_mma-fp16-d64-72x64-w4", "whose tile_q is 72; "},
+      {"sm80_fwd_mma-fp16-d64-64x72-w4", "whose tile_kv is 72; "},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-s3", "whose stages is 3; sm80_fwd_mma allows: 1 to 2"},
+      {"sm80_fwd_small-fp16-d64-32x64-w8-qreg", "whose tile_kv is 64; sm80_fwd_small allows: 32"},
+      {"sm80_fwd_small-fp16-d64-32x32-w8", "whose q_in_registers is 0; sm80_fwd_small allows: 1"},
+      {"sm80_fwd_decode-fp16-d64-12x16-w8", "whose tile_q is 12; sm80_fwd_decode allows: 8 or 16"},
+      {"sm80_fwd_decode-fp16-d64-8x16-w3", "whose warps is 3; "},
+      {"sm80_fwd_decode-fp16-d64-8x16-w8-c2", "whose cluster is 2; sm80_fwd_decode allows: 1"},
+      {"sm90_fwd_decode-fp16-d64-8x16-w8", "whose cluster is 1; sm90_fwd_decode allows: 2 to 8"},
+      {"sm90_fwd_decode-fp16-d64-8x16-w8-c6", "whose cluster is 6; sm90_fwd_decode allows: 1, 2, 4 or 8"},
+      {"fwd_scalar-fp16-d256-1x128-w4", "whose alignment_bytes is 16; fwd_scalar allows: 2"},
+      {"fwd_wmma_64x64-fp16-d64-64x64-w8", "whose tile_q is 64; fwd_wmma_64x64 allows: one of the rung's tiles"},
+  };
+  for (const auto &one : cases) {
+    const auto parsed = parse_module_name(one.module);
+    BOOST_REQUIRE_MESSAGE(parsed.ok(), one.module);
+    const Status status = check_specialization(passport_at(parsed.value().kernel_index), parsed.value().specialization);
+    BOOST_REQUIRE_MESSAGE(!status.ok(), one.module);
+    BOOST_TEST(status.error().message.find(one.expected) != std::string::npos, status.error().message);
+  }
+}
+
+// Every specialization on every architecture that its kernel runs on: all of them are shipped there.
+BOOST_AUTO_TEST_CASE(plans_are_launches_that_a_device_takes) {
+  for (const Arch &arch : archs) {
+    const DeviceLimits device{arch.number, 100, arch.shared_bytes_per_block, arch.shared_bytes_per_block + 1024};
+    for_every_specialization([&](const Passport &passport, const Specialization &s) {
+      if (arch.number < passport.minimum_arch) return;
+      BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
+      BOOST_TEST(passport.dynamic_shared_bytes(s) <= arch.shared_bytes_per_block, "on " << arch.number);
+      for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000})
+        check_plan(passport, s, problem_for(passport, s, seqlen), device);
+    });
+  }
+}
+
+// A prepared call is launched again with other addresses: what pack puts where, the patches know.
+BOOST_AUTO_TEST_CASE(patches_are_where_addresses_are_packed) {
+  constexpr DeviceLimits device{90, 132, 232448, 233472, 62914560};
+  for_every_specialization([&](const Passport &passport, const Specialization &s) {
+    BOOST_REQUIRE((passport.parameter_bytes > 0 && passport.parameter_bytes <= most_parameter_bytes));
+    const ProblemKey key = problem_for(passport, s, 300);
+    AttentionCall first{}, second{};
+    first.softmax_scale = second.softmax_scale = 0.1f;
+    for (int32_t operand = 0; operand < operand_count; ++operand) {
+      first.operands[operand] = second.operands[operand] = {uint64_t{0x1000} * (operand + 1), 11, 22, 33};
+      second.operands[operand].data = 0x7fff0000u + uint64_t{0x100} * operand;
     }
+    const auto packed = [&](const AttentionCall &call) {
+      std::vector<unsigned char> bytes(static_cast<size_t>(passport.parameter_bytes) + 8, 0xab);
+      passport.pack(s, key, call, device, bytes.data());
+      return bytes;
+    };
+    std::vector<unsigned char> patched = packed(first);
+    for (const AddressPatch &patch : passport.patches) {
+      BOOST_REQUIRE((patch.byte_offset >= 0 && patch.byte_offset + 8 <= passport.parameter_bytes));
+      std::memcpy(patched.data() + patch.byte_offset, &second.operands[patch.operand].data, sizeof(uint64_t));
+    }
+    BOOST_TEST(patched == packed(second));
+    BOOST_TEST(packed(first) != packed(second));
+    BOOST_TEST(patched.back() == 0xab);  // nothing behind the struct
   });
 }
 
+// By the kernels' own functions from a block's index to its rows: every query row of every head is some block's, and of one only, or
+// of one block of each rank where the blocks of a cluster share rows.
 BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
-  for_every_specialization([](const Passport &passport, const Specialization &s) {
-    for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000}) {
-      const ProblemKey key = problem_for(s, seqlen);
-      const Grid grid = passport.grid(s, key);
-      // The query rows of a head in tiles; or those of all heads that share a key head, for one block or a cluster of them.
-      const int64_t by_head = ceil_div(seqlen, s.tile_q) * key.heads_q * key.batch;
-      const int64_t packed =
-          ceil_div(seqlen * (key.heads_q / key.heads_kv), s.tile_q) * key.heads_kv * key.batch * s.cluster;
-      BOOST_TEST((grid.x == by_head || grid.x == packed), grid.x);
-      BOOST_TEST((grid.y == 1 && grid.z == 1));
+  constexpr DeviceLimits device{90, 132, 232448, 233472, 1 << 20};
+  for_every_specialization([&](const Passport &passport, const Specialization &s) {
+    for (const int64_t seqlen : {1, 31, 64, 65, 200}) {
+      const ProblemKey key = problem_for(passport, s, seqlen);
+      AttentionFwdParams params;
+      BOOST_REQUIRE(passport.parameter_bytes == sizeof(params));
+      passport.pack(s, key, {}, device, &params);
+      const Launch launch = passport.plan(s, key, device).main_stage();
+      std::vector<int32_t> times(static_cast<size_t>(key.batch * key.heads_q * seqlen * launch.cluster));
+      for (int64_t block = 0; block < launch.grid.x; ++block)
+        for (const Row &row : rows_of_block(passport, s, params, static_cast<uint32_t>(block)))
+          ++times.at(static_cast<size_t>(((row.batch * key.heads_q + row.head) * seqlen + row.query) * launch.cluster +
+                                         row.rank));
+      BOOST_TEST(std::count(times.begin(), times.end(), 1) == static_cast<int64_t>(times.size()), "of " << seqlen);
     }
-  });
-}
-
-BOOST_AUTO_TEST_CASE(shared_memory_fits_the_smallest_architecture) {
-  static constexpr int64_t ada_bytes = 101376;  // per block on 8.6, 8.9 and 12.x, after the opt-in
-  for_every_specialization([](const Passport &passport, const Specialization &s) {
-    BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
-    BOOST_TEST(passport.dynamic_shared_bytes(s) <= ada_bytes);
   });
 }
 
@@ -112,10 +284,11 @@ BOOST_AUTO_TEST_CASE(cost_of_every_problem_is_a_number) {
   for (const DeviceLimits &device :
        {DeviceLimits{90, 132, 232448, 233472}, DeviceLimits{120, most, most - 1024, most}, DeviceLimits{1, 1, 1, 1025}})
     for_every_specialization([&](const Passport &passport, const Specialization &s) {
-      ProblemKey no_batch = problem_for(s, 512), no_queries = no_batch, no_keys = no_batch, empty = problem_for(s, 0);
+      ProblemKey no_batch = problem_for(passport, s, 512), no_queries = no_batch, no_keys = no_batch,
+                 empty = problem_for(passport, s, 0);
       no_batch.batch = 0, no_queries.seqlen_q = 0, no_keys.seqlen_kv = 0;
-      for (const ProblemKey &key : {no_batch, no_queries, no_keys, empty, problem_for(s, 512)}) {
-        const Cost cost = passport.cost(s, key, device);
+      for (const ProblemKey &key : {no_batch, no_queries, no_keys, empty, problem_for(passport, s, 512)}) {
+        const Cost cost = passport.plan(s, key, device).cost;
         for (const double figure :
              {cost.launch_us, cost.tensor_us, cost.mufu_us, cost.issue_us, cost.shared_us, cost.l2_us,
               cost.throughput_us, cost.latency_us, cost.total_us, cost.waves, cost.blocks_per_multiprocessor})
@@ -126,7 +299,7 @@ BOOST_AUTO_TEST_CASE(cost_of_every_problem_is_a_number) {
 }
 
 // Evaluated by the compiler, which refuses an overflow.
-static_assert(decode::cost({dtype_float16, 64, 64, 0, 16, 8, 16, 2, 1, 0, 1},
+static_assert(decode::cost({dtype_float16, 64, 64, 8, 16, 2, 1},
                            {1, 1, 64, 1, 1, 64, 64, dtype_float16, causal_none, 16, -1},
                            {90, 0x7fffffff, 1 << 20, 1 << 20})
                   .total_us > 0);
@@ -134,8 +307,8 @@ static_assert(decode::cost({dtype_float16, 64, 64, 0, 16, 8, 16, 2, 1, 0, 1},
 BOOST_AUTO_TEST_CASE(cost_grows_with_the_work) {
   constexpr DeviceLimits h200{90, 132, 232448, 233472};
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
-    const double small = passport.cost(s, problem_for(s, 512), h200).total_us,
-                 large = passport.cost(s, problem_for(s, 16384), h200).total_us;
+    const double small = passport.plan(s, problem_for(passport, s, 512), h200).cost.total_us,
+                 large = passport.plan(s, problem_for(passport, s, 16384), h200).cost.total_us;
     BOOST_TEST(small > 0);
     BOOST_TEST(large > 4 * small);
   });

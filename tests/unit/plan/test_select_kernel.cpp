@@ -31,7 +31,7 @@ bool contains(const std::string &text, const char *part) { return text.find(part
 std::string chosen_kernel(const ProblemKey &key, const DeviceLimits &device) {
   const auto chosen = select_kernel(key, device, {});
   BOOST_REQUIRE(chosen.ok());
-  BOOST_TEST(chosen.value().cost.total_us > 0);
+  BOOST_TEST(chosen.value().plan.cost.total_us > 0);
   return kernel_table()[chosen.value().kernel_index].passport->name;
 }
 
@@ -64,10 +64,13 @@ BOOST_AUTO_TEST_CASE(the_cheapest_specialization_wins) {
   BOOST_REQUIRE(pin_kernel(small, "sm80_fwd_mma").ok());
   BOOST_REQUIRE(pin_kernel(large, "sm80_fwd_mma").ok());
   large.batch = 64, large.seqlen_q = large.seqlen_kv = 4096;
+  const auto tile_q = [](const Selection &selection) {
+    return passport_at(selection.kernel_index).value(selection.specialization, "tile_q", 0);
+  };
   const auto few = select_kernel(small, h200, {}), many = select_kernel(large, h200, {});
   BOOST_REQUIRE(few.ok());
   BOOST_REQUIRE(many.ok());
-  BOOST_TEST(few.value().specialization.tile_q < many.value().specialization.tile_q);
+  BOOST_TEST(tile_q(few.value()) < tile_q(many.value()));
 }
 
 BOOST_AUTO_TEST_CASE(a_kernel_can_be_asked_for_by_name) {
@@ -85,15 +88,17 @@ BOOST_AUTO_TEST_CASE(a_module_can_be_asked_for_by_name) {
     kernels::Specialization s;
     for (int32_t i = 0; row.passport->specialization(i, &s); ++i) {
       ProblemKey key = mission();
-      key.head_dim = s.head_dim, key.head_dim_v = s.head_dim_v, key.dtype = s.dtype,
-      key.alignment_bytes = s.alignment_bytes;
-      key.causal = s.causal != 0 ? kernels::causal_top_left : kernels::causal_none;
-      const std::string name = module_name(row.passport->name, s);
+      const auto value = [&](const char *choice, int32_t otherwise) {
+        return row.passport->value(s, choice, otherwise);
+      };
+      key.head_dim = value("head_dim", 64), key.head_dim_v = value("head_dim_v", 64);
+      key.dtype = value("dtype", key.dtype), key.alignment_bytes = value("alignment_bytes", 16);
+      key.causal = value("causal", 0) != 0 ? kernels::causal_top_left : kernels::causal_none;
+      const std::string name = module_name(*row.passport, s);
       BOOST_REQUIRE(pin_kernel(key, name).ok());
       const auto chosen = select_kernel(key, h200, {});
       BOOST_REQUIRE(chosen.ok());
-      BOOST_TEST(module_name(kernel_table()[chosen.value().kernel_index].passport->name,
-                             chosen.value().specialization) == name);
+      BOOST_TEST(module_name(passport_at(chosen.value().kernel_index), chosen.value().specialization) == name);
     }
   }
 }
@@ -103,15 +108,15 @@ BOOST_AUTO_TEST_CASE(a_module_that_is_not_shipped_can_be_asked_for) {
   const int32_t index = find_kernel("sm80_fwd_mma");
   kernels::Specialization s;
   for (int32_t i = 0; kernel_table()[index].passport->specialization(i, &s); ++i)
-    BOOST_TEST(module_name("sm80_fwd_mma", s) != name);
+    BOOST_TEST(module_name(passport_at(index), s) != name);
   ProblemKey key = mission();
   BOOST_REQUIRE(pin_kernel(key, name).ok());
   const auto chosen = select_kernel(key, h200, {});
   BOOST_REQUIRE(chosen.ok());
   BOOST_TEST(chosen.value().kernel_index == index);
-  BOOST_TEST(chosen.value().specialization.tile_kv == 80);
-  BOOST_TEST(chosen.value().grid.x == 16 * 8);
-  BOOST_TEST(chosen.value().cost.total_us > 0);
+  BOOST_TEST(passport_at(index).value(chosen.value().specialization, "tile_kv", 0) == 80);
+  BOOST_TEST(chosen.value().plan.main_stage().grid.x == 16 * 8);
+  BOOST_TEST(chosen.value().plan.cost.total_us > 0);
   BOOST_TEST(contains(explain_selection(key, h200, {}), "sm80_fwd_mma: chosen, sm80_fwd_mma-fp16-d64-32x80-w2-qreg"));
   // And the next call is free again.
   BOOST_REQUIRE(pin_kernel(key, "").ok());

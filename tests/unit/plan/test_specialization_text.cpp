@@ -1,69 +1,129 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A specialization in words: every field reaches the generated header, and names tell specializations apart.
+// A specialization in words: every choice reaches the generated header, and names tell specializations apart.
 #include <boost/test/unit_test.hpp>
 #include <cstring>
+#include <fstream>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "flashcore/flashcore.h"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
 using namespace flashcore;
-using kernels::Specialization;
+using namespace flashcore::kernels;
 
-BOOST_AUTO_TEST_CASE(every_field_reaches_the_header) {
-  const Specialization base{};
-  const std::string plain = specialization_header(base);
-  for (size_t i = 0; i < sizeof(base) / sizeof(int32_t); ++i) {
-    Specialization changed = base;
-    const int32_t seven = 7;
-    std::memcpy(reinterpret_cast<char *>(&changed) + i * sizeof(int32_t), &seven, sizeof(seven));
-    BOOST_TEST(specialization_header(changed) != plain, "field " << i);
-  }
-}
+namespace {
 
-BOOST_AUTO_TEST_CASE(names_read_back) {
+constexpr Choice some_choices[] = {{"type", Choice::word, "fp16|bf16", 1, 2},
+                                   {"rows", Choice::number, "", 1, 9},
+                                   {"keys", Choice::joined, "x", 1, 9, Choice::that_before},
+                                   {"flag", Choice::word, "flag", 0, 1, 0}};
+constexpr ChoiceTable some_table = {some_choices, 4};
+
+std::string described(const Passport &passport, const Specialization &s) { return module_name(passport, s); }
+
+template <typename Check>
+void for_every_specialization(Check check) {
   for (const KernelRow &row : kernel_table()) {
-    Specialization shipped;
-    for (int32_t index = 0; row.passport->specialization(index, &shipped); ++index)
-      for (const int32_t stages : {1, 2, 3})
-        for (const int32_t flags : {0, 1}) {
-          Specialization s = shipped;
-          s.stages = stages, s.q_in_registers = flags, s.head_dim_v += flags * 8, s.cluster = stages * 2 - 1;
-          const std::string name = module_name(row.passport->name, s);
-          const auto parsed = parse_module_name(name);
-          BOOST_REQUIRE_MESSAGE(parsed.ok(), name);
-          BOOST_TEST(parsed.value().kernel == row.passport->name);
-          BOOST_TEST(std::memcmp(&parsed.value().specialization, &s, sizeof(s)) == 0, name);
-        }
+    Specialization s;
+    for (int32_t i = 0; row.passport->specialization(i, &s); ++i)
+      BOOST_TEST_CONTEXT(described(*row.passport, s)) check(*row.passport, s);
   }
 }
+
+// Values that a choice can have: its ends, and those that are tried.
+std::vector<int32_t> values_of(const Choice &choice) {
+  std::vector<int32_t> values(choice.tries.values, choice.tries.values + choice.tries.count);
+  values.insert(values.end(), {choice.least, choice.most});
+  return values;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_choice_reaches_the_header) {
+  for_every_specialization([](const Passport &passport, const Specialization &s) {
+    const std::string header = specialization_header(passport, s);
+    BOOST_TEST(header.find("inline constexpr " + std::string(passport.name) + "::Choices chosen = {\n") !=
+               std::string::npos);
+    for (int32_t i = 0; i < passport.choices.count; ++i) {
+      const std::string line =
+          std::string("    .") + passport.choices.first[i].name + " = " + std::to_string(s.values[i]) + ",\n";
+      BOOST_TEST(header.find(line) != std::string::npos, line);
+    }
+  });
+}
+
+// Each shipped name, and each with one choice changed, shipped or not.
+BOOST_AUTO_TEST_CASE(names_read_back) {
+  for_every_specialization([](const Passport &passport, const Specialization &shipped) {
+    for (int32_t i = 0; i < passport.choices.count; ++i)
+      for (const int32_t value : values_of(passport.choices.first[i])) {
+        Specialization s = shipped;
+        s.values[i] = value;
+        const std::string name = module_name(passport, s);
+        const auto parsed = parse_module_name(name);
+        BOOST_REQUIRE_MESSAGE(parsed.ok(), name);
+        BOOST_TEST(&passport_at(parsed.value().kernel_index) == &passport);
+        BOOST_TEST(std::memcmp(&parsed.value().specialization, &s, sizeof(s)) == 0, name);
+      }
+  });
+}
+
+// Tuned rows, caches and users say these names: they are what they were.
+BOOST_AUTO_TEST_CASE(names_of_modules_stay) {
+  std::ifstream file(MODULE_NAMES);
+  std::set<std::string> expected, found;
+  for (std::string line; std::getline(file, line);)
+    if (!line.starts_with("#")) expected.insert(line);
+  for_every_specialization(
+      [&](const Passport &passport, const Specialization &s) { found.insert(module_name(passport, s)); });
+  BOOST_TEST(!expected.empty());
+  for (const std::string &name : expected) BOOST_TEST(found.count(name) == 1u, name << " is gone");
+  for (const std::string &name : found) BOOST_TEST(expected.count(name) == 1u, name << " is not in module_names.txt");
+}
+
+// What is written here is compiled into the tuned rows.
+static_assert(read_choices(some_table, "-fp16-7x9-flag").ok);
+static_assert(read_choices(some_table, "-bf16-7x9").specialization.values[0] == 2);
+static_assert(read_choices(some_table, "-fp16-7").specialization.values[2] == 7);
+static_assert(!read_choices(some_table, "-fp16-7x7").ok);
+static_assert(!read_choices(some_table, "").ok);
 
 BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
   const struct {
     const char *name, *expected;
   } cases[] = {
-      {"sm80_fwd_mma-", "has \"\" where fp16 or bf16 must stand"},
-      {"sm80_fwd_mma-fp32-d64-64x64-w4", "has \"fp32\" where fp16 or bf16"},
-      {"sm80_fwd_mma-fp16", "ends where the head dimension"},
-      {"sm80_fwd_mma-fp16-d", "has \"d\" where the head dimension"},
-      {"sm80_fwd_mma-fp16-d064-64x64-w4", "has \"d064\" where the head dimension"},
-      {"sm80_fwd_mma-fp16-d64v64-64x64-w4", "has \"d64v64\" where the head dimension"},
-      {"sm80_fwd_mma-fp16-d64-64x-w4", "has \"64x\" where the tile"},
-      {"sm80_fwd_mma-fp16-d64-64-w4", "has \"64\" where the tile"},
-      {"sm80_fwd_mma-fp16-d64-+64x64-w4", "has \"+64x64\" where the tile"},
-      {"sm80_fwd_mma-fp16-d64-64x64", "ends where the number of warps"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w", "has \"w\" where the number of warps"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w99999999999", "where the number of warps"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4x2", "has \"w4x2\" where the number of warps"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-s1", "has \"s1\" where the number of stages"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg-s2", "has \"s2\" where the end"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-c1", "has \"c1\" where the thread blocks of a cluster"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-c2-s2", "has \"s2\" where the end"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-o2", "has \"o2\" where the end"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-", "has \"\" where the end"},
-      {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg ", "has \"qreg \" where the end"},
+      {"sm80_fwd_mma", "ends where fp16|bf16 must stand"},
+      {"sm80_fwd_mma-", "has \"\" where fp16|bf16 must stand"},
+      {"sm80_fwd_mma-fp32-d64-64x64-w4", "has \"fp32\" where fp16|bf16 must stand"},
+      {"sm80_fwd_mma-fp16", "ends where dHEAD_DIM[vHEAD_DIM_V] must stand"},
+      {"sm80_fwd_mma-fp16-d", "has \"d\" where dHEAD_DIM[vHEAD_DIM_V] must stand"},
+      {"sm80_fwd_mma-fp16-d064-64x64-w4", "has \"d064\" where dHEAD_DIM[vHEAD_DIM_V] must stand"},
+      {"sm80_fwd_mma-fp16-d64v64-64x64-w4",
+       "has \"d64v64\" where the name must say nothing of head_dim_v, or another value"},
+      {"sm80_fwd_mma-fp16-d64-64x-w4", "has \"64x\" where TILE_QxTILE_KV must stand"},
+      {"sm80_fwd_mma-fp16-d64-64-w4", "has \"64\" where TILE_QxTILE_KV must stand"},
+      {"sm80_fwd_mma-fp16-d64-+64x64-w4", "has \"+64x64\" where TILE_QxTILE_KV must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64", "ends where wWARPS must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w", "has \"w\" where wWARPS must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w99999999999", "where wWARPS must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4x2", "has \"w4x2\" where wWARPS must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-s1", "has \"s1\" where the name must say nothing of stages, or another value"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg-s2",
+       "has \"s2\" where the end must stand or, in this order, sSTAGES, qreg, unaligned"},
+      {"sm90_fwd_decode-fp16-d64-8x16-w8-c1", "has \"c1\" where the name must say nothing of cluster"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-c2", "has \"c2\" where the end must stand"},
+      {"sm80_fwd_decode-fp16-d64-causal-8x16-w8", "has \"causal\" where TILE_QxTILE_KV must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-o2", "has \"o2\" where the end must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-", "has \"\" where the end must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg ", "has \"qreg \" where the end must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4-q",
+       "a module's name is sm80_fwd_mma-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal]-TILE_QxTILE_KV-wWARPS"
+       "[-sSTAGES][-qreg][-unaligned]"},
+      {"sm81_fwd-fp16", "which is of no kernel"},
   };
   for (const auto &one : cases) {
     const auto parsed = parse_module_name(one.name);
@@ -78,7 +138,7 @@ BOOST_AUTO_TEST_CASE(every_shipped_name_can_be_asked_for) {
   for (const KernelRow &row : kernel_table()) {
     Specialization s;
     for (int32_t index = 0; row.passport->specialization(index, &s); ++index)
-      BOOST_TEST(module_name(row.passport->name, s).size() < size_t{FLASHCORE_NAME_BYTES});
+      BOOST_TEST(module_name(*row.passport, s).size() < size_t{FLASHCORE_NAME_BYTES});
   }
 }
 
@@ -88,8 +148,7 @@ BOOST_AUTO_TEST_CASE(module_names_are_unique) {
     Specialization specialization;
     int32_t index = 0;
     for (; row.passport->specialization(index, &specialization); ++index)
-      BOOST_TEST(names.insert(module_name(row.passport->name, specialization)).second,
-                 row.passport->name << " " << index);
+      BOOST_TEST(names.insert(module_name(*row.passport, specialization)).second, row.passport->name << " " << index);
     BOOST_TEST(index > 0);
     BOOST_TEST(!row.passport->specialization(-1, &specialization));
   }

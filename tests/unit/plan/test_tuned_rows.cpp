@@ -20,6 +20,8 @@ constexpr const char *module = "sm80_fwd_mma-fp16-d64-32x80-w2-qreg";  // allowe
 TunedRow row() {
   TunedRow row{89,
                find_kernel("sm80_fwd_mma"),
+               kernels::dtype_float16,
+               false,
                64,
                64,
                parse_module_name(module).value().specialization,
@@ -44,7 +46,7 @@ std::string chosen(const ProblemKey &key, const DeviceLimits &device, const Tune
   BOOST_REQUIRE(selection.ok());
   BOOST_TEST((selection.value().tuned != nullptr) ==
              (std::memcmp(&selection.value().specialization, &one.module, sizeof(one.module)) == 0));
-  return module_name(kernel_table()[selection.value().kernel_index].passport->name, selection.value().specialization);
+  return module_name(passport_at(selection.value().kernel_index), selection.value().specialization);
 }
 
 }  // namespace
@@ -52,7 +54,7 @@ std::string chosen(const ProblemKey &key, const DeviceLimits &device, const Tune
 BOOST_AUTO_TEST_CASE(rows_of_the_build_are_sound) {
   for (const TunedRow &row : tuned_rows()) BOOST_TEST_CONTEXT(row.origin) {
       const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(row.kernel_index)].passport;
-      BOOST_TEST(module_name(passport.name, row.module) == row.module_name);
+      BOOST_TEST(module_name(passport, row.module) == row.module_name);
       BOOST_TEST(check_specialization(passport, row.module).ok());
       BOOST_TEST(row.holds(row.smallest_problem()));
       BOOST_TEST(row.measured_us < row.default_us);
@@ -68,6 +70,21 @@ BOOST_AUTO_TEST_CASE(a_row_decides_where_it_holds) {
   for (const int64_t seqlen : {256, 1024}) {
     key.seqlen_q = key.seqlen_kv = seqlen;
     BOOST_TEST(chosen(key, l4, row()) == module);
+  }
+}
+
+// A module that applies every mask serves rows of either kind, and each row its own problems only.
+BOOST_AUTO_TEST_CASE(a_causal_row_may_have_a_module_that_applies_every_mask) {
+  constexpr const char *decode = "sm80_fwd_decode-fp16-d64-8x16-w4";
+  TunedRow causal = row();
+  const ModuleName name = parse_module_name(decode).value();
+  causal.kernel_index = name.kernel_index, causal.module = name.specialization, causal.module_name = decode;
+  for (const bool masked : {true, false}) {
+    causal.causal = masked;
+    ProblemKey key = mission();
+    BOOST_TEST((chosen(key, l4, causal) == decode) == !masked);
+    key.causal = kernels::causal_bottom_right;
+    BOOST_TEST((chosen(key, l4, causal) == decode) == masked);
   }
 }
 
@@ -91,7 +108,8 @@ BOOST_AUTO_TEST_CASE(a_row_decides_nowhere_else) {
   DeviceLimits other = l4;
   other.arch = 86;
   BOOST_TEST(chosen(mission(), other, row()) != module);
-  BOOST_TEST(module_name("sm80_fwd_mma", select_kernel(mission(), l4, {}).value().specialization) != module);
+  BOOST_TEST(module_name(passport_at(find_kernel("sm80_fwd_mma")),
+                         select_kernel(mission(), l4, {}).value().specialization) != module);
 }
 
 BOOST_AUTO_TEST_CASE(who_asks_for_the_rows_kernel_gets_its_module_and_who_asks_for_a_module_that_one) {

@@ -56,7 +56,8 @@ BOOST_AUTO_TEST_CASE(keys_are_over_tokens_and_with_flags_of_the_users_own_over_t
   kernels::Specialization first;
   BOOST_REQUIRE(row.passport->specialization(0, &first));
   BOOST_TEST(row.tokens_sha256 != row.text_sha256);
-  const std::string name = std::string(row.passport->name) + ".cu", header = specialization_header(first);
+  const std::string name = std::string(row.passport->name) + ".cu",
+                    header = specialization_header(*row.passport, first);
   const std::vector<std::string> options = canonical_compile_options("sm_89");
   const auto key = [&](std::string_view kernel_sha256, std::string_view flags) {
     return logical_module_key({name, kernel_sha256, header, "sm_89", options, flags});

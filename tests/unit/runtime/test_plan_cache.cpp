@@ -2,7 +2,9 @@
 //
 // The plan cache: what goes in comes out, a full cache forgets and never lies, readers need no lock.
 #define BOOST_TEST_MODULE unit_runtime
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <iterator>
 #include <thread>
 #include <vector>
 
@@ -22,15 +24,24 @@ kernels::ProblemKey key_of(int64_t seqlen) {
 
 // A plan whose every field follows from the sequence length, so that a torn read shows.
 LaunchPlan plan_of(int64_t seqlen) {
-  const uint32_t n = static_cast<uint32_t>(seqlen);
-  return {reinterpret_cast<CudaFunction>(static_cast<uintptr_t>(n) * 16), {{n, n + 1, n + 2}, n + 3, n + 4}};
+  const auto n = static_cast<uint32_t>(seqlen);
+  LaunchPlan plan{kernels::most_stages};
+  for (uint32_t i = 0; i < kernels::most_stages; ++i)
+    plan.stages[i] = {reinterpret_cast<CudaFunction>(static_cast<uintptr_t>(n + i) * 16),
+                      {{n, n + 1, n + 2}, n + 3, n + 4, n + 5, i}};
+  return plan;
+}
+
+bool same_stage(const LaunchPlan::Stage &a, const LaunchPlan::Stage &b) {
+  return a.function == b.function && std::equal(a.shape.grid, a.shape.grid + 3, b.shape.grid) &&
+         a.shape.threads == b.shape.threads && a.shape.dynamic_shared_bytes == b.shape.dynamic_shared_bytes &&
+         a.shape.cluster == b.shape.cluster && a.shape.programmatic_dependent == b.shape.programmatic_dependent;
 }
 
 bool is_plan_of(const LaunchPlan &plan, int64_t seqlen) {
   const LaunchPlan want = plan_of(seqlen);
-  return plan.function == want.function && plan.shape.grid[0] == want.shape.grid[0] &&
-         plan.shape.grid[1] == want.shape.grid[1] && plan.shape.grid[2] == want.shape.grid[2] &&
-         plan.shape.threads == want.shape.threads && plan.shape.dynamic_shared_bytes == want.shape.dynamic_shared_bytes;
+  return plan.stage_count == want.stage_count &&
+         std::equal(plan.stages, std::end(plan.stages), want.stages, same_stage);
 }
 
 }  // namespace

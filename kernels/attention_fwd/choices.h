@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Choices that several forward kernels have, so that all of them say alike what they are called. Whether a kernel has one, and in
+// which range, its own table says.
+#pragma once
+
+#include "contract/choice.h"
+#include "contract/problem_key.h"
+
+#ifndef __CUDACC_RTC__
+namespace flashcore::kernels::attention_fwd {
+
+struct Range {
+  int32_t least, most;
+};
+constexpr Range exactly(int32_t value) { return {value, value}; }
+
+// Of query, key, value and output.
+inline constexpr Choice dtype = {"dtype", Choice::word, "fp16|bf16", dtype_float16, dtype_bfloat16};
+// Columns of Q and K that the tile holds, and of V and O.
+constexpr Choice head_dim(Range range) { return {"head_dim", Choice::number, "d", range.least, range.most}; }
+constexpr Choice head_dim_v(Range range) {
+  return {"head_dim_v", Choice::joined, "v", range.least, range.most, Choice::that_before};
+}
+// 1: the mask "key <= query + causal_offset" is applied; 0: none.
+inline constexpr Choice causal = {"causal", Choice::word, "causal", 0, 1, 0};
+// Query rows of a thread block, and keys of a step.
+constexpr Choice tile_q(Range range, Tries tries = {}) {
+  return {"tile_q", Choice::number, "", range.least, range.most, Choice::none, tries};
+}
+constexpr Choice tile_kv(Range range, Tries tries = {}) {
+  return {"tile_kv", Choice::joined, "x", range.least, range.most, Choice::none, tries};
+}
+constexpr Choice warps(Range range, Tries tries = {}) {
+  return {"warps", Choice::number, "w", range.least, range.most, Choice::none, tries};
+}
+// K and V tiles in flight.
+constexpr Choice stages(Range range, Tries tries = {}) {
+  return {"stages", Choice::number, "s", range.least, range.most, 1, tries};
+}
+// Thread blocks that work on the same rows and merge what they have; above 1 from sm_90 on.
+constexpr Choice cluster(Range range, Tries tries = {}) {
+  return {"cluster", Choice::number, "c", range.least, range.most, 1, tries};
+}
+// 1: Q fragments stay in registers; 0: they are read again from shared memory each step.
+constexpr Choice q_in_registers(Range range, Tries tries = {}) {
+  return {"q_in_registers", Choice::word, "qreg", range.least, range.most, 0, tries};
+}
+// 16: rows are moved by 16 bytes; 2: rows of any alignment, moved element by element.
+constexpr Choice alignment_bytes(Range range) {
+  return {"alignment_bytes", Choice::word, "unaligned", range.least, range.most, 16};
+}
+
+}  // namespace flashcore::kernels::attention_fwd
+#endif

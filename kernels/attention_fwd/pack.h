@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How the parameters of forward kernels are packed, for the passports of all that take AttentionFwdParams. Read by the host alone.
+#pragma once
+
+#include "attention_fwd/params.h"
+#include "contract/passport.h"
+
+#ifndef __CUDACC_RTC__
+namespace flashcore::kernels::attention_fwd {
+
+// How many query heads make a group whose keys and values take two thirds of the L2 cache at most, but at least those that share
+// one key head. All groups are of one size, as nearly as may be: a small last one would end in a few long blocks (10 % slower).
+constexpr int32_t heads_per_group(const ProblemKey &key, int64_t l2_cache_bytes) {
+  constexpr int64_t largest = 0x7fffffff;
+  const int64_t bytes_of_head = larger(1, key.seqlen_kv * (key.head_dim + key.head_dim_v) * 2);
+  const int64_t key_heads = key.batch * key.heads_kv;
+  const int64_t most = larger(1, smaller(l2_cache_bytes * 2 / 3 / bytes_of_head, key_heads));
+  const int64_t groups = ceil_div(key_heads, most), even = ceil_div(key_heads, groups);
+  return static_cast<int32_t>(smaller(even * (key.heads_q / key.heads_kv), largest));
+}
+
+// |scale| * log2(e). Masked scores are -infinity, and -infinity times 0 is NaN: a scale of 0 becomes one that no finite score
+// can feel. Above the largest one only a difference of subnormal scores could tell.
+constexpr float scale_log2(float softmax_scale) {
+  constexpr float log2_of_e = 1.44269504088896340736f, smallest = 0x1p-149f, largest = 0x1.fffffep127f;
+  const float scale = (softmax_scale < 0.0f ? -softmax_scale : softmax_scale) * log2_of_e;
+  return scale < smallest ? smallest : scale > largest ? largest : scale;
+}
+
+constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCall &call, const DeviceLimits &device) {
+  AttentionFwdParams params{};
+  params.query = call.operands[operand_query];
+  params.key = call.operands[operand_key];
+  params.value = call.operands[operand_value];
+  params.output = call.operands[operand_output];
+  params.lse = call.operands[operand_lse];
+  // Sizes are below 2^31: src/problem holds them there.
+  params.batch = static_cast<int32_t>(key.batch);
+  params.seqlen_q = static_cast<int32_t>(key.seqlen_q);
+  params.seqlen_kv = static_cast<int32_t>(key.seqlen_kv);
+  params.heads_q = key.heads_q;
+  params.heads_per_kv = key.heads_q / key.heads_kv;
+  params.head_dim = key.head_dim;
+  params.head_dim_v = key.head_dim_v;
+  params.causal_offset = key.causal == causal_bottom_right ? params.seqlen_kv - params.seqlen_q
+                         : key.causal == causal_top_left   ? 0
+                                                           : params.seqlen_kv;
+  params.negate_query = call.softmax_scale < 0.0f ? 1 : 0;
+  params.scale_log2 = scale_log2(call.softmax_scale);
+  params.lse_factor = call.lse_base2 != 0 ? 1.0f : 0.69314718055994530942f;
+  params.heads_per_group = heads_per_group(key, device.l2_cache_bytes);
+  return params;
+}
+
+// The passports' members of these names.
+inline constexpr int32_t parameter_bytes = sizeof(AttentionFwdParams);
+inline void pack(const Specialization &, const ProblemKey &key, const AttentionCall &call, const DeviceLimits &device,
+                 void *parameters) {
+  *static_cast<AttentionFwdParams *>(parameters) = params_of(key, call, device);
+}
+inline constexpr AddressPatch patches[] = {
+    {operand_query, __builtin_offsetof(AttentionFwdParams, query.data)},
+    {operand_key, __builtin_offsetof(AttentionFwdParams, key.data)},
+    {operand_value, __builtin_offsetof(AttentionFwdParams, value.data)},
+    {operand_output, __builtin_offsetof(AttentionFwdParams, output.data)},
+    {operand_lse, __builtin_offsetof(AttentionFwdParams, lse.data)},
+};
+
+}  // namespace flashcore::kernels::attention_fwd
+#endif

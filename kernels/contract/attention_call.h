@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A call of attention as kernels are told of it, beside the problem's key: where its tensors lie and what its numbers are.
+// A kernel's passport packs it into the struct that the kernel itself takes, once for calls that differ in addresses alone:
+// these are patched into the struct.
+#pragma once
+
+#include "contract/tensor_view.h"
+
+namespace flashcore::kernels {
+
+enum AttentionOperand : int32_t {
+  operand_query,
+  operand_key,
+  operand_value,
+  operand_output,
+  operand_lse,  // float32
+  operand_count
+};
+
+struct AttentionCall {
+  TensorView operands[operand_count];
+  float softmax_scale;
+  int32_t lse_base2;  // 1: logarithms of base 2 are wanted, 0: natural ones
+};
+
+// Where an operand's address lies in the struct.
+struct AddressPatch {
+  int32_t operand;  // AttentionOperand
+  int32_t byte_offset;
+};
+
+}  // namespace flashcore::kernels

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AttentionProblem -> what kernels are told of a call.
+#pragma once
+
+#include "contract/attention_call.h"
+#include "problem/attention_problem.hpp"
+
+namespace flashcore {
+
+inline kernels::TensorView tensor_view(const ProblemTensor &tensor) {
+  return {tensor.data, tensor.stride_batch, tensor.stride_row, tensor.stride_head};
+}
+
+inline kernels::AttentionCall attention_call(const AttentionProblem &problem) {
+  kernels::AttentionCall call{};
+  call.operands[kernels::operand_query] = tensor_view(problem.query);
+  call.operands[kernels::operand_key] = tensor_view(problem.key_tensor);
+  call.operands[kernels::operand_value] = tensor_view(problem.value);
+  call.operands[kernels::operand_output] = tensor_view(problem.output);
+  call.operands[kernels::operand_lse] = tensor_view(problem.lse);
+  call.softmax_scale = problem.softmax_scale;
+  call.lse_base2 = problem.lse_base2 ? 1 : 0;
+  return call;
+}
+
+}  // namespace flashcore
