@@ -85,11 +85,7 @@ std::optional<Status> attention_fwd_again(Context &context, const flashcore_atte
   if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses))
     return std::nullopt;
   kernels::AttentionFwdParams params = recent->params;
-  params.query.data = addresses.query;
-  params.key.data = addresses.key;
-  params.value.data = addresses.value;
-  params.output.data = addresses.output;
-  params.lse.data = addresses.lse;
+  set_addresses(params, addresses);
   const Result<CurrentContext> current = CurrentContext::enter(*context.gpu);
   if (!current.ok()) return current.error();
   return context.gpu->driver.launch(recent->plan.function, recent->plan.shape, static_cast<CudaStream>(stream),

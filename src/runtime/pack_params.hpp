@@ -4,22 +4,38 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
+#include "contract/element.h"
 #include "contract/kernel_params.h"
 #include "problem/attention_problem.hpp"
 
 namespace flashcore {
 
+// Where the kernels find each operand, by fwd::Operand.
+inline constexpr std::array<kernels::TensorView kernels::AttentionFwdParams::*, fwd::operand_count> operand_views = {
+    &kernels::AttentionFwdParams::query, &kernels::AttentionFwdParams::key, &kernels::AttentionFwdParams::value,
+    &kernels::AttentionFwdParams::output, &kernels::AttentionFwdParams::lse};
+
 inline kernels::TensorView tensor_view(const ProblemTensor &tensor) {
   return {tensor.data, tensor.stride_batch, tensor.stride_row, tensor.stride_head};
+}
+
+inline void set_addresses(kernels::AttentionFwdParams &params,
+                          const std::array<uint64_t, fwd::operand_count> &addresses) {
+  all_operands<fwd::operand_count>([&](auto i) {
+    (params.*operand_views[i]).data = addresses[i];
+    return true;
+  });
 }
 
 // How many query heads make a group whose keys and values take two thirds of the L2 cache at most, but at least those that share
 // one key head. All groups are of one size, as nearly as may be: a small last one would end in a few long blocks (10 % slower).
 inline int32_t heads_per_group(const kernels::ProblemKey &key, int64_t l2_cache_bytes) {
-  const int64_t bytes_of_head = std::max<int64_t>(1, key.seqlen_kv * (key.head_dim + key.head_dim_v) * 2);
+  const int64_t bytes_of_head =
+      std::max<int64_t>(1, key.seqlen_kv * (key.head_dim + key.head_dim_v) * kernels::element_bytes(key.dtype));
   const int64_t key_heads = key.batch * key.heads_kv,
                 most = std::clamp<int64_t>(l2_cache_bytes * 2 / 3 / bytes_of_head, 1, key_heads);
   const int64_t groups = (key_heads + most - 1) / most, even = (key_heads + groups - 1) / groups;
@@ -34,11 +50,7 @@ inline kernels::AttentionFwdParams pack_params(const AttentionProblem &problem, 
                   largest_scale_log2 = std::numeric_limits<float>::max();
   const kernels::ProblemKey &key = problem.key;
   kernels::AttentionFwdParams params{};
-  params.query = tensor_view(problem.query);
-  params.key = tensor_view(problem.key_tensor);
-  params.value = tensor_view(problem.value);
-  params.output = tensor_view(problem.output);
-  params.lse = tensor_view(problem.lse);
+  for (size_t i = 0; i < operand_views.size(); ++i) params.*operand_views[i] = tensor_view(problem.tensors[i]);
   // The validator holds sizes below 2^31.
   params.batch = static_cast<int32_t>(key.batch);
   params.seqlen_q = static_cast<int32_t>(key.seqlen_q);
