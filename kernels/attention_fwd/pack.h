@@ -13,7 +13,7 @@ namespace flashcore::kernels::attention_fwd {
 // one key head. All groups are of one size, as nearly as may be: a small last one would end in a few long blocks (10 % slower).
 constexpr int32_t heads_per_group(const ProblemKey &key, int64_t l2_cache_bytes) {
   constexpr int64_t largest = 0x7fffffff;
-  const int64_t bytes_of_head = larger(1, key.seqlen_kv * (key.head_dim + key.head_dim_v) * 2);
+  const int64_t bytes_of_head = larger(1, key.seqlen_kv * (key.head_dim + key.head_dim_v) * element_bytes(key.dtype));
   const int64_t key_heads = key.batch * key.heads_kv;
   const int64_t most = larger(1, smaller(l2_cache_bytes * 2 / 3 / bytes_of_head, key_heads));
   const int64_t groups = ceil_div(key_heads, most), even = ceil_div(key_heads, groups);

@@ -5,12 +5,12 @@
 #pragma once
 
 #include "contract/choice.h"
+#include "contract/element.h"
 #include "contract/types.h"
 
 namespace flashcore::kernels {
 
-// Numbers of the public header's dtype and causal enumerations; static_asserts in src/problem hold them together.
-enum Dtype : int32_t { dtype_float16 = 1, dtype_bfloat16 = 2 };
+// Numbers of the public header's causal enumeration; static_asserts in src/problem hold them together.
 enum Causal : int32_t { causal_none = 0, causal_top_left = 1, causal_bottom_right = 2 };
 
 struct ProblemKey {

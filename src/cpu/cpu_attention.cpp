@@ -70,10 +70,10 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   const int64_t first_row = tile % work.tiles_per_head * tile_rows;
 
   TileTask task;
-  task.key = key.seqlen_kv > 0 ? element<const uint16_t>(problem.key_tensor, batch, 0, head_kv) : nullptr;
-  task.value = key.seqlen_kv > 0 ? element<const uint16_t>(problem.value, batch, 0, head_kv) : nullptr;
-  task.key_stride_row = problem.key_tensor.stride_row;
-  task.value_stride_row = problem.value.stride_row;
+  task.key = key.seqlen_kv > 0 ? element<const uint16_t>(problem.key_tensor(), batch, 0, head_kv) : nullptr;
+  task.value = key.seqlen_kv > 0 ? element<const uint16_t>(problem.value(), batch, 0, head_kv) : nullptr;
+  task.key_stride_row = problem.key_tensor().stride_row;
+  task.value_stride_row = problem.value().stride_row;
   task.head_dim = key.head_dim;
   task.head_dim_v = key.head_dim_v;
   task.scale = std::fabs(problem.softmax_scale);
@@ -82,16 +82,16 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.row_count = std::min(tile_rows, work.rows_per_head - first_row);
   for (int64_t r = 0; r < task.row_count; r++) {
     const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
-    task.rows[r] = {element<const uint16_t>(problem.query, batch, position, head_q),
-                    element<uint16_t>(problem.output, batch, position, head_q), visible_keys(key, position)};
+    task.rows[r] = {element<const uint16_t>(problem.query(), batch, position, head_q),
+                    element<uint16_t>(problem.output(), batch, position, head_q), visible_keys(key, position)};
   }
 
   TileStatistics statistics;
   work.attend(task, scratch, statistics);
-  if (problem.lse.data == 0) return;
+  if (problem.lse().data == 0) return;
   for (int64_t r = 0; r < task.row_count; r++) {
     const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
-    *element<float>(problem.lse, batch, position, head_q) = natural_or_base2_lse(problem, statistics, r);
+    *element<float>(problem.lse(), batch, position, head_q) = natural_or_base2_lse(problem, statistics, r);
   }
 }
 

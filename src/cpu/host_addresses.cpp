@@ -34,15 +34,10 @@ Readable byte_is_readable(uint64_t address) {
   return Readable::unknown;
 }
 
-struct NamedRange {
-  const char *field;
-  AddressRange range;
-};
-
-Error unreadable_range(const NamedRange &named) {
+Error unreadable_range(const ProblemOperand &operand) {
   char range[64];
-  std::snprintf(range, sizeof(range), "0x%" PRIx64 " to 0x%" PRIx64, named.range.begin, named.range.end - 1);
-  const std::string field = named.field;
+  std::snprintf(range, sizeof(range), "0x%" PRIx64 " to 0x%" PRIx64, operand.range.begin, operand.range.end - 1);
+  const std::string field = operand.rule->address;
   return {
       FLASHCORE_INVALID_ARGUMENT,
       field + " leads to bytes " + range +
@@ -51,12 +46,12 @@ Error unreadable_range(const NamedRange &named) {
       field};
 }
 
-Status check_range(const NamedRange &named) {
-  if (named.range.begin == named.range.end) return success();
-  for (uint64_t address : {named.range.begin, named.range.end - 1}) {
+Status check_ends(const ProblemOperand &operand) {
+  if (operand.range.begin == operand.range.end) return success();
+  for (uint64_t address : {operand.range.begin, operand.range.end - 1}) {
     switch (byte_is_readable(address)) {
       case Readable::no:
-        return unreadable_range(named);
+        return unreadable_range(operand);
       case Readable::no_memory:
         return Error{FLASHCORE_OUT_OF_HOST_MEMORY, "the kernel has no memory to check the tensors' addresses"};
       case Readable::yes:
@@ -128,21 +123,22 @@ class OutputPages {
 };
 
 // Rows in the order in which they lie in memory, so that each page comes up once.
-Status check_output_pages(const char *field, const ProblemTensor &tensor, const kernels::ProblemKey &key,
-                          int64_t columns, int64_t element_bytes) {
+Status check_output_pages(const ProblemOperand &operand) {
+  const auto &[rule, shape, element_bytes, tensor, range] = operand;
+  if (range.begin == range.end) return success();
   struct Axis {
     int64_t size, stride;
   };
   Axis axes[] = {
-      {key.batch, tensor.stride_batch}, {key.seqlen_q, tensor.stride_row}, {key.heads_q, tensor.stride_head}};
+      {shape.batch, tensor.stride_batch}, {shape.rows, tensor.stride_row}, {shape.heads, tensor.stride_head}};
   std::sort(std::begin(axes), std::end(axes), [](const Axis &a, const Axis &b) { return a.stride > b.stride; });
-  OutputPages pages(field);
+  OutputPages pages(rule->address);
   for (int64_t i = 0; i < axes[0].size; ++i)
     for (int64_t j = 0; j < axes[1].size; ++j)
       for (int64_t k = 0; k < axes[2].size; ++k) {
         const int64_t first = i * axes[0].stride + j * axes[1].stride + k * axes[2].stride;
         const uint64_t begin = tensor.data + static_cast<uint64_t>(first * element_bytes);
-        FLASHCORE_TRY(pages.add(begin, begin + static_cast<uint64_t>(columns * element_bytes)));
+        FLASHCORE_TRY(pages.add(begin, begin + static_cast<uint64_t>(shape.columns * element_bytes)));
       }
   return pages.ask();
 }
@@ -152,22 +148,10 @@ Status check_output_pages(const char *field, const ProblemTensor &tensor, const 
 bool is_host_memory(uint64_t address) { return byte_is_readable(address) == Readable::yes; }
 
 Status check_host_addresses(const AttentionProblem &problem) {
-  const kernels::ProblemKey &key = problem.key;
-  const auto range = [&](const ProblemTensor &tensor, int64_t rows, int64_t heads, int64_t columns,
-                         int64_t element_bytes) {
-    return tensor.data == 0 ? AddressRange{} : tensor_range(tensor, key.batch, rows, heads, columns, element_bytes);
-  };
-  const NamedRange ranges[] = {
-      {"query.data", range(problem.query, key.seqlen_q, key.heads_q, key.head_dim, 2)},
-      {"key.data", range(problem.key_tensor, key.seqlen_kv, key.heads_kv, key.head_dim, 2)},
-      {"value.data", range(problem.value, key.seqlen_kv, key.heads_kv, key.head_dim_v, 2)},
-      {"output.data", range(problem.output, key.seqlen_q, key.heads_q, key.head_dim_v, 2)},
-      {"lse.data", range(problem.lse, key.seqlen_q, key.heads_q, 1, sizeof(float))},
-  };
-  for (const NamedRange &named : ranges) FLASHCORE_TRY(check_range(named));
-  if (problem.output.data != 0)
-    FLASHCORE_TRY(check_output_pages("output.data", problem.output, key, key.head_dim_v, 2));
-  if (problem.lse.data != 0) FLASHCORE_TRY(check_output_pages("lse.data", problem.lse, key, 1, sizeof(float)));
+  const auto operands = operands_of(problem);
+  for (const ProblemOperand &operand : operands) FLASHCORE_TRY(check_ends(operand));
+  for (const ProblemOperand &operand : operands)
+    if (is_output(operand.rule->role)) FLASHCORE_TRY(check_output_pages(operand));
   return success();
 }
 

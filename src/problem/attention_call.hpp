@@ -14,11 +14,7 @@ inline kernels::TensorView tensor_view(const ProblemTensor &tensor) {
 
 inline kernels::AttentionCall attention_call(const AttentionProblem &problem) {
   kernels::AttentionCall call{};
-  call.operands[kernels::operand_query] = tensor_view(problem.query);
-  call.operands[kernels::operand_key] = tensor_view(problem.key_tensor);
-  call.operands[kernels::operand_value] = tensor_view(problem.value);
-  call.operands[kernels::operand_output] = tensor_view(problem.output);
-  call.operands[kernels::operand_lse] = tensor_view(problem.lse);
+  for (size_t i = 0; i < fwd::operand_count; ++i) call.operands[i] = tensor_view(problem.tensors[i]);
   call.softmax_scale = problem.softmax_scale;
   call.lse_base2 = problem.lse_base2 ? 1 : 0;
   return call;

@@ -20,8 +20,9 @@ inline Error unsupported_field(std::string field, std::string_view value, std::s
 }
 
 // Values as an error shows them.
-std::string hex_text(uint64_t value);  // "0x7f00"
-std::string float_text(float value);   // enough digits to tell any two floats apart
+std::string hex_text(uint64_t value);   // "0x7f00"
+std::string float_text(float value);    // enough digits to tell any two floats apart
+std::string dtype_text(int32_t dtype);  // "FLASHCORE_DTYPE_FLOAT16 (1)", or the number where it names no type
 
 // A value that its flag does not switch on would be ignored, so it is refused.
 Error value_without_flag(const char *field, std::string_view value, const char *flag);

@@ -7,17 +7,18 @@
 
 #include "flashcore/flashcore.h"
 #include "problem/attention_problem.hpp"
+#include "problem/known_operands.hpp"
 
 namespace flashcore {
 
 class KnownRequest {
- public:
-  struct Addresses {
-    uint64_t query, key, value, output, lse;  // lse 0: not wanted
-  };
+  using Operands = KnownOperands<fwd::operands>;
 
-  // `problem` is what validate_attention made of `args`, which need not be aligned. Requests that are not the usual ones (tensors without elements or of any
-  // alignment, a workspace, a struct of another version) are forgotten instead.
+ public:
+  using Addresses = Operands::Addresses;  // by fwd::Operand
+
+  // `problem` is what validate_attention made of `args`, which need not be aligned. Requests that are not the usual ones
+  // (tensors without elements or of any alignment, a workspace, a struct of another version) are forgotten instead.
   void remember(const flashcore_attention_args *args, const AttentionProblem &problem);
   void remember(const flashcore_attention_args &args, const AttentionProblem &problem) { remember(&args, problem); }
   void forget() { args_.struct_size = 0; }
@@ -27,7 +28,7 @@ class KnownRequest {
 
  private:
   flashcore_attention_args args_{};  // struct_size 0: nothing is remembered
-  uint64_t extent_bytes_[5]{};       // of query, key, value, output, lse
+  Operands operands_;
 };
 
 }  // namespace flashcore

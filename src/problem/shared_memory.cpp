@@ -63,16 +63,16 @@ struct Search {
 
 }  // namespace
 
-StridedBytes strided_bytes(const TensorRule &rule, const ProblemTensor &checked, const AddressRange &range) {
+StridedBytes strided_bytes(const ProblemOperand &operand) {
   StridedBytes set;
-  set.range = range;
-  if (range.begin == range.end) return set;
-  const TensorShape &shape = rule.shape;
-  set.run_bytes = static_cast<uint64_t>(shape.columns * rule.element_bytes);
-  const int64_t strides[] = {checked.stride_batch, checked.stride_row, checked.stride_head};
+  set.range = operand.range;
+  if (set.range.begin == set.range.end) return set;
+  const TensorShape &shape = operand.shape;
+  set.run_bytes = static_cast<uint64_t>(shape.columns * operand.element_bytes);
+  const int64_t strides[] = {operand.tensor.stride_batch, operand.tensor.stride_row, operand.tensor.stride_head};
   const int64_t sizes[] = {shape.batch, shape.rows, shape.heads};
   for (int i = 0; i < 3; ++i) {
-    set.step[i] = static_cast<uint64_t>(strides[i] * rule.element_bytes);
+    set.step[i] = static_cast<uint64_t>(strides[i] * operand.element_bytes);
     set.last[i] = static_cast<uint64_t>(sizes[i] - 1);
   }
   return set;

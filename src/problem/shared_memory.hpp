@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "problem/tensor_layout.hpp"
+#include "problem/operands.hpp"
 
 namespace flashcore {
 
@@ -18,7 +18,7 @@ struct StridedBytes {
   uint64_t last[3] = {};
 };
 
-StridedBytes strided_bytes(const TensorRule &rule, const ProblemTensor &checked, const AddressRange &range);
+StridedBytes strided_bytes(const ProblemOperand &operand);
 StridedBytes plain_bytes(const AddressRange &range);
 
 inline bool ranges_meet(const AddressRange &a, const AddressRange &b) { return a.begin < b.end && b.begin < a.end; }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every rule of flashcore_attention_args but the layout of single tensors (tensor_layout.cpp) and the fields that this
-// build refuses (not_built_fields.inc). Refused fields are looked at first: what a ragged batch or a page table says
+// Every rule of flashcore_attention_args but those that all operands have in common (operand_checks.hpp) and the fields that
+// this build refuses (not_built_fields.inc). Refused fields are looked at first: what a ragged batch or a page table says
 // about strides and sizes must not be judged by the rules of a build that has neither. Whether a kernel exists for a
 // valid problem, and whether the kernel asked for by name exists, is the selector's business, one floor above.
 //
@@ -12,20 +12,23 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <string>
 
 #include "base/struct_size.hpp"
 #include "problem/attention_problem.hpp"
-#include "problem/dtype.hpp"
 #include "problem/field_error.hpp"
 #include "problem/not_built_fields.hpp"
-#include "problem/shared_memory.hpp"
-#include "problem/tensor_layout.hpp"
+#include "problem/operand_checks.hpp"
 
 namespace flashcore {
 namespace {
 
 using Args = flashcore_attention_args;
+
+static_assert(int{kernels::causal_none} == int{FLASHCORE_CAUSAL_NONE});
+static_assert(int{kernels::causal_top_left} == int{FLASHCORE_CAUSAL_TOP_LEFT});
+static_assert(int{kernels::causal_bottom_right} == int{FLASHCORE_CAUSAL_BOTTOM_RIGHT});
 
 constexpr uint32_t version1_size = 912;  // for ever; smaller structs were never published
 static_assert(sizeof(Args) >= version1_size);
@@ -70,34 +73,13 @@ Status check_sizes(const Args &args, kernels::ProblemKey &key) {
   return success();
 }
 
-std::string dtype_text(int32_t dtype) {
-  const char *name = dtype_name(dtype);
-  return name == nullptr ? std::to_string(dtype) : std::string(name) + " (" + std::to_string(dtype) + ")";
-}
-
-Error dtype_error(const char *field, int32_t dtype, std::string_view allowed) {
-  const bool known = dtype_name(dtype) != nullptr && dtype != FLASHCORE_DTYPE_DEFAULT;
-  return field_error(known ? FLASHCORE_UNSUPPORTED : FLASHCORE_INVALID_ARGUMENT, field, dtype_text(dtype), allowed);
-}
-
-Status check_dtype_like_query(const char *field, int32_t dtype, int32_t query_dtype) {
-  if (dtype == FLASHCORE_DTYPE_DEFAULT || dtype == query_dtype) return success();
-  return dtype_error(field, dtype, "0 or the query's, " + dtype_text(query_dtype));
-}
-
-Status check_dtypes(const Args &args, kernels::ProblemKey &key) {
-  const int32_t dtype = args.query.dtype;
-  if (dtype != FLASHCORE_DTYPE_FLOAT16 && dtype != FLASHCORE_DTYPE_BFLOAT16) {
-    return dtype_error("query.dtype", dtype, "FLASHCORE_DTYPE_FLOAT16 (1) or FLASHCORE_DTYPE_BFLOAT16 (2)");
+Status check_types(const Args &args, kernels::ProblemKey &key) {
+  key.dtype = args.query.dtype;
+  if (key.dtype != FLASHCORE_DTYPE_FLOAT16 && key.dtype != FLASHCORE_DTYPE_BFLOAT16) {
+    return dtype_error(fwd::operands[fwd::query], key.dtype,
+                       "FLASHCORE_DTYPE_FLOAT16 (1) or FLASHCORE_DTYPE_BFLOAT16 (2)");
   }
-  FLASHCORE_TRY(check_dtype_like_query("key.dtype", args.key.dtype, dtype));
-  FLASHCORE_TRY(check_dtype_like_query("value.dtype", args.value.dtype, dtype));
-  FLASHCORE_TRY(check_dtype_like_query("output.dtype", args.output.dtype, dtype));
-  if (args.lse.dtype != FLASHCORE_DTYPE_DEFAULT && args.lse.dtype != FLASHCORE_DTYPE_FLOAT32) {
-    return dtype_error("lse.dtype", args.lse.dtype, "0 or FLASHCORE_DTYPE_FLOAT32 (3)");
-  }
-  key.dtype = dtype;
-  return success();
+  return check_dtypes<fwd::operands>(&args, key.dtype);
 }
 
 Status check_softmax_scale(const Args &args, AttentionProblem &problem) {
@@ -168,84 +150,19 @@ Status check_workspace(const Args &args, AddressRule address_rule, AttentionProb
   return success();
 }
 
-enum TensorIndex : int { query_index, key_index, value_index, output_index, lse_index, tensor_count };
-
-// The five tensors of a problem, for the checks that look at all of them.
-struct TensorSet {
-  TensorRule rules[tensor_count];
-  ProblemTensor *tensors[tensor_count];
-  AddressRange ranges[tensor_count];
-
-  StridedBytes bytes(int i) const { return strided_bytes(rules[i], *tensors[i], ranges[i]); }
-};
-
-Status check_each_tensor(const Args &args, AddressRule address_rule, AttentionProblem &problem, TensorSet &set) {
-  const kernels::ProblemKey &key = problem.key;
-  const int64_t batch = key.batch, rows_q = key.seqlen_q, rows_kv = key.seqlen_kv;
-  const int64_t heads_q = key.heads_q, heads_kv = key.heads_kv, columns = key.head_dim, columns_v = key.head_dim_v;
-  const flashcore_tensor *given[] = {&args.query, &args.key, &args.value, &args.output, &args.lse};
-  set.rules[query_index] = {"query", {batch, rows_q, heads_q, columns}, TensorRole::input, element_bytes_16bit};
-  set.rules[key_index] = {"key", {batch, rows_kv, heads_kv, columns}, TensorRole::input, element_bytes_16bit};
-  set.rules[value_index] = {"value", {batch, rows_kv, heads_kv, columns_v}, TensorRole::input, element_bytes_16bit};
-  set.rules[output_index] = {"output", {batch, rows_q, heads_q, columns_v}, TensorRole::output, element_bytes_16bit};
-  set.rules[lse_index] = {"lse", {batch, rows_q, heads_q, 1}, TensorRole::lse, element_bytes_lse};
-  set.tensors[query_index] = &problem.query;
-  set.tensors[key_index] = &problem.key_tensor;
-  set.tensors[value_index] = &problem.value;
-  set.tensors[output_index] = &problem.output;
-  set.tensors[lse_index] = &problem.lse;
-  for (int i = 0; i < tensor_count; ++i) {
-    FLASHCORE_TRY(check_tensor(set.rules[i], *given[i], address_rule, *set.tensors[i], set.ranges[i]));
-  }
-  return success();
-}
-
-// Kernels exist for rows that may be moved by 16 bytes and for rows of any alignment, so nothing between is told apart.
-int32_t common_alignment(const AttentionProblem &problem) {
-  uint64_t bits = static_cast<uint64_t>(problem.key.head_dim | problem.key.head_dim_v);
-  uint64_t addresses = 0;
-  for (const ProblemTensor *tensor : {&problem.query, &problem.key_tensor, &problem.value, &problem.output}) {
-    bits |= static_cast<uint64_t>(tensor->stride_batch | tensor->stride_row | tensor->stride_head);
-    addresses |= tensor->data;
-  }
-  return ((bits * element_bytes_16bit | addresses) & 15) == 0 ? 16 : 2;
-}
-
-Error overlap_error(std::string field, uint64_t address, const char *other, const AddressRange &range) {
-  return invalid_field(std::move(field), hex_text(address),
-                       std::string("memory apart from ") + other + ", which lies at " + hex_text(range.begin) + " to " +
-                           hex_text(range.end));
-}
-
-// The output and the LSE against each tensor before them: the inputs, and each other.
-Status check_outputs_apart(const TensorSet &set) {
-  for (int output = output_index; output <= lse_index; ++output) {
-    for (int other = query_index; other < output; ++other) {
-      if (!ranges_meet(set.ranges[output], set.ranges[other])) continue;
-      if (!share_memory(set.bytes(output), set.bytes(other))) continue;
-      return overlap_error(std::string(set.rules[output].name) + ".data", set.ranges[output].begin,
-                           set.rules[other].name, set.ranges[other]);
-    }
-  }
-  return success();
-}
-
-Status check_workspace_apart(const TensorSet &set, const AttentionProblem &problem) {
+Status check_workspace_apart(const AttentionProblem &problem, std::span<const ProblemOperand> operands) {
   if (problem.workspace == 0) return success();
   const AddressRange range{problem.workspace, problem.workspace + static_cast<uint64_t>(problem.workspace_bytes)};
-  for (int other = query_index; other < tensor_count; ++other) {
-    if (!ranges_meet(range, set.ranges[other]) || !share_memory(plain_bytes(range), set.bytes(other))) continue;
-    return overlap_error("workspace", problem.workspace, set.rules[other].name, set.ranges[other]);
-  }
-  return success();
+  return check_apart_from_operands("workspace", range, operands);
 }
 
-Status check_tensors(const Args &args, AddressRule address_rule, AttentionProblem &problem) {
-  TensorSet set;
-  FLASHCORE_TRY(check_each_tensor(args, address_rule, problem, set));
-  FLASHCORE_TRY(check_outputs_apart(set));
-  FLASHCORE_TRY(check_workspace_apart(set, problem));
-  problem.key.alignment_bytes = common_alignment(problem);
+Status check_tensors(const Args &args, AddressRule rule, AttentionProblem &problem) {
+  auto operands = sized_operands<fwd::operands>(problem.key);
+  FLASHCORE_TRY(check_layouts<fwd::operands>(&args, rule, operands));
+  FLASHCORE_TRY(check_outputs_apart<fwd::operands>(operands));
+  FLASHCORE_TRY(check_workspace_apart(problem, operands));
+  for (size_t i = 0; i < operands.size(); ++i) problem.tensors[i] = operands[i].tensor;
+  problem.key.alignment_bytes = common_alignment<fwd::operands>(operands);
   return success();
 }
 
@@ -253,7 +170,7 @@ Status check_args(const Args &args, AddressRule rule, AttentionProblem &problem)
   if (has_refused_field(args)) return refused_field_error(args);
   problem.key.kernel_index = -1;
   FLASHCORE_TRY(check_sizes(args, problem.key));
-  FLASHCORE_TRY(check_dtypes(args, problem.key));
+  FLASHCORE_TRY(check_types(args, problem.key));
   FLASHCORE_TRY(check_score_options(args, problem));
   FLASHCORE_TRY(check_kernel_name(args, problem));
   FLASHCORE_TRY(check_workspace(args, rule, problem));

@@ -2,7 +2,7 @@
 #include "runtime/attention.hpp"
 
 #include <cstring>
-#include <iterator>
+#include <tuple>
 
 #include "cpu/cpu_attention.hpp"
 #include "plan/kernel_table.hpp"
@@ -110,10 +110,9 @@ std::optional<Status> attention_fwd_again(Context &context, const flashcore_atte
   if (recent == nullptr || recent->gpu_serial != context.gpu->serial || !recent->request.matches(args, &addresses))
     return std::nullopt;
   // Every call writes all of them, so that what a call leaves there which fails does no harm.
-  const uint64_t by_operand[] = {addresses.query, addresses.key, addresses.value, addresses.output, addresses.lse};
-  static_assert(std::size(by_operand) == kernels::operand_count);
+  static_assert(std::tuple_size_v<KnownRequest::Addresses> == kernels::operand_count);
   for (const kernels::AddressPatch &patch : recent->patches)
-    std::memcpy(recent->parameters + patch.byte_offset, &by_operand[patch.operand], sizeof(uint64_t));
+    std::memcpy(recent->parameters + patch.byte_offset, &addresses[patch.operand], sizeof(uint64_t));
   const Result<CurrentContext> current = CurrentContext::enter(*context.gpu);
   if (!current.ok()) return current.error();
   return launch_stages(context.gpu->driver, recent->plan, static_cast<CudaStream>(stream), recent->parameters);

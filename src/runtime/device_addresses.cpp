@@ -6,7 +6,6 @@
 #include <cstdio>
 
 #include "cpu/cpu_attention.hpp"
-#include "problem/dtype.hpp"
 
 namespace flashcore {
 namespace {
@@ -16,18 +15,12 @@ struct NamedRange {
   AddressRange range;  // begin == end: absent
 };
 
-std::array<NamedRange, 6> ranges_of(const AttentionProblem &problem) {
-  const kernels::ProblemKey &key = problem.key;
-  const auto range = [&](const ProblemTensor &tensor, int64_t rows, int64_t heads, int64_t columns,
-                         int64_t element_bytes) {
-    return tensor_range(tensor, key.batch, rows, heads, columns, element_bytes);
-  };
-  return {{{"query.data", range(problem.query, key.seqlen_q, key.heads_q, key.head_dim, element_bytes_16bit)},
-           {"key.data", range(problem.key_tensor, key.seqlen_kv, key.heads_kv, key.head_dim, element_bytes_16bit)},
-           {"value.data", range(problem.value, key.seqlen_kv, key.heads_kv, key.head_dim_v, element_bytes_16bit)},
-           {"output.data", range(problem.output, key.seqlen_q, key.heads_q, key.head_dim_v, element_bytes_16bit)},
-           {"lse.data", range(problem.lse, key.seqlen_q, key.heads_q, 1, element_bytes_lse)},
-           {"workspace", {problem.workspace, problem.workspace + static_cast<uint64_t>(problem.workspace_bytes)}}}};
+std::array<NamedRange, fwd::operand_count + 1> ranges_of(const AttentionProblem &problem) {
+  std::array<NamedRange, fwd::operand_count + 1> ranges;
+  auto next = ranges.begin();
+  for (const ProblemOperand &operand : operands_of(problem)) *next++ = {operand.rule->address, operand.range};
+  *next = {"workspace", {problem.workspace, problem.workspace + static_cast<uint64_t>(problem.workspace_bytes)}};
+  return ranges;
 }
 
 std::string hex(uint64_t address) {

@@ -168,14 +168,14 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
                    16, -1};
   attention.softmax_scale = 1.0f / 8.0f;
   const int64_t bytes = int64_t{heads} * seqlen * head_dim * 2;
-  ProblemTensor *tensors[] = {&attention.query, &attention.key_tensor, &attention.value, &attention.output};
+  ProblemTensor *tensors = attention.tensors.data();  // of query, key, value and output
   const std::vector<uint16_t> *inputs[] = {&problem.query, &problem.key, &problem.value};
   for (int32_t i = 0; i < 4; ++i) {
-    FLASHCORE_TRY_ASSIGN(tensors[i]->data, gpu.driver.memory_alloc(bytes));
-    tensors[i]->stride_batch = int64_t{heads} * seqlen * head_dim;
-    tensors[i]->stride_row = heads * head_dim;
-    tensors[i]->stride_head = head_dim;
-    if (i < 3) FLASHCORE_TRY(gpu.driver.copy_to_device(tensors[i]->data, inputs[i]->data(), bytes, nullptr));
+    FLASHCORE_TRY_ASSIGN(tensors[i].data, gpu.driver.memory_alloc(bytes));
+    tensors[i].stride_batch = int64_t{heads} * seqlen * head_dim;
+    tensors[i].stride_row = heads * head_dim;
+    tensors[i].stride_head = head_dim;
+    if (i < 3) FLASHCORE_TRY(gpu.driver.copy_to_device(tensors[i].data, inputs[i]->data(), bytes, nullptr));
   }
   alignas(64) unsigned char params[kernels::most_parameter_bytes];
   passport.pack(specialization, attention.key, attention_call(attention), gpu.limits, params);
@@ -186,7 +186,7 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
                                    static_cast<uint32_t>(launch.dynamic_shared_bytes - broken.shared_bytes_taken)},
                                   nullptr, params));
   std::vector<uint16_t> output(static_cast<size_t>(bytes / 2));
-  FLASHCORE_TRY(gpu.driver.copy_to_host(output.data(), attention.output.data, bytes, nullptr));
+  FLASHCORE_TRY(gpu.driver.copy_to_host(output.data(), attention.output().data, bytes, nullptr));
   double worst = 0;
   for (int32_t i = 0; i < seqlen; ++i)
     for (int32_t c = 0; c < head_dim; ++c) {

@@ -58,11 +58,12 @@ class HostProblem {
                    static_cast<int32_t>(shape.causal),  // same numbers
                    2,
                    -1};
-    problem.query = contiguous(query, shape.seqlen_q, shape.heads_q, shape.head_dim);
-    problem.key_tensor = contiguous(key, shape.seqlen_kv, shape.heads_kv, shape.head_dim);
-    problem.value = contiguous(value, shape.seqlen_kv, shape.heads_kv, shape.head_dim_v);
-    problem.output = contiguous(output, shape.seqlen_q, shape.heads_q, shape.head_dim_v);
-    problem.lse = {reinterpret_cast<uint64_t>(lse.data()), shape.heads_q * shape.seqlen_q, 1, shape.seqlen_q};
+    problem.tensors[fwd::query] = contiguous(query, shape.seqlen_q, shape.heads_q, shape.head_dim);
+    problem.tensors[fwd::key] = contiguous(key, shape.seqlen_kv, shape.heads_kv, shape.head_dim);
+    problem.tensors[fwd::value] = contiguous(value, shape.seqlen_kv, shape.heads_kv, shape.head_dim_v);
+    problem.tensors[fwd::output] = contiguous(output, shape.seqlen_q, shape.heads_q, shape.head_dim_v);
+    problem.tensors[fwd::lse] = {reinterpret_cast<uint64_t>(lse.data()), shape.heads_q * shape.seqlen_q, 1,
+                                 shape.seqlen_q};
     problem.softmax_scale = shape.scale;
     dtype = shape.dtype;
   }

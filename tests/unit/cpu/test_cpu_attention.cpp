@@ -114,14 +114,15 @@ BOOST_AUTO_TEST_CASE(other_rows_do_not_change_a_bit) {
         {.seqlen_q = 150, .seqlen_kv = 150, .heads_q = 4, .heads_kv = 2, .causal = ReferenceCausal::bottom_right});
     BOOST_TEST(run_attention(host.problem, 1, variant.attend).ok());
     const auto output = host.output;
-    const int64_t row_elements = host.problem.output.stride_row;
+    const int64_t row_elements = host.problem.tensors[fwd::output].stride_row;
     for (int64_t first : {149, 77, 64, 1}) {
       BOOST_TEST_CONTEXT(variant.name << ", from row " << first) {
         AttentionProblem part = host.problem;
         part.key.seqlen_q = 150 - first;
-        part.query.data += static_cast<uint64_t>(first * host.problem.query.stride_row) * sizeof(uint16_t);
-        part.output.data += static_cast<uint64_t>(first * row_elements) * sizeof(uint16_t);
-        part.lse.data = 0;
+        part.tensors[fwd::query].data +=
+            static_cast<uint64_t>(first * host.problem.tensors[fwd::query].stride_row) * sizeof(uint16_t);
+        part.tensors[fwd::output].data += static_cast<uint64_t>(first * row_elements) * sizeof(uint16_t);
+        part.tensors[fwd::lse].data = 0;
         std::fill(host.output.begin(), host.output.end(), 0xffff);
         BOOST_TEST(run_attention(part, 1, variant.attend).ok());
         BOOST_TEST(std::equal(output.begin() + first * row_elements, output.end(),
@@ -138,7 +139,7 @@ BOOST_AUTO_TEST_CASE(hidden_garbage_stays_hidden) {
   for (const AttendTileVariant &variant : runnable_variants()) {
     HostProblem host({.seqlen_q = 100, .seqlen_kv = 100, .causal = ReferenceCausal::top_left});
     const auto expected = tools::reference_attention(host.reference, 1);
-    const int64_t first_garbage = 70, row = host.problem.value.stride_row;
+    const int64_t first_garbage = 70, row = host.problem.tensors[fwd::value].stride_row;
     for (int64_t n = first_garbage * row; n < 100 * row; n++) {
       host.key[n] = 0x7e00;
       host.value[n] = n % 2 == 0 ? 0x7c00 : 0xfe00;
@@ -159,13 +160,14 @@ BOOST_AUTO_TEST_CASE(rows_without_keys_are_zero) {
   HostProblem host({.seqlen_q = 70, .seqlen_kv = 3, .causal = ReferenceCausal::bottom_right});
   BOOST_TEST(cpu_attention(host.problem, 2).ok());
   const auto expected = tools::reference_attention(host.reference, 1);
-  for (int64_t n = 0; n < 67 * host.problem.output.stride_row; n++) BOOST_REQUIRE_EQUAL(host.output[n], 0);
+  for (int64_t n = 0; n < 67 * host.problem.tensors[fwd::output].stride_row; n++)
+    BOOST_REQUIRE_EQUAL(host.output[n], 0);
   for (int64_t position = 0; position < 67; position++)
     BOOST_REQUIRE_EQUAL(host.lse[position], -std::numeric_limits<float>::infinity());
   BOOST_TEST(tools::measure_error(host.output_values(), expected.output).wrong_kind == 0);
 
   HostProblem no_keys({.seqlen_q = 9, .seqlen_kv = 0});
-  no_keys.problem.key_tensor.data = no_keys.problem.value.data = 0;
+  no_keys.problem.tensors[fwd::key].data = no_keys.problem.tensors[fwd::value].data = 0;
   BOOST_TEST(cpu_attention(no_keys.problem, 2).ok());
   for (uint16_t bits : no_keys.output) BOOST_REQUIRE_EQUAL(bits, 0);
   for (float lse : no_keys.lse) BOOST_REQUIRE_EQUAL(lse, -std::numeric_limits<float>::infinity());

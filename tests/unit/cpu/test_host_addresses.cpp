@@ -47,13 +47,13 @@ const HostShape small = {.seqlen_q = 4, .seqlen_kv = 6, .heads_q = 2, .heads_kv 
 
 struct NamedTensor {
   const char *field;
-  ProblemTensor AttentionProblem::*tensor;
+  fwd::Operand operand;
   int64_t bytes;  // from the first to the end of the last element
 };
 const NamedTensor named_tensors[] = {
-    {"query.data", &AttentionProblem::query, 4 * 2 * 8 * 2}, {"key.data", &AttentionProblem::key_tensor, 6 * 8 * 2},
-    {"value.data", &AttentionProblem::value, 6 * 8 * 2},     {"output.data", &AttentionProblem::output, 4 * 2 * 8 * 2},
-    {"lse.data", &AttentionProblem::lse, 4 * 2 * 4},
+    {"query.data", fwd::query, 4 * 2 * 8 * 2}, {"key.data", fwd::key, 6 * 8 * 2},
+    {"value.data", fwd::value, 6 * 8 * 2},     {"output.data", fwd::output, 4 * 2 * 8 * 2},
+    {"lse.data", fwd::lse, 4 * 2 * 4},
 };
 
 }  // namespace
@@ -61,7 +61,7 @@ const NamedTensor named_tensors[] = {
 BOOST_AUTO_TEST_CASE(good_addresses_pass) {
   HostProblem host(small);
   BOOST_TEST(check_host_addresses(host.problem).ok());
-  host.problem.lse.data = 0;  // absent
+  host.problem.tensors[fwd::lse].data = 0;  // absent
   BOOST_TEST(check_host_addresses(host.problem).ok());
 }
 
@@ -69,14 +69,14 @@ BOOST_AUTO_TEST_CASE(empty_tensors_are_not_looked_at) {
   HostShape shape = small;
   shape.seqlen_kv = 0;
   HostProblem host(shape);
-  host.problem.key_tensor.data = host.problem.value.data = 64;
+  host.problem.tensors[fwd::key].data = host.problem.tensors[fwd::value].data = 64;
   BOOST_TEST(check_host_addresses(host.problem).ok());
 }
 
 BOOST_AUTO_TEST_CASE(foreign_addresses_are_named, *boost::unit_test::precondition(kernel_can_answer)) {
   for (const NamedTensor &named : named_tensors) {
     HostProblem host(small);
-    (host.problem.*named.tensor).data = 0x7fdead000000;  // where CUDA places its unified addresses
+    host.problem.tensors[named.operand].data = 0x7fdead000000;  // where CUDA places its unified addresses
     const Status status = check_host_addresses(host.problem);
     BOOST_REQUIRE(!status.ok());
     BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
@@ -89,9 +89,9 @@ BOOST_AUTO_TEST_CASE(last_byte_counts, *boost::unit_test::precondition(kernel_ca
   const GuardedPage page;
   for (const NamedTensor &named : named_tensors) {
     HostProblem host(small);
-    (host.problem.*named.tensor).data = page.end() - static_cast<uint64_t>(named.bytes);
+    host.problem.tensors[named.operand].data = page.end() - static_cast<uint64_t>(named.bytes);
     BOOST_TEST(check_host_addresses(host.problem).ok(), named.field);
-    (host.problem.*named.tensor).data += 4;
+    host.problem.tensors[named.operand].data += 4;
     const Status status = check_host_addresses(host.problem);
     BOOST_REQUIRE_MESSAGE(!status.ok(), named.field);
     BOOST_TEST(status.error().field == named.field);
@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(every_page_of_an_output_counts, *boost::unit_test::precondi
         static_cast<unsigned char *>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     BOOST_REQUIRE(memory != MAP_FAILED);
     for (size_t i = 0; i < bytes; ++i) memory[i] = static_cast<unsigned char>(i * 7);
-    ProblemTensor &tensor = is_lse ? host.problem.lse : host.problem.output;
+    ProblemTensor &tensor = is_lse ? host.problem.tensors[fwd::lse] : host.problem.tensors[fwd::output];
     // Eight rows that do not touch each other on a page, 38 pages with rows for each head, and 12 without before the next.
     const int64_t element_bytes = is_lse ? 4 : 2, row = static_cast<int64_t>(page_bytes) / 8 / element_bytes;
     tensor = {reinterpret_cast<uint64_t>(memory), 150 * 8 * row, row, 50 * 8 * row};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What goes into the kernel parameters: groups of heads, the scale, masks, and addresses that can be patched.
+// What goes into the kernel parameters: operands, groups of heads, the scale and masks.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>
@@ -14,7 +14,7 @@ namespace {
 int32_t group_of(int64_t batch, int32_t heads_q, int32_t heads_kv, int64_t seqlen_kv, int64_t l2_cache_bytes) {
   kernels::ProblemKey key{};
   key.batch = batch, key.heads_q = heads_q, key.heads_kv = heads_kv, key.seqlen_q = key.seqlen_kv = seqlen_kv;
-  key.head_dim = key.head_dim_v = 128;
+  key.head_dim = key.head_dim_v = 128, key.dtype = kernels::dtype_float16;
   return kernels::attention_fwd::heads_per_group(key, l2_cache_bytes);
 }
 
@@ -48,7 +48,7 @@ BOOST_AUTO_TEST_CASE(every_scale_is_a_positive_number) {
 BOOST_AUTO_TEST_CASE(masks_and_logarithms_become_numbers) {
   kernels::ProblemKey key{};
   key.batch = 2, key.heads_q = 6, key.heads_kv = 2, key.seqlen_q = 5, key.seqlen_kv = 12, key.head_dim = 64,
-  key.head_dim_v = 32;
+  key.head_dim_v = 32, key.dtype = kernels::dtype_float16;
   const auto packed = [&](int32_t causal, float scale, int32_t base2) {
     key.causal = causal;
     kernels::AttentionCall call{};
@@ -65,4 +65,26 @@ BOOST_AUTO_TEST_CASE(masks_and_logarithms_become_numbers) {
   const kernels::AttentionFwdParams params = packed(kernels::causal_none, 1, 0);
   BOOST_TEST((params.batch == 2 && params.seqlen_q == 5 && params.seqlen_kv == 12 && params.heads_q == 6));
   BOOST_TEST((params.heads_per_kv == 3 && params.head_dim == 64 && params.head_dim_v == 32));
+}
+
+BOOST_AUTO_TEST_CASE(every_operand_arrives_at_its_own_place) {
+  kernels::ProblemKey key{};
+  key.batch = key.seqlen_q = key.seqlen_kv = key.heads_q = key.heads_kv = key.head_dim = key.head_dim_v = 1;
+  key.dtype = kernels::dtype_float16;
+  kernels::AttentionCall call{};
+  for (int32_t i = 0; i < kernels::operand_count; ++i)
+    call.operands[i] = {100 + static_cast<uint64_t>(i), 200 + i, 300 + i, 400 + i};
+  const kernels::AttentionFwdParams params =
+      kernels::attention_fwd::params_of(key, call, {90, 132, 232448, 233472, 1 << 20});
+  const auto check = [](const kernels::TensorView &view, int32_t operand) {
+    BOOST_TEST(view.data == 100 + static_cast<uint64_t>(operand));
+    BOOST_TEST(view.stride_batch == 200 + operand);
+    BOOST_TEST(view.stride_row == 300 + operand);
+    BOOST_TEST(view.stride_head == 400 + operand);
+  };
+  check(params.query, kernels::operand_query);
+  check(params.key, kernels::operand_key);
+  check(params.value, kernels::operand_value);
+  check(params.output, kernels::operand_output);
+  check(params.lse, kernels::operand_lse);
 }

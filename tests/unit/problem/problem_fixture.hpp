@@ -105,10 +105,8 @@ inline std::string outcome(const Args &args, AddressRule rule = AddressRule::req
                          key.alignment_bytes, key.kernel_index}) {
     text << number << ' ';
   }
-  for (const ProblemTensor *tensor :
-       {&problem.query, &problem.key_tensor, &problem.value, &problem.output, &problem.lse}) {
-    text << tensor->data << ' ' << tensor->stride_batch << ' ' << tensor->stride_row << ' ' << tensor->stride_head
-         << ' ';
+  for (const ProblemTensor &tensor : problem.tensors) {
+    text << tensor.data << ' ' << tensor.stride_batch << ' ' << tensor.stride_row << ' ' << tensor.stride_head << ' ';
   }
   text << std::hexfloat << problem.softmax_scale << ' ' << problem.lse_base2 << ' ' << problem.workspace << ' '
        << problem.workspace_bytes << ' ' << problem.kernel;

@@ -81,8 +81,8 @@ BOOST_AUTO_TEST_CASE(unused_strides_do_not_decide_the_alignment) {
   args.output.stride[0] = 3;
   const AttentionProblem problem = accepted(args);
   BOOST_TEST(problem.key.alignment_bytes == 16);
-  BOOST_TEST(problem.query.stride_batch == 0);
-  BOOST_TEST(problem.output.stride_batch == 0);
+  BOOST_TEST(problem.query().stride_batch == 0);
+  BOOST_TEST(problem.output().stride_batch == 0);
 }
 
 BOOST_AUTO_TEST_CASE(lse_does_not_decide_the_alignment) {
@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(absent_addresses_count_as_aligned) {
   for (auto tensor : {&Args::query, &Args::key, &Args::value, &Args::output, &Args::lse}) (args.*tensor).data = 0;
   const AttentionProblem problem = accepted(args, AddressRule::optional);
   BOOST_TEST(problem.key.alignment_bytes == 16);
-  BOOST_TEST(problem.query.data == 0u);
+  BOOST_TEST(problem.query().data == 0u);
   args.head_dim = 63;
   BOOST_TEST(accepted(args, AddressRule::optional).key.alignment_bytes == 2);
 }

@@ -107,7 +107,7 @@ void check_promises(const AttentionProblem &problem) {
   const kernels::ProblemKey &key = problem.key;
   BOOST_TEST((key.alignment_bytes == 16 || key.alignment_bytes == 2));
   BOOST_TEST(key.heads_q % key.heads_kv == 0);
-  for (const ProblemTensor *tensor : {&problem.query, &problem.key_tensor, &problem.value, &problem.output}) {
+  for (const ProblemTensor *tensor : {&problem.query(), &problem.key_tensor(), &problem.value(), &problem.output()}) {
     for (int64_t stride : {tensor->stride_batch, tensor->stride_row, tensor->stride_head}) {
       BOOST_TEST(stride >= 0);
       BOOST_TEST(stride * 2 % key.alignment_bytes == 0);
@@ -115,11 +115,11 @@ void check_promises(const AttentionProblem &problem) {
     BOOST_TEST(tensor->data % static_cast<uint64_t>(key.alignment_bytes) == 0u);
   }
   if (key.batch > 8 || key.seqlen_q > 16 || key.seqlen_kv > 16 || key.heads_q > 8) return;
-  const auto query = rows_of(problem.query, key.batch, key.seqlen_q, key.heads_q, key.head_dim * 2, 2);
-  const auto keys = rows_of(problem.key_tensor, key.batch, key.seqlen_kv, key.heads_kv, key.head_dim * 2, 2);
-  const auto values = rows_of(problem.value, key.batch, key.seqlen_kv, key.heads_kv, key.head_dim_v * 2, 2);
-  const auto output = rows_of(problem.output, key.batch, key.seqlen_q, key.heads_q, key.head_dim_v * 2, 2);
-  const auto lse = rows_of(problem.lse, key.batch, key.seqlen_q, key.heads_q, 4, 4);
+  const auto query = rows_of(problem.query(), key.batch, key.seqlen_q, key.heads_q, key.head_dim * 2, 2);
+  const auto keys = rows_of(problem.key_tensor(), key.batch, key.seqlen_kv, key.heads_kv, key.head_dim * 2, 2);
+  const auto values = rows_of(problem.value(), key.batch, key.seqlen_kv, key.heads_kv, key.head_dim_v * 2, 2);
+  const auto output = rows_of(problem.output(), key.batch, key.seqlen_q, key.heads_q, key.head_dim_v * 2, 2);
+  const auto lse = rows_of(problem.lse(), key.batch, key.seqlen_q, key.heads_q, 4, 4);
   BOOST_TEST(!any_meet(output, output, true));
   BOOST_TEST(!any_meet(lse, lse, true));
   for (const auto *input : {&query, &keys, &values}) {

@@ -37,11 +37,11 @@ BOOST_AUTO_TEST_SUITE(tensor_layout_suite)
 
 BOOST_AUTO_TEST_CASE(contiguous_strides_are_written_out) {
   const AttentionProblem problem = accepted(contiguous_args());  // 3 sequences, 5 and 7 rows, 4 and 2 heads, 64 and 32
-  check_strides(problem.query, 5 * 4 * 64, 4 * 64, 64);
-  check_strides(problem.key_tensor, 7 * 2 * 64, 2 * 64, 64);
-  check_strides(problem.value, 7 * 2 * 32, 2 * 32, 32);
-  check_strides(problem.output, 5 * 4 * 32, 4 * 32, 32);
-  check_strides(problem.lse, 4 * 5, 1, 5);
+  check_strides(problem.query(), 5 * 4 * 64, 4 * 64, 64);
+  check_strides(problem.key_tensor(), 7 * 2 * 64, 2 * 64, 64);
+  check_strides(problem.value(), 7 * 2 * 32, 2 * 32, 32);
+  check_strides(problem.output(), 5 * 4 * 32, 4 * 32, 32);
+  check_strides(problem.lse(), 4 * 5, 1, 5);
 }
 
 BOOST_AUTO_TEST_CASE(contiguous_strides_written_by_the_caller_are_the_same) {
@@ -56,10 +56,10 @@ BOOST_AUTO_TEST_CASE(contiguous_strides_written_by_the_caller_are_the_same) {
 
 BOOST_AUTO_TEST_CASE(strides_of_the_caller_arrive) {
   const AttentionProblem problem = accepted(explicit_args());
-  for (const ProblemTensor *tensor : {&problem.query, &problem.key_tensor, &problem.value, &problem.output}) {
+  for (const ProblemTensor *tensor : {&problem.query(), &problem.key_tensor(), &problem.value(), &problem.output()}) {
     check_strides(*tensor, 8192, 1024, 128);
   }
-  check_strides(problem.lse, 1024, 2, 64);
+  check_strides(problem.lse(), 1024, 2, 64);
 }
 
 BOOST_AUTO_TEST_CASE(heads_before_rows) {
@@ -67,8 +67,8 @@ BOOST_AUTO_TEST_CASE(heads_before_rows) {
   set_strides(args.query, 4 * 5 * 64, 64, 5 * 64, 1);
   set_strides(args.output, 4 * 5 * 32, 32, 5 * 32, 1);
   const AttentionProblem problem = accepted(args);
-  check_strides(problem.query, 1280, 64, 320);
-  check_strides(problem.output, 640, 32, 160);
+  check_strides(problem.query(), 1280, 64, 320);
+  check_strides(problem.output(), 640, 32, 160);
 }
 
 BOOST_AUTO_TEST_CASE(the_last_stride_is_one) {
@@ -165,9 +165,8 @@ BOOST_AUTO_TEST_CASE(strides_of_dimensions_of_size_one_are_free) {
     set_strides(args.*tensor, int64_most, 0, 3, 1);
   set_strides(args.lse, 0, int64_most, 0, 0);
   const AttentionProblem problem = accepted(args);
-  for (const ProblemTensor *tensor :
-       {&problem.query, &problem.key_tensor, &problem.value, &problem.output, &problem.lse}) {
-    check_strides(*tensor, 0, 0, 0);
+  for (const ProblemTensor &tensor : problem.tensors) {
+    check_strides(tensor, 0, 0, 0);
   }
   BOOST_TEST(problem.key.alignment_bytes == 16);
 }
@@ -220,7 +219,7 @@ BOOST_AUTO_TEST_CASE(missing_addresses) {
   }
   Args args = explicit_args();
   args.lse.data = 0;
-  BOOST_TEST(accepted(args).lse.data == 0u);
+  BOOST_TEST(accepted(args).lse().data == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(misaligned_addresses) {
@@ -245,8 +244,8 @@ BOOST_AUTO_TEST_CASE(tensors_without_elements_are_absent) {
   args.seqlen_kv = 0;
   args.key.data = 0x3;  // an address that nobody will read
   const AttentionProblem problem = accepted(args);
-  BOOST_TEST(problem.key_tensor.data == 0u);
-  BOOST_TEST(problem.value.data == 0u);
+  BOOST_TEST(problem.key_tensor().data == 0u);
+  BOOST_TEST(problem.value().data == 0u);
   BOOST_TEST(problem.key.alignment_bytes == 16);
   set_strides(args.value, 0, 0, -1, 1);
   check_invalid(args, "value.stride[2]");
@@ -258,12 +257,12 @@ BOOST_AUTO_TEST_CASE(ranges) {
     BOOST_TEST(range.end == end);
   };
   const ProblemTensor tensor{1000, 100, 10, 5};
-  same(tensor_range(tensor, 1, 1, 1, 4, 2), 1000, 1008);
-  same(tensor_range(tensor, 3, 4, 2, 4, 2), 1000, 1000 + (200 + 30 + 5 + 4) * 2);
-  same(tensor_range(tensor, 3, 4, 2, 1, 4), 1000, 1000 + (200 + 30 + 5 + 1) * 4);
-  same(tensor_range(tensor, 0, 4, 2, 4, 2), 0, 0);
-  same(tensor_range(tensor, 3, 0, 2, 4, 2), 0, 0);
-  same(tensor_range(ProblemTensor{}, 3, 4, 2, 4, 2), 0, 0);
+  same(tensor_range(tensor, {1, 1, 1, 4}, 2), 1000, 1008);
+  same(tensor_range(tensor, {3, 4, 2, 4}, 2), 1000, 1000 + (200 + 30 + 5 + 4) * 2);
+  same(tensor_range(tensor, {3, 4, 2, 1}, 4), 1000, 1000 + (200 + 30 + 5 + 1) * 4);
+  same(tensor_range(tensor, {0, 4, 2, 4}, 2), 0, 0);
+  same(tensor_range(tensor, {3, 0, 2, 4}, 2), 0, 0);
+  same(tensor_range(ProblemTensor{}, {3, 4, 2, 4}, 2), 0, 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tensors that an operation reads and writes. Each operation has one table of them, a row for each operand
+// (attention_fwd_operands.hpp), and whatever looks at every tensor of a call walks the table: types, strides, extents, overlap,
+// addresses on either device, and what is remembered of a call. A new operand is a row, and the rules that are its own.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "contract/problem_key.h"
+#include "flashcore/flashcore.h"
+
+namespace flashcore {
+
+struct TensorShape {
+  int64_t batch, rows, heads, columns;
+
+  bool has_elements() const { return batch > 0 && rows > 0 && heads > 0 && columns > 0; }
+};
+
+// A stride that no index uses (of a dimension of size 1) is 0; a tensor without elements is absent, whatever was given.
+struct ProblemTensor {
+  uint64_t data = 0;                                          // 0: absent
+  int64_t stride_batch = 0, stride_row = 0, stride_head = 0;  // elements
+};
+
+// First and one-past-last byte; {0, 0}: none.
+struct AddressRange {
+  uint64_t begin = 0, end = 0;
+};
+
+enum class AddressRule {
+  required,  // operands that are not optional must be given (as far as they have elements)
+  optional   // prepare, explain, workspace: an address of 0 counts as 16-byte aligned
+};
+
+enum class OperandRole {
+  input,  // batch, row and head strides may be zero or overlap: nothing is written
+  optional_input,
+  output,  // no two elements may share memory, nor any with another operand
+  optional_output
+};
+constexpr bool is_output(OperandRole role) {
+  return role == OperandRole::output || role == OperandRole::optional_output;
+}
+constexpr bool is_optional(OperandRole role) {
+  return role == OperandRole::optional_input || role == OperandRole::optional_output;
+}
+
+enum class OperandOrder {
+  rows,       // [batch, row, head, column] when contiguous; stride[3] is 1
+  row_values  // [batch, head, row] when contiguous: one column, whose stride[3] nobody looks at
+};
+
+inline constexpr int32_t like_query = 0;  // the type that the problem's key names
+
+// A row of an operation's table.
+struct OperandRule {
+  const char *name;     // as the public header spells it
+  const char *address;  // what errors call its address
+  size_t offset;        // of the address in the public struct
+  OperandRole role;
+  OperandOrder order;
+  int32_t element;    // the kernels::Dtype that it always has, or like_query
+  bool rows_aligned;  // its rows count for ProblemKey::alignment_bytes
+  TensorShape (*shape)(const kernels::ProblemKey &);
+  // For an operand that the public struct gives as an address alone: the tensor that it means. nullptr: it is a flashcore_tensor,
+  // whose first member the address is.
+  flashcore_tensor (*given)(const void *args) = nullptr;
+};
+
+template <size_t count>
+using OperandTable = std::array<OperandRule, count>;
+
+constexpr int32_t dtype_of(const OperandRule &rule, int32_t query_dtype) {
+  return rule.element == like_query ? query_dtype : rule.element;
+}
+
+// What the caller gave.
+inline flashcore_tensor given_tensor(const OperandRule &rule, const void *args) {
+  if (rule.given != nullptr) return rule.given(args);
+  flashcore_tensor tensor;
+  std::memcpy(&tensor, static_cast<const char *>(args) + rule.offset, sizeof(tensor));
+  return tensor;
+}
+
+// An operand of one problem: its row with the problem's sizes put in, and where it lies.
+struct ProblemOperand {
+  const OperandRule *rule;
+  TensorShape shape;
+  int64_t element_bytes;
+  ProblemTensor tensor{};
+  AddressRange range{};  // what its elements span; none where it is absent
+};
+
+// The walk over a table: `check` is called with the place of each row, as a compile-time constant, until it says no. So what a row says is
+// in the code, and nothing of the table is read.
+template <size_t place>
+using Place = std::integral_constant<size_t, place>;
+template <size_t count, typename Check>
+constexpr bool all_operands(const Check &check) {
+  return [&]<size_t... i>(std::index_sequence<i...>) { return (check(Place<i>()) && ...); }
+  (std::make_index_sequence<count>());
+}
+
+template <const auto &table>
+std::array<ProblemOperand, table.size()> sized_operands(const kernels::ProblemKey &key) {
+  return [&]<size_t... i>(std::index_sequence<i...>) {
+    return std::array<ProblemOperand, table.size()>{
+        {{&table[i], table[i].shape(key), kernels::element_bytes(dtype_of(table[i], key.dtype))}...}};
+  }
+  (std::make_index_sequence<table.size()>());
+}
+
+inline AddressRange tensor_range(const ProblemTensor &tensor, const TensorShape &shape, int64_t element_bytes) {
+  if (tensor.data == 0 || !shape.has_elements()) return {};
+  const int64_t last = (shape.batch - 1) * tensor.stride_batch + (shape.rows - 1) * tensor.stride_row +
+                       (shape.heads - 1) * tensor.stride_head + shape.columns - 1;
+  return {tensor.data, tensor.data + static_cast<uint64_t>((last + 1) * element_bytes)};
+}
+
+// The operands of a problem that was checked.
+template <const auto &table>
+std::array<ProblemOperand, table.size()> placed_operands(const kernels::ProblemKey &key,
+                                                         const std::array<ProblemTensor, table.size()> &tensors) {
+  auto operands = sized_operands<table>(key);
+  all_operands<table.size()>([&](auto i) {
+    operands[i].tensor = tensors[i];
+    operands[i].range = tensor_range(tensors[i], operands[i].shape, operands[i].element_bytes);
+    return true;
+  });
+  return operands;
+}
+
+}  // namespace flashcore
