@@ -143,13 +143,14 @@ void fill_context_info(Context &context, flashcore_context_info *info) {
     copy_text(info->cache_warning, context.settings.user_cache_note);
     return;
   }
-  ModuleLoader &loader = context.gpu->loader;
-  const LoaderCounters &counters = loader.counters();
-  const ModuleStoreCounters stored = loader.store().counters();
-  const std::string warning = loader.store().last_warning(!CudaDriver::forked());
-  copy_text(info->cache_directory, loader.store().user_root());
+  const ModuleLoader &loader = context.gpu->loader;
+  const ModuleStore &store = loader.source().store();
+  const ModuleSourceCounters &counters = loader.source().counters();
+  const ModuleStoreCounters stored = store.counters();
+  const std::string warning = store.last_warning(!CudaDriver::forked());
+  copy_text(info->cache_directory, store.user_root());
   copy_text(info->cache_warning, warning.empty() ? context.settings.user_cache_note : warning);
-  info->modules_from_process = counters.from_process;
+  info->modules_from_process = loader.found_loaded();
   info->modules_from_shipped = counters.from_shipped;
   info->modules_from_user_cache = counters.from_user_cache;
   info->modules_compiled = counters.compiled;

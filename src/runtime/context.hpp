@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/copy_text.hpp"
 #include "base/error.hpp"
 #include "contract/passport.h"
 #include "driver/cuda_driver.hpp"
@@ -85,21 +86,5 @@ class CurrentContext {
   const GpuState *gpu_;
   bool pushed_;
 };
-
-// Copy text into a fixed field, cut to fit at the beginning of a character, always terminated.
-template <size_t capacity>
-void copy_text(char (&field)[capacity], std::string_view text) {
-  static_assert(capacity > 3);
-  size_t length = text.size();
-  if (length >= capacity) {
-    const auto continues = [text](size_t i) { return (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80; };
-    length = capacity - 1;
-    size_t begin = length;  // of the character that does not fit, which has four bytes at most
-    while (begin > length - 3 && continues(begin)) --begin;
-    if (!continues(begin)) length = begin;
-  }
-  text.copy(field, length);
-  field[length] = '\0';
-}
 
 }  // namespace flashcore
