@@ -4,7 +4,6 @@
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
 #include "problem/attention_problem.hpp"
-#include "runtime/attention.hpp"
 
 using namespace flashcore;
 
@@ -12,18 +11,15 @@ extern "C" {
 
 flashcore_status flashcore_attention_fwd(flashcore_context context, const flashcore_attention_args *args, void *stream,
                                          flashcore_error *error) {
-  return with_context(context, error, [&](Context &self) -> Status {
-    if (std::optional<Status> again = attention_fwd_again(self, args, stream)) return *std::move(again);
-    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
-    return attention_fwd(self, args, problem, stream);
-  });
+  return with_context(context, error,
+                      [&](Context &self) -> Status { return self.device->attention_fwd(args, stream); });
 }
 
 flashcore_status flashcore_attention_prepare(flashcore_context context, const flashcore_attention_args *args,
                                              flashcore_error *error) {
   return with_context(context, error, [&](Context &self) -> Status {
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
-    return attention_prepare(self, problem);
+    return self.device->attention_prepare(problem);
   });
 }
 
@@ -33,7 +29,7 @@ flashcore_status flashcore_attention_workspace_bytes(flashcore_context context, 
   return with_context(context, error, [&](Context &self) -> Status {
     if (bytes == nullptr) return null_argument("bytes");
     FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
-    return store_result(attention_workspace_bytes(self, problem), bytes);
+    return store_result(self.device->attention_workspace_bytes(problem), bytes);
   });
 }
 
@@ -43,7 +39,8 @@ flashcore_status flashcore_attention_explain(flashcore_context context, const fl
     if (explanation == nullptr) return null_argument("explanation");
     flashcore_attention_explanation content{};
     const Result<AttentionProblem> problem = validate_attention(args, AddressRule::optional);
-    Status explained = problem.ok() ? attention_explain(self, problem.value(), &content) : Status(problem.error());
+    Status explained =
+        problem.ok() ? self.device->attention_explain(problem.value(), &content) : Status(problem.error());
     if (!explained.ok()) {
       if (explained.error().status != FLASHCORE_UNSUPPORTED) return explained;
       copy_text(content.reasons, explained.error().message + "\n");

@@ -5,13 +5,13 @@
 #include <cstring>
 
 #include "api/api_guard.hpp"
+#include "base/copy_text.hpp"
 #include "base/cut_text.hpp"
 #include "base/struct_size.hpp"
 #include "flashcore/flashcore_inspect.h"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
-#include "runtime/context.hpp"
 
 using namespace flashcore;
 

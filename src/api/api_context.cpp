@@ -3,7 +3,7 @@
 // Exported functions: version, devices, contexts.
 #include "api/api_guard.hpp"
 #include "base/struct_size.hpp"
-#include "runtime/device_memory.hpp"
+#include "runtime/gpu_device.hpp"
 
 using namespace flashcore;
 
@@ -15,22 +15,15 @@ flashcore_status flashcore_device_count(int32_t *count, flashcore_error *error) 
   clear(count);
   return guarded(error, [&]() -> Status {
     if (count == nullptr) return null_argument("count");
-    const Result<const CudaDriver *> driver = CudaDriver::load(read_environment().libcuda);
-    if (!driver.ok()) return driver.error().status == FLASHCORE_FORKED ? Status(driver.error()) : success();
-    const Result<int32_t> found = driver.value()->device_count();
-    if (found.ok()) *count = found.value();
-    return success();
+    return store_result(count_gpus(read_environment().libcuda), count);
   });
 }
 
 flashcore_status flashcore_device_describe(int32_t ordinal, flashcore_device_info *info, flashcore_error *error) {
   return guarded(error, [&]() -> Status {
     if (info == nullptr) return null_argument("info");
-    FLASHCORE_TRY_ASSIGN(const CudaDriver *driver, CudaDriver::load(read_environment().libcuda));
-    FLASHCORE_TRY(check_device_ordinal(*driver, ordinal, "ordinal"));
-    FLASHCORE_TRY_ASSIGN(const CudaDeviceProperties properties, driver->device_properties(ordinal));
     flashcore_device_info content{};
-    fill_device_info(*driver, properties, &content);
+    FLASHCORE_TRY(describe_gpu(read_environment().libcuda, ordinal, &content));
     return write_sized_struct(info, content, "info", sizeof(flashcore_device_info));
   });
 }
@@ -47,20 +40,17 @@ flashcore_status flashcore_context_create(const flashcore_context_options *optio
 }
 
 flashcore_status flashcore_context_synchronize(flashcore_context context, flashcore_error *error) {
-  return with_context(context, error, [](Context &self) { return context_synchronize(self); });
+  return with_context(context, error, [](Context &self) { return self.device->synchronize(); });
 }
 
-void flashcore_context_destroy(flashcore_context context) {
-  if (context == nullptr) return;
-  destroy_context(std::unique_ptr<Context>(reinterpret_cast<Context *>(context)));
-}
+void flashcore_context_destroy(flashcore_context context) { delete reinterpret_cast<Context *>(context); }
 
 flashcore_status flashcore_context_describe_device(flashcore_context context, flashcore_device_info *info,
                                                    flashcore_error *error) {
   return with_context(context, error, [&](Context &self) -> Status {
     if (info == nullptr) return null_argument("info");
     flashcore_device_info content{};
-    fill_device_info(self, &content);
+    self.device->describe(&content);
     return write_sized_struct(info, content, "info", sizeof(flashcore_device_info));
   });
 }

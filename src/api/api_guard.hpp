@@ -10,6 +10,7 @@
 #include <new>
 #include <string_view>
 
+#include "base/copy_text.hpp"
 #include "base/error.hpp"
 #include "base/struct_size.hpp"
 #include "flashcore/flashcore.h"

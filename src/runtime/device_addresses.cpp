@@ -42,10 +42,9 @@ Error unknown_address(const NamedRange &named) {
 }
 
 // Empty, or why kernels of the context's device do not reach memory that the driver knows.
-std::string unreachable(const GpuState &gpu, const NamedRange &named, const PointerInfo &info) {
-  const std::string own = std::to_string(gpu.properties.ordinal);
-  if (info.kind == PointerInfo::managed || (info.kind == PointerInfo::device && info.ordinal == gpu.properties.ordinal))
-    return {};
+std::string unreachable(int32_t ordinal, const NamedRange &named, const PointerInfo &info) {
+  const std::string own = std::to_string(ordinal);
+  if (info.kind == PointerInfo::managed || (info.kind == PointerInfo::device && info.ordinal == ordinal)) return {};
   const bool pinned = info.kind == PointerInfo::page_locked_host;
   const std::string where =
       pinned ? "page-locked host memory" : "memory of CUDA device " + std::to_string(info.ordinal);
@@ -59,12 +58,12 @@ std::string unreachable(const GpuState &gpu, const NamedRange &named, const Poin
   return {};
 }
 
-Status check_range(const GpuState &gpu, const NamedRange &named) {
+Status check_range(const CudaDriver &driver, int32_t ordinal, const NamedRange &named) {
   const AddressRange &range = named.range;
   if (range.begin == range.end) return success();
-  FLASHCORE_TRY_ASSIGN(const PointerInfo first, gpu.driver.pointer_info(range.begin));
+  FLASHCORE_TRY_ASSIGN(const PointerInfo first, driver.pointer_info(range.begin));
   if (first.kind == PointerInfo::unknown) return unknown_address(named);
-  if (std::string reason = unreachable(gpu, named, first); !reason.empty()) return wrong(named, reason);
+  if (std::string reason = unreachable(ordinal, named, first); !reason.empty()) return wrong(named, reason);
   const std::string bytes = "and the tensor takes " + std::to_string(range.end - range.begin) + " bytes from there: ";
   const char *advice = "; look at the sizes and strides";
   const uint64_t allocation_end = first.allocation + first.allocation_bytes;
@@ -73,7 +72,7 @@ Status check_range(const GpuState &gpu, const NamedRange &named) {
                             hex(first.allocation) + ", is " + std::to_string(range.end - allocation_end) +
                             " bytes too short" + advice);
   // A range of virtual memory may be mapped in part.
-  FLASHCORE_TRY_ASSIGN(const PointerInfo last, gpu.driver.pointer_info(range.end - 1));
+  FLASHCORE_TRY_ASSIGN(const PointerInfo last, driver.pointer_info(range.end - 1));
   if (last.kind == PointerInfo::unknown)
     return wrong(named, bytes + "the last of them, at " + hex(range.end - 1) +
                             ", are no memory that the CUDA driver knows" + advice);
@@ -91,8 +90,8 @@ Status check_known_addresses(const CudaDriver &driver, const AttentionProblem &p
   return success();
 }
 
-Status check_addresses(const GpuState &gpu, const AttentionProblem &problem) {
-  for (const NamedRange &named : ranges_of(problem)) FLASHCORE_TRY(check_range(gpu, named));
+Status check_addresses(const CudaDriver &driver, int32_t ordinal, const AttentionProblem &problem) {
+  for (const NamedRange &named : ranges_of(problem)) FLASHCORE_TRY(check_range(driver, ordinal, named));
   return success();
 }
 

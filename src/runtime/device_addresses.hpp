@@ -5,8 +5,8 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "driver/cuda_driver.hpp"
 #include "problem/attention_problem.hpp"
-#include "runtime/context.hpp"
 
 namespace flashcore {
 
@@ -16,6 +16,7 @@ Status check_known_addresses(const CudaDriver &driver, const AttentionProblem &p
 // FLASHCORE_ADDRESS_CHECKS_ALWAYS: each tensor, and the workspace, from its first byte to its last. Two questions per tensor. The GPU's
 // context is current. INVALID_ARGUMENT names the field, the address and what is wrong. Device, managed and page-locked memory, memory of
 // pools and of virtual ranges, and that of other devices which this one reaches, are all right.
-Status check_addresses(const GpuState &gpu, const AttentionProblem &problem);
+// `ordinal`: that of the GPU.
+Status check_addresses(const CudaDriver &driver, int32_t ordinal, const AttentionProblem &problem);
 
 }  // namespace flashcore

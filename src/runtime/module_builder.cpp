@@ -46,21 +46,6 @@ ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specializ
   return request;
 }
 
-std::string no_module_text(const ModuleRequest &request, const Refusals &refusals) {
-  const char *usable = refusals.texts().empty() ? "" : "a usable ";
-  return "no module folder and no cache holds " + (usable + request.module) + " for " + request.arch +
-         refusals.in_brackets();
-}
-
-Error no_module_and_no_jit(const ModuleRequest &request, const Refusals &refusals, const std::string &jit_refusal,
-                           int32_t driver_code) {
-  return {FLASHCORE_COMPILER_UNAVAILABLE,
-          no_module_text(request, refusals) + ", and compiling is forbidden (" + jit_refusal +
-              "). Allow it, or ship the module: fc-inspect compile " + request.arch +
-              " --output DIR, and set FLASHCORE_MODULE_PATH=DIR.",
-          "", driver_code};
-}
-
 Result<BuiltModule> build_module(const ModuleRequest &request, const NvrtcLibrary &nvrtc) {
   const KernelRow &row = kernel_table()[static_cast<size_t>(request.kernel_index)];
   const std::string name = program_name(*row.passport),

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
-#include "cache/module_store.hpp"
+#include "cache/module_entry.hpp"
 #include "contract/passport.h"
 #include "driver/nvrtc_library.hpp"
 
@@ -24,13 +24,6 @@ struct ModuleRequest {
 
 ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization,
                                   std::string_view arch, std::string_view nvrtc_append_flags);
-
-// "no module folder and no cache holds <module> for <arch>", and what was there all the same and could not be used.
-std::string no_module_text(const ModuleRequest &request, const Refusals &refusals);
-// COMPILER_UNAVAILABLE: nothing on disk could be used, and nothing may be compiled, for the reason `jit_refusal`. The driver's code
-// is that of an entry which it refused, or 0.
-Error no_module_and_no_jit(const ModuleRequest &request, const Refusals &refusals, const std::string &jit_refusal,
-                           int32_t driver_code);
 
 struct BuiltModule {
   ModuleRecord record;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/module_loader.hpp"
 
-#include <array>
 #include <cstring>
 #include <new>
 #include <optional>
@@ -48,11 +47,7 @@ class ModuleLoader::Loading {
 };
 
 ModuleLoader::ModuleLoader(const Settings &settings, const CudaDriver &driver, int32_t arch, int32_t shared_bytes_optin)
-    : settings_(settings),
-      driver_(driver),
-      arch_(arch),
-      shared_bytes_optin_(shared_bytes_optin),
-      store_(settings.store) {}
+    : settings_(settings), driver_(driver), arch_(arch), shared_bytes_optin_(shared_bytes_optin), source_(settings) {}
 
 ModuleLoader::~ModuleLoader() {
   for (const auto &[key, slot] : slots_)
@@ -82,7 +77,7 @@ Result<ModuleFunctions> ModuleLoader::load(const Selection &selection) {
       slot = found->second;
       loaded_.wait(lock, [&slot] { return slot->done; });
       if (slot->error) return *slot->error;
-      counters_.from_process.fetch_add(1, std::memory_order_relaxed);
+      found_loaded_.fetch_add(1, std::memory_order_relaxed);
       return slot->loaded.functions;
     }
     slot = std::make_shared<Slot>();
@@ -104,66 +99,11 @@ Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) 
   for (const std::string &arch : module_archs(arch_))
     requests.push_back(make_module_request(selection.kernel_index, selection.specialization, arch,
                                            settings_.environment.nvrtc_append_flags));
-  Refusals refusals;
-  int32_t driver_code = 0;
-  if (std::optional<Result<Loaded>> stored = load_from_store(requests, refusals, &driver_code))
-    return *std::move(stored);
-  const ModuleRequest &best = requests.front();
-  if (!settings_.jit_allowed) return no_module_and_no_jit(best, refusals, settings_.jit_refusal, driver_code);
-  // One process compiles, the others find its entry; if the lock cannot be had everyone compiles, which is only slower.
-  Result<Loaded> result = Error{};
-  store_.with_key_lock(best.key, [&] {
-    std::optional<Result<Loaded>> again = load_from_store({best}, refusals, &driver_code);
-    result = again ? *std::move(again) : compile_and_load(best, refusals);
-  });
-  return result;
-}
-
-// An entry that the driver refuses is passed over: it may be a stale or foreign one, a good one may lie behind it, and a fresh compile
-// settles it.
-std::optional<Result<ModuleLoader::Loaded>> ModuleLoader::load_from_store(const std::vector<ModuleRequest> &requests,
-                                                                          Refusals &refusals, int32_t *driver_code) {
-  const NvrtcLibrary *nvrtc = NvrtcLibrary::loaded();
-  const std::string compiler_id = nvrtc == nullptr ? std::string() : nvrtc->compiler_id();
-  std::optional<Result<Loaded>> outcome;
-  for (const ModuleRequest &request : requests) {
-    store_.search(
-        request.arch, request.key, compiler_id,
-        [&](FoundModule &found) {
-          Result<Loaded> loaded = load_image(request, found.entry.cubin);
-          // Memory, a lost context, too little shared memory: not the entry's fault.
-          if (!loaded.ok() && loaded.error().status == FLASHCORE_CUDA_ERROR) {
-            counters_.refused_by_driver.fetch_add(1, std::memory_order_relaxed);
-            *driver_code = loaded.error().driver_code;
-            refusals.add(found.path + ": the driver refused it: " + loaded.error().message);
-            return false;
-          }
-          if (loaded.ok()) {
-            auto &counter = found.origin == ModuleOrigin::shipped ? counters_.from_shipped : counters_.from_user_cache;
-            counter.fetch_add(1, std::memory_order_relaxed);
-          }
-          outcome = std::move(loaded);
-          return true;
-        },
-        refusals);
-    if (outcome) return outcome;
-  }
-  return std::nullopt;
-}
-
-Result<ModuleLoader::Loaded> ModuleLoader::compile_and_load(const ModuleRequest &request, const Refusals &refusals) {
-  Result<const NvrtcLibrary *> nvrtc = NvrtcLibrary::load(settings_.nvrtc_library, settings_.toolkit_directory);
-  if (!nvrtc.ok()) {
-    if (nvrtc.error().status == FLASHCORE_COMPILER_UNAVAILABLE)
-      nvrtc.error().message = no_module_text(request, refusals) + ", and " + nvrtc.error().message;
-    return std::move(nvrtc.error());
-  }
-  FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, *nvrtc.value()));
-  counters_.compiled.fetch_add(1, std::memory_order_relaxed);
-  counters_.compile_us.fetch_add(built.record.compile_us, std::memory_order_relaxed);
-  FLASHCORE_TRY_ASSIGN(const Loaded loaded, load_image(request, built.cubin));
-  // Kept only after the driver took it; read back never: what runs is what was compiled here.
-  store_.keep(built.record, built.encoded);
+  Loaded loaded;
+  FLASHCORE_TRY(source_.obtain(requests, [&](const ModuleOffer &offer) -> Status {
+    FLASHCORE_TRY_ASSIGN(loaded, load_image(offer.request, offer.cubin));
+    return success();
+  }));
   return loaded;
 }
 

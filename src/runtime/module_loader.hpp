@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ModuleLoader: a selection -> a function that can be launched. Layers, first hit wins: loaded in this context, read-only
-// folders, user cache, NVRTC. One load per module however many threads ask; a failure, and be it of memory, is told to everyone who
-// waited and then forgotten. The dynamic shared-memory opt-in is set here, once per function.
+// ModuleLoader: a selection -> a function that can be launched: loaded in this context already, else what the module source has, given to
+// the driver. One load per module however many threads ask; a failure, and be it of memory, is told to everyone who waited and then
+// forgotten. The dynamic shared-memory opt-in is set here, once per function.
 #pragma once
 
 #include <array>
@@ -12,22 +12,15 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 
 #include "base/error.hpp"
-#include "cache/module_store.hpp"
 #include "driver/cuda_driver.hpp"
 #include "plan/select_kernel.hpp"
-#include "runtime/module_builder.hpp"
+#include "runtime/module_source.hpp"
 #include "runtime/settings.hpp"
 
 namespace flashcore {
-
-struct LoaderCounters {
-  std::atomic<int64_t> from_process{0}, from_shipped{0}, from_user_cache{0}, compiled{0}, refused_by_driver{0},
-      compile_us{0};
-};
 
 // Of a module's entry points, by their index in the passport; nullptr where it has no such one.
 using ModuleFunctions = std::array<CudaFunction, kernels::most_stages>;
@@ -42,8 +35,8 @@ class ModuleLoader {
   // The functions, loading or compiling them now. The CUDA context must be current.
   Result<ModuleFunctions> load(const Selection &selection);
 
-  const LoaderCounters &counters() const { return counters_; }
-  ModuleStore &store() { return store_; }
+  const ModuleSource &source() const { return source_; }
+  int64_t found_loaded() const { return found_loaded_.load(std::memory_order_relaxed); }  // by load()
 
  private:
   struct Slot;    // one module: being loaded, loaded or failed
@@ -55,18 +48,14 @@ class ModuleLoader {
   };
   static SlotKey slot_key(const Selection &selection);
   Result<Loaded> load_now(const Selection &selection);
-  // nullopt: there is no entry that the driver takes; `refusals` says what was there, *driver_code what the driver said last.
-  std::optional<Result<Loaded>> load_from_store(const std::vector<ModuleRequest> &requests, Refusals &refusals,
-                                                int32_t *driver_code);
-  Result<Loaded> compile_and_load(const ModuleRequest &request, const Refusals &refusals);
   Result<Loaded> load_image(const ModuleRequest &request, const Bytes &cubin);
   Result<CudaFunction> prepare_function(const ModuleRequest &request, CudaModule module, const char *entry_point);
 
   const Settings &settings_;
   const CudaDriver &driver_;
   const int32_t arch_, shared_bytes_optin_;
-  ModuleStore store_;
-  LoaderCounters counters_;
+  ModuleSource source_;
+  std::atomic<int64_t> found_loaded_{0};
   std::mutex mutex_;
   std::condition_variable loaded_;
   std::map<SlotKey, std::shared_ptr<Slot>> slots_;

@@ -11,10 +11,10 @@
 
 namespace flashcore {
 
-// The function stays loaded for as long as the GpuState lives, and the serial is no other's.
+// The function stays loaded for as long as the device lives, and the serial is no other's.
 struct RecentLaunch {
   KnownRequest request;
-  uint64_t gpu_serial = 0;
+  uint64_t device_serial = 0;
   LaunchPlan plan;
   kernels::AddressPatches patches{};
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];

@@ -20,6 +20,7 @@
 #include "plan/specialization_text.hpp"
 #include "problem/attention_call.hpp"
 #include "runtime/context.hpp"
+#include "runtime/gpu_device.hpp"
 
 using namespace flashcore;
 
@@ -153,15 +154,15 @@ Problem make_problem() {
 
 // Largest difference to float64 over head 0; NaN counts as infinite.
 Result<double> run(const Broken &broken, Context &context, const Problem &problem) {
-  const GpuState &gpu = *context.gpu;
+  const auto &gpu = dynamic_cast<const GpuDevice &>(*context.device);
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(gpu));
-  FLASHCORE_TRY_ASSIGN(const CompiledKernel compiled, compile(broken, module_archs(gpu.properties.arch).front()));
+  FLASHCORE_TRY_ASSIGN(const CompiledKernel compiled, compile(broken, module_archs(gpu.properties().arch).front()));
   const kernels::Passport &passport = *kernel_table()[static_cast<size_t>(find_kernel(broken.kernel))].passport;
   const kernels::Specialization specialization = plain_specialization(passport);
   const int64_t shared_bytes = passport.dynamic_shared_bytes(specialization) - broken.shared_bytes_taken;
-  FLASHCORE_TRY_ASSIGN(const CudaModule module, gpu.driver.module_load(compiled.cubin.data()));
-  FLASHCORE_TRY_ASSIGN(const CudaFunction function, gpu.driver.module_function(module, broken.kernel));
-  FLASHCORE_TRY(gpu.driver.set_max_dynamic_shared_bytes(function, static_cast<int32_t>(shared_bytes)));
+  FLASHCORE_TRY_ASSIGN(const CudaModule module, gpu.driver().module_load(compiled.cubin.data()));
+  FLASHCORE_TRY_ASSIGN(const CudaFunction function, gpu.driver().module_function(module, broken.kernel));
+  FLASHCORE_TRY(gpu.driver().set_max_dynamic_shared_bytes(function, static_cast<int32_t>(shared_bytes)));
 
   AttentionProblem attention;
   attention.key = {1,  seqlen, seqlen, heads, heads, head_dim, head_dim, kernels::dtype_float16, kernels::causal_none,
@@ -171,22 +172,22 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
   ProblemTensor *tensors = attention.tensors.data();  // of query, key, value and output
   const std::vector<uint16_t> *inputs[] = {&problem.query, &problem.key, &problem.value};
   for (int32_t i = 0; i < 4; ++i) {
-    FLASHCORE_TRY_ASSIGN(tensors[i].data, gpu.driver.memory_alloc(bytes));
+    FLASHCORE_TRY_ASSIGN(tensors[i].data, gpu.driver().memory_alloc(bytes));
     tensors[i].stride_batch = int64_t{heads} * seqlen * head_dim;
     tensors[i].stride_row = heads * head_dim;
     tensors[i].stride_head = head_dim;
-    if (i < 3) FLASHCORE_TRY(gpu.driver.copy_to_device(tensors[i].data, inputs[i]->data(), bytes, nullptr));
+    if (i < 3) FLASHCORE_TRY(gpu.driver().copy_to_device(tensors[i].data, inputs[i]->data(), bytes, nullptr));
   }
   alignas(64) unsigned char params[kernels::most_parameter_bytes];
-  passport.pack(specialization, attention.key, attention_call(attention), gpu.limits, params);
-  const kernels::Launch launch = passport.plan(specialization, attention.key, gpu.limits).main_stage();
-  FLASHCORE_TRY(gpu.driver.launch(function,
-                                  {{static_cast<uint32_t>(launch.grid.x), 1, 1},
-                                   static_cast<uint32_t>(launch.threads),
-                                   static_cast<uint32_t>(launch.dynamic_shared_bytes - broken.shared_bytes_taken)},
-                                  nullptr, params));
+  passport.pack(specialization, attention.key, attention_call(attention), gpu.limits(), params);
+  const kernels::Launch launch = passport.plan(specialization, attention.key, gpu.limits()).main_stage();
+  FLASHCORE_TRY(gpu.driver().launch(function,
+                                    {{static_cast<uint32_t>(launch.grid.x), 1, 1},
+                                     static_cast<uint32_t>(launch.threads),
+                                     static_cast<uint32_t>(launch.dynamic_shared_bytes - broken.shared_bytes_taken)},
+                                    nullptr, params));
   std::vector<uint16_t> output(static_cast<size_t>(bytes / 2));
-  FLASHCORE_TRY(gpu.driver.copy_to_host(output.data(), attention.output().data, bytes, nullptr));
+  FLASHCORE_TRY(gpu.driver().copy_to_host(output.data(), attention.output().data, bytes, nullptr));
   double worst = 0;
   for (int32_t i = 0; i < seqlen; ++i)
     for (int32_t c = 0; c < head_dim; ++c) {
@@ -197,7 +198,7 @@ Result<double> run(const Broken &broken, Context &context, const Problem &proble
   return worst;
 }
 
-Result<std::unique_ptr<Context>> open_gpu() {
+Result<std::unique_ptr<Context>> open_context() {
   flashcore_context_options options{};
   options.struct_size = sizeof(options);
   options.device_kind = FLASHCORE_DEVICE_CUDA;
@@ -217,7 +218,7 @@ int32_t check_all() {
     std::printf("%-16s %s\n", broken.name, compiled.ok() ? "compiles" : compiled.error().message.c_str());
     failures += compiled.ok() ? 0 : 1;
   }
-  const auto context = open_gpu();
+  const auto context = open_context();
   if (!context.ok()) {
     std::printf("not run on a GPU: %s\n", context.error().message.c_str());
     return failures == 0 ? 0 : 1;
@@ -235,7 +236,7 @@ int32_t check_all() {
 int32_t run_one(const std::string &name) {
   for (const Broken &broken : variants()) {
     if (name != broken.name) continue;
-    const auto context = open_gpu();
+    const auto context = open_context();
     if (!context.ok()) {
       std::fprintf(stderr, "%s\n", context.error().message.c_str());
       return 3;

@@ -4,7 +4,7 @@
 #include <boost/test/unit_test.hpp>
 #include <cstring>
 
-#include "runtime/context.hpp"
+#include "base/copy_text.hpp"
 
 using namespace flashcore;
 

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention on a GPU, from arguments to launch: the warm path, and the cold one beside it.
+#include <cstring>
+#include <tuple>
+
+#include "base/copy_text.hpp"
+#include "plan/kernel_table.hpp"
+#include "plan/select_kernel.hpp"
+#include "plan/specialization_text.hpp"
+#include "problem/attention_call.hpp"
+#include "runtime/device_addresses.hpp"
+#include "runtime/gpu_device.hpp"
+#include "runtime/recent_launch.hpp"
+
+namespace flashcore {
+namespace {
+
+LaunchShape launch_shape(const kernels::Launch &launch) {
+  LaunchShape shape{{static_cast<uint32_t>(launch.grid.x), static_cast<uint32_t>(launch.grid.y),
+                     static_cast<uint32_t>(launch.grid.z)},
+                    static_cast<uint32_t>(launch.threads),
+                    static_cast<uint32_t>(launch.dynamic_shared_bytes)};
+  if (launch.cluster > 1 && (launch.attributes & kernels::cluster_in_code) == 0)
+    shape.cluster = static_cast<uint32_t>(launch.cluster);
+  shape.programmatic_dependent = (launch.attributes & kernels::programmatic_dependent) != 0 ? 1 : 0;
+  return shape;
+}
+
+LaunchPlan make_plan(const Selection &selection, const ModuleFunctions &functions) {
+  const kernels::Plan &plan = selection.plan;
+  LaunchPlan made{plan.stage_count, selection.kernel_index, selection.specialization};
+  for (int32_t i = 0; i < plan.stage_count; ++i)
+    made.stages[i] = {functions[static_cast<size_t>(plan.stages[i].entry_point)], launch_shape(plan.stages[i])};
+  return made;
+}
+
+Status launch_stages(const CudaDriver &driver, const LaunchPlan &plan, CudaStream stream, const void *params) {
+  for (int32_t i = 0; i + 1 < plan.stage_count; ++i)
+    FLASHCORE_TRY(driver.launch(plan.stages[i].function, plan.stages[i].shape, stream, params));
+  const LaunchPlan::Stage &last = plan.stages[plan.stage_count - 1];
+  return driver.launch(last.function, last.shape, stream, params);
+}
+
+}  // namespace
+
+std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *args, CudaStream stream) {
+  RecentLaunch *recent = recent_launch();
+  KnownRequest::Addresses addresses;
+  if (recent == nullptr || recent->device_serial != serial_ || !recent->request.matches(args, &addresses))
+    return std::nullopt;
+  // Every call writes all of them, so that what a call leaves there which fails does no harm.
+  static_assert(std::tuple_size_v<KnownRequest::Addresses> == kernels::operand_count);
+  for (const kernels::AddressPatch &patch : recent->patches)
+    std::memcpy(recent->parameters + patch.byte_offset, &addresses[patch.operand], sizeof(uint64_t));
+  const Result<CurrentContext> current = CurrentContext::enter(*this);
+  if (!current.ok()) return current.error();
+  return launch_stages(driver_, recent->plan, stream, recent->parameters);
+}
+
+// The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
+Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
+                                        const CudaStream *stream) {
+  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits_, tuned_rows_));
+  if (selection.plan.workspace_bytes != 0)
+    return Error{FLASHCORE_INTERNAL, "the plan asks for a workspace, and nothing gives it one"};
+  std::optional<ModuleFunctions> functions = loader_.find(selection);
+  if (!functions) {
+    if (stream != nullptr) {
+      FLASHCORE_TRY_ASSIGN(const bool capturing, driver_.stream_is_capturing(*stream));
+      if (capturing)
+        return Error{
+            FLASHCORE_NOT_PREPARED,
+            "the stream is being captured and " +
+                module_name(passport_at(selection.kernel_index), selection.specialization) +
+                " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
+      if (!addresses_checked_) FLASHCORE_TRY(check_known_addresses(driver_, problem));
+    }
+    FLASHCORE_TRY_ASSIGN(functions, loader_.load(selection));
+  }
+  const LaunchPlan plan = make_plan(selection, *functions);
+  plans_.insert(key, plan);
+  return plan;
+}
+
+Status GpuDevice::launch_new(const flashcore_attention_args *args, const AttentionProblem &problem,
+                             const kernels::ProblemKey &key, CudaStream stream) {
+  FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(*this));
+  if (addresses_checked_) FLASHCORE_TRY(check_addresses(driver_, properties_.ordinal, problem));
+  LaunchPlan plan;
+  if (!plans_.find(key, &plan)) {
+    FLASHCORE_TRY_ASSIGN(plan, cold_plan(problem, key, &stream));
+  }
+  const kernels::Passport &passport = passport_at(plan.kernel_index);
+  alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
+  passport.pack(plan.specialization, problem.key, attention_call(problem), limits_, parameters);
+  FLASHCORE_TRY(launch_stages(driver_, plan, stream, parameters));
+  if (addresses_checked_) return success();  // what is not remembered is checked again
+  RecentLaunch *recent = make_recent_launch();
+  if (recent == nullptr) return success();
+  recent->request.remember(args, problem);
+  recent->device_serial = serial_, recent->plan = plan, recent->patches = passport.patches;
+  std::memcpy(recent->parameters, parameters, static_cast<size_t>(passport.parameter_bytes));
+  return success();
+}
+
+Status GpuDevice::attention_fwd(const flashcore_attention_args *args, void *stream) {
+  if (std::optional<Status> again = launch_again(args, static_cast<CudaStream>(stream))) return *std::move(again);
+  FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  if (problem.empty()) return success();
+  return launch_new(args, problem, key, static_cast<CudaStream>(stream));
+}
+
+Status GpuDevice::attention_prepare(const AttentionProblem &problem) {
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  if (problem.empty()) return success();
+  FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(*this));
+  LaunchPlan plan;
+  if (plans_.find(key, &plan)) return success();
+  FLASHCORE_TRY(cold_plan(problem, key, nullptr));
+  return success();
+}
+
+Result<int64_t> GpuDevice::attention_workspace_bytes(const AttentionProblem &problem) {
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits_, tuned_rows_));
+  return selection.plan.workspace_bytes;
+}
+
+Status GpuDevice::attention_explain(const AttentionProblem &problem, flashcore_attention_explanation *explanation) {
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  copy_text(explanation->reasons, explain_selection(key, limits_, tuned_rows_));
+  const Result<Selection> chosen = select_kernel(key, limits_, tuned_rows_);
+  if (!chosen.ok()) return success();
+  const Selection &selection = chosen.value();
+  const kernels::Passport &passport = passport_at(selection.kernel_index);
+  explanation->supported = 1;
+  copy_text(explanation->kernel, passport.name);
+  copy_text(explanation->module, module_name(passport, selection.specialization));
+  const auto choice = [&](const char *name, int32_t otherwise) {
+    return passport.value(selection.specialization, name, otherwise);
+  };
+  explanation->tile_q = choice("tile_q", 0);
+  explanation->tile_kv = choice("tile_kv", 0);
+  explanation->warps = choice("warps", selection.plan.main_stage().threads / 32);
+  explanation->stages = choice("stages", 1);
+  const kernels::Launch &launch = selection.plan.main_stage();
+  explanation->grid[0] = static_cast<int32_t>(launch.grid.x);
+  explanation->grid[1] = static_cast<int32_t>(launch.grid.y);
+  explanation->grid[2] = static_cast<int32_t>(launch.grid.z);
+  explanation->threads_per_block = launch.threads;
+  explanation->dynamic_shared_bytes = launch.dynamic_shared_bytes;
+  explanation->cost_us = selection.plan.cost.total_us;
+  return success();
+}
+
+}  // namespace flashcore
