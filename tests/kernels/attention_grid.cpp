@@ -259,7 +259,7 @@ void add_hard(Cases &cases) {
 void add_long_hard(Cases &cases) {
   add_hard_scores(cases, 160, 4096, {Values::around_0, Values::around_8});
   add_hard_scores(cases, 64, 32768, {Values::narrow});
-  for (Float16Type dtype : both_types)
+  for (Float16Type dtype : both_types) {
     for (Scores scores : {Scores::one_last, Scores::one_before_end, Scores::rising})
       for (Values values : {Values::narrow, Values::around_0})
         cases.push_back({.seqlen_q = 64,
@@ -269,6 +269,34 @@ void add_long_hard(Cases &cases) {
                          .dtype = dtype,
                          .scores = scores,
                          .values = values});
+    // With masked tiles before the long walk, in the widest head, and with scores that have rows of float16 computed again.
+    cases.push_back({.seqlen_q = 130,
+                     .seqlen_kv = 32768,
+                     .heads_q = 1,
+                     .heads_kv = 1,
+                     .head_dim = 128,
+                     .head_dim_v = 128,
+                     .dtype = dtype,
+                     .causal = ReferenceCausal::bottom_right,
+                     .values = Values::narrow});
+    cases.push_back({.seqlen_q = 64,
+                     .seqlen_kv = 20000,
+                     .heads_q = 1,
+                     .heads_kv = 1,
+                     .head_dim = 256,
+                     .head_dim_v = 256,
+                     .dtype = dtype,
+                     .values = Values::narrow});
+    cases.push_back({.seqlen_q = 64,
+                     .seqlen_kv = 20000,
+                     .heads_q = 1,
+                     .heads_kv = 1,
+                     .dtype = dtype,
+                     .input_std = 3,
+                     .values = Values::narrow});
+    cases.push_back(
+        {.seqlen_q = 3, .seqlen_kv = 131072, .heads_q = 8, .heads_kv = 1, .dtype = dtype, .values = Values::narrow});
+  }
 }
 
 // One key, a tile of them, several; masked or not; what tiles of 64 columns and others make of them.
