@@ -16,6 +16,7 @@
 //         error is taken back: float16 keeps the tail, a dominating key is exact         D=64 -1 to -3 %, D=128 -3 to +4 %
 //         of it looking at a tile with 37 instructions before anything else is read: +5 %; P read back by products with ones
 //         instead of as integers, which would have every step copy it: +5 %; 1.25 times the sum in the state: +1 %
+//   kept  O of long rows in stretches (parts/long_sum.cuh): from 32,768 keys on errors are those of exact maxima again     -1.6 %
 //   lost  row sums of rounded probabilities by a product with ones (in float64 models): 1.3 to 1.8 times the error of exact maxima
 //         where values lie around 0, and the logarithm of the sum wrong by 2^-12 or 2^-9
 //   lost  more exact steps, until a row has seen 8, 16 or 32 keys: causal -2 to -3 % at D=64, 0 at D=128
@@ -197,6 +198,10 @@ constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = c
                   head_dim_v = chosen.head_dim_v;
 constexpr int32_t threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes, stages = chosen.stages;
 constexpr bool causal = chosen.causal != 0;
+// Where a register more would be spilled, the lane is read anew in every step.
+constexpr bool tight = head_dim >= 128 && stages > 1 && __CUDA_ARCH__ >= 1000;
+// Where the compiler would rather spill than use more registers than three or four blocks have; 0: as it likes.
+constexpr int32_t min_blocks = alignment_bytes < 16 || (head_dim == 192 && tile_kv == 32) ? 2 : 0;
 static_assert(tile_q % (16 * chosen.warps) == 0);
 
 using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
@@ -276,7 +281,8 @@ struct SharedWork {
 // Keys are walked from the last tile to the first: the tiles that need masks come first, the steady loop has none. The
 // masked tiles set the softmax references in exact steps, so there is always one; the steady loop is optimistic, and when
 // that lost a row all is done again in exact steps, which are the masked ones.
-extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::threads)
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::threads,
+                                             flashcore::kernels::sm80_fwd_mma::min_blocks)
     sm80_fwd_mma(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
   using namespace flashcore::kernels;
   using namespace flashcore::kernels::sm80_fwd_mma;
@@ -313,6 +319,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
     KeyLoader key_loader(head_rows(params.key, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
     if (tile >= 0) key_loader.load_last(key_tiles_at, params.head_dim);
+    // After the keys are under way: worked out beside their addresses it does not fit into the registers.
     ValueLoader value_loader(head_rows(params.value, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
     if (tile >= 0 && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     copy_async_commit();
@@ -335,7 +342,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       const auto value_arrives = [&] {
         copy_async_wait<0>();
         if (masked && tile >= tiles.unmasked &&
-            clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, group.thread))
+            clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, thread_anew()))
           shared_work.note_nonfinite();
         group.barrier();
       };
@@ -357,7 +364,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
         copy_async_commit();
       }
       Attention::Scores scores;
-      Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
+      Attention::multiply_query_key(scores, query, query_lane,
+                                    Attention::key_lane(key_tile, tight ? thread_anew() % 32 : lane));
       if (masked && tile >= tiles.unmasked)
         Attention::mask_scores(scores, params, tile * tile_kv,
                                shared_work.work().first_query + thread_anew() / 32 * warp_rows);
@@ -375,10 +383,6 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       }
       Attention::Probabilities probabilities;
       Attention::round_probabilities(probabilities, scores);
-      // Where a register more would be spilled, the lane is read anew: in two stages of wide heads, and in 192 columns but on Hopper
-      // without a mask.
-      constexpr bool tight =
-          (head_dim >= 128 && stages > 1) || (head_dim == 192 && (causal || __CUDA_ARCH__ / 100 != 9));
       const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
       if constexpr (!masked)

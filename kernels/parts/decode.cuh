@@ -384,13 +384,16 @@ struct Decode {
     const SharedAddress query = shared_address(shared + query_at);
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
+    const auto of_warp = [](const Work &work) {
+      return (work.part * shape.warps + thread_anew() / 32) * shape.tile_kv;
+    };  // its first key
     Cursor key_cursor, value_cursor;
     int32_t first_key, keys_left,
         masked_left;  // of the step; until the last key that a row sees; until the first that one does not see
     {
       const int32_t thread = static_cast<int32_t>(threadIdx.x), lane = thread % 32;
       const Work here = work(params, blockIdx.x);
-      first_key = (here.part * shape.warps + thread / 32) * shape.tile_kv;
+      first_key = of_warp(here);
       keys_left = keys_seen(params, here, tile_q - 1) - first_key;
       masked_left = keys_seen(params, here, 0) - first_key;
       const HeadRows keys = head_rows(params.key, here.batch, here.head_kv),
@@ -406,7 +409,6 @@ struct Decode {
     if constexpr (values_early) values.load(value_cursor, params, keys_left);
     Output output{};
     OutputSum output_sum;
-    const int32_t first_step = (keys_left - 1) / stride;
     RowState state;
 #pragma unroll
     for (int32_t n = 0; n < row_tiles; ++n)
@@ -434,8 +436,11 @@ struct Decode {
         multiply_value_probability(output, values, probabilities);
       value_cursor.place += stride * params.value.stride_row;
       const int32_t step = (keys_left - 1) / stride;  // counted down to 0
-      if (OutputSum::ends_stretch(step))
+      if (OutputSum::ends_stretch(step)) {
+        const Work here = work_anew(params);
+        const int32_t first_step = (keys_seen(params, here, tile_q - 1) - of_warp(here) - 1) / stride;
         output_sum.end_stretch(output, state.reference, step, first_step, params.scale_log2);
+      }
       keys_left -= stride;
       masked_left -= stride;
       if constexpr (values_early)

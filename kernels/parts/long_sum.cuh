@@ -10,22 +10,32 @@
 
 namespace flashcore::kernels {
 
-// Reached by address, so that the compiler leaves it out of registers. Element by element: wide heads have no four registers in a row to
-// spare, and in vectors of four it spills.
+// Reached by an address that the compiler cannot work out, so that it leaves them out of registers. Element by element: wide heads have no
+// four registers in a row to spare, and in vectors of four it spills.
 template <int32_t count>
 class LocalFloats {
  public:
-  __device__ __forceinline__ void store(int32_t index, float value) {
-    asm volatile("st.local.f32 [%0], %1;" ::"l"(address(index)), "f"(value) : "memory");
-  }
-  __device__ __forceinline__ float load(int32_t index) const {
-    float value;
-    asm volatile("ld.local.f32 %0, [%1];" : "=f"(value) : "l"(address(index)) : "memory");
-    return value;
+  class Address {
+   public:
+    __device__ __forceinline__ explicit Address(int64_t first) : first_(first) {}
+    __device__ __forceinline__ void store(int32_t index, float value) const {
+      asm volatile("st.local.f32 [%0], %1;" ::"l"(first_ + index * 4), "f"(value) : "memory");
+    }
+    __device__ __forceinline__ float load(int32_t index) const {
+      float value;
+      asm volatile("ld.local.f32 %0, [%1];" : "=f"(value) : "l"(first_ + index * 4) : "memory");
+      return value;
+    }
+
+   private:
+    int64_t first_;
+  };
+  // `step`: any that is not negative; of which the compiler does not know that its upper bits are 0.
+  __device__ __forceinline__ Address address(int32_t step) const {
+    return Address(static_cast<int64_t>(__cvta_generic_to_local(floats_ + (step >> 30))));
   }
 
  private:
-  __device__ __forceinline__ size_t address(int32_t index) const { return __cvta_generic_to_local(floats_ + index); }
   float floats_[count];
 };
 
@@ -43,25 +53,25 @@ class LongSum {
     static_assert(sizeof(References) == rows * sizeof(float));
     float *const sums = reinterpret_cast<float *>(&output);
     const float *const reference = reinterpret_cast<const float *>(&references);
+    const auto stored = stored_.address(step);
     if (step < first_step / steps * steps) {
       float weights[rows];
 #pragma unroll
       for (int32_t row = 0; row < rows; ++row)
-        weights[row] = exp2_approx((references_.load(row) - subtrahend(reference[row])) * factor);
+        weights[row] = exp2_approx((stored.load(count + row) - subtrahend(reference[row])) * factor);
 #pragma unroll
-      for (int32_t i = 0; i < count; ++i) sums[i] = fmaf(sums_.load(i), weights[row_of(i)], sums[i]);
+      for (int32_t i = 0; i < count; ++i) sums[i] = fmaf(stored.load(i), weights[row_of(i)], sums[i]);
     }
     if (step == 0) return;
 #pragma unroll
-    for (int32_t row = 0; row < rows; ++row) references_.store(row, reference[row]);
+    for (int32_t row = 0; row < rows; ++row) stored.store(count + row, reference[row]);
 #pragma unroll
-    for (int32_t i = 0; i < count; ++i) sums_.store(i, sums[i]), sums[i] = 0.0f;
+    for (int32_t i = 0; i < count; ++i) stored.store(i, sums[i]), sums[i] = 0.0f;
   }
 
  private:
   static constexpr int32_t count = sizeof(Output) / sizeof(float);
-  LocalFloats<count> sums_;
-  LocalFloats<rows> references_;
+  LocalFloats<count + rows> stored_;  // O, and what its rows' references were
 };
 
 }  // namespace flashcore::kernels

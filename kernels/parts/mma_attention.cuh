@@ -120,7 +120,7 @@ struct MmaAttention {
   static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params,
                                                      int32_t first_key, int32_t first_row) {
     constexpr int64_t far = 1 << 29;  // above any tile, and room for the rows of a warp
-    const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, in_sequence = params.seqlen_kv - first_key;
+    const int32_t lane = thread_anew() % 32, in_sequence = params.seqlen_kv - first_key;
     const int64_t first_visible = int64_t{first_row} + params.causal_offset + 1 - first_key;
     const int32_t of_first_row = static_cast<int32_t>(first_visible < -far  ? -far
                                                       : first_visible > far ? far

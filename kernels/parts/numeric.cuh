@@ -22,6 +22,17 @@ __device__ __forceinline__ int32_t thread_anew() {
   return thread;
 }
 
+// The same value, of which the compiler knows nothing: what is derived from it is computed here, and not ahead of a loop around, from
+// where it would occupy registers or be spilled.
+__device__ __forceinline__ int32_t computed_here(int32_t value) {
+  asm volatile("mov.b32 %0, %0;" : "+r"(value));
+  return value;
+}
+__device__ __forceinline__ int64_t computed_here(int64_t value) {
+  asm volatile("mov.b64 %0, %0;" : "+l"(value));
+  return value;
+}
+
 // 2^x. One MUFU instruction: the .ftz form needs no guard around it (plain exp2f costs three more per element).
 __device__ __forceinline__ float exp2_approx(float x) {
   float y;

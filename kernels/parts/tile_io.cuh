@@ -82,7 +82,7 @@ template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename 
 class DescendingLoader {
  public:
   __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread)
-      : pass_stride_(rows.stride * Share::rows_per_pass),
+      : pass_stride_(computed_here(rows.stride * Share::rows_per_pass)),
         rows_left_(row_end - last_tile * tile_rows - Share::row(thread, 0)),
         thread_(thread) {
     source_ = rows.first + (int64_t{last_tile} * tile_rows + Share::row(thread, 0)) * rows.stride +
@@ -91,23 +91,25 @@ class DescendingLoader {
 
   // Columns from `column_end` on become zeros.
   __device__ __forceinline__ void load_last(SharedAddress tile, int32_t column_end = Rows::columns) {
-    load(tile, column_end, [&](int32_t pass) { return pass * Share::rows_per_pass < rows_left_; });
+    const int32_t rows_left = computed_here(rows_left_);
+    load(tile, column_end, computed_here(thread_),
+         [&](int32_t pass) { return pass * Share::rows_per_pass < rows_left; });
   }
   __device__ __forceinline__ void load_next(SharedAddress tile, int32_t column_end = Rows::columns) {
-    load(tile, column_end, [](int32_t) { return true; });
+    load(tile, column_end, thread_, [](int32_t) { return true; });
   }
 
  private:
   using Share = TileShare<tile_rows, threads, Rows>;
   template <typename RowValid>
-  __device__ __forceinline__ void load(SharedAddress tile, int32_t column_end, RowValid row_valid) {
+  __device__ __forceinline__ void load(SharedAddress tile, int32_t column_end, int32_t thread, RowValid row_valid) {
 #pragma unroll
     for (int32_t pass = 0; pass < Share::passes; ++pass)
 #pragma unroll
       for (int32_t span = 0; span < Share::spans; ++span)
-        copy_chunk<alignment_bytes>(tile + Rows::offset(Share::row(thread_, pass), Share::chunk(thread_, span)),
+        copy_chunk<alignment_bytes>(tile + Rows::offset(Share::row(thread, pass), Share::chunk(thread, span)),
                                     source_ + pass * pass_stride_ + span * Share::group * 8,
-                                    row_valid(pass) && Share::chunk(thread_, span) * 8 < column_end);
+                                    row_valid(pass) && Share::chunk(thread, span) * 8 < column_end);
     source_ -= tiles_apart * Share::passes * pass_stride_;
   }
 
