@@ -41,6 +41,8 @@ std::string spill_text(const flashcore_kernel_resources &resources) {
   return fmt::format("{}/{}", resources.spill_store_bytes, resources.spill_load_bytes);
 }
 
+std::string kib_text(int64_t bytes) { return fmt::format("{:.1f}", static_cast<double>(bytes) / 1024); }
+
 std::vector<Cell> module_row(const flashcore_module_info &module) {
   const flashcore_kernel_resources &resources = module.resources;
   Mark shared = exceeds_shared_limit(module) ? Mark::bad : Mark::plain;
@@ -53,8 +55,8 @@ std::vector<Cell> module_row(const flashcore_module_info &module) {
           {spill_text(resources) + (spilled ? " !" : ""), spilled ? Mark::bad : Mark::plain},
           {std::to_string(resources.stack_bytes)},
           {threads > 0 ? std::to_string(threads) : "-"},
-          {group_digits(module.cubin_bytes)},
-          {group_digits(module.compressed_bytes)}};
+          {kib_text(module.cubin_bytes)},
+          {kib_text(module.compressed_bytes)}};
 }
 
 std::string group_table(const Console &console, const std::vector<const flashcore_module_info *> &modules) {
@@ -65,8 +67,8 @@ std::string group_table(const Console &console, const std::vector<const flashcor
                {"spills\nst/ld"},
                {"stack"},
                {"max\nthreads"},
-               {"cubin"},
-               {"cubin\nin file"}});
+               {"cubin\nKiB"},
+               {"in file\nKiB"}});
   for (const flashcore_module_info *module : modules) table.add_row(module_row(*module));
   return table.render(console);
 }
