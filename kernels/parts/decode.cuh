@@ -384,9 +384,10 @@ struct Decode {
     const SharedAddress query = shared_address(shared + query_at);
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
+    // The first key of this warp.
     const auto of_warp = [](const Work &work) {
       return (work.part * shape.warps + thread_anew() / 32) * shape.tile_kv;
-    };  // its first key
+    };
     Cursor key_cursor, value_cursor;
     int32_t first_key, keys_left,
         masked_left;  // of the step; until the last key that a row sees; until the first that one does not see
