@@ -106,7 +106,7 @@ inline constexpr Passport passport = {
 namespace flashcore::kernels::fwd_scalar {
 
 constexpr int32_t dtype = chosen.dtype, threads = warps * 32;
-constexpr bool causal = chosen.causal != 0;
+constexpr Mask mask = mask_if(chosen.causal != 0);
 constexpr int32_t columns_per_thread = largest_head_dim / threads;
 
 struct Maximum {
@@ -149,10 +149,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
                *const scratch = probability + tile_kv;
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
 
-  const BlockWork work = block_work<1, causal>(params, blockIdx.x);
-  const int64_t causal_end = int64_t{work.first_query} + params.causal_offset + 1;
-  const int32_t seen = static_cast<int32_t>(causal && causal_end < params.seqlen_kv ? (causal_end < 0 ? 0 : causal_end)
-                                                                                    : params.seqlen_kv);
+  const BlockWork work = block_work<1, mask>(params, blockIdx.x);
+  const auto seen = visibility<mask>(params).keys_of(work.first_query);
+  const int32_t key_end = static_cast<int32_t>(seen.end);
   const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
   const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
   const HeadRows query_rows = head_rows(params.query, work.batch, work.head_q);
@@ -163,8 +162,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
   __syncthreads();
 
   float row_max = -infinity, row_sum = 0.0f, output[columns_per_thread] = {};
-  for (int32_t first_key = 0; first_key < seen; first_key += tile_kv) {
-    const int32_t keys = seen - first_key < tile_kv ? seen - first_key : tile_kv;
+  for (int32_t first_key = static_cast<int32_t>(seen.begin); first_key < key_end; first_key += tile_kv) {
+    const int32_t keys = key_end - first_key < tile_kv ? key_end - first_key : tile_kv;
     float score = -infinity;
     if (thread < keys) score = dot(query, key_rows.first + (first_key + thread) * key_rows.stride, params.head_dim);
     const float new_max = fmaxf(row_max, over_block<Maximum>(score, scratch));

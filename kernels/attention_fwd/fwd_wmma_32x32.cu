@@ -46,7 +46,7 @@ inline constexpr Passport passport = {
 namespace flashcore::kernels::fwd_wmma_32x32 {
 constexpr WmmaTile tile = ladder::tile_of(chosen);
 constexpr int32_t dtype = chosen.dtype, threads = tile.threads();
-constexpr bool causal = chosen.causal != 0;
+constexpr Mask mask = mask_if(chosen.causal != 0);
 using Attention = WmmaAttention<tile, dtype>;
 }  // namespace flashcore::kernels::fwd_wmma_32x32
 
@@ -62,8 +62,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_32x32:
   extern __shared__ __align__(128) unsigned char shared[];
   constexpr WmmaLayout at = Attention::at;
   const Attention attention(shared);
-  const BlockWork work = block_work<tile.tile_q, causal>(params, blockIdx.x);
-  const KeyTiles tiles = key_tiles<tile.tile_q, tile.tile_kv, causal>(params, work.first_query);
+  const BlockWork work = block_work<tile.tile_q, mask>(params, blockIdx.x);
+  const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile.tile_q, tile.tile_kv);
   const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
   const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
 
@@ -72,17 +72,17 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_32x32:
   if (params.negate_query != 0) query.negate();
   query.store(shared + at.query, tile.half_pitch());
   attention.reset();
-  for (int32_t n = 0; n < tiles.count; ++n) {
+  for (int32_t n = tiles.begin(); n < tiles.end; ++n) {
     StagedTile<tile.tile_kv, tile.head_dim, threads, dtype> key, value;
     key.fetch(key_rows, n * tile.tile_kv, params.seqlen_kv);
     value.fetch(value_rows, n * tile.tile_kv, params.seqlen_kv);
-    const bool cleared = n >= tiles.unmasked && value.clear_nonfinite();
+    const bool cleared = tiles.needs_mask(n) && value.clear_nonfinite();
     key.store(shared + at.key[0], tile.half_pitch());
     value.store(shared + at.value[0], tile.half_pitch());
     const bool nonfinite = __syncthreads_or(cleared) != 0;
     attention.multiply_query_key(at.key[0]);
     __syncthreads();
-    const int32_t visible = attention.visible_keys<causal>(params, work.first_query, n * tile.tile_kv);
+    const auto visible = attention.visible_keys<mask>(params, work.first_query, n * tile.tile_kv);
     attention.softmax_row(visible, params.scale_log2);
     __syncthreads();
     attention.multiply_probability_value(at.value[0]);

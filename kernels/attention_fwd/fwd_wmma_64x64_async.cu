@@ -50,7 +50,7 @@ inline constexpr Passport passport = {
 namespace flashcore::kernels::fwd_wmma_64x64_async {
 constexpr WmmaTile tile = ladder::tile_of(chosen);
 constexpr int32_t dtype = chosen.dtype, threads = tile.threads();
-constexpr bool causal = chosen.causal != 0;
+constexpr Mask mask = mask_if(chosen.causal != 0);
 using Attention = WmmaAttention<tile, dtype>;
 }  // namespace flashcore::kernels::fwd_wmma_64x64_async
 
@@ -67,8 +67,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
   extern __shared__ __align__(128) unsigned char shared[];
   constexpr WmmaLayout at = Attention::at;
   const Attention attention(shared);
-  const BlockWork work = block_work<tile.tile_q, causal>(params, blockIdx.x);
-  const KeyTiles tiles = key_tiles<tile.tile_q, tile.tile_kv, causal>(params, work.first_query);
+  const BlockWork work = block_work<tile.tile_q, mask>(params, blockIdx.x);
+  const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile.tile_q, tile.tile_kv);
   const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
   const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
   using Rows = PaddedRows<tile.head_dim>;
@@ -81,25 +81,25 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
                                                params.seqlen_kv, thread);
     copy_async_commit();
   };
-  if (tiles.count > 0) copy(0);
+  if (tiles.begin() < tiles.end) copy(tiles.begin());
   StagedTile<tile.tile_q, tile.head_dim, threads, dtype> query;
   query.fetch(head_rows(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q);
   if (params.negate_query != 0) query.negate();
   query.store(shared + at.query, tile.half_pitch());
   attention.reset();
-  for (int32_t n = 0; n < tiles.count; ++n) {
-    if (n + 1 < tiles.count) {
+  for (int32_t n = tiles.begin(); n < tiles.end; ++n) {
+    if (n + 1 < tiles.end) {
       copy(n + 1);
       copy_async_wait<1>();  // all groups but the newest: K,V(n) are here
     } else {
       copy_async_wait<0>();
     }
-    const bool cleared = n >= tiles.unmasked &&
+    const bool cleared = tiles.needs_mask(n) &&
                          clear_nonfinite<tile.tile_kv, threads, dtype, Rows>(attention.base + at.value_of(n), thread);
     const bool nonfinite = __syncthreads_or(cleared) != 0;
     attention.multiply_query_key(at.key_of(n));
     __syncthreads();
-    const int32_t visible = attention.visible_keys<causal>(params, work.first_query, n * tile.tile_kv);
+    const auto visible = attention.visible_keys<mask>(params, work.first_query, n * tile.tile_kv);
     attention.softmax_row(visible, params.scale_log2);
     __syncthreads();
     attention.multiply_probability_value(at.value_of(n));

@@ -43,9 +43,7 @@ constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCal
   params.heads_per_kv = key.heads_q / key.heads_kv;
   params.head_dim = key.head_dim;
   params.head_dim_v = key.head_dim_v;
-  params.causal_offset = key.causal == causal_bottom_right ? params.seqlen_kv - params.seqlen_q
-                         : key.causal == causal_top_left   ? 0
-                                                           : params.seqlen_kv;
+  params.causal_offset = visibility_of(key).last_offset;
   params.negate_query = call.softmax_scale < 0.0f ? 1 : 0;
   params.scale_log2 = scale_log2(call.softmax_scale);
   params.lse_factor = call.lse_base2 != 0 ? 1.0f : 0.69314718055994530942f;

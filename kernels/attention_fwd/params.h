@@ -4,6 +4,7 @@
 #pragma once
 
 #include "contract/tensor_view.h"
+#include "contract/visibility.h"
 
 namespace flashcore::kernels {
 
@@ -17,12 +18,16 @@ struct AttentionFwdParams {
   int32_t heads_per_kv;  // query heads that share one key head
   int32_t head_dim;      // of query and key; no more than the specialization's
   int32_t head_dim_v;
-  // Key j is visible to query i when j <= i + causal_offset; without a causal mask seqlen_kv, so that all are.
-  int32_t causal_offset;
+  int32_t causal_offset;    // Visibility::last_offset
   int32_t negate_query;     // 1: the softmax scale is negative; scale_log2 holds its absolute value
   float scale_log2;         // |softmax scale| times log2(e), above 0: scores go straight into exp2
   float lse_factor;         // ln(2) for natural logarithms, 1 for base 2
   int32_t heads_per_group;  // query heads whose keys and values fit into L2 together; causal kernels go by groups
 };
+
+template <Mask mask>
+constexpr Visibility<mask> visibility(const AttentionFwdParams &params) {
+  return {params.seqlen_q, params.seqlen_kv, 0, params.causal_offset};
+}
 
 }  // namespace flashcore::kernels

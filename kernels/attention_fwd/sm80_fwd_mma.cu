@@ -197,7 +197,9 @@ namespace flashcore::kernels::sm80_fwd_mma {
 constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = chosen.head_dim,
                   head_dim_v = chosen.head_dim_v;
 constexpr int32_t threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes, stages = chosen.stages;
-constexpr bool causal = chosen.causal != 0;
+constexpr Mask mask = mask_if(chosen.causal != 0);
+static_assert(!mask.begin_moves, "tiles that hold a begin would need steps with masks after those without");
+using Tiles = KeyTiles<mask>;
 // Where a register more would be spilled, the lane is read anew in every step.
 constexpr bool tight = head_dim >= 128 && stages > 1 && __CUDA_ARCH__ >= 1000;
 // Where the compiler would rather spill than use more registers than three or four blocks have; 0: as it likes.
@@ -205,7 +207,7 @@ constexpr int32_t min_blocks = alignment_bytes < 16 || (head_dim == 192 && tile_
 static_assert(tile_q % (16 * chosen.warps) == 0);
 
 using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
-                                        threads, true, causal, chosen.q_in_registers != 0}>;
+                                        threads, true, mask, chosen.q_in_registers != 0}>;
 using Rows = Attention::Rows;
 using ValueRows = Attention::ValueRows;
 using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows>;
@@ -242,9 +244,9 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
 struct SharedWork {
   SharedAddress at;  // of shared_work_bytes
 
-  __device__ __forceinline__ void put(const BlockWork &work, const KeyTiles &tiles) const {
+  __device__ __forceinline__ void put(const BlockWork &work, const Tiles &tiles) const {
     store_shared_16(at, make_uint4(work.batch, work.head_q, work.head_kv, work.first_query));
-    store_shared_16(at + 16, make_uint4(tiles.count, tiles.unmasked, 0, 0));
+    store_shared_16(at + 16, make_uint4(tiles.end, tiles.whole_end, 0, 0));
     store_shared_16(at + 32, make_uint4(0, 0, 0, 0));
   }
   // Whether a masked tile held an infinite or NaN value, which was taken for 0.
@@ -258,9 +260,9 @@ struct SharedWork {
     return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z),
             static_cast<int32_t>(words.w)};
   }
-  __device__ __forceinline__ KeyTiles tiles() const {
+  __device__ __forceinline__ Tiles tiles() const {
     const uint4 words = load_shared_16(at + 16);
-    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y)};
+    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), 0, 0};
   }
 };
 
@@ -293,11 +295,11 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
 
   const SharedWork shared_work{value_tiles_at + stages * value_bytes};
   {
-    const BlockWork work = block_work<tile_q, causal>(params, blockIdx.x);
+    const BlockWork work = block_work<tile_q, mask>(params, blockIdx.x);
     load_tile<tile_q, threads, alignment_bytes, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q),
                                                       work.first_query, params.seqlen_q, thread_anew(),
                                                       params.head_dim);
-    if (threadIdx.x == 0) shared_work.put(work, key_tiles<tile_q, tile_kv, causal>(params, work.first_query));
+    if (threadIdx.x == 0) shared_work.put(work, visibility<mask>(params).tiles_of(work.first_query, tile_q, tile_kv));
   }
   if (params.negate_query != 0) {
     copy_async_commit();
@@ -313,7 +315,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
 #pragma unroll 1
   while (true) {
     const BlockWork work = shared_work.work();
-    int32_t tile = shared_work.tiles().count - 1;
+    int32_t tile = shared_work.tiles().end - 1;
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
@@ -336,12 +338,12 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     uint32_t stage = 0;
     const auto step = [&](auto with_mask) {
       constexpr bool masked = decltype(with_mask)::value;
-      const KeyTiles tiles = masked ? shared_work.tiles() : KeyTiles{};
+      const Tiles tiles = masked ? shared_work.tiles() : Tiles{};
       const SharedAddress key_tile = key_tiles_at + stage * key_bytes,
                           value_tile = value_tiles_at + stage * value_bytes;
       const auto value_arrives = [&] {
         copy_async_wait<0>();
-        if (masked && tile >= tiles.unmasked &&
+        if (masked && tiles.needs_mask(tile) &&
             clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, thread_anew()))
           shared_work.note_nonfinite();
         group.barrier();
@@ -349,7 +351,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       if constexpr (stages == 1) {
         copy_async_wait<0>();
         group.barrier();
-        if (masked && tile == tiles.count - 1)
+        if (masked && tile == tiles.end - 1)
           value_loader.load_last(value_tile, params.head_dim_v);
         else
           value_loader.load_next(value_tile, params.head_dim_v);
@@ -366,7 +368,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::Scores scores;
       Attention::multiply_query_key(scores, query, query_lane,
                                     Attention::key_lane(key_tile, tight ? thread_anew() % 32 : lane));
-      if (masked && tile >= tiles.unmasked)
+      if (masked && tiles.needs_mask(tile))
         Attention::mask_scores(scores, params, tile * tile_kv,
                                shared_work.work().first_query + thread_anew() / 32 * warp_rows);
       if constexpr (stages == 1) {
@@ -387,18 +389,18 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::multiply_probability_value(output, probabilities, value_lane);
       if constexpr (!masked)
         Attention::watch_large_probabilities(output, state, tile_sums, probabilities, value_tile,
-                                             [&] { return shared_work.tiles().count - 1 - tile; });
+                                             [&] { return shared_work.tiles().end - 1 - tile; });
     };
 
     // Each warp goes over to optimistic steps when its own rows all have a reference; the barriers of a step are the same in both.
     const auto optimistic_tiles = [&] {
       const int32_t first_row = shared_work.work().first_query + thread_anew() / 32 * warp_rows;
-      return tiles_left<tile_kv, causal>(params, shared_work.tiles(), first_row);
+      return visibility<mask>(params).whole_end_after_a_key(shared_work.tiles(), first_row, tile_kv);
     };
     for (; shared_work.again() ? tile >= 0 : tile >= optimistic_tiles(); --tile) {
       step(Constant<true>{});
       if (Attention::OutputSum::ends_stretch(tile) && shared_work.again())
-        output_sum.end_stretch(output, state.reference, tile, shared_work.tiles().count - 1, params.scale_log2);
+        output_sum.end_stretch(output, state.reference, tile, shared_work.tiles().end - 1, params.scale_log2);
     }
     if (!shared_work.again()) Attention::settle_references(state, params.scale_log2);
     for (; tile >= 0; --tile) {
@@ -411,8 +413,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   }
   if (shared_work.nonfinite()) {
     const BlockWork work = shared_work.work();
-    const KeyTiles tiles = shared_work.tiles();
-    Attention::add_nonfinite_values(output, params, work, tiles.unmasked * tile_kv, tiles.count * tile_kv,
+    const Tiles tiles = shared_work.tiles();
+    Attention::add_nonfinite_values(output, params, work, tiles.whole_end * tile_kv, tiles.end * tile_kv,
                                     work.first_query + thread_anew() / 32 * warp_rows);
   }
   write_output(params, shared_work.work(), output, state, !shared_work.again());

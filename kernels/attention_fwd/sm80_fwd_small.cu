@@ -115,8 +115,9 @@ inline constexpr Passport passport = {
 namespace flashcore::kernels::sm80_fwd_small {
 
 constexpr int32_t threads = warps * 32, group_threads = threads / groups, dtype = chosen.dtype;
-constexpr bool causal = chosen.causal != 0;
-using Attention = MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, causal, true}>;
+constexpr Mask mask = mask_if(chosen.causal != 0);
+static_assert(!mask.begin_moves, "tiles that hold a begin would need steps with masks after those without");
+using Attention = MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, mask, true}>;
 using Rows = Attention::Rows;
 using Loader = DescendingLoader<tile_kv, group_threads, 16, Rows, groups>;
 static_assert(group_threads == 32 && tile_q == Attention::warp_rows);
@@ -198,9 +199,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   const SharedAddress key_tile = query_tile + tile_q * head_dim * 2 + group_index * 2 * tile_bytes,
                       value_tile = key_tile + tile_bytes;
 
-  const BlockWork work = block_work<tile_q, causal>(params, blockIdx.x);
-  const KeyTiles tiles = key_tiles<tile_q, tile_kv, causal>(params, work.first_query);
-  const int32_t last = tiles.count - 1 - group_index;  // this group's first tile; below 0: none
+  const BlockWork work = block_work<tile_q, mask>(params, blockIdx.x);
+  const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile_q, tile_kv);
+  const int32_t last = tiles.end - 1 - group_index;  // this group's first tile; below 0: none
   Loader key_loader(head_rows(params.key, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
   Loader value_loader(head_rows(params.value, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
 
@@ -256,7 +257,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
     copy_async_commit();
   };
   int32_t tile = last;
-  for (; tile >= 0 && tile >= tiles.unmasked; tile -= groups) step(tile, Constant<true>{});
+  for (; tile >= 0 && tiles.needs_mask(tile); tile -= groups) step(tile, Constant<true>{});
   Attention::OutputSum output_sum;
   for (const int32_t first = tile / groups; tile >= 0; tile -= groups) {
     step(tile, Constant<false>{});
@@ -264,7 +265,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
       output_sum.end_stretch(output, state.reference, tile / groups, first, params.scale_log2);
   }
   if (__any_sync(0xffffffffu, nonfinite))
-    for (tile = last; tile >= tiles.unmasked; tile -= groups)
+    for (tile = last; tile >= tiles.whole_end; tile -= groups)
       Attention::add_nonfinite_values(output, params, work, tile * tile_kv, (tile + 1) * tile_kv, work.first_query);
 
   __syncthreads();  // every group is done with the tiles

@@ -19,7 +19,8 @@ struct MmaShape {
   int32_t row_tiles;  // mma tiles down: a warp has 16 * row_tiles query rows
   int32_t threads;    // of the group that loads and shares a key tile
   bool whole_block;   // the group is the block
-  bool causal, q_in_registers;
+  Mask mask;
+  bool q_in_registers;
 };
 
 template <MmaShape shape>
@@ -27,7 +28,7 @@ struct MmaAttention {
   static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, head_dim_v = shape.head_dim_v;
   static constexpr int32_t tile_kv = shape.tile_kv, threads = shape.threads;
   static constexpr int32_t row_tiles = shape.row_tiles, warp_rows = 16 * row_tiles;
-  static constexpr bool causal = shape.causal, q_in_registers = shape.q_in_registers;
+  static constexpr bool q_in_registers = shape.q_in_registers;
   static constexpr int32_t key_columns = tile_kv / 8;       // mma tiles across the scores
   static constexpr int32_t value_columns = head_dim_v / 8;  // mma tiles across the output
   static constexpr int32_t depth_steps = head_dim / 16;     // mma steps of Q.K^T
@@ -119,25 +120,19 @@ struct MmaAttention {
   // Keys that a query may not see get -infinity. By selection, never by arithmetic: a masked NaN is gone.
   static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params,
                                                      int32_t first_key, int32_t first_row) {
-    constexpr int64_t far = 1 << 29;  // above any tile, and room for the rows of a warp
-    const int32_t lane = thread_anew() % 32, in_sequence = params.seqlen_kv - first_key;
-    const int64_t first_visible = int64_t{first_row} + params.causal_offset + 1 - first_key;
-    const int32_t of_first_row = static_cast<int32_t>(first_visible < -far  ? -far
-                                                      : first_visible > far ? far
-                                                                            : first_visible);
+    const int32_t lane = thread_anew() % 32;
+    const auto runs = visibility<shape.mask>(params).runs_near(first_row, first_key);
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half) {
-        // Keys of this tile that the row sees: below 0 or above the tile it is none or all of them.
-        const int32_t by_mask = of_first_row + i * 16 + half * 8 + lane / 4;
-        // Less this lane's first column, so that columns are compared as constants.
-        const int32_t visible = (causal && by_mask < in_sequence ? by_mask : in_sequence) - lane % 4 * 2;
+        // Counted from this lane's first column, so that columns are compared as constants.
+        const auto run = runs.of(i * 16 + half * 8 + lane / 4, lane % 4 * 2);
 #pragma unroll
         for (int32_t j = 0; j < key_columns; ++j)
 #pragma unroll
           for (int32_t c = 0; c < 2; ++c)
-            if (j * 8 + c >= visible) scores[i][j][half * 2 + c] = -infinity;
+            if (!run.sees(j * 8 + c)) scores[i][j][half * 2 + c] = -infinity;
       }
   }
 
@@ -412,13 +407,12 @@ struct MmaAttention {
                                                               int32_t first_row) {
     const int32_t lane = thread_anew() % 32, first_column = lane % 4 * 2;
     const HeadRows rows = head_rows(params.value, work.batch, work.head_kv);
-    int64_t visible[row_tiles][2];  // keys 0 .. visible-1
+    KeyRun<shape.mask, int64_t> run[row_tiles][2];
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half)
-        visible[i][half] =
-            causal ? int64_t{first_row} + i * 16 + half * 8 + lane / 4 + params.causal_offset + 1 : params.seqlen_kv;
+        run[i][half] = visibility<shape.mask>(params).band_of(int64_t{first_row} + i * 16 + half * 8 + lane / 4);
     const int32_t end = key_end < params.seqlen_kv ? key_end : params.seqlen_kv;
 #pragma unroll 1
     for (int32_t key = first_key; key < end; ++key) {
@@ -435,7 +429,7 @@ struct MmaAttention {
           for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
             for (int32_t half = 0; half < 2; ++half)
-              if (key < visible[i][half]) output[i][n][half * 2 + c] += value;
+              if (run[i][half].sees(key)) output[i][n][half * 2 + c] += value;
         }
     }
   }

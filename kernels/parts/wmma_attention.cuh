@@ -100,20 +100,17 @@ struct WmmaAttention {
                    tile.output_pitch());
   }
 
-  // How many keys of the tile this thread's row sees: 0 to tile_kv.
-  template <bool causal>
-  __device__ __forceinline__ int32_t visible_keys(const AttentionFwdParams &params, int32_t first_query,
-                                                  int32_t first_key) const {
-    int64_t end = params.seqlen_kv;
-    const int64_t causal_end = int64_t{first_query} + row + params.causal_offset + 1;
-    if (causal && causal_end < end) end = causal_end;
-    const int64_t visible = end - first_key;
-    return static_cast<int32_t>(visible < 0 ? 0 : visible < tile.tile_kv ? visible : tile.tile_kv);
+  // The keys of the tile that this thread's row sees, counted from first_key.
+  template <Mask mask>
+  __device__ __forceinline__ KeyRun<mask, int32_t> visible_keys(const AttentionFwdParams &params, int32_t first_query,
+                                                                int32_t first_key) const {
+    return visibility<mask>(params).run_within(int64_t{first_query} + row, first_key, tile.tile_kv);
   }
 
   // Online softmax of one row by four threads: mask, row maximum, probabilities (float32 over the scores, 16 bits for the
   // tensor cores), and O moved to the new maximum. Masked by selection: a masked NaN is gone.
-  __device__ __forceinline__ void softmax_row(int32_t visible, float scale_log2) const {
+  template <Mask mask>
+  __device__ __forceinline__ void softmax_row(const KeyRun<mask, int32_t> &visible, float scale_log2) const {
     float score[score_chunks * 8];
     float tile_max = -infinity;
 #pragma unroll
@@ -125,7 +122,7 @@ struct WmmaAttention {
         const float values[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
         for (int32_t k = 0; k < 4; ++k) {
-          score[i * 8 + c + k] = column + k < visible ? values[k] : -infinity;
+          score[i * 8 + c + k] = visible.sees(column + k) ? values[k] : -infinity;
           tile_max = fmaxf(tile_max, score[i * 8 + c + k]);
         }
       }
@@ -168,9 +165,11 @@ struct WmmaAttention {
 
   // The infinities and NaN that were kept from the tensor cores (0 * NaN would reach queries that do not see the key), for
   // the queries that do: from memory, one by one. Rare. A probability above 0 says that the key is seen.
-  __device__ __forceinline__ void add_nonfinite_row(const HeadRows &values, int32_t first_key, int32_t visible) const {
+  template <Mask mask>
+  __device__ __forceinline__ void add_nonfinite_row(const HeadRows &values, int32_t first_key,
+                                                    const KeyRun<mask, int32_t> &visible) const {
 #pragma unroll 1
-    for (int32_t key = 0; key < visible; ++key) {
+    for (int32_t key = visible.begin; key < visible.end; ++key) {
       const float probability = floats(at.scores)[row * tile.score_pitch() + key];
       if (!(probability > 0.0f)) continue;
 #pragma unroll 1

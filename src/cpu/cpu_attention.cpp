@@ -16,6 +16,7 @@
 #include <limits>
 #include <vector>
 
+#include "contract/visibility.h"
 #include "cpu/attend_tile.hpp"
 #include "cpu/run_attention.hpp"
 
@@ -40,14 +41,6 @@ struct Worker {
   Work *work;
   TileScratch scratch;
 };
-
-// Keys that the query at `position` sees: a prefix.
-int64_t visible_keys(const kernels::ProblemKey &key, int64_t position) {
-  int64_t visible = key.seqlen_kv;
-  if (key.causal == kernels::causal_top_left) visible = position + 1;
-  if (key.causal == kernels::causal_bottom_right) visible = position + 1 + key.seqlen_kv - key.seqlen_q;
-  return std::clamp<int64_t>(visible, 0, key.seqlen_kv);
-}
 
 template <typename T>
 T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head) {
@@ -80,10 +73,12 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
   task.row_count = std::min(tile_rows, work.rows_per_head - first_row);
+  const auto visibility = kernels::visibility_of(key);
+  static_assert(!kernels::any_mask.begin_moves, "a tile's rows see leading keys");
   for (int64_t r = 0; r < task.row_count; r++) {
     const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
     task.rows[r] = {element<const uint16_t>(problem.query(), batch, position, head_q),
-                    element<uint16_t>(problem.output(), batch, position, head_q), visible_keys(key, position)};
+                    element<uint16_t>(problem.output(), batch, position, head_q), visibility.keys_of(position).end};
   }
 
   TileStatistics statistics;

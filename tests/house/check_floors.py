@@ -35,7 +35,7 @@ ROOMS = {
     "driver": ["base"],
     "problem": ["base", "include", "contract"],
     "cubin": ["base"],
-    "cpu": ["problem", "base"],
+    "cpu": ["problem", "base", "contract"],
     "plan": ["problem", "base", "kernels", "families", "contract"],
     "jit": ["driver", "base", "contract"],
     "cache": ["cubin", "base", "contract"],

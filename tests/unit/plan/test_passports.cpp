@@ -54,7 +54,8 @@ struct Row {
 // Tiles of the rows of one head.
 template <int32_t tile_q>
 std::vector<Row> rows_of_tile(bool causal, const AttentionFwdParams &params, uint32_t block) {
-  const BlockWork work = causal ? block_work<tile_q, true>(params, block) : block_work<tile_q, false>(params, block);
+  const BlockWork work =
+      causal ? block_work<tile_q, causal_mask>(params, block) : block_work<tile_q, no_mask>(params, block);
   std::vector<Row> rows;
   for (int32_t query = work.first_query; query < work.first_query + tile_q && query < params.seqlen_q; ++query)
     rows.push_back({work.batch, work.head_q, query, 0});
