@@ -119,14 +119,14 @@ constexpr int64_t dynamic_shared_bytes(const Choices &s) {
 }
 
 // Fitted on the H200: what a block takes beside its keys, alone and with a second one on its multiprocessor; what the merge of a cluster
-// adds; and how fast a block alone can read.
+// adds; how fast a block alone can read; and the share of the L2 cache's rate that loads into registers reach.
 constexpr double block_us(const Choices &s) {
   const double alone = (s.warps > 8 ? 2.3 : 1.3) + (s.head_dim + s.head_dim_v > 256 ? 0.7 : 0.0);
   double merge = s.cluster > 1 ? 0.6 : 0.0;
   for (int32_t size = 1; size < s.cluster; size *= 2) merge += 0.3;
   return alone + merge;
 }
-inline constexpr double second_block = 0.4;
+inline constexpr double second_block = 0.4, l2_share = 0.82;
 constexpr double block_bytes_per_clock(const Choices &s, const ProblemKey &key) {
   return s.warps > 8 ? 34 : key.head_dim + key.head_dim_v <= 128 ? 20 : 28;
 }
@@ -137,12 +137,15 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
   const Rates rates = rates_of(device.arch);
   const double clocks_of_us = rates.clock_mhz;
   const double tiles = larger_of(1, static_cast<double>(row_tiles(s.tile_q, key)));  // an empty problem has none
-  const double bytes_of_block = 2.0 * static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v) / s.cluster;
+  // The heads of a query are rows of one tile, so that it reads the keys of few queries.
+  const auto queries_of_tile = static_cast<int32_t>(ceil_div(s.tile_q, key.heads_q / key.heads_kv));
+  const double keys = visibility_of(key).steps_of(queries_of_tile, 1).mean;
+  const double bytes_of_block = 2.0 * keys * (key.head_dim + key.head_dim_v) / s.cluster;
   const int32_t resident = resident_blocks(s);
   const double slots = static_cast<double>(resident) * device.multiprocessors * placed_share(s.cluster),
                blocks = static_cast<double>(thread_blocks(s, key));
   // The tiles of one key head's rows find its keys in the L2 cache, all but the first.
-  const double l2_us = bytes_of_block / device.multiprocessors / rates.l2_bytes / clocks_of_us;
+  const double l2_us = bytes_of_block / device.multiprocessors / (rates.l2_bytes * l2_share) / clocks_of_us;
   const double us_of_block =
       larger_of(l2_us, bytes_of_block / tiles / device.multiprocessors / rates.memory_bytes / clocks_of_us);
   const double alone_us = bytes_of_block / block_bytes_per_clock(s, key) / clocks_of_us;

@@ -58,9 +58,9 @@ constexpr bool serves(const Choices &s, const ProblemKey &key) {
 constexpr int64_t dynamic_shared_bytes(const Choices &) { return (largest_head_dim + tile_kv + 2 * warps) * 4; }
 
 // Two loads and two multiply-adds per key and column; what a multiprocessor fetches from L2 in a microsecond bounds it.
-constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+constexpr Cost cost(const Choices &, const ProblemKey &key, const DeviceLimits &device) {
   const int64_t rows = key.seqlen_q * key.heads_q * key.batch;
-  const double keys = static_cast<double>(key.seqlen_kv) * (s.causal ? 0.5 : 1.0);
+  const double keys = visibility_of(key).steps_of(1, 1).mean;
   constexpr double bytes_per_us = 40000.0;
   Cost cost{};
   cost.launch_us = launch_us;

@@ -79,12 +79,11 @@ constexpr int64_t dynamic_shared_bytes(const Choices &s) { return wmma_layout(ti
 // efficiency: the share of the mma.sync rate that the rung reaches; step_us: what a thread block alone takes per step.
 constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device, double efficiency,
                     double step_us) {
-  const double steps = static_cast<double>(ceil_div(key.seqlen_kv, s.tile_kv));
   const double resident =
       static_cast<double>(device.shared_bytes_per_multiprocessor / (dynamic_shared_bytes(s) + 1024));
-  return tile_cost(4.0 * s.tile_q * s.tile_kv * s.head_dim, steps,
-                   mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv), static_cast<double>(thread_blocks(s, key)),
-                   resident < 1 ? 1 : resident, efficiency, step_us, device);
+  return tile_cost(4.0 * s.tile_q * s.tile_kv * s.head_dim, visibility_of(key).steps_of(s.tile_q, s.tile_kv),
+                   static_cast<double>(thread_blocks(s, key)), resident < 1 ? 1 : resident, efficiency, step_us,
+                   device);
 }
 
 constexpr Plan plan(const Choices &s, const ProblemKey &key, const Cost &cost) {

@@ -73,11 +73,10 @@ constexpr int64_t dynamic_shared_bytes(const Choices &) {
 }
 
 constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  const double steps = static_cast<double>(ceil_div(ceil_div(key.seqlen_kv, s.tile_kv), s.warps));
   return with_memory(
       mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, s.warps, s.tile_q / 16, s.q_in_registers != 0,
-                dynamic_shared_bytes(s), static_cast<double>(thread_blocks(s, key)), steps,
-                mean_steps(s.causal != 0, steps, s.tile_q, s.tile_kv * s.warps), 1050},
+                dynamic_shared_bytes(s), static_cast<double>(thread_blocks(s, key)),
+                visibility_of(key).steps_of(s.tile_q, s.tile_kv * s.warps), 1050},
                device),
       key, device);
 }

@@ -8,6 +8,7 @@
 
 #include "contract/arch.h"
 #include "contract/passport.h"
+#include "contract/visibility.h"
 
 namespace flashcore::kernels {
 
@@ -30,8 +31,8 @@ struct MmaWork {
   bool q_in_registers;
   int64_t shared_bytes;
   double thread_blocks;
-  double steps, mean_steps;  // of the longest block, and over all blocks (with a causal mask others are shorter)
-  double merge_clocks;       // of the groups' partial outputs, per block
+  KeySteps steps;
+  double merge_clocks;  // of the groups' partial outputs, per block
 };
 
 // Registers of a thread, estimated: O, S and half as many for P, Q, and what addresses and the softmax state take.
@@ -58,9 +59,8 @@ struct StepClocks {
   double tensor, mufu, issue, shared, l2;
 };
 
-constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, double steps, double mean_steps,
-                             double warps, double resident, double prologue, double occupied,
-                             const DeviceLimits &device) {
+constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, const KeySteps &steps, double warps,
+                             double resident, double prologue, double occupied, const DeviceLimits &device) {
   const double clock_mhz = rates_of(device.arch).clock_mhz;
   const double sum = clocks.tensor + clocks.mufu + clocks.issue + clocks.shared;
   const double busiest_unit = larger_of(larger_of(clocks.tensor, clocks.mufu), larger_of(clocks.issue, clocks.shared));
@@ -74,16 +74,17 @@ constexpr Cost cost_of_steps(const StepClocks &clocks, double thread_blocks, dou
   cost.waves = thread_blocks / (resident * device.multiprocessors);
   const double whole_waves =
       larger_of(1, static_cast<double>(ceil_div(blocks, static_cast<int64_t>(resident) * device.multiprocessors)));
-  const double us_of_all_steps = on_busiest * mean_steps / clock_mhz;
+  const double us_of_all_steps = on_busiest * steps.mean / clock_mhz;
   cost.launch_us = launch_us;
   cost.tensor_us = us_of_all_steps * clocks.tensor;
   cost.mufu_us = us_of_all_steps * clocks.mufu;
   cost.issue_us = us_of_all_steps * clocks.issue;
   cost.shared_us = us_of_all_steps * clocks.shared;
   cost.l2_us = us_of_all_steps * clocks.l2;
-  cost.throughput_us = on_busiest * (mean_steps * step_clocks + occupied) / clock_mhz;
+  cost.throughput_us = on_busiest * (steps.mean * step_clocks + occupied) / clock_mhz;
   cost.latency_us =
-      ((whole_waves - 1) * (mean_steps * chain_clocks + prologue) + steps * chain_clocks + prologue) / clock_mhz;
+      ((whole_waves - 1) * (steps.mean * chain_clocks + prologue) + steps.longest * chain_clocks + prologue) /
+      clock_mhz;
   cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
   return cost;
 }
@@ -104,15 +105,15 @@ constexpr Cost mma_cost(const MmaWork &work, const DeviceLimits &device) {
                              (loads * 512.0 + key_bytes) / rates.shared_bytes, key_bytes / rates.l2_bytes};
   const int32_t resident = resident_blocks(mma_registers(work), work.warps * 32, work.shared_bytes, device);
   const double io_clocks = clocks_per_io_byte * work.tile_q * dims * 2.0 + work.merge_clocks;
-  return cost_of_steps(clocks, work.thread_blocks, work.steps, work.mean_steps, work.warps, resident < 1 ? 1 : resident,
+  return cost_of_steps(clocks, work.thread_blocks, work.steps, work.warps, resident < 1 ? 1 : resident,
                        prologue_clocks + io_clocks, occupied_clocks + io_clocks, device);
 }
 
-// No call is faster than what it takes to read every key and value from memory once.
+// No call is faster than what it takes to read every key and value that a query sees from memory once.
 constexpr double memory_us(const ProblemKey &key, const DeviceLimits &device) {
   const Rates rates = rates_of(device.arch);
-  const double bytes = 2.0 * static_cast<double>(key.batch) * key.heads_kv * static_cast<double>(key.seqlen_kv) *
-                       (key.head_dim + key.head_dim_v);
+  const double bytes = 2.0 * static_cast<double>(key.batch) * key.heads_kv *
+                       static_cast<double>(visibility_of(key).keys_of_all()) * (key.head_dim + key.head_dim_v);
   return bytes / (rates.memory_bytes * rates.clock_mhz * device.multiprocessors);
 }
 constexpr Cost with_memory(Cost cost, const ProblemKey &key, const DeviceLimits &device) {
@@ -120,16 +121,8 @@ constexpr Cost with_memory(Cost cost, const ProblemKey &key, const DeviceLimits 
   return cost;
 }
 
-// Steps of a mean block: with a causal mask half of the keys and what the diagonal adds.
-constexpr double mean_steps(bool causal, double steps, double tile_q, double keys_per_step) {
-  if (!causal) return steps;
-  const double diagonal = tile_q / keys_per_step;
-  const double mean = 0.5 * steps + 0.5 * larger_of(1, diagonal);
-  return mean < steps ? mean : steps;
-}
-
 // Kernels that nothing was fitted for: a share of the tensor rate, and what a block alone takes for a step.
-constexpr Cost tile_cost(double flop_per_step, double steps, double mean_steps, double thread_blocks, double resident,
+constexpr Cost tile_cost(double flop_per_step, const KeySteps &steps, double thread_blocks, double resident,
                          double efficiency, double step_latency_us, const DeviceLimits &device) {
   const Rates rates = rates_of(device.arch);
   const double step_clocks = flop_per_step / (rates.tensor_flop * efficiency),
@@ -142,9 +135,9 @@ constexpr Cost tile_cost(double flop_per_step, double steps, double mean_steps, 
   cost.launch_us = launch_us;
   cost.blocks_per_multiprocessor = resident;
   cost.waves = thread_blocks / slots;
-  cost.tensor_us = on_busiest * mean_steps * step_clocks * efficiency / rates.clock_mhz;
-  cost.throughput_us = on_busiest * mean_steps * step_clocks / rates.clock_mhz;
-  cost.latency_us = ((whole_waves - 1) * mean_steps + steps) * chain_clocks / rates.clock_mhz;
+  cost.tensor_us = on_busiest * steps.mean * step_clocks * efficiency / rates.clock_mhz;
+  cost.throughput_us = on_busiest * steps.mean * step_clocks / rates.clock_mhz;
+  cost.latency_us = ((whole_waves - 1) * steps.mean + steps.longest) * chain_clocks / rates.clock_mhz;
   cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
   return cost;
 }

@@ -314,3 +314,21 @@ BOOST_AUTO_TEST_CASE(cost_grows_with_the_work) {
     BOOST_TEST(large > 4 * small);
   });
 }
+
+// A mask costs what it leaves of the keys: few queries at the end of many keys see nearly all of them, at the beginning hardly any.
+BOOST_AUTO_TEST_CASE(cost_counts_the_keys_that_are_seen) {
+  constexpr DeviceLimits h200{90, 132, 232448, 233472};
+  for_every_specialization([&](const Passport &passport, const Specialization &s) {
+    const auto total_us = [&](int64_t seqlen_q, int64_t seqlen_kv, int32_t causal) {
+      ProblemKey key = problem_for(passport, s, seqlen_q);
+      key.batch = 16, key.heads_q = key.heads_kv = 16, key.seqlen_kv = seqlen_kv, key.causal = causal;
+      return passport.plan(s, key, h200).cost.total_us;
+    };
+    BOOST_TEST(total_us(64, 16384, causal_bottom_right) <= total_us(64, 16384, causal_none));
+    BOOST_TEST(total_us(64, 16384, causal_bottom_right) > 0.99 * total_us(64, 16384, causal_none));
+    BOOST_TEST(total_us(64, 16384, causal_top_left) == total_us(64, 64, causal_top_left));
+    BOOST_TEST(total_us(4096, 4096, causal_top_left) < 0.9 * total_us(4096, 4096, causal_none));
+    BOOST_TEST(total_us(4096, 4096, causal_top_left) > 0.45 * total_us(4096, 4096, causal_none));
+    BOOST_TEST(total_us(4096, 64, causal_bottom_right) < total_us(4096, 64, causal_none));
+  });
+}

@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(a_row_decides_nowhere_else) {
       [](ProblemKey &key) { key.causal = kernels::causal_top_left; },
       [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; },
       [](ProblemKey &key) { key.batch = 5; },
-      [](ProblemKey &key) { key.batch = 1, key.heads_q = 3; },
+      [](ProblemKey &key) { key.batch = 1, key.heads_q = key.heads_kv = 3; },
       [](ProblemKey &key) { key.seqlen_q = 1025; },
       [](ProblemKey &key) { key.seqlen_kv = 255; },
       [](ProblemKey &key) { key.alignment_bytes = 2; },
