@@ -16,6 +16,7 @@
 #include "attention_fwd/decode.h"
 #include "attention_fwd/params.h"
 #include "parts/cluster.cuh"
+#include "parts/decode_loads.cuh"
 #include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
@@ -23,14 +24,6 @@
 #include "parts/tile_io.cuh"
 
 namespace flashcore::kernels {
-
-struct DecodeShape {
-  int32_t dtype, head_dim, head_dim_v;
-  int32_t tile_q;   // packed query rows of a block: 8 or 16
-  int32_t tile_kv;  // keys of a step of a warp: 16 or 32
-  int32_t warps;
-  int32_t blocks;  // of a cluster
-};
 
 template <DecodeShape shape>
 struct Decode {
@@ -53,17 +46,10 @@ struct Decode {
     return static_cast<int32_t>(visibility<any_mask>(params).keys_of(query).end);
   }
 
-  static __device__ __forceinline__ uint4 load_chunk(const uint16_t *source, bool valid) {
-    uint4 chunk = make_uint4(0, 0, 0, 0);
-    if (valid)
-      asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.b32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(chunk.x), "=r"(chunk.y), "=r"(chunk.z), "=r"(chunk.w)
-                   : "l"(source));
-    return chunk;
-  }
-  static __device__ __forceinline__ uint32_t word(const uint4 &chunk, int32_t i) {
-    return i == 0 ? chunk.x : i == 1 ? chunk.y : i == 2 ? chunk.z : chunk.w;
-  }
+  using Loads = DecodeLoads<shape>;
+  using Cursor = typename Loads::Cursor;
+  using Keys = typename Loads::Keys;
+  using Values = typename Loads::Values;
 
   // Q as B fragments in shared memory: sixteen bytes for each lane, row tile and chunk. In registers it would be a sixth of
   // all that there are.
@@ -80,71 +66,11 @@ struct Decode {
                     column = i / 32 % key_chunks * 32 + lane % 4 * 8;
       const HeadRows rows =
           head_rows(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
-      const uint4 chunk = load_chunk(rows.first + row / params.heads_per_kv * rows.stride + column,
-                                     row < work.row_count && column < params.head_dim);
+      const uint4 chunk = Loads::load_chunk(rows.first + row / params.heads_per_kv * rows.stride + column,
+                                            row < work.row_count && column < params.head_dim);
       store_shared_16(query + i * 16, make_uint4(chunk.x ^ sign, chunk.y ^ sign, chunk.z ^ sign, chunk.w ^ sign));
     }
   }
-
-  // Where a lane reads in the rows of a head, step by step. What can be had from its number is worked out at each step: registers
-  // are what limits how much is under way.
-  struct Cursor {
-    const uint16_t *place;  // of the lane's first key and column in the step
-
-    __device__ __forceinline__ uint4 load(int64_t stride, int32_t keys_left, int32_t columns_left, int32_t key,
-                                          int32_t column) const {
-      return load_chunk(place + key * stride + column, key < keys_left && column < columns_left);
-    }
-  };
-
-  // The keys of a step, as this lane holds them: key 16 i + 8 h + g.
-  struct Keys {
-    uint4 chunk[key_groups][2][key_chunks];
-    static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane / 4; }
-    static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane % 4 * 8; }
-    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
-      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
-                    columns = params.head_dim - first_column(lane);
-#pragma unroll
-      for (int32_t i = 0; i < key_groups; ++i)
-#pragma unroll
-        for (int32_t h = 0; h < 2; ++h)
-#pragma unroll
-          for (int32_t c = 0; c < key_chunks; ++c)
-            chunk[i][h][c] = cursor.load(params.key.stride_row, left, columns, i * 16 + h * 8, c * 32);
-    }
-  };
-
-  // Their values: key 16 i + 8 (k / 2) + 2t + k % 2.
-  struct Values {
-    uint4 chunk[key_groups][4][value_chunks];
-    static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane % 4 * 2; }
-    static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane / 4 * 8; }
-    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
-      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
-                    columns = params.head_dim_v - first_column(lane);
-#pragma unroll
-      for (int32_t i = 0; i < key_groups; ++i)
-#pragma unroll
-        for (int32_t k = 0; k < 4; ++k)
-#pragma unroll
-          for (int32_t c = 0; c < value_chunks; ++c)
-            chunk[i][k][c] = cursor.load(params.value.stride_row, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
-    }
-    __device__ __forceinline__ bool has_nonfinite() const {
-      bool any = false;
-#pragma unroll
-      for (int32_t i = 0; i < key_groups; ++i)
-#pragma unroll
-        for (int32_t k = 0; k < 4; ++k)
-#pragma unroll
-          for (int32_t c = 0; c < value_chunks; ++c) {
-            uint4 copy = chunk[i][k][c];
-            any |= clear_nonfinite_chunk<dtype>(copy);
-          }
-      return any;
-    }
-  };
 
   // [0] key g, row 2t; [1] key g, row 2t+1; [2] and [3] key g+8.
   using Scores = float[key_groups][row_tiles][4];
@@ -179,9 +105,9 @@ struct Decode {
         for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
           for (int32_t w = 0; w < 4; w += 2) {
-            const uint32_t a[4] = {word(keys.chunk[i][0][c], w), word(keys.chunk[i][1][c], w),
-                                   word(keys.chunk[i][0][c], w + 1), word(keys.chunk[i][1][c], w + 1)};
-            mma_m16n8k16<dtype>(scores[i][n], a, word(rows, w), word(rows, w + 1));
+            const uint32_t a[4] = {Loads::word(keys.chunk[i][0][c], w), Loads::word(keys.chunk[i][1][c], w),
+                                   Loads::word(keys.chunk[i][0][c], w + 1), Loads::word(keys.chunk[i][1][c], w + 1)};
+            mma_m16n8k16<dtype>(scores[i][n], a, Loads::word(rows, w), Loads::word(rows, w + 1));
           }
       }
   }
@@ -277,8 +203,8 @@ struct Decode {
       for (int32_t c = 0; c < value_chunks; ++c)
 #pragma unroll
         for (int32_t j = 0; j < 4; ++j) {
-          const uint32_t w[4] = {word(values.chunk[i][0][c], j), word(values.chunk[i][1][c], j),
-                                 word(values.chunk[i][2][c], j), word(values.chunk[i][3][c], j)};
+          const uint32_t w[4] = {Loads::word(values.chunk[i][0][c], j), Loads::word(values.chunk[i][1][c], j),
+                                 Loads::word(values.chunk[i][2][c], j), Loads::word(values.chunk[i][3][c], j)};
           const uint32_t a[4] = {__byte_perm(w[0], w[1], 0x5410), __byte_perm(w[0], w[1], 0x7632),
                                  __byte_perm(w[2], w[3], 0x5410), __byte_perm(w[2], w[3], 0x7632)};
 #pragma unroll
@@ -317,12 +243,13 @@ struct Decode {
           for (int32_t c = 0; c < value_chunks; ++c) {
             const int32_t column = c * 64 + lane / 4 * 8;
             const uint4 chunk =
-                load_chunk(rows.first + (first_key + k) * rows.stride + column, column < params.head_dim_v);
+                Loads::load_chunk(rows.first + (first_key + k) * rows.stride + column, column < params.head_dim_v);
 #pragma unroll
             for (int32_t j = 0; j < 4; ++j) {
-              output[c][j][n][r] = fmaf(p, to_float<dtype>(static_cast<uint16_t>(word(chunk, j))), output[c][j][n][r]);
+              output[c][j][n][r] =
+                  fmaf(p, to_float<dtype>(static_cast<uint16_t>(Loads::word(chunk, j))), output[c][j][n][r]);
               output[c][j][n][r + 2] =
-                  fmaf(p, to_float<dtype>(static_cast<uint16_t>(word(chunk, j) >> 16)), output[c][j][n][r + 2]);
+                  fmaf(p, to_float<dtype>(static_cast<uint16_t>(Loads::word(chunk, j) >> 16)), output[c][j][n][r + 2]);
             }
           }
         }

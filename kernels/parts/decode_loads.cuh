@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How the decode kernels' keys and values go from memory straight into registers, in the order of decode.cuh.
+#pragma once
+
+#include "attention_fwd/params.h"
+#include "parts/numeric.cuh"
+#include "parts/tile_io.cuh"
+
+namespace flashcore::kernels {
+
+struct DecodeShape {
+  int32_t dtype, head_dim, head_dim_v;
+  int32_t tile_q;   // packed query rows of a block: 8 or 16
+  int32_t tile_kv;  // keys of a step of a warp: 16 or 32
+  int32_t warps;
+  int32_t blocks;  // of a cluster
+};
+
+template <DecodeShape shape>
+struct DecodeLoads {
+  static constexpr int32_t dtype = shape.dtype, key_groups = shape.tile_kv / 16;
+  static constexpr int32_t key_chunks = (shape.head_dim + 31) / 32, value_chunks = (shape.head_dim_v + 63) / 64;
+
+  static __device__ __forceinline__ uint4 load_chunk(const uint16_t *source, bool valid) {
+    uint4 chunk = make_uint4(0, 0, 0, 0);
+    if (valid)
+      asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.b32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(chunk.x), "=r"(chunk.y), "=r"(chunk.z), "=r"(chunk.w)
+                   : "l"(source));
+    return chunk;
+  }
+  static __device__ __forceinline__ uint32_t word(const uint4 &chunk, int32_t i) {
+    return i == 0 ? chunk.x : i == 1 ? chunk.y : i == 2 ? chunk.z : chunk.w;
+  }
+
+  // Where a lane reads in the rows of a head, step by step. What can be had from its number is worked out at each step: registers
+  // are what limits how much is under way.
+  struct Cursor {
+    const uint16_t *place;  // of the lane's first key and column in the step
+
+    __device__ __forceinline__ uint4 load(int64_t stride, int32_t keys_left, int32_t columns_left, int32_t key,
+                                          int32_t column) const {
+      return load_chunk(place + key * stride + column, key < keys_left && column < columns_left);
+    }
+  };
+
+  // The keys of a step, as this lane holds them: key 16 i + 8 h + g.
+  struct Keys {
+    uint4 chunk[key_groups][2][key_chunks];
+    static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane / 4; }
+    static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane % 4 * 8; }
+    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
+      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
+                    columns = params.head_dim - first_column(lane);
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+        for (int32_t h = 0; h < 2; ++h)
+#pragma unroll
+          for (int32_t c = 0; c < key_chunks; ++c)
+            chunk[i][h][c] = cursor.load(params.key.stride_row, left, columns, i * 16 + h * 8, c * 32);
+    }
+  };
+
+  // Their values: key 16 i + 8 (k / 2) + 2t + k % 2.
+  struct Values {
+    uint4 chunk[key_groups][4][value_chunks];
+    static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane % 4 * 2; }
+    static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane / 4 * 8; }
+    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
+      const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
+                    columns = params.head_dim_v - first_column(lane);
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+        for (int32_t k = 0; k < 4; ++k)
+#pragma unroll
+          for (int32_t c = 0; c < value_chunks; ++c)
+            chunk[i][k][c] = cursor.load(params.value.stride_row, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
+    }
+    __device__ __forceinline__ bool has_nonfinite() const {
+      bool any = false;
+#pragma unroll
+      for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+        for (int32_t k = 0; k < 4; ++k)
+#pragma unroll
+          for (int32_t c = 0; c < value_chunks; ++c) {
+            uint4 copy = chunk[i][k][c];
+            any |= clear_nonfinite_chunk<dtype>(copy);
+          }
+      return any;
+    }
+  };
+};
+
+}  // namespace flashcore::kernels
