@@ -101,11 +101,14 @@ inline constexpr Passport passport = {
 #include "parts/block_work.cuh"
 #include "parts/numeric.cuh"
 #include "parts/tile_io.cuh"
+#include "parts/variant.cuh"
 #include "specialization.h"
 
 namespace flashcore::kernels::fwd_scalar {
 
 constexpr int32_t dtype = chosen.dtype, threads = warps * 32;
+// How scores change (parts/variant.cuh).
+using Variant = PlainScores;
 constexpr Mask mask = mask_if(chosen.causal != 0);
 constexpr int32_t columns_per_thread = largest_head_dim / threads;
 
@@ -165,11 +168,14 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
   for (int32_t first_key = static_cast<int32_t>(seen.begin); first_key < key_end; first_key += tile_kv) {
     const int32_t keys = key_end - first_key < tile_kv ? key_end - first_key : tile_kv;
     float score = -infinity;
-    if (thread < keys) score = dot(query, key_rows.first + (first_key + thread) * key_rows.stride, params.head_dim);
+    if (thread < keys)
+      score =
+          varied_score<Variant>(dot(query, key_rows.first + (first_key + thread) * key_rows.stride, params.head_dim),
+                                {work.batch, work.head_q, work.first_query, first_key + thread}, params);
     const float new_max = fmaxf(row_max, over_block<Maximum>(score, scratch));
     const float subtrahend = new_max == -infinity ? 0.0f : new_max;  // every score so far is -infinity: p is 0, not NaN
-    const float rescale = exp2_approx((row_max - subtrahend) * params.scale_log2);
-    const float p = thread < keys ? exp2_approx((score - subtrahend) * params.scale_log2) : 0.0f;
+    const float rescale = exp2_approx((row_max - subtrahend) * softmax_scale_log2<Variant>(params));
+    const float p = thread < keys ? exp2_approx((score - subtrahend) * softmax_scale_log2<Variant>(params)) : 0.0f;
     probability[thread] = p;
     row_sum = fmaf(row_sum, rescale, over_block<Sum>(p, scratch));
     row_max = new_max;
@@ -195,6 +201,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
       rows.first[work.first_query * rows.stride + column] =
           static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
   }
-  if (thread == 0) write_lse(params, work.batch, work.head_q, work.first_query, row_max, params.scale_log2, row_sum);
+  if (thread == 0)
+    write_lse(params, work.batch, work.head_q, work.first_query, row_max, softmax_scale_log2<Variant>(params), row_sum);
 }
 #endif

@@ -51,7 +51,9 @@ namespace flashcore::kernels::fwd_wmma_64x64_async {
 constexpr WmmaTile tile = ladder::tile_of(chosen);
 constexpr int32_t dtype = chosen.dtype, threads = tile.threads();
 constexpr Mask mask = mask_if(chosen.causal != 0);
-using Attention = WmmaAttention<tile, dtype>;
+// How scores change (parts/variant.cuh).
+using Variant = PlainScores;
+using Attention = WmmaAttention<tile, dtype, Variant>;
 }  // namespace flashcore::kernels::fwd_wmma_64x64_async
 
 // One step; "...." is a copy under way:
@@ -100,7 +102,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
     attention.multiply_query_key(at.key_of(n));
     __syncthreads();
     const auto visible = attention.visible_keys<mask>(params, work.first_query, n * tile.tile_kv);
-    attention.softmax_row(visible, params.scale_log2);
+    attention.softmax_row(params, work, n * tile.tile_kv, visible);
     __syncthreads();
     attention.multiply_probability_value(at.value_of(n));
     __syncthreads();

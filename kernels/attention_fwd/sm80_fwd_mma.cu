@@ -205,8 +205,11 @@ constexpr bool tight = head_dim >= 128 && stages > 1 && __CUDA_ARCH__ >= 1000;
 constexpr int32_t min_blocks = alignment_bytes < 16 || (head_dim == 192 && tile_kv == 32) ? 2 : 0;
 static_assert(tile_q % (16 * chosen.warps) == 0);
 
+// How scores change (parts/variant.cuh).
+using Variant = PlainScores;
 using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
-                                        threads, true, mask, chosen.q_in_registers != 0}>;
+                                        threads, true, mask, chosen.q_in_registers != 0},
+                               Variant>;
 using Rows = Attention::Rows;
 using ValueRows = Attention::ValueRows;
 using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows>;
@@ -233,8 +236,8 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
       store_row<alignment_bytes>(rows.first + query * rows.stride, words, lane % 4, query < params.seqlen_q,
                                  params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q)
-        write_lse(params, work.batch, work.head_q, query, state.reference[i][half], settled ? 1.0f : params.scale_log2,
-                  sum);
+        write_lse(params, work.batch, work.head_q, query, state.reference[i][half],
+                  settled ? 1.0f : Attention::scale_log2(params), sum);
     }
 }
 
@@ -367,6 +370,11 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::Scores scores;
       Attention::multiply_query_key(scores, query, query_lane,
                                     Attention::key_lane(key_tile, tight ? thread_anew() % 32 : lane));
+      if constexpr (Variant::changes_scores) {
+        const BlockWork work = shared_work.work();
+        Attention::change_scores(scores, params, work, tile * tile_kv,
+                                 work.first_query + thread_anew() / 32 * warp_rows);
+      }
       if (masked && tiles.needs_mask(tile))
         Attention::mask_scores(scores, params, tile * tile_kv,
                                shared_work.work().first_query + thread_anew() / 32 * warp_rows);
@@ -377,10 +385,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       }
       Attention::TileSums tile_sums;
       if constexpr (masked) {
-        Attention::raise_references(scores, output, state, params.scale_log2);
-        Attention::exponentiate(scores, state, params.scale_log2);
+        Attention::raise_references(scores, output, state, Attention::scale_log2(params));
+        Attention::exponentiate(scores, state, Attention::scale_log2(params));
       } else {
-        Attention::exponentiate_optimistically(scores, tile_sums, state, params.scale_log2);
+        Attention::exponentiate_optimistically(scores, tile_sums, state, Attention::scale_log2(params));
       }
       Attention::Probabilities probabilities;
       Attention::round_probabilities(probabilities, scores);
@@ -399,9 +407,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     for (; shared_work.again() ? tile >= 0 : tile >= optimistic_tiles(); --tile) {
       step(Constant<true>{});
       if (Attention::OutputSum::ends_stretch(tile) && shared_work.again())
-        output_sum.end_stretch(output, state.reference, tile, shared_work.tiles().end - 1, params.scale_log2);
+        output_sum.end_stretch(output, state.reference, tile, shared_work.tiles().end - 1,
+                               Attention::scale_log2(params));
     }
-    if (!shared_work.again()) Attention::settle_references(state, params.scale_log2);
+    if (!shared_work.again()) Attention::settle_references(state, Attention::scale_log2(params));
     for (; tile >= 0; --tile) {
       while (step(Constant<false>{}), !Attention::OutputSum::ends_stretch(tile)) --tile;
       output_sum.end_stretch(output, state.reference, tile, optimistic_tiles() - 1, 1.0f);

@@ -116,7 +116,10 @@ namespace flashcore::kernels::sm80_fwd_small {
 constexpr int32_t threads = warps * 32, group_threads = threads / groups, dtype = chosen.dtype;
 constexpr Mask mask = mask_if(chosen.causal != 0);
 static_assert(!mask.begin_moves, "tiles that hold a begin would need steps with masks after those without");
-using Attention = MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, mask, true}>;
+// How scores change (parts/variant.cuh).
+using Variant = PlainScores;
+using Attention =
+    MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, mask, true}, Variant>;
 using Rows = Attention::Rows;
 using Loader = DescendingLoader<tile_kv, group_threads, 16, Rows, groups>;
 static_assert(group_threads == 32 && tile_q == Attention::warp_rows);
@@ -163,7 +166,7 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
 #pragma unroll
   for (int32_t group = 0; group < groups; ++group) {
     const Partial partial(shared, group);
-    const float weight = exp2_approx((partial.reference[row] - finite) * params.scale_log2);
+    const float weight = exp2_approx((partial.reference[row] - finite) * Attention::scale_log2(params));
     sum = fmaf(partial.row_sum[row], weight, sum);
     const float4 *const columns = reinterpret_cast<const float4 *>(partial.output + row * partial_pitch + column);
     const float4 low = columns[0], high = columns[1];
@@ -176,7 +179,7 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
   *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + column) = make_uint4(
       pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
       pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
-  if (column == 0) write_lse(params, work.batch, work.head_q, query, reference, params.scale_log2, sum);
+  if (column == 0) write_lse(params, work.batch, work.head_q, query, reference, Attention::scale_log2(params), sum);
 }
 
 }  // namespace flashcore::kernels::sm80_fwd_small
@@ -233,14 +236,16 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
     group.barrier();
     Attention::Scores scores;
     Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
+    if constexpr (Variant::changes_scores)
+      Attention::change_scores(scores, params, work, tile * tile_kv, work.first_query);
     if constexpr (masked) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query);
     if (refill) {
       group.barrier();
       key_loader.load_next(key_tile);
     }
     copy_async_commit();
-    Attention::raise_references(scores, output, state, params.scale_log2);
-    Attention::exponentiate(scores, state, params.scale_log2);
+    Attention::raise_references(scores, output, state, Attention::scale_log2(params));
+    Attention::exponentiate(scores, state, Attention::scale_log2(params));
     Attention::Probabilities probabilities;
     Attention::round_probabilities(probabilities, scores);
     copy_async_wait<1>();
@@ -261,7 +266,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   for (const int32_t first = tile / groups; tile >= 0; tile -= groups) {
     step(tile, Constant<false>{});
     if (Attention::OutputSum::ends_stretch(tile / groups))
-      output_sum.end_stretch(output, state.reference, tile / groups, first, params.scale_log2);
+      output_sum.end_stretch(output, state.reference, tile / groups, first, Attention::scale_log2(params));
   }
   if (__any_sync(0xffffffffu, nonfinite))
     for (tile = last; tile >= tiles.whole_end; tile -= groups)

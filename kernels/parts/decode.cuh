@@ -22,10 +22,11 @@
 #include "parts/numeric.cuh"
 #include "parts/partial_rows.cuh"
 #include "parts/tile_io.cuh"
+#include "parts/variant.cuh"
 
 namespace flashcore::kernels {
 
-template <DecodeShape shape>
+template <DecodeShape shape, typename Variant>
 struct Decode {
   static constexpr int32_t dtype = shape.dtype, tile_q = shape.tile_q, row_tiles = tile_q / 8,
                            key_groups = shape.tile_kv / 16;
@@ -135,6 +136,30 @@ struct Decode {
 #pragma unroll
         for (int32_t x = 0; x < 4; ++x)
           if (i * 16 + x / 2 * 8 + lane / 4 >= seen.keys[n][x % 2]) scores[i][n][x] = -infinity;
+  }
+
+  // What the variant makes of the scores.
+  static __device__ __forceinline__ void change_scores(Scores &scores, const AttentionFwdParams &params,
+                                                       int32_t keys_left, int32_t lane) {
+    const Work here = work_anew(params);
+    const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left + lane / 4;
+#pragma unroll
+    for (int32_t n = 0; n < row_tiles; ++n)
+#pragma unroll
+      for (int32_t r = 0; r < 2; ++r) {
+        const int32_t row = here.first_row + n * 8 + lane % 4 * 2 + r, query = row / params.heads_per_kv;
+        const int32_t head = here.head_kv * params.heads_per_kv + row % params.heads_per_kv;
+#pragma unroll
+        for (int32_t i = 0; i < key_groups; ++i)
+#pragma unroll
+          for (int32_t h = 0; h < 2; ++h) {
+            float &score = scores[i][n][h * 2 + r];
+            score = varied_score<Variant>(score, {here.batch, head, query, first_key + i * 16 + h * 8}, params);
+          }
+      }
+  }
+  static __device__ __forceinline__ float scale_log2(const AttentionFwdParams &params) {
+    return softmax_scale_log2<Variant>(params);
   }
 
   // Over the eight lanes that hold a row's keys.
@@ -298,7 +323,7 @@ struct Decode {
       *reinterpret_cast<uint2 *>(rows.first + query * rows.stride + column) =
           make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
                      pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
-    if (column == 0) write_lse(params, work.batch, head, query, merged.reference, params.scale_log2, merged.sum);
+    if (column == 0) write_lse(params, work.batch, head, query, merged.reference, scale_log2(params), merged.sum);
   }
 
   static __device__ __forceinline__ Work work_anew(const AttentionFwdParams &params) {
@@ -353,11 +378,12 @@ struct Decode {
         keys.load(key_cursor, params, keys_left - stride);
       else
         values.load(value_cursor, params, keys_left);
+      if constexpr (Variant::changes_scores) change_scores(scores, params, keys_left, thread_anew() % 32);
       const bool masked = masked_left < shape.tile_kv;
       if (masked) mask_scores(scores, params, keys_left, thread_anew() % 32);
-      raise_references(scores, output, state, params.scale_log2);
+      raise_references(scores, output, state, scale_log2(params));
       Probabilities probabilities;
-      exponentiate(probabilities, scores, state, params.scale_log2);
+      exponentiate(probabilities, scores, state, scale_log2(params));
       if (masked && __any_sync(0xffffffffu, values.has_nonfinite()))
         add_values_one_by_one(output, params, probabilities, keys_left, thread_anew() % 32);
       else
@@ -367,7 +393,7 @@ struct Decode {
       if (OutputSum::ends_stretch(step)) {
         const Work here = work_anew(params);
         const int32_t first_step = (keys_seen(params, here, tile_q - 1) - of_warp(here) - 1) / stride;
-        output_sum.end_stretch(output, state.reference, step, first_step, params.scale_log2);
+        output_sum.end_stretch(output, state.reference, step, first_step, scale_log2(params));
       }
       keys_left -= stride;
       masked_left -= stride;
@@ -390,14 +416,14 @@ struct Decode {
       for (int32_t i = thread; i < tile_q * quads; i += threads) {
         const int32_t row = i / quads, column = i % quads * 4;
         store(params, here, row, column,
-              Partial::template merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp));
+              Partial::template merge<shape.warps>(row, column, scale_log2(params), float_of_warp, columns_of_warp));
       }
     } else {
       float *const of_block = shared + shape.warps * Partial::floats;
       for (int32_t i = thread; i < tile_q * quads; i += threads) {
         const int32_t row = i / quads, column = i % quads * 4;
         const Merged merged =
-            Partial::template merge<shape.warps>(row, column, params.scale_log2, float_of_warp, columns_of_warp);
+            Partial::template merge<shape.warps>(row, column, scale_log2(params), float_of_warp, columns_of_warp);
         *reinterpret_cast<float4 *>(of_block + row * Partial::pitch + column) = merged.output;
         if (column == 0)
           of_block[Partial::reference_at(row)] = merged.reference, of_block[Partial::sum_at(row)] = merged.sum;
@@ -413,7 +439,7 @@ struct Decode {
       for (int32_t i = here.part * threads + thread; i < tile_q * quads; i += shape.blocks * threads) {
         const int32_t row = i / quads, column = i % quads * 4;
         store(params, here, row, column,
-              Partial::template merge<shape.blocks>(row, column, params.scale_log2, float_of_block, columns_of_block));
+              Partial::template merge<shape.blocks>(row, column, scale_log2(params), float_of_block, columns_of_block));
       }
       cluster_barrier();  // no block leaves while others read its shared memory
     }

@@ -11,6 +11,7 @@
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
 #include "parts/tile_io.cuh"
+#include "parts/variant.cuh"
 
 namespace flashcore::kernels {
 
@@ -23,7 +24,7 @@ struct MmaShape {
   bool q_in_registers;
 };
 
-template <MmaShape shape>
+template <MmaShape shape, typename Variant>
 struct MmaAttention {
   static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, head_dim_v = shape.head_dim_v;
   static constexpr int32_t tile_kv = shape.tile_kv, threads = shape.threads;
@@ -115,6 +116,23 @@ struct MmaAttention {
         }
       }
     }
+  }
+
+  // What the variant makes of the scores. first_key: of the tile; first_row: of the warp.
+  static __device__ __forceinline__ void change_scores(Scores &scores, const AttentionFwdParams &params,
+                                                       const BlockWork &work, int32_t first_key, int32_t first_row) {
+    const int32_t lane = thread_anew() % 32, query = first_row + lane / 4, key = first_key + lane % 4 * 2;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+      for (int32_t j = 0; j < key_columns; ++j)
+#pragma unroll
+        for (int32_t c = 0; c < 4; ++c)
+          scores[i][j][c] = varied_score<Variant>(
+              scores[i][j][c], {work.batch, work.head_q, query + i * 16 + c / 2 * 8, key + j * 8 + c % 2}, params);
+  }
+  static __device__ __forceinline__ float scale_log2(const AttentionFwdParams &params) {
+    return softmax_scale_log2<Variant>(params);
   }
 
   // Keys that a query may not see get -infinity. By selection, never by arithmetic: a masked NaN is gone.

@@ -9,11 +9,12 @@
 #include "parts/block_work.cuh"
 #include "parts/numeric.cuh"
 #include "parts/tile_io.cuh"
+#include "parts/variant.cuh"
 #include "parts/wmma.cuh"
 
 namespace flashcore::kernels {
 
-template <WmmaTile tile, int32_t dtype>
+template <WmmaTile tile, int32_t dtype, typename Variant>
 struct WmmaAttention {
   static constexpr WmmaLayout at = wmma_layout(tile);
   static constexpr int32_t threads = tile.threads();
@@ -107,10 +108,13 @@ struct WmmaAttention {
     return visibility<mask>(params).run_within(int64_t{first_query} + row, first_key, tile.tile_kv);
   }
 
-  // Online softmax of one row by four threads: mask, row maximum, probabilities (float32 over the scores, 16 bits for the
+  // Online softmax of one row by four threads: variant, mask, row maximum, probabilities (float32 over the scores, 16 bits for the
   // tensor cores), and O moved to the new maximum. Masked by selection: a masked NaN is gone.
   template <Mask mask>
-  __device__ __forceinline__ void softmax_row(const KeyRun<mask, int32_t> &visible, float scale_log2) const {
+  __device__ __forceinline__ void softmax_row(const AttentionFwdParams &params, const BlockWork &work,
+                                              int32_t first_key, const KeyRun<mask, int32_t> &visible) const {
+    const float scale_log2 = softmax_scale_log2<Variant>(params);
+    const int32_t query = work.first_query + row;
     float score[score_chunks * 8];
     float tile_max = -infinity;
 #pragma unroll
@@ -122,7 +126,9 @@ struct WmmaAttention {
         const float values[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
         for (int32_t k = 0; k < 4; ++k) {
-          score[i * 8 + c + k] = visible.sees(column + k) ? values[k] : -infinity;
+          const ScorePlace place = {work.batch, work.head_q, query, first_key + column + k};
+          const float varied = varied_score<Variant>(values[k], place, params);
+          score[i * 8 + c + k] = visible.sees(column + k) ? varied : -infinity;
           tile_max = fmaxf(tile_max, score[i * 8 + c + k]);
         }
       }
@@ -195,7 +201,9 @@ struct WmmaAttention {
           pack2<dtype>(low.x * inverse, low.y * inverse), pack2<dtype>(low.z * inverse, low.w * inverse),
           pack2<dtype>(high.x * inverse, high.y * inverse), pack2<dtype>(high.z * inverse, high.w * inverse));
     }
-    if (part == 0) write_lse(params, work.batch, work.head_q, query, floats(at.row_max)[row], params.scale_log2, sum);
+    if (part == 0)
+      write_lse(params, work.batch, work.head_q, query, floats(at.row_max)[row], softmax_scale_log2<Variant>(params),
+                sum);
   }
 
  private:
