@@ -107,6 +107,8 @@ inline constexpr Passport passport = {
 namespace flashcore::kernels::fwd_scalar {
 
 constexpr int32_t dtype = chosen.dtype, threads = warps * 32;
+// How rows of K and V are reached (parts/rows.cuh).
+using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
 using Variant = PlainScores;
 constexpr Mask mask = mask_if(chosen.causal != 0);
@@ -155,11 +157,11 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
   const BlockWork work = block_work<1, mask>(params, blockIdx.x);
   const auto seen = visibility<mask>(params).keys_of(work.first_query);
   const int32_t key_end = static_cast<int32_t>(seen.end);
-  const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
-  const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
-  const HeadRows query_rows = head_rows(params.query, work.batch, work.head_q);
+  const auto key_rows = KeyRows::of(params.key, work.batch, work.head_kv);
+  const auto value_rows = KeyRows::of(params.value, work.batch, work.head_kv);
+  const auto query_rows = StridedRows::of(params.query, work.batch, work.head_q);
   for (int32_t column = thread; column < params.head_dim; column += threads) {
-    const float q = to_float<dtype>(query_rows.first[work.first_query * query_rows.stride + column]);
+    const float q = to_float<dtype>(query_rows.row(work.first_query)[column]);
     query[column] = params.negate_query != 0 ? -q : q;
   }
   __syncthreads();
@@ -169,9 +171,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
     const int32_t keys = key_end - first_key < tile_kv ? key_end - first_key : tile_kv;
     float score = -infinity;
     if (thread < keys)
-      score =
-          varied_score<Variant>(dot(query, key_rows.first + (first_key + thread) * key_rows.stride, params.head_dim),
-                                {work.batch, work.head_q, work.first_query, first_key + thread}, params);
+      score = varied_score<Variant>(dot(query, key_rows.row(first_key + thread), params.head_dim),
+                                    {work.batch, work.head_q, work.first_query, first_key + thread}, params);
     const float new_max = fmaxf(row_max, over_block<Maximum>(score, scratch));
     const float subtrahend = new_max == -infinity ? 0.0f : new_max;  // every score so far is -infinity: p is 0, not NaN
     const float rescale = exp2_approx((row_max - subtrahend) * softmax_scale_log2<Variant>(params));
@@ -185,21 +186,19 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
       if (column >= params.head_dim_v) continue;
       float sum = output[i] * rescale;
       for (int32_t j = 0; j < keys; ++j)
-        sum =
-            fmaf(probability[j], to_float<dtype>(value_rows.first[(first_key + j) * value_rows.stride + column]), sum);
+        sum = fmaf(probability[j], to_float<dtype>(value_rows.row(first_key + j)[column]), sum);
       output[i] = sum;
     }
     __syncthreads();  // probabilities are read; the next step may overwrite them
   }
 
-  const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
+  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
   const float inverse = row_sum == 0.0f ? 0.0f : 1.0f / row_sum;  // no key seen: O = 0
 #pragma unroll
   for (int32_t i = 0; i < columns_per_thread; ++i) {
     const int32_t column = thread + i * threads;
     if (column < params.head_dim_v)
-      rows.first[work.first_query * rows.stride + column] =
-          static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
+      rows.row(work.first_query)[column] = static_cast<uint16_t>(pack2<dtype>(output[i] * inverse, 0.0f));
   }
   if (thread == 0)
     write_lse(params, work.batch, work.head_q, work.first_query, row_max, softmax_scale_log2<Variant>(params), row_sum);

@@ -51,6 +51,8 @@ namespace flashcore::kernels::fwd_wmma_64x64_async {
 constexpr WmmaTile tile = ladder::tile_of(chosen);
 constexpr int32_t dtype = chosen.dtype, threads = tile.threads();
 constexpr Mask mask = mask_if(chosen.causal != 0);
+// How rows of K and V are reached (parts/rows.cuh).
+using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
 using Variant = PlainScores;
 using Attention = WmmaAttention<tile, dtype, Variant>;
@@ -71,8 +73,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
   const Attention attention(shared);
   const BlockWork work = block_work<tile.tile_q, mask>(params, blockIdx.x);
   const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile.tile_q, tile.tile_kv);
-  const HeadRows key_rows = head_rows(params.key, work.batch, work.head_kv);
-  const HeadRows value_rows = head_rows(params.value, work.batch, work.head_kv);
+  const auto key_rows = KeyRows::of(params.key, work.batch, work.head_kv);
+  const auto value_rows = KeyRows::of(params.value, work.batch, work.head_kv);
   using Rows = PaddedRows<tile.head_dim>;
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
 
@@ -85,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
   };
   if (tiles.begin() < tiles.end) copy(tiles.begin());
   StagedTile<tile.tile_q, tile.head_dim, threads, dtype> query;
-  query.fetch(head_rows(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q);
+  query.fetch(StridedRows::of(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q);
   if (params.negate_query != 0) query.negate();
   query.store(shared + at.query, tile.half_pitch());
   attention.reset();

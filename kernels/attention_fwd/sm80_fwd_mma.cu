@@ -205,15 +205,17 @@ constexpr bool tight = head_dim >= 128 && stages > 1 && __CUDA_ARCH__ >= 1000;
 constexpr int32_t min_blocks = alignment_bytes < 16 || (head_dim == 192 && tile_kv == 32) ? 2 : 0;
 static_assert(tile_q % (16 * chosen.warps) == 0);
 
+// How rows of K and V are reached (parts/rows.cuh).
+using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
 using Variant = PlainScores;
 using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
                                         threads, true, mask, chosen.q_in_registers != 0},
-                               Variant>;
+                               Variant, KeyRows>;
 using Rows = Attention::Rows;
 using ValueRows = Attention::ValueRows;
-using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows>;
-using ValueLoader = DescendingLoader<tile_kv, threads, alignment_bytes, ValueRows>;
+using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows, KeyRows>;
+using ValueLoader = DescendingLoader<tile_kv, threads, alignment_bytes, ValueRows, KeyRows>;
 constexpr int32_t warp_rows = Attention::warp_rows;
 
 // O / row sum to memory; the logarithm of the row sum from one lane of each quad. `settled`: the state is.
@@ -221,7 +223,7 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
                                              Attention::Output &output, const Attention::RowState &state,
                                              bool settled) {
   const int32_t thread = thread_anew(), warp = thread / 32, lane = thread % 32;
-  const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
+  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
 #pragma unroll
   for (int32_t i = 0; i < Attention::row_tiles; ++i)
 #pragma unroll
@@ -233,8 +235,7 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
 #pragma unroll
       for (int32_t n = 0; n < Attention::value_columns; ++n)
         words[n] = pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse);
-      store_row<alignment_bytes>(rows.first + query * rows.stride, words, lane % 4, query < params.seqlen_q,
-                                 params.head_dim_v);
+      store_row<alignment_bytes>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q)
         write_lse(params, work.batch, work.head_q, query, state.reference[i][half],
                   settled ? 1.0f : Attention::scale_log2(params), sum);
@@ -298,9 +299,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   const SharedWork shared_work{value_tiles_at + stages * value_bytes};
   {
     const BlockWork work = block_work<tile_q, mask>(params, blockIdx.x);
-    load_tile<tile_q, threads, alignment_bytes, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q),
-                                                      work.first_query, params.seqlen_q, thread_anew(),
-                                                      params.head_dim);
+    load_tile<tile_q, threads, alignment_bytes, Rows>(
+        query_tile, StridedRows::of(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q,
+        thread_anew(), params.head_dim);
     if (threadIdx.x == 0) shared_work.put(work, visibility<mask>(params).tiles_of(work.first_query, tile_q, tile_kv));
   }
   if (params.negate_query != 0) {
@@ -321,10 +322,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
-    KeyLoader key_loader(head_rows(params.key, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    KeyLoader key_loader(KeyRows::of(params.key, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
     if (tile >= 0) key_loader.load_last(key_tiles_at, params.head_dim);
     // After the keys are under way: worked out beside their addresses it does not fit into the registers.
-    ValueLoader value_loader(head_rows(params.value, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    ValueLoader value_loader(KeyRows::of(params.value, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
     if (tile >= 0 && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     copy_async_commit();
     Attention::clear(output);

@@ -116,12 +116,14 @@ namespace flashcore::kernels::sm80_fwd_small {
 constexpr int32_t threads = warps * 32, group_threads = threads / groups, dtype = chosen.dtype;
 constexpr Mask mask = mask_if(chosen.causal != 0);
 static_assert(!mask.begin_moves, "tiles that hold a begin would need steps with masks after those without");
+// How rows of K and V are reached (parts/rows.cuh).
+using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
 using Variant = PlainScores;
 using Attention =
-    MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, mask, true}, Variant>;
+    MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, mask, true}, Variant, KeyRows>;
 using Rows = Attention::Rows;
-using Loader = DescendingLoader<tile_kv, group_threads, 16, Rows, groups>;
+using Loader = DescendingLoader<tile_kv, group_threads, 16, Rows, KeyRows, groups>;
 static_assert(group_threads == 32 && tile_q == Attention::warp_rows);
 
 // What a group leaves for the merge.
@@ -175,8 +177,8 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
     for (int32_t i = 0; i < 8; ++i) output[i] = fmaf(values[i], weight, output[i]);
   }
   const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);
-  const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
-  *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + column) = make_uint4(
+  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
+  *reinterpret_cast<uint4 *>(rows.row(query) + column) = make_uint4(
       pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
       pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
   if (column == 0) write_lse(params, work.batch, work.head_q, query, reference, Attention::scale_log2(params), sum);
@@ -204,13 +206,13 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   const BlockWork work = block_work<tile_q, mask>(params, blockIdx.x);
   const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile_q, tile_kv);
   const int32_t last = tiles.end - 1 - group_index;  // this group's first tile; below 0: none
-  Loader key_loader(head_rows(params.key, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
-  Loader value_loader(head_rows(params.value, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
+  Loader key_loader(KeyRows::of(params.key, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
+  Loader value_loader(KeyRows::of(params.value, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
 
   Attention::Output output{};
   Attention::RowState state;
-  load_tile<tile_q, threads, 16, Rows>(query_tile, head_rows(params.query, work.batch, work.head_q), work.first_query,
-                                       params.seqlen_q, thread);
+  load_tile<tile_q, threads, 16, Rows>(query_tile, StridedRows::of(params.query, work.batch, work.head_q),
+                                       work.first_query, params.seqlen_q, thread);
   copy_async_commit();
   // Every step commits the same number of groups of copies, empty or not, so that waits can count.
   if (last >= 0) key_loader.load_last(key_tile);

@@ -26,7 +26,7 @@
 
 namespace flashcore::kernels {
 
-template <DecodeShape shape, typename Variant>
+template <DecodeShape shape, typename Variant, typename KeyRows>
 struct Decode {
   static constexpr int32_t dtype = shape.dtype, tile_q = shape.tile_q, row_tiles = tile_q / 8,
                            key_groups = shape.tile_kv / 16;
@@ -47,7 +47,7 @@ struct Decode {
     return static_cast<int32_t>(visibility<any_mask>(params).keys_of(query).end);
   }
 
-  using Loads = DecodeLoads<shape>;
+  using Loads = DecodeLoads<shape, KeyRows>;
   using Cursor = typename Loads::Cursor;
   using Keys = typename Loads::Keys;
   using Values = typename Loads::Values;
@@ -65,9 +65,9 @@ struct Decode {
     for (int32_t i = thread; i < row_tiles * key_chunks * 32; i += threads) {
       const int32_t lane = i % 32, row = work.first_row + i / 32 / key_chunks * 8 + lane / 4,
                     column = i / 32 % key_chunks * 32 + lane % 4 * 8;
-      const HeadRows rows =
-          head_rows(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
-      const uint4 chunk = Loads::load_chunk(rows.first + row / params.heads_per_kv * rows.stride + column,
+      const auto rows =
+          StridedRows::of(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
+      const uint4 chunk = Loads::load_chunk(rows.row(row / params.heads_per_kv) + column,
                                             row < work.row_count && column < params.head_dim);
       store_shared_16(query + i * 16, make_uint4(chunk.x ^ sign, chunk.y ^ sign, chunk.z ^ sign, chunk.w ^ sign));
     }
@@ -245,7 +245,7 @@ struct Decode {
                                                                int32_t lane) {
     const Seen seen(params, keys_left, lane);
     const Work here = work_anew(params);
-    const HeadRows rows = head_rows(params.value, here.batch, here.head_kv);
+    const auto rows = KeyRows::of(params.value, here.batch, here.head_kv);
     const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left;
 #pragma unroll 1
     for (int32_t k = 0; k < 16 * key_groups; ++k) {
@@ -267,8 +267,7 @@ struct Decode {
 #pragma unroll
           for (int32_t c = 0; c < value_chunks; ++c) {
             const int32_t column = c * 64 + lane / 4 * 8;
-            const uint4 chunk =
-                Loads::load_chunk(rows.first + (first_key + k) * rows.stride + column, column < params.head_dim_v);
+            const uint4 chunk = Loads::load_chunk(rows.row(first_key + k) + column, column < params.head_dim_v);
 #pragma unroll
             for (int32_t j = 0; j < 4; ++j) {
               output[c][j][n][r] =
@@ -318,9 +317,9 @@ struct Decode {
     if (packed_row >= work.row_count) return;
     const int32_t head = work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv;
     const float inverse = merged.sum == 0.0f ? 0.0f : reciprocal_approx(merged.sum);
-    const HeadRows rows = head_rows(params.output, work.batch, head);
+    const auto rows = StridedRows::of(params.output, work.batch, head);
     if (column < params.head_dim_v)
-      *reinterpret_cast<uint2 *>(rows.first + query * rows.stride + column) =
+      *reinterpret_cast<uint2 *>(rows.row(query) + column) =
           make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
                      pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
     if (column == 0) write_lse(params, work.batch, head, query, merged.reference, scale_log2(params), merged.sum);
@@ -349,11 +348,10 @@ struct Decode {
       first_key = of_warp(here);
       keys_left = keys_seen(params, here, tile_q - 1) - first_key;
       masked_left = keys_seen(params, here, 0) - first_key;
-      const HeadRows keys = head_rows(params.key, here.batch, here.head_kv),
-                     values = head_rows(params.value, here.batch, here.head_kv);
-      key_cursor.place = keys.first + (first_key + Keys::first_key(lane)) * keys.stride + Keys::first_column(lane);
-      value_cursor.place =
-          values.first + (first_key + Values::first_key(lane)) * values.stride + Values::first_column(lane);
+      key_cursor.start(KeyRows::of(params.key, here.batch, here.head_kv), first_key + Keys::first_key(lane),
+                       Keys::first_column(lane));
+      value_cursor.start(KeyRows::of(params.value, here.batch, here.head_kv), first_key + Values::first_key(lane),
+                         Values::first_column(lane));
       load_query(query, params, here, thread);
     }
     Keys keys;
@@ -373,7 +371,7 @@ struct Decode {
     while (keys_left > 0) {
       Scores scores;
       multiply_key_query(scores, keys, query, thread_anew() % 32);
-      key_cursor.place += stride * params.key.stride_row;
+      key_cursor.ascend(params.key, stride);
       if constexpr (values_early)
         keys.load(key_cursor, params, keys_left - stride);
       else
@@ -388,7 +386,7 @@ struct Decode {
         add_values_one_by_one(output, params, probabilities, keys_left, thread_anew() % 32);
       else
         multiply_value_probability(output, values, probabilities);
-      value_cursor.place += stride * params.value.stride_row;
+      value_cursor.ascend(params.value, stride);
       const int32_t step = (keys_left - 1) / stride;  // counted down to 0
       if (OutputSum::ends_stretch(step)) {
         const Work here = work_anew(params);

@@ -5,7 +5,7 @@
 
 #include "attention_fwd/params.h"
 #include "parts/numeric.cuh"
-#include "parts/tile_io.cuh"
+#include "parts/rows.cuh"
 
 namespace flashcore::kernels {
 
@@ -17,7 +17,7 @@ struct DecodeShape {
   int32_t blocks;  // of a cluster
 };
 
-template <DecodeShape shape>
+template <DecodeShape shape, typename KeyRows>
 struct DecodeLoads {
   static constexpr int32_t dtype = shape.dtype, key_groups = shape.tile_kv / 16;
   static constexpr int32_t key_chunks = (shape.head_dim + 31) / 32, value_chunks = (shape.head_dim_v + 63) / 64;
@@ -34,16 +34,14 @@ struct DecodeLoads {
     return i == 0 ? chunk.x : i == 1 ? chunk.y : i == 2 ? chunk.z : chunk.w;
   }
 
-  // Where a lane reads in the rows of a head, step by step. What can be had from its number is worked out at each step: registers
-  // are what limits how much is under way.
-  struct Cursor {
-    const uint16_t *place;  // of the lane's first key and column in the step
-
-    __device__ __forceinline__ uint4 load(int64_t stride, int32_t keys_left, int32_t columns_left, int32_t key,
-                                          int32_t column) const {
-      return load_chunk(place + key * stride + column, key < keys_left && column < columns_left);
-    }
-  };
+  // Where a lane reads in the rows of a head, step by step, from its first key and column in the step. What can be had from its number
+  // is worked out at each step: registers are what limits how much is under way.
+  using Cursor = typename KeyRows::Ascent;
+  static __device__ __forceinline__ uint4 load_keys(const Cursor &cursor, const TensorView &tensor, int32_t keys_left,
+                                                    int32_t columns_left, int32_t key, int32_t column) {
+    const bool valid = key < keys_left && column < columns_left;
+    return load_chunk(cursor.address(tensor, key, column, valid), valid);
+  }
 
   // The keys of a step, as this lane holds them: key 16 i + 8 h + g.
   struct Keys {
@@ -59,7 +57,7 @@ struct DecodeLoads {
         for (int32_t h = 0; h < 2; ++h)
 #pragma unroll
           for (int32_t c = 0; c < key_chunks; ++c)
-            chunk[i][h][c] = cursor.load(params.key.stride_row, left, columns, i * 16 + h * 8, c * 32);
+            chunk[i][h][c] = load_keys(cursor, params.key, left, columns, i * 16 + h * 8, c * 32);
     }
   };
 
@@ -77,7 +75,7 @@ struct DecodeLoads {
         for (int32_t k = 0; k < 4; ++k)
 #pragma unroll
           for (int32_t c = 0; c < value_chunks; ++c)
-            chunk[i][k][c] = cursor.load(params.value.stride_row, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
+            chunk[i][k][c] = load_keys(cursor, params.value, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
     }
     __device__ __forceinline__ bool has_nonfinite() const {
       bool any = false;

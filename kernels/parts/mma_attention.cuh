@@ -24,7 +24,7 @@ struct MmaShape {
   bool q_in_registers;
 };
 
-template <MmaShape shape, typename Variant>
+template <MmaShape shape, typename Variant, typename KeyRows>
 struct MmaAttention {
   static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, head_dim_v = shape.head_dim_v;
   static constexpr int32_t tile_kv = shape.tile_kv, threads = shape.threads;
@@ -424,7 +424,7 @@ struct MmaAttention {
                                                               const BlockWork &work, int32_t first_key, int32_t key_end,
                                                               int32_t first_row) {
     const int32_t lane = thread_anew() % 32, first_column = lane % 4 * 2;
-    const HeadRows rows = head_rows(params.value, work.batch, work.head_kv);
+    const auto rows = KeyRows::of(params.value, work.batch, work.head_kv);
     KeyRun<shape.mask, int64_t> run[row_tiles][2];
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
@@ -440,7 +440,7 @@ struct MmaAttention {
         for (int32_t c = 0; c < 2; ++c) {
           const int32_t column = n * 8 + first_column + c;
           if (column >= params.head_dim_v) continue;
-          const uint16_t bits = rows.first[key * rows.stride + column];
+          const uint16_t bits = rows.row(key)[column];
           if (nonfinite_halves<dtype>(bits) == 0) continue;
           const float value = to_float<dtype>(bits);
 #pragma unroll

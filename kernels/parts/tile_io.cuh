@@ -7,20 +7,10 @@
 #include "attention_fwd/params.h"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
+#include "parts/rows.cuh"
 #include "parts/swizzle.cuh"
 
 namespace flashcore::kernels {
-
-// The rows of one (batch, head) of a tensor of 16-bit elements.
-struct HeadRows {
-  uint16_t *first;
-  int64_t stride;  // elements between rows
-};
-
-__device__ __forceinline__ HeadRows head_rows(const TensorView &tensor, int32_t batch, int32_t head) {
-  return {reinterpret_cast<uint16_t *>(tensor.data) + batch * tensor.stride_batch + head * tensor.stride_head,
-          tensor.stride_row};
-}
 
 // Eight neighbouring elements of any alignment, one by one.
 __device__ __forceinline__ uint4 gather_8(const uint16_t *elements) {
@@ -58,7 +48,7 @@ __device__ __forceinline__ void copy_chunk(SharedAddress destination, const uint
 }
 
 // Rows first_row .. first_row + tile_rows - 1 into the tile at `tile`; columns from `column_end` on are zeros.
-template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows>
+template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows, typename HeadRows>
 __device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &rows, int32_t first_row, int32_t row_end,
                                           int32_t thread, int32_t column_end = Rows::columns) {
   using Share = TileShare<tile_rows, threads, Rows>;
@@ -68,9 +58,8 @@ __device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &ro
     for (int32_t span = 0; span < Share::spans; ++span) {
       const int32_t row = Share::row(thread, pass), chunk = Share::chunk(thread, span);
       const bool valid = first_row + row < row_end && chunk * 8 < column_end;
-      // An invalid chunk points at the tensor's own first element: never read, but a legal address.
-      copy_chunk<alignment_bytes>(tile + Rows::offset(row, chunk),
-                                  rows.first + (valid ? (first_row + row) * rows.stride + chunk * 8 : 0), valid);
+      copy_chunk<alignment_bytes>(tile + Rows::offset(row, chunk), rows.address(first_row + row, chunk * 8, valid),
+                                  valid);
     }
 }
 
@@ -78,15 +67,13 @@ __device__ __forceinline__ void load_tile(SharedAddress tile, const HeadRows &ro
 // sequence; the others are copied without a question, from a pointer that walks down: address arithmetic and bounds were a
 // fifth of all instructions of the steady loop.
 // `tiles_apart`: 1, or how many groups of threads take turns with the tiles.
-template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows, int32_t tiles_apart = 1>
+template <int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows, typename HeadRows,
+          int32_t tiles_apart = 1>
 class DescendingLoader {
  public:
   __device__ __forceinline__ DescendingLoader(const HeadRows &rows, int32_t last_tile, int32_t row_end, int32_t thread)
-      : pass_stride_(computed_here(rows.stride * Share::rows_per_pass)),
-        rows_left_(row_end - last_tile * tile_rows - Share::row(thread, 0)),
-        thread_(thread) {
-    source_ = rows.first + (int64_t{last_tile} * tile_rows + Share::row(thread, 0)) * rows.stride +
-              Share::chunk(thread, 0) * 8;
+      : descent_(rows), rows_left_(row_end - last_tile * tile_rows - Share::row(thread, 0)), thread_(thread) {
+    descent_.start(rows, int64_t{last_tile} * tile_rows + Share::row(thread, 0), Share::chunk(thread, 0) * 8);
   }
 
   // Columns from `column_end` on become zeros.
@@ -106,15 +93,15 @@ class DescendingLoader {
 #pragma unroll
     for (int32_t pass = 0; pass < Share::passes; ++pass)
 #pragma unroll
-      for (int32_t span = 0; span < Share::spans; ++span)
+      for (int32_t span = 0; span < Share::spans; ++span) {
+        const bool valid = row_valid(pass) && Share::chunk(thread, span) * 8 < column_end;
         copy_chunk<alignment_bytes>(tile + Rows::offset(Share::row(thread, pass), Share::chunk(thread, span)),
-                                    source_ + pass * pass_stride_ + span * Share::group * 8,
-                                    row_valid(pass) && Share::chunk(thread, span) * 8 < column_end);
-    source_ -= tiles_apart * Share::passes * pass_stride_;
+                                    descent_.address(pass, span * Share::group * 8, valid), valid);
+      }
+    descent_.descend(tiles_apart * Share::passes);
   }
 
-  const uint16_t *source_;
-  int64_t pass_stride_;
+  typename HeadRows::template Descent<Share::rows_per_pass> descent_;
   int32_t rows_left_;
   int32_t thread_;
 };

@@ -171,8 +171,8 @@ struct WmmaAttention {
 
   // The infinities and NaN that were kept from the tensor cores (0 * NaN would reach queries that do not see the key), for
   // the queries that do: from memory, one by one. Rare. A probability above 0 says that the key is seen.
-  template <Mask mask>
-  __device__ __forceinline__ void add_nonfinite_row(const HeadRows &values, int32_t first_key,
+  template <Mask mask, typename KeyRows>
+  __device__ __forceinline__ void add_nonfinite_row(const KeyRows &values, int32_t first_key,
                                                     const KeyRun<mask, int32_t> &visible) const {
 #pragma unroll 1
     for (int32_t key = visible.begin; key < visible.end; ++key) {
@@ -181,7 +181,7 @@ struct WmmaAttention {
 #pragma unroll 1
       for (int32_t i = 0; i < output_chunks * 8; ++i) {
         const int32_t column = (part + i / 8 * 4) * 8 + i % 8;
-        const uint16_t bits = values.first[(first_key + key) * values.stride + column];
+        const uint16_t bits = values.row(first_key + key)[column];
         if (nonfinite_halves<dtype>(bits) == 0) continue;
         floats(at.output)[row * tile.output_pitch() + column] += probability * to_float<dtype>(bits);
       }
@@ -193,11 +193,11 @@ struct WmmaAttention {
     if (query >= params.seqlen_q) return;
     const float sum = floats(at.row_sum)[row];
     const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;  // no key seen: O = 0
-    const HeadRows rows = head_rows(params.output, work.batch, work.head_q);
+    const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
 #pragma unroll
     for (int32_t i = 0; i < output_chunks; ++i) {
       const float4 low = *output_quarter(2 * i), high = *output_quarter(2 * i + 1);
-      *reinterpret_cast<uint4 *>(rows.first + query * rows.stride + (part + i * 4) * 8) = make_uint4(
+      *reinterpret_cast<uint4 *>(rows.row(query) + (part + i * 4) * 8) = make_uint4(
           pack2<dtype>(low.x * inverse, low.y * inverse), pack2<dtype>(low.z * inverse, low.w * inverse),
           pack2<dtype>(high.x * inverse, high.y * inverse), pack2<dtype>(high.z * inverse, high.w * inverse));
     }
@@ -222,14 +222,14 @@ struct StagedTile {
   static_assert(rows_per_tile % rows_per_pass == 0);
   uint4 chunk[passes];
 
+  template <typename HeadRows>
   __device__ __forceinline__ void fetch(const HeadRows &rows, int32_t first_row, int32_t row_end) {
 #pragma unroll
     for (int32_t i = 0; i < passes; ++i) {
       const int32_t row = first_row + static_cast<int32_t>(threadIdx.x) / chunks + i * rows_per_pass;
       chunk[i] = make_uint4(0, 0, 0, 0);
       if (row < row_end)
-        chunk[i] = *reinterpret_cast<const uint4 *>(rows.first + row * rows.stride +
-                                                    static_cast<int32_t>(threadIdx.x) % chunks * 8);
+        chunk[i] = *reinterpret_cast<const uint4 *>(rows.row(row) + static_cast<int32_t>(threadIdx.x) % chunks * 8);
     }
   }
   __device__ __forceinline__ void store(unsigned char *buffer, int32_t pitch) const {
