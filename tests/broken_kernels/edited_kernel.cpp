@@ -46,18 +46,26 @@ double element(const std::vector<uint16_t> &tensor, int32_t row, int32_t head, i
   return tools::float16_to_double(tensor[static_cast<size_t>((row * heads + head) * head_dim + column)]);
 }
 
+template <typename Element>
+int64_t bytes_of(const std::vector<Element> &elements) {
+  return static_cast<int64_t>(elements.size() * sizeof(Element));
+}
+
 Result<uint64_t> copy_to_gpu(const CudaDriver &driver, const void *source, int64_t bytes) {
   FLASHCORE_TRY_ASSIGN(const uint64_t address, driver.memory_alloc(bytes));
   FLASHCORE_TRY(driver.copy_to_device(address, source, bytes, nullptr));
   return address;
 }
 
-std::vector<uint16_t> in_order_of(const std::vector<int32_t> &table, const std::vector<uint16_t> &tensor) {
-  std::vector<uint16_t> placed = tensor;
+// The rows of a tensor where the table says, among rows of others, which are NaN.
+std::vector<uint16_t> pool_of(const std::vector<int32_t> &table, const std::vector<uint16_t> &tensor) {
+  if (table.empty()) return tensor;
+  constexpr uint16_t nan = 0x7e00;
+  std::vector<uint16_t> pool(EditedProblem::pool_rows * row_elements, nan);
   for (size_t row = 0; row < table.size(); ++row)
-    std::memcpy(placed.data() + static_cast<size_t>(table[row]) * row_elements, tensor.data() + row * row_elements,
+    std::memcpy(pool.data() + static_cast<size_t>(table[row]) * row_elements, tensor.data() + row * row_elements,
                 row_elements * sizeof(uint16_t));
-  return placed;
+  return pool;
 }
 
 }  // namespace
@@ -123,20 +131,18 @@ Result<double> largest_error(const EditedKernel &edited, Context &gpu_context, c
   AttentionProblem attention;
   attention.key = problem_key();
   attention.softmax_scale = EditedProblem::scale;
-  const auto bytes = static_cast<int64_t>(seqlen * row_elements * sizeof(uint16_t));
-  const std::vector<uint16_t> inputs[] = {problem.query, in_order_of(problem.table, problem.key),
-                                          in_order_of(problem.table, problem.value), problem.query};
+  const std::vector<uint16_t> inputs[] = {problem.query, pool_of(problem.table, problem.key),
+                                          pool_of(problem.table, problem.value), problem.query};
   ProblemTensor *tensors = attention.tensors.data();  // of query, key, value and output
   for (int32_t i = 0; i < 4; ++i) {
-    FLASHCORE_TRY_ASSIGN(tensors[i].data, copy_to_gpu(gpu.driver(), inputs[i].data(), bytes));
+    FLASHCORE_TRY_ASSIGN(tensors[i].data, copy_to_gpu(gpu.driver(), inputs[i].data(), bytes_of(inputs[i])));
     tensors[i].stride_batch = int64_t{heads} * seqlen * head_dim;
     tensors[i].stride_row = heads * head_dim;
     tensors[i].stride_head = head_dim;
   }
   if (!problem.table.empty()) {
-    FLASHCORE_TRY_ASSIGN(
-        const uint64_t table,
-        copy_to_gpu(gpu.driver(), problem.table.data(), static_cast<int64_t>(problem.table.size() * sizeof(int32_t))));
+    FLASHCORE_TRY_ASSIGN(const uint64_t table,
+                         copy_to_gpu(gpu.driver(), problem.table.data(), bytes_of(problem.table)));
     tensors[1].stride_batch = tensors[2].stride_batch = static_cast<int64_t>(table);
   }
   alignas(64) unsigned char params[kernels::most_parameter_bytes];
@@ -148,7 +154,7 @@ Result<double> largest_error(const EditedKernel &edited, Context &gpu_context, c
                                      static_cast<uint32_t>(launch.dynamic_shared_bytes - edited.shared_bytes_taken)},
                                     nullptr, params));
   std::vector<uint16_t> output(seqlen * row_elements);
-  FLASHCORE_TRY(gpu.driver().copy_to_host(output.data(), attention.output().data, bytes, nullptr));
+  FLASHCORE_TRY(gpu.driver().copy_to_host(output.data(), attention.output().data, bytes_of(output), nullptr));
   double worst = 0;
   for (size_t i = 0; i < output.size(); ++i) {
     const double difference = std::fabs(tools::float16_to_double(output[i]) - problem.expected[i]);

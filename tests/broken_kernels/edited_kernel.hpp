@@ -34,10 +34,11 @@ Result<CompiledKernel> compile(const EditedKernel &edited, const std::string &ar
 // One batch entry without a mask: query, key and value are [row][head][column] of float16.
 struct EditedProblem {
   static constexpr int32_t heads = 4, seqlen = 457, head_dim = 64;  // 457 = 7 tiles of 64 and 9 rows
+  static constexpr int32_t pool_rows = 2 * seqlen;
   static constexpr float scale = 1.0f / 8;
   std::vector<uint16_t> query, key, value;
-  std::vector<int32_t>
-      table;  // if there is one: row j of K and V lies at table[j], and the table at their stride_batch
+  // If there is a table: row j of K and V is row table[j] of a pool, and the table lies at their stride_batch.
+  std::vector<int32_t> table;
   std::vector<double> expected;  // [row][head][column]
 };
 // change(score, head, query, key): what becomes of a scaled score before the softmax.
