@@ -103,7 +103,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64_
     const bool nonfinite = __syncthreads_or(cleared) != 0;
     attention.multiply_query_key(at.key_of(n));
     __syncthreads();
-    const auto visible = attention.visible_keys<mask>(params, work.first_query, n * tile.tile_kv);
+    // Computed here, or on some architectures it is held, and spilled, from the top of the loop on.
+    const auto visible = attention.visible_keys<mask>(params, work.first_query, computed_here(n) * tile.tile_kv);
     attention.softmax_row(params, work, n * tile.tile_kv, visible);
     __syncthreads();
     attention.multiply_probability_value(at.value_of(n));
