@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention on a GPU, from arguments to launch: the warm path, and the cold one beside it.
-#include <cstring>
-#include <tuple>
-
 #include "base/copy_text.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
@@ -11,51 +8,18 @@
 #include "problem/attention_call.hpp"
 #include "runtime/device_addresses.hpp"
 #include "runtime/gpu_device.hpp"
-#include "runtime/recent_launch.hpp"
+#include "runtime/recent_calls.hpp"
 
 namespace flashcore {
-namespace {
-
-LaunchShape launch_shape(const kernels::Launch &launch) {
-  LaunchShape shape{{static_cast<uint32_t>(launch.grid.x), static_cast<uint32_t>(launch.grid.y),
-                     static_cast<uint32_t>(launch.grid.z)},
-                    static_cast<uint32_t>(launch.threads),
-                    static_cast<uint32_t>(launch.dynamic_shared_bytes)};
-  if (launch.cluster > 1 && (launch.attributes & kernels::cluster_in_code) == 0)
-    shape.cluster = static_cast<uint32_t>(launch.cluster);
-  shape.programmatic_dependent = (launch.attributes & kernels::programmatic_dependent) != 0 ? 1 : 0;
-  return shape;
-}
-
-LaunchPlan make_plan(const Selection &selection, const ModuleFunctions &functions) {
-  const kernels::Plan &plan = selection.plan;
-  LaunchPlan made{plan.stage_count, selection.kernel_index, selection.specialization};
-  for (int32_t i = 0; i < plan.stage_count; ++i)
-    made.stages[i] = {functions[static_cast<size_t>(plan.stages[i].entry_point)], launch_shape(plan.stages[i])};
-  return made;
-}
-
-Status launch_stages(const CudaDriver &driver, const LaunchPlan &plan, CudaStream stream, const void *params) {
-  for (int32_t i = 0; i + 1 < plan.stage_count; ++i)
-    FLASHCORE_TRY(driver.launch(plan.stages[i].function, plan.stages[i].shape, stream, params));
-  const LaunchPlan::Stage &last = plan.stages[plan.stage_count - 1];
-  return driver.launch(last.function, last.shape, stream, params);
-}
-
-}  // namespace
-
 std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *args, CudaStream stream) {
-  RecentLaunch *recent = recent_launch();
-  KnownRequest::Addresses addresses;
-  if (recent == nullptr || recent->device_serial != serial_ || !recent->request.matches(args, &addresses))
-    return std::nullopt;
-  // Every call writes all of them, so that what a call leaves there which fails does no harm.
-  static_assert(std::tuple_size_v<KnownRequest::Addresses> == kernels::operand_count);
-  for (const kernels::AddressPatch &patch : recent->patches)
-    std::memcpy(recent->parameters + patch.byte_offset, &addresses[patch.operand], sizeof(uint64_t));
+  RecentCalls *recent = RecentCalls::of_this_thread();
+  PreparedCall::Addresses addresses;
+  PreparedCall *call = recent == nullptr ? nullptr : recent->find(serial_, args, &addresses);
+  if (call == nullptr) return std::nullopt;
+  const void *parameters = call->patch(addresses);
   const Result<CurrentContext> current = CurrentContext::enter(*this);
   if (!current.ok()) return current.error();
-  return launch_stages(driver_, recent->plan, stream, recent->parameters);
+  return launch(driver_, call->plan(), stream, parameters);
 }
 
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
@@ -78,7 +42,7 @@ Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const k
     }
     FLASHCORE_TRY_ASSIGN(functions, loader_.load(selection));
   }
-  const LaunchPlan plan = make_plan(selection, *functions);
+  const LaunchPlan plan = make_launch_plan(selection, *functions);
   plans_.insert(key, plan);
   return plan;
 }
@@ -94,13 +58,10 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
   const kernels::Passport &passport = passport_at(plan.kernel_index);
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
   passport.pack(plan.specialization, problem.key, attention_call(problem), limits_, parameters);
-  FLASHCORE_TRY(launch_stages(driver_, plan, stream, parameters));
+  FLASHCORE_TRY(launch(driver_, plan, stream, parameters));
   if (addresses_checked_) return success();  // what is not remembered is checked again
-  RecentLaunch *recent = make_recent_launch();
-  if (recent == nullptr) return success();
-  recent->request.remember(args, problem);
-  recent->device_serial = serial_, recent->plan = plan, recent->patches = passport.patches;
-  std::memcpy(recent->parameters, parameters, static_cast<size_t>(passport.parameter_bytes));
+  if (RecentCalls *recent = RecentCalls::make_of_this_thread(); recent != nullptr)
+    recent->remember({serial_, args, problem, plan, parameters});
   return success();
 }
 

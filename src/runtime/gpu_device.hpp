@@ -83,7 +83,7 @@ class GpuDevice final : public Device {
   ~GpuDevice() override = default;
   template <typename Work>
   auto with_current(Work work) const -> decltype(work());
-  // A call that differs from this thread's last one in addresses and stream alone. nullopt: it differs in more.
+  // A call that differs from one of this thread's last ones in addresses and stream alone. nullopt: it differs in more.
   std::optional<Status> launch_again(const flashcore_attention_args *args, CudaStream stream);
   Status launch_new(const flashcore_attention_args *args, const AttentionProblem &problem,
                     const kernels::ProblemKey &key, CudaStream stream);
