@@ -27,6 +27,8 @@ inline const CudaDriver &driver() {
   return *loaded;
 }
 
+inline const CudaStream per_thread_stream = reinterpret_cast<CudaStream>(uintptr_t{2});
+
 // A device's context is current, and nothing may be open or misused afterwards.
 struct Device {
   Device() {

@@ -3,6 +3,7 @@
 // The driver's wrappers against the stand-in: what they call, and what they give back.
 #define BOOST_TEST_MODULE cuda_driver
 #include <boost/test/unit_test.hpp>
+#include <thread>
 
 #include "driver_fixture.hpp"
 #include "tiny_cubin.hpp"
@@ -268,6 +269,36 @@ BOOST_AUTO_TEST_CASE(events_measure_microseconds) {
   BOOST_TEST(value_of(driver().event_elapsed_us(start, end)) == 250.0);
   require_ok(driver().event_destroy(start));
   require_ok(driver().event_destroy(end));
+}
+
+// By its handle, but for the two that the driver has for default streams.
+BOOST_AUTO_TEST_CASE(streams_are_told_apart) {
+  const CudaStream legacy = reinterpret_cast<CudaStream>(uintptr_t{1});
+  CudaStream stream = value_of(driver().stream_create());
+  fake().fake_reset_calls();
+  const StreamIdentity null = value_of(driver().stream_identity(nullptr));
+  BOOST_TEST((null == value_of(driver().stream_identity(legacy))));
+  BOOST_TEST((null != value_of(driver().stream_identity(stream))));
+  BOOST_TEST((value_of(driver().stream_identity(stream)) == value_of(driver().stream_identity(stream))));
+  BOOST_TEST(fake().fake_calls("") == 0);
+  const StreamIdentity mine = value_of(driver().stream_identity(per_thread_stream));
+  BOOST_TEST((mine == value_of(driver().stream_identity(per_thread_stream))));
+  BOOST_TEST((mine != null));
+  std::thread([&] {
+    fake().fake_set_current(fake().fake_primary_context(0));
+    BOOST_TEST((mine != value_of(driver().stream_identity(per_thread_stream))));
+  }).join();
+  require_ok(driver().stream_destroy(stream));
+}
+
+BOOST_AUTO_TEST_CASE(a_device_says_whether_it_has_memory_pools) {
+  for (const int64_t pools : {0, 1}) {
+    fake().fake_set_option("pools", pools);
+    BOOST_TEST(value_of(driver().device_properties(0)).memory_pools == (pools == 1));
+  }
+  const uint64_t address = value_of(driver().memory_alloc_async(64, nullptr));
+  BOOST_TEST(fake().fake_open("device_memory") == 1);
+  require_ok(driver().memory_free_async(address, nullptr));
 }
 
 BOOST_AUTO_TEST_CASE(a_capture_is_seen_in_every_state) {

@@ -118,6 +118,12 @@ BOOST_FIXTURE_TEST_CASE(every_call_of_every_wrapper_may_fail, Device) {
          const auto result = d.memory_alloc(8);
          return result.ok() ? code(d.memory_free(result.value())) : code(result);
        }},
+      {"memory_alloc_async+free",
+       [&] {
+         const auto result = d.memory_alloc_async(8, nullptr);
+         return result.ok() ? code(d.memory_free_async(result.value(), nullptr)) : code(result);
+       }},
+      {"stream_identity", [&] { return code(d.stream_identity(per_thread_stream)); }},
       {"host_alloc+free",
        [&] {
          const auto result = d.host_alloc(8);
