@@ -11,23 +11,39 @@
 #include "runtime/recent_calls.hpp"
 
 namespace flashcore {
+namespace {
+
+// The caller's own, if there is one, is large enough.
+Status check_workspace_bytes(const AttentionProblem &problem, int64_t needed) {
+  if (problem.workspace_bytes == 0 || problem.workspace_bytes >= needed) return success();
+  return Error{FLASHCORE_WORKSPACE_TOO_SMALL,
+               "workspace_bytes is " + std::to_string(problem.workspace_bytes) +
+                   "; allowed: " + std::to_string(needed) + " or more, or 0 for the context's own workspace",
+               "workspace_bytes"};
+}
+
+}  // namespace
 std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *args, CudaStream stream) {
   RecentCalls *recent = RecentCalls::of_this_thread();
   PreparedCall::Addresses addresses;
   PreparedCall *call = recent == nullptr ? nullptr : recent->find(serial_, args, &addresses);
   if (call == nullptr) return std::nullopt;
-  const void *parameters = call->patch(addresses);
   const Result<CurrentContext> current = CurrentContext::enter(*this);
   if (!current.ok()) return current.error();
-  return launch(driver_, call->plan(), stream, parameters);
+  if (call->plan().workspace_bytes != 0) return launch_in_workspace(*call, addresses, stream);
+  return launch(driver_, call->plan(), stream, call->patch(addresses));
+}
+
+Status GpuDevice::launch_in_workspace(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream) {
+  FLASHCORE_TRY_ASSIGN(const Workspace::Lease lease, workspace_.lease(stream, call.plan().workspace_bytes));
+  addresses[kernels::address_workspace] = lease.address();
+  return launch(driver_, call.plan(), stream, call.patch(addresses));
 }
 
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
                                         const CudaStream *stream) {
   FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits_, tuned_rows_));
-  if (selection.plan.workspace_bytes != 0)
-    return Error{FLASHCORE_INTERNAL, "the plan asks for a workspace, and nothing gives it one"};
   std::optional<ModuleFunctions> functions = loader_.find(selection);
   if (!functions) {
     if (stream != nullptr) {
@@ -56,8 +72,17 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(problem, key, &stream));
   }
   const kernels::Passport &passport = passport_at(plan.kernel_index);
+  kernels::AttentionCall call = attention_call(problem);
+  Workspace::Lease lease;
+  if (plan.workspace_bytes != 0) {
+    FLASHCORE_TRY(check_workspace_bytes(problem, plan.workspace_bytes));
+    if (problem.workspace == 0) {
+      FLASHCORE_TRY_ASSIGN(lease, workspace_.lease(stream, plan.workspace_bytes));
+    }
+    call.workspace = problem.workspace != 0 ? problem.workspace : lease.address();
+  }
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
-  passport.pack(plan.specialization, problem.key, attention_call(problem), limits_, parameters);
+  passport.pack(plan.specialization, problem.key, call, limits_, parameters);
   FLASHCORE_TRY(launch(driver_, plan, stream, parameters));
   if (addresses_checked_) return success();  // what is not remembered is checked again
   if (RecentCalls *recent = RecentCalls::make_of_this_thread(); recent != nullptr)
@@ -80,9 +105,12 @@ Status GpuDevice::attention_prepare(const AttentionProblem &problem) {
   if (problem.empty()) return success();
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(*this));
   LaunchPlan plan;
-  if (plans_.find(key, &plan)) return success();
-  FLASHCORE_TRY(cold_plan(problem, key, nullptr));
-  return success();
+  if (!plans_.find(key, &plan)) {
+    FLASHCORE_TRY_ASSIGN(plan, cold_plan(problem, key, nullptr));
+  }
+  if (plan.workspace_bytes == 0) return success();
+  FLASHCORE_TRY(check_workspace_bytes(problem, plan.workspace_bytes));
+  return problem.workspace_bytes != 0 ? success() : workspace_.reserve(plan.workspace_bytes);
 }
 
 Result<int64_t> GpuDevice::attention_workspace_bytes(const AttentionProblem &problem) {
@@ -116,6 +144,7 @@ Status GpuDevice::attention_explain(const AttentionProblem &problem, flashcore_a
   explanation->grid[2] = static_cast<int32_t>(launch.grid.z);
   explanation->threads_per_block = launch.threads;
   explanation->dynamic_shared_bytes = launch.dynamic_shared_bytes;
+  explanation->workspace_bytes = selection.plan.workspace_bytes;
   explanation->cost_us = selection.plan.cost.total_us;
   return success();
 }

@@ -19,7 +19,7 @@ LaunchShape launch_shape(const kernels::Launch &launch) {
 
 LaunchPlan make_launch_plan(const Selection &selection, const ModuleFunctions &functions) {
   const kernels::Plan &plan = selection.plan;
-  LaunchPlan made{plan.stage_count, selection.kernel_index, selection.specialization};
+  LaunchPlan made{plan.stage_count, selection.kernel_index, selection.specialization, plan.workspace_bytes};
   for (int32_t i = 0; i < plan.stage_count; ++i)
     made.stages[i] = {functions[static_cast<size_t>(plan.stages[i].entry_point)], launch_shape(plan.stages[i])};
   return made;

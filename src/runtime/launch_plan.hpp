@@ -19,6 +19,7 @@ struct LaunchPlan {
   int32_t stage_count = 0;
   int32_t kernel_index = -1;  // in kernel_table()
   kernels::Specialization specialization{};
+  int64_t workspace_bytes = 0;  // device memory that the stages share
   Stage stages[kernels::most_stages]{};
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/prepared_call.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "plan/kernel_table.hpp"
@@ -50,8 +51,11 @@ bool PreparedCall::differs_in_addresses_only(uint64_t device_serial, const Args 
 
 bool PreparedCall::matches(uint64_t device_serial, const Args *args, Addresses *addresses) const {
   if (!differs_in_addresses_only(device_serial, args)) return false;
-  *addresses = Operands::addresses_in(bytes_of(args));
-  return operands_.may_lie_at(*addresses);
+  const Operands::Addresses operands = Operands::addresses_in(bytes_of(args));
+  static_assert(Operands::count == kernels::operand_count, "patches are of the operands that kernels are told of");
+  std::copy(operands.begin(), operands.end(), addresses->begin());
+  (*addresses)[kernels::address_workspace] = 0;
+  return operands_.may_lie_at(operands);
 }
 
 }  // namespace flashcore

@@ -19,7 +19,8 @@ class PreparedCall {
   using Operands = KnownOperands<fwd::operands>;
 
  public:
-  using Addresses = Operands::Addresses;  // by fwd::Operand
+  // By kernels::AttentionOperand; that of the workspace, 0 in what matches() gives, is for the caller to fill in.
+  using Addresses = std::array<uint64_t, kernels::address_count>;
 
   // What a call was, and what became of it. `problem` is what validate_attention made of `args`, which need not be aligned; `parameters`
   // are what the plan's kernel packed of it.
@@ -45,14 +46,12 @@ class PreparedCall {
   // The parameters with these addresses in them. Every call writes all of them, so what a call leaves there which fails does no harm.
   const void *patch(const Addresses &addresses) {
     for (const kernels::AddressPatch &patch : patches_)
-      std::memcpy(parameters_ + patch.byte_offset, &addresses[static_cast<size_t>(patch.operand)], sizeof(uint64_t));
+      std::memcpy(parameters_ + patch.byte_offset, &addresses[static_cast<size_t>(patch.address)], sizeof(uint64_t));
     return parameters_;
   }
   const LaunchPlan &plan() const { return plan_; }
 
  private:
-  static_assert(Operands::count == kernels::operand_count, "patches are of the operands that calls are told by");
-
   bool differs_in_addresses_only(uint64_t device_serial, const flashcore_attention_args *args) const;
 
   uint64_t device_serial_ = 0;       // 0: nothing is remembered
