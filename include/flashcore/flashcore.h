@@ -349,14 +349,15 @@ typedef struct flashcore_attention_args {
 
 /* Compute attention on `stream` (a CUstream; NULL is CUDA's legacy default stream; ignored by the CPU device, which has computed
  * everything when the call returns). Returns after the launch. A shape that was seen or prepared before costs one
- * launch: no allocation, no environment, no exclusive lock, no synchronisation. A new shape may compile for a moment.
+ * launch: no allocation, no environment, no exclusive lock, no synchronisation. A new shape may compile for a moment. (A call
+ * that needs a workspace: see flashcore_attention_workspace_bytes.)
  *
  * Numbers: Q.K^T, softmax and the sum over V accumulate in float32; probabilities are rounded once to the input type; LSE
  * is float32. Masked and out-of-range keys and values never reach the output, whatever they hold. The same inputs give
  * the same bits on every run of the same kernel.
  *
- * INVALID_ARGUMENT and UNSUPPORTED name the field; NOT_PREPARED in a capture of a shape that is not prepared;
- * COMPILER_UNAVAILABLE, COMPILE_FAILED, OUT_OF_*_MEMORY, WORKSPACE_TOO_SMALL, CUDA_ERROR, CONTEXT_LOST, FORKED.
+ * INVALID_ARGUMENT, UNSUPPORTED and WORKSPACE_TOO_SMALL name the field; NOT_PREPARED in a capture of a shape that is not prepared;
+ * COMPILER_UNAVAILABLE, COMPILE_FAILED, OUT_OF_*_MEMORY, CUDA_ERROR, CONTEXT_LOST, FORKED.
  *
  * Addresses: on a GPU a wrong one (of host memory, freed, of another device, too short) in a call of a known shape is a fault that ends
  * every later use of the device by the process (CONTEXT_LOST). With FLASHCORE_ADDRESS_CHECKS_ALWAYS it is INVALID_ARGUMENT, for two
@@ -365,14 +366,21 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_fwd(flash
                                                                            const flashcore_attention_args *args,
                                                                            void *stream, flashcore_error *error);
 
-/* Do everything slow for these arguments now (select, compile, load, set attributes), so that flashcore_attention_fwd is
- * only a launch, also while a stream is captured. Tensor addresses count only by their alignment; 0 is taken as 16-byte
- * aligned. Statuses as flashcore_attention_fwd. */
+/* Do everything slow for these arguments now (select, compile, load, set attributes, reserve a workspace for the next stream in
+ * need of one), so that flashcore_attention_fwd is only a launch, also while a stream is captured. Tensor addresses count only by
+ * their alignment; 0 is taken as 16-byte aligned. Statuses as flashcore_attention_fwd. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_prepare(flashcore_context context,
                                                                                const flashcore_attention_args *args,
                                                                                flashcore_error *error);
 
-/* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. UNSUPPORTED. */
+/* Bytes of workspace that the call needs; 0 for most. Nothing is compiled. UNSUPPORTED.
+ *
+ * Without args.workspace such a call has a workspace of the context and the stream. It is allocated on the stream's first call in need of
+ * it, grows when one needs more (the stream is waited for then), and is freed with the context. In a capture it cannot grow: an earlier call
+ * on the stream or flashcore_attention_prepare sees to it, else the call is NOT_PREPARED. A captured graph keeps the workspace of
+ * the stream that it was captured on, so it must not run at the same time as a call on that stream, or as another graph of it.
+ * With args.workspace the call uses that, until its work is done; the caller sees to it that no other call uses it meanwhile. A call that
+ * needs none leaves args.workspace alone. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_workspace_bytes(
     flashcore_context context, const flashcore_attention_args *args, int64_t *bytes, flashcore_error *error);
 

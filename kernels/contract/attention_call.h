@@ -17,16 +17,21 @@ enum AttentionOperand : int32_t {
   operand_lse,  // float32
   operand_count
 };
+// What has an address in a call: the operands, then what the library adds.
+enum AttentionAddress : int32_t { address_workspace = operand_count, address_count };
 
 struct AttentionCall {
   TensorView operands[operand_count];
   float softmax_scale;
   int32_t lse_base2;  // 1: logarithms of base 2 are wanted, 0: natural ones
+  // Device memory of as many bytes as the plan asks for, at a multiple of 16; 0: the plan asks for none. It is the call's own until the
+  // last stage of the plan has ended: a stage that may begin before the launch ahead of it has ended waits for that one first.
+  uint64_t workspace;
 };
 
-// Where an operand's address lies in the struct.
+// Where an address lies in the struct.
 struct AddressPatch {
-  int32_t operand;  // AttentionOperand
+  int32_t address;  // AttentionOperand or AttentionAddress
   int32_t byte_offset;
 };
 

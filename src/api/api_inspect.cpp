@@ -14,7 +14,7 @@
 #include "runtime/environment_report.hpp"
 #include "runtime/module_loop.hpp"
 #include "runtime/module_source.hpp"
-#include "runtime/predicted_call.hpp"
+#include "runtime/predicted_selection.hpp"
 
 using namespace flashcore;
 
@@ -65,7 +65,7 @@ flashcore_status flashcore_kernel_model(const flashcore_attention_args *args, co
     if (info == nullptr) return null_argument("info");
     FLASHCORE_TRY_ASSIGN(const flashcore_device_info given,
                          read_sized_struct(device, "device", sizeof(flashcore_device_info)));
-    FLASHCORE_TRY_ASSIGN(const Selection selection, predict_call(args, given));
+    FLASHCORE_TRY_ASSIGN(const Selection selection, predict_selection(args, given));
     return write_sized_struct(info, model_info(selection), "info", sizeof(flashcore_model_info));
   });
 }

@@ -112,6 +112,9 @@ Result<CudaDeviceProperties> CudaDriver::device_properties(int32_t ordinal) cons
   FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
                                properties.shared_bytes_per_multiprocessor));
   FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, properties.l2_cache_bytes));
+  int32_t memory_pools = 0;
+  FLASHCORE_TRY(read_attribute(*functions_, device, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, memory_pools));
+  properties.memory_pools = memory_pools != 0;
   size_t memory_bytes = 0;
   FLASHCORE_TRY(check(*functions_, functions_->device_total_memory(&memory_bytes, device), "cuDeviceTotalMem",
                       CudaStage::opening));
@@ -207,6 +210,16 @@ Result<bool> CudaDriver::stream_is_capturing(CudaStream stream) const {
   return status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
+Result<StreamIdentity> CudaDriver::stream_identity(CudaStream stream) const {
+  if (stream == CU_STREAM_LEGACY) return StreamIdentity{};
+  StreamIdentity identity{stream, 0};
+  if (stream != CU_STREAM_PER_THREAD) return identity;
+  unsigned long long id = 0;
+  FLASHCORE_TRY(check(*functions_, functions_->stream_get_id(stream, &id), "cuStreamGetId"));
+  identity.id = id;
+  return identity;
+}
+
 Result<uint64_t> CudaDriver::memory_alloc(int64_t bytes) const {
   if (bytes == 0) return uint64_t{0};
   CUdeviceptr address = 0;
@@ -217,6 +230,17 @@ Result<uint64_t> CudaDriver::memory_alloc(int64_t bytes) const {
 Status CudaDriver::memory_free(uint64_t address) const {
   if (address == 0) return success();
   return check(*functions_, functions_->memory_free(device_pointer(address)), "cuMemFree");
+}
+
+Result<uint64_t> CudaDriver::memory_alloc_async(int64_t bytes, CudaStream stream) const {
+  CUdeviceptr address = 0;
+  FLASHCORE_TRY(check(*functions_, functions_->memory_alloc_async(&address, static_cast<size_t>(bytes), stream),
+                      "cuMemAllocAsync"));
+  return static_cast<uint64_t>(address);
+}
+
+Status CudaDriver::memory_free_async(uint64_t address, CudaStream stream) const {
+  return check(*functions_, functions_->memory_free_async(device_pointer(address), stream), "cuMemFreeAsync");
 }
 
 Result<void *> CudaDriver::host_alloc(int64_t bytes) const {

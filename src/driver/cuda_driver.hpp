@@ -22,6 +22,7 @@ struct CudaDeviceProperties {
   int32_t shared_bytes_per_multiprocessor = 0;
   int32_t l2_cache_bytes = 0;
   int64_t memory_bytes = 0;
+  bool memory_pools = false;  // memory_alloc_async
   std::string name;
 };
 
@@ -50,6 +51,13 @@ struct LaunchShape {
   uint32_t programmatic_dependent = 0;  // 1: it may begin before the launch ahead of it on the stream has ended
 
   bool is_plain() const { return (cluster | programmatic_dependent) == 0; }
+};
+
+// What tells one stream from another, whatever names it has.
+struct StreamIdentity {
+  CudaStream handle = nullptr;
+  uint64_t id = 0;  // of the thread's own stream among those that share CU_STREAM_PER_THREAD
+  auto operator<=>(const StreamIdentity &) const = default;
 };
 
 class CudaDriver {
@@ -90,9 +98,14 @@ class CudaDriver {
   // The warm path: one driver call, of cuLaunchKernel where the shape is plain. `params` is the kernel's single by-value parameter.
   Status launch(CudaFunction function, const LaunchShape &shape, CudaStream stream, const void *params) const;
   Result<bool> stream_is_capturing(CudaStream stream) const;
+  Result<StreamIdentity> stream_identity(CudaStream stream) const;
 
   Result<uint64_t> memory_alloc(int64_t bytes) const;
   Status memory_free(uint64_t address) const;
+  // Stream-ordered: another stream may use the memory once this one has come to the allocation. Not in a capture of the stream, which would
+  // take them into its graph.
+  Result<uint64_t> memory_alloc_async(int64_t bytes, CudaStream stream) const;
+  Status memory_free_async(uint64_t address, CudaStream stream) const;
   Result<void *> host_alloc(int64_t bytes) const;
   Status host_free(void *memory) const;
   Status copy_to_device(uint64_t destination, const void *source, int64_t bytes, CudaStream stream) const;

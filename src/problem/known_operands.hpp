@@ -58,6 +58,9 @@ class KnownOperands {
            all_operands<count>([&](auto i) { return is_apart<i>(addresses); });
   }
 
+  // Of the same extents, absent ones among them.
+  bool operator==(const KnownOperands &) const = default;
+
  private:
   static constexpr std::array<size_t, count> offsets = [] {
     std::array<size_t, count> sorted{};

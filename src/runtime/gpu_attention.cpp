@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention on a GPU, from arguments to launch: the warm path, and the cold one beside it.
-#include <cstring>
-#include <tuple>
-
 #include "base/copy_text.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
@@ -11,59 +8,42 @@
 #include "problem/attention_call.hpp"
 #include "runtime/device_addresses.hpp"
 #include "runtime/gpu_device.hpp"
-#include "runtime/recent_launch.hpp"
+#include "runtime/recent_calls.hpp"
 
 namespace flashcore {
 namespace {
 
-LaunchShape launch_shape(const kernels::Launch &launch) {
-  LaunchShape shape{{static_cast<uint32_t>(launch.grid.x), static_cast<uint32_t>(launch.grid.y),
-                     static_cast<uint32_t>(launch.grid.z)},
-                    static_cast<uint32_t>(launch.threads),
-                    static_cast<uint32_t>(launch.dynamic_shared_bytes)};
-  if (launch.cluster > 1 && (launch.attributes & kernels::cluster_in_code) == 0)
-    shape.cluster = static_cast<uint32_t>(launch.cluster);
-  shape.programmatic_dependent = (launch.attributes & kernels::programmatic_dependent) != 0 ? 1 : 0;
-  return shape;
-}
-
-LaunchPlan make_plan(const Selection &selection, const ModuleFunctions &functions) {
-  const kernels::Plan &plan = selection.plan;
-  LaunchPlan made{plan.stage_count, selection.kernel_index, selection.specialization};
-  for (int32_t i = 0; i < plan.stage_count; ++i)
-    made.stages[i] = {functions[static_cast<size_t>(plan.stages[i].entry_point)], launch_shape(plan.stages[i])};
-  return made;
-}
-
-Status launch_stages(const CudaDriver &driver, const LaunchPlan &plan, CudaStream stream, const void *params) {
-  for (int32_t i = 0; i + 1 < plan.stage_count; ++i)
-    FLASHCORE_TRY(driver.launch(plan.stages[i].function, plan.stages[i].shape, stream, params));
-  const LaunchPlan::Stage &last = plan.stages[plan.stage_count - 1];
-  return driver.launch(last.function, last.shape, stream, params);
+// The caller's own, if there is one, is large enough.
+Status check_workspace_bytes(const AttentionProblem &problem, int64_t needed) {
+  if (problem.workspace_bytes == 0 || problem.workspace_bytes >= needed) return success();
+  return Error{FLASHCORE_WORKSPACE_TOO_SMALL,
+               "workspace_bytes is " + std::to_string(problem.workspace_bytes) +
+                   "; allowed: " + std::to_string(needed) + " or more, or 0 for the context's own workspace",
+               "workspace_bytes"};
 }
 
 }  // namespace
-
 std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *args, CudaStream stream) {
-  RecentLaunch *recent = recent_launch();
-  KnownRequest::Addresses addresses;
-  if (recent == nullptr || recent->device_serial != serial_ || !recent->request.matches(args, &addresses))
-    return std::nullopt;
-  // Every call writes all of them, so that what a call leaves there which fails does no harm.
-  static_assert(std::tuple_size_v<KnownRequest::Addresses> == kernels::operand_count);
-  for (const kernels::AddressPatch &patch : recent->patches)
-    std::memcpy(recent->parameters + patch.byte_offset, &addresses[patch.operand], sizeof(uint64_t));
+  RecentCalls *recent = RecentCalls::of_this_thread();
+  PreparedCall::Addresses addresses;
+  PreparedCall *call = recent == nullptr ? nullptr : recent->find(serial_, args, &addresses);
+  if (call == nullptr) return std::nullopt;
   const Result<CurrentContext> current = CurrentContext::enter(*this);
   if (!current.ok()) return current.error();
-  return launch_stages(driver_, recent->plan, stream, recent->parameters);
+  if (call->plan().workspace_bytes != 0) return launch_in_workspace(*call, addresses, stream);
+  return launch(driver_, call->plan(), stream, call->patch(addresses));
+}
+
+Status GpuDevice::launch_in_workspace(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream) {
+  FLASHCORE_TRY_ASSIGN(const Workspace::Lease lease, workspace_.lease(stream, call.plan().workspace_bytes));
+  addresses[kernels::address_workspace] = lease.address();
+  return launch(driver_, call.plan(), stream, call.patch(addresses));
 }
 
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
                                         const CudaStream *stream) {
   FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits_, tuned_rows_));
-  if (selection.plan.workspace_bytes != 0)
-    return Error{FLASHCORE_INTERNAL, "the plan asks for a workspace, and nothing gives it one"};
   std::optional<ModuleFunctions> functions = loader_.find(selection);
   if (!functions) {
     if (stream != nullptr) {
@@ -78,7 +58,7 @@ Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const k
     }
     FLASHCORE_TRY_ASSIGN(functions, loader_.load(selection));
   }
-  const LaunchPlan plan = make_plan(selection, *functions);
+  const LaunchPlan plan = make_launch_plan(selection, *functions);
   plans_.insert(key, plan);
   return plan;
 }
@@ -92,15 +72,21 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(problem, key, &stream));
   }
   const kernels::Passport &passport = passport_at(plan.kernel_index);
+  kernels::AttentionCall call = attention_call(problem);
+  Workspace::Lease lease;
+  if (plan.workspace_bytes != 0) {
+    FLASHCORE_TRY(check_workspace_bytes(problem, plan.workspace_bytes));
+    if (problem.workspace == 0) {
+      FLASHCORE_TRY_ASSIGN(lease, workspace_.lease(stream, plan.workspace_bytes));
+    }
+    call.workspace = problem.workspace != 0 ? problem.workspace : lease.address();
+  }
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
-  passport.pack(plan.specialization, problem.key, attention_call(problem), limits_, parameters);
-  FLASHCORE_TRY(launch_stages(driver_, plan, stream, parameters));
+  passport.pack(plan.specialization, problem.key, call, limits_, parameters);
+  FLASHCORE_TRY(launch(driver_, plan, stream, parameters));
   if (addresses_checked_) return success();  // what is not remembered is checked again
-  RecentLaunch *recent = make_recent_launch();
-  if (recent == nullptr) return success();
-  recent->request.remember(args, problem);
-  recent->device_serial = serial_, recent->plan = plan, recent->patches = passport.patches;
-  std::memcpy(recent->parameters, parameters, static_cast<size_t>(passport.parameter_bytes));
+  if (RecentCalls *recent = RecentCalls::make_of_this_thread(); recent != nullptr)
+    recent->remember({serial_, args, problem, plan, parameters});
   return success();
 }
 
@@ -119,9 +105,12 @@ Status GpuDevice::attention_prepare(const AttentionProblem &problem) {
   if (problem.empty()) return success();
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(*this));
   LaunchPlan plan;
-  if (plans_.find(key, &plan)) return success();
-  FLASHCORE_TRY(cold_plan(problem, key, nullptr));
-  return success();
+  if (!plans_.find(key, &plan)) {
+    FLASHCORE_TRY_ASSIGN(plan, cold_plan(problem, key, nullptr));
+  }
+  if (plan.workspace_bytes == 0) return success();
+  FLASHCORE_TRY(check_workspace_bytes(problem, plan.workspace_bytes));
+  return problem.workspace_bytes != 0 ? success() : workspace_.reserve(plan.workspace_bytes);
 }
 
 Result<int64_t> GpuDevice::attention_workspace_bytes(const AttentionProblem &problem) {
@@ -155,6 +144,7 @@ Status GpuDevice::attention_explain(const AttentionProblem &problem, flashcore_a
   explanation->grid[2] = static_cast<int32_t>(launch.grid.z);
   explanation->threads_per_block = launch.threads;
   explanation->dynamic_shared_bytes = launch.dynamic_shared_bytes;
+  explanation->workspace_bytes = selection.plan.workspace_bytes;
   explanation->cost_us = selection.plan.cost.total_us;
   return success();
 }

@@ -113,7 +113,8 @@ GpuDevice::GpuDevice(const Settings &settings, const CudaDriver &driver, Context
       limits_(device_limits(properties)),
       tuned_rows_(settings.tuned_rows_used ? flashcore::tuned_rows() : std::span<const TunedRow>{}),
       addresses_checked_(settings.addresses_checked),
-      loader_(settings, driver, properties.arch, properties.shared_bytes_per_block_optin) {}
+      loader_(settings, driver, properties.arch, properties.shared_bytes_per_block_optin),
+      workspace_(driver, properties.memory_pools) {}
 
 void GpuDevice::close() noexcept {
   if (CudaDriver::forked()) return;
@@ -125,7 +126,7 @@ void GpuDevice::close() noexcept {
     pushed = made_current.ok() && made_current.value();
   } catch (const std::bad_alloc &) {  // it failed, and there is no memory for the words
   }
-  delete this;  // unloads the modules
+  delete this;  // unloads the modules, frees the workspace
   if (pushed) driver.pop_context();
 }
 

@@ -15,7 +15,9 @@
 #include "runtime/device.hpp"
 #include "runtime/module_loader.hpp"
 #include "runtime/plan_cache.hpp"
+#include "runtime/prepared_call.hpp"
 #include "runtime/settings.hpp"
+#include "runtime/workspace.hpp"
 
 namespace flashcore {
 
@@ -83,8 +85,9 @@ class GpuDevice final : public Device {
   ~GpuDevice() override = default;
   template <typename Work>
   auto with_current(Work work) const -> decltype(work());
-  // A call that differs from this thread's last one in addresses and stream alone. nullopt: it differs in more.
+  // A call that differs from one of this thread's last ones in addresses and stream alone. nullopt: it differs in more.
   std::optional<Status> launch_again(const flashcore_attention_args *args, CudaStream stream);
+  Status launch_in_workspace(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream);
   Status launch_new(const flashcore_attention_args *args, const AttentionProblem &problem,
                     const kernels::ProblemKey &key, CudaStream stream);
   Result<LaunchPlan> cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
@@ -99,6 +102,7 @@ class GpuDevice final : public Device {
   const bool addresses_checked_;                // in every call
   PlanCache plans_;
   ModuleLoader loader_;
+  Workspace workspace_;
 };
 
 // INVALID_ARGUMENT (device_ordinal), UNSUPPORTED before compute capability 8.0, and what the driver says.

@@ -11,23 +11,10 @@
 #include <memory>
 #include <mutex>
 
-#include "contract/plan.h"
 #include "contract/problem_key.h"
-#include "driver/cuda_driver.hpp"
+#include "runtime/launch_plan.hpp"
 
 namespace flashcore {
-
-// The launches of a call, one after another, and whose parameters they take.
-struct LaunchPlan {
-  struct Stage {
-    CudaFunction function = nullptr;
-    LaunchShape shape{};
-  };
-  int32_t stage_count = 0;
-  int32_t kernel_index = -1;  // in kernel_table()
-  kernels::Specialization specialization{};
-  Stage stages[kernels::most_stages]{};
-};
 
 class PlanCache {
  public:

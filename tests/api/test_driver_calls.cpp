@@ -112,6 +112,33 @@ BOOST_AUTO_TEST_CASE(a_warm_call_with_another_context_current_puts_it_back, *pre
   fake().fake_set_current(nullptr);
 }
 
+// Of what is remembered for each shape nothing is mixed up.
+BOOST_AUTO_TEST_CASE(shapes_that_alternate_are_launches_with_their_own_parameters, *precondition(modules_exist)) {
+  make_primary_current();
+  {
+    GpuContext context;
+    flashcore_attention_args longer = small_args();
+    longer.seqlen_q = 256;
+    GpuProblem problems[] = {GpuProblem(context.handle), GpuProblem(context.handle, longer),
+                             GpuProblem(context.handle)};
+    fake().fake_set_option("params", 64);
+    for (const GpuProblem &problem : problems) BOOST_REQUIRE_EQUAL(problem.forward(), "OK");
+    for (int round = 0; round < 3; ++round)
+      for (int i = 0; i < 3; ++i) {
+        fake().fake_reset_calls();
+        BOOST_TEST(problems[i].forward() == "OK");
+        BOOST_TEST(calls_since_reset() == "cuCtxGetCurrent cuLaunchKernel");
+        const fake_launch *first = fake().fake_get_launch(i);
+        const fake_launch *last = fake().fake_get_launch(fake().fake_launch_count() - 1);
+        BOOST_TEST(last->grid[0] == first->grid[0]);
+        BOOST_TEST(std::memcmp(last->params, first->params, 64) == 0);
+      }
+    BOOST_TEST(fake().fake_get_launch(0)->grid[0] != fake().fake_get_launch(1)->grid[0]);
+    BOOST_TEST(std::memcmp(fake().fake_get_launch(0)->params, fake().fake_get_launch(2)->params, 64) != 0);
+  }
+  fake().fake_set_current(nullptr);
+}
+
 BOOST_AUTO_TEST_CASE(a_warm_call_allocates_nothing, *precondition(modules_exist) * precondition(no_sanitizer)) {
   GpuContext context;
   GpuProblem problem(context.handle);

@@ -35,7 +35,8 @@ typedef struct fake_launch {
   /* Back to the defaults: options, failures, counters, launches, misuses, captures. What is open stays open. */                   \
   X(fake_reset, void, (void))                                                                                                      \
   /* devices, arch, sms, optin, shared_sm, memory (bytes per device), version, init (code of cuInit), */                           \
-  /* init_ms (how long it takes), */                                                                                               \
+  /* init_ms (how long it takes), pools (1: there are memory pools), */                                                            \
+  /* launch_us (what a launch takes the host beside, while they are kept), */                                                      \
   /* stub (1: every call gives 34), static_shared, params (bytes to copy from each launch's parameter), */                         \
   /* attend (1: launches compute attention of float16 without a mask, and take 5 us and 20 us / grid), */                          \
   /* record (0: names of calls and launches are not kept: a call allocates nothing). Result 0: no such option. */                  \

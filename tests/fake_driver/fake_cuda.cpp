@@ -193,6 +193,9 @@ CUresult fake_device_get_attribute(int *value, CUdevice_attribute attribute, CUd
     case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:
       *value = 50 << 20;
       break;
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
+      *value = static_cast<int>(option("pools"));
+      break;
     default:
       return refuse(CUDA_ERROR_INVALID_VALUE, "device attribute " + std::to_string(attribute));
   }
@@ -345,7 +348,7 @@ CUresult fake_function_set_attribute(CUfunction function, CUfunction_attribute a
 
 // What both ways to launch are.
 static CUresult launch(const char *call, const CUlaunchConfig &config, CUfunction function, void **params) {
-  const Lock lock(state().mutex);
+  std::unique_lock lock(state().mutex);
   const CUresult result = enter_in_context(call);
   if (result != CUDA_SUCCESS) return result;
   auto *known = reinterpret_cast<Function *>(function);
@@ -355,7 +358,8 @@ static CUresult launch(const char *call, const CUlaunchConfig &config, CUfunctio
   const CUstream stream = config.hStream;
   if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "launch on an unknown stream");
   // The caller's mistake and not the library's, so no misuse.
-  if (stream != nullptr && fake::context_of_stream(stream) != context_stack().back()) return CUDA_ERROR_INVALID_HANDLE;
+  if (!fake::is_default_stream(stream) && fake::context_of_stream(stream) != context_stack().back())
+    return CUDA_ERROR_INVALID_HANDLE;
   const uint64_t threads = uint64_t{config.blockDimX} * config.blockDimY * config.blockDimZ;
   if (config.gridDimX == 0 || config.gridDimY == 0 || config.gridDimZ == 0 || config.gridDimX > 0x7fffffffu ||
       config.gridDimY > 65535 || config.gridDimZ > 65535 || threads == 0 || threads > 1024)
@@ -399,6 +403,9 @@ static CUresult launch(const char *call, const CUlaunchConfig &config, CUfunctio
   launch->params_bytes = static_cast<int32_t>(std::min<int64_t>(option("params"), sizeof(launch->params)));
   if (launch->params_bytes > 0) std::memcpy(launch->params, params[0], static_cast<size_t>(launch->params_bytes));
   state().launches.push_back(launch);
+  const auto pause_us = static_cast<useconds_t>(option("launch_us"));
+  lock.unlock();
+  if (pause_us != 0) usleep(pause_us);
   return CUDA_SUCCESS;
 }
 

@@ -2,6 +2,8 @@
 //
 // The stand-in libcuda.so.1, second part: memory, copies, streams and events. Device memory is host memory, copies
 // copy, and everything has happened when the call returns.
+#include <unistd.h>
+
 #include <cstdlib>
 #include <cstring>
 
@@ -22,12 +24,7 @@ namespace {
 uint64_t number(const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 void *memory(uint64_t address) { return reinterpret_cast<void *>(static_cast<uintptr_t>(address)); }
 
-}  // namespace
-
-CUresult fake_memory_alloc(CUdeviceptr_v2 *address, size_t bytes) {
-  const Lock lock(state().mutex);
-  const CUresult result = enter_outside_capture("cuMemAlloc");
-  if (result != CUDA_SUCCESS) return result;
+CUresult allocate(CUdeviceptr_v2 *address, size_t bytes) {
   if (bytes == 0) return refuse(CUDA_ERROR_INVALID_VALUE, "allocation of nothing");
   size_t used = 0;
   for (const auto &[begin, size] : state().device_memory) used += size;
@@ -40,12 +37,43 @@ CUresult fake_memory_alloc(CUdeviceptr_v2 *address, size_t bytes) {
   return CUDA_SUCCESS;
 }
 
-CUresult fake_memory_free(CUdeviceptr_v2 address) {
-  const Lock lock(state().mutex);
-  const CUresult result = enter_in_context("cuMemFree");
+CUresult release(CUdeviceptr_v2 address, CUresult result) {
   if (state().device_memory.erase(address) == 0) return refuse(CUDA_ERROR_INVALID_VALUE, "free of an unknown address");
   std::free(memory(address));
   return result;
+}
+
+// For calls that in a capture of the stream become a part of its graph, which the library never means.
+CUresult enter_on_stream(const char *name, CUstream stream) {
+  const CUresult result = enter_in_context(name);
+  if (result != CUDA_SUCCESS) return result;
+  if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, std::string(name) + " on an unknown stream");
+  if (state().captures.count(stream) == 0 || state().captures[stream] == 0) return CUDA_SUCCESS;
+  return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(name) + " in a capture of its stream");
+}
+
+}  // namespace
+
+CUresult fake_memory_alloc(CUdeviceptr_v2 *address, size_t bytes) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_outside_capture("cuMemAlloc");
+  return result != CUDA_SUCCESS ? result : allocate(address, bytes);
+}
+
+CUresult fake_memory_alloc_async(CUdeviceptr_v2 *address, size_t bytes, CUstream stream) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_on_stream("cuMemAllocAsync", stream);
+  return result != CUDA_SUCCESS ? result : allocate(address, bytes);
+}
+
+CUresult fake_memory_free_async(CUdeviceptr_v2 address, CUstream stream) {
+  const Lock lock(state().mutex);
+  return release(address, enter_on_stream("cuMemFreeAsync", stream));
+}
+
+CUresult fake_memory_free(CUdeviceptr_v2 address) {
+  const Lock lock(state().mutex);
+  return release(address, enter_in_context("cuMemFree"));
 }
 
 CUresult fake_host_alloc(void **block, size_t bytes, unsigned int) {
@@ -205,6 +233,16 @@ CUresult fake_stream_synchronize(CUstream stream) {
   if (result != CUDA_SUCCESS) return result;
   return known_stream(stream) ? CUDA_SUCCESS
                               : refuse(CUDA_ERROR_INVALID_HANDLE, "synchronisation of an unknown stream");
+}
+
+// Of the stream that a thread has to itself: the thread's own number.
+CUresult fake_stream_get_id(CUstream stream, unsigned long long *id) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuStreamGetId");
+  if (result != CUDA_SUCCESS) return result;
+  if (!known_stream(stream)) return refuse(CUDA_ERROR_INVALID_HANDLE, "number of an unknown stream");
+  *id = stream == CU_STREAM_PER_THREAD ? static_cast<unsigned long long>(gettid()) : number(stream);
+  return CUDA_SUCCESS;
 }
 
 CUresult fake_stream_is_capturing(CUstream stream, CUstreamCaptureStatus *status) {

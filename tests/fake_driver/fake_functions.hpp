@@ -39,11 +39,16 @@ CUresult enter(const char *name);
 CUresult enter_in_context(const char *name);
 CUresult enter_outside_capture(const char *name);  // for calls that break a capture
 
-inline bool known_stream(CUstream stream) {
-  return stream == nullptr || state().streams.count(stream) != 0 || state().user_streams.count(stream) != 0;
+// The default streams, which every context has.
+inline bool is_default_stream(CUstream stream) {
+  return stream == nullptr || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD;
 }
 
-// The context that a known stream was made in; null for the default stream, which every context has.
+inline bool known_stream(CUstream stream) {
+  return is_default_stream(stream) || state().streams.count(stream) != 0 || state().user_streams.count(stream) != 0;
+}
+
+// The context that a known stream was made in; null for a default stream.
 inline Context *context_of_stream(CUstream stream) {
   const auto found = state().streams.find(stream), users = state().user_streams.find(stream);
   return found != state().streams.end() ? found->second : users != state().user_streams.end() ? users->second : nullptr;

@@ -8,9 +8,10 @@
 namespace fake {
 
 void set_defaults(State &state) {
-  state.options = {{"devices", 1},         {"arch", 89},       {"sms", 58},   {"optin", 101376}, {"shared_sm", 102400},
-                   {"memory", 24LL << 30}, {"version", 13000}, {"init", 0},   {"stub", 0},       {"static_shared", 0},
-                   {"params", 0},          {"record", 1},      {"attend", 0}, {"init_ms", 0}};
+  state.options = {{"devices", 1},        {"arch", 89},           {"sms", 58},        {"optin", 101376},
+                   {"shared_sm", 102400}, {"memory", 24LL << 30}, {"version", 13000}, {"init", 0},
+                   {"stub", 0},           {"static_shared", 0},   {"params", 0},      {"record", 1},
+                   {"attend", 0},         {"init_ms", 0},         {"pools", 1},       {"launch_us", 0}};
 }
 
 namespace {

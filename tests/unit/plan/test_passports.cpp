@@ -107,6 +107,9 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
 void check_plan(const Passport &passport, const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
   const Plan plan = passport.plan(s, key, device);
   BOOST_TEST((plan.stage_count >= 1 && plan.stage_count <= most_stages && plan.workspace_bytes >= 0));
+  const bool has_workspace = std::any_of(passport.patches.begin(), passport.patches.end(),
+                                         [](const AddressPatch &patch) { return patch.address == address_workspace; });
+  BOOST_TEST((plan.workspace_bytes == 0 || has_workspace));
   BOOST_TEST(plan.main_stage().entry_point == 0);
   BOOST_TEST(plan.cost.total_us > 0);
   // The blocks that the model counts are those of the launch; clusters may leave a few places of a device empty.
@@ -238,6 +241,7 @@ BOOST_AUTO_TEST_CASE(patches_are_where_addresses_are_packed) {
     const ProblemKey key = problem_for(passport, s, 300);
     AttentionCall first{}, second{};
     first.softmax_scale = second.softmax_scale = 0.1f;
+    first.workspace = 0x100, second.workspace = 0x7ffff00;
     for (int32_t operand = 0; operand < operand_count; ++operand) {
       first.operands[operand] = second.operands[operand] = {uint64_t{0x1000} * (operand + 1), 11, 22, 33};
       second.operands[operand].data = 0x7fff0000u + uint64_t{0x100} * operand;
@@ -250,7 +254,9 @@ BOOST_AUTO_TEST_CASE(patches_are_where_addresses_are_packed) {
     std::vector<unsigned char> patched = packed(first);
     for (const AddressPatch &patch : passport.patches) {
       BOOST_REQUIRE((patch.byte_offset >= 0 && patch.byte_offset + 8 <= passport.parameter_bytes));
-      std::memcpy(patched.data() + patch.byte_offset, &second.operands[patch.operand].data, sizeof(uint64_t));
+      const uint64_t address =
+          patch.address == address_workspace ? second.workspace : second.operands[patch.address].data;
+      std::memcpy(patched.data() + patch.byte_offset, &address, sizeof(uint64_t));
     }
     BOOST_TEST(patched == packed(second));
     BOOST_TEST(packed(first) != packed(second));

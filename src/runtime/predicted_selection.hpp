@@ -11,6 +11,6 @@ namespace flashcore {
 
 // arch, multiprocessors and shared_memory_per_block_optin_bytes of `device` count. INVALID_ARGUMENT (device), and what
 // validate_attention and the selector say.
-Result<Selection> predict_call(const flashcore_attention_args *args, const flashcore_device_info &device);
+Result<Selection> predict_selection(const flashcore_attention_args *args, const flashcore_device_info &device);
 
 }  // namespace flashcore

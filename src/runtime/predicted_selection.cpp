@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/predicted_call.hpp"
+#include "runtime/predicted_selection.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -8,7 +8,7 @@
 
 namespace flashcore {
 
-Result<Selection> predict_call(const flashcore_attention_args *args, const flashcore_device_info &device) {
+Result<Selection> predict_selection(const flashcore_attention_args *args, const flashcore_device_info &device) {
   if (device.arch < 1 || device.multiprocessors < 1 || device.shared_memory_per_block_optin_bytes < 1)
     return Error{FLASHCORE_INVALID_ARGUMENT,
                  "device has arch " + std::to_string(device.arch) + ", " + std::to_string(device.multiprocessors) +

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// PreparedCall says yes only where validate_attention would say yes to the same problem; a thread's last calls are found, the last one
+// first, and the oldest makes room.
+#include "runtime/prepared_call.hpp"
+
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "plan/kernel_table.hpp"
+#include "runtime/recent_calls.hpp"
+#include "unit/problem/problem_fixture.hpp"
+
+using namespace flashcore;
+
+namespace {
+
+// Without a workspace, which is never remembered.
+Args usual_args() {
+  Args args = explicit_args();
+  args.workspace = 0, args.workspace_bytes = 0, args.kernel[0] = '\0';
+  return args;
+}
+
+constexpr uint64_t serial = 7;
+
+// What became of the call: a launch of the table's first kernel, whose parameters hold 0x55 everywhere.
+struct Made {
+  AttentionProblem problem;
+  LaunchPlan plan{1, 0};
+  unsigned char parameters[kernels::most_parameter_bytes];
+  PreparedCall::Launched launched;
+
+  explicit Made(const Args *args, uint64_t device_serial = serial)
+      : problem(valid(args)), launched{device_serial, args, problem, plan, parameters} {
+    std::memset(parameters, 0x55, sizeof(parameters));
+  }
+  static AttentionProblem valid(const Args *args) {
+    const Result<AttentionProblem> checked = validate_attention(args, AddressRule::required);
+    BOOST_REQUIRE(checked.ok());
+    return checked.value();
+  }
+};
+
+PreparedCall known(const Args &args) {
+  PreparedCall call;
+  call.remember(Made(&args).launched);
+  return call;
+}
+
+PreparedCall::Addresses addresses_in(const Args &args) {
+  return {args.query.data, args.key.data, args.value.data, args.output.data, args.lse.data, 0};
+}
+
+bool matches(const PreparedCall &call, const Args &args) {
+  PreparedCall::Addresses addresses;
+  addresses.fill(~uint64_t{0});  // what is not written shows
+  if (!call.matches(serial, &args, &addresses)) return false;
+  BOOST_TEST((addresses == addresses_in(args)));
+  return true;
+}
+
+uint64_t *addresses_of(Args &args, int i) {
+  flashcore_tensor *const tensors[] = {&args.query, &args.key, &args.value, &args.output, &args.lse};
+  return &tensors[i]->data;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(prepared_call)
+
+BOOST_AUTO_TEST_CASE(known_calls_differ_in_their_addresses_only) {
+  for (const Args &args : {usual_args(), contiguous_args()}) {
+    const PreparedCall call = known(args);
+    BOOST_TEST(matches(call, args));
+    for (size_t byte = 0; byte < sizeof(Args); ++byte) {
+      Args other = args;
+      reinterpret_cast<unsigned char *>(&other)[byte] ^= 0x40;
+      const bool in_address = [&] {
+        for (int i = 0; i < 5; ++i) {
+          const auto *begin = reinterpret_cast<const unsigned char *>(addresses_of(other, i));
+          const auto *changed = reinterpret_cast<const unsigned char *>(&other) + byte;
+          if (changed >= begin && changed < begin + 8) return true;
+        }
+        return false;
+      }();
+      if (!in_address) BOOST_TEST(!matches(call, other), "byte " << byte);
+    }
+    BOOST_TEST(!call.matches(serial, nullptr, nullptr));
+    PreparedCall::Addresses addresses;
+    BOOST_TEST(!call.matches(serial + 1, &args, &addresses));
+    BOOST_TEST(!matches(PreparedCall(), args));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(known_calls_with_bad_addresses_are_looked_at_anew) {
+  const Args args = usual_args();
+  const PreparedCall call = known(args);
+  for (int i = 0; i < 5; ++i) {
+    Args other = args;
+    *addresses_of(other, i) += 1 << 20;
+    BOOST_TEST(matches(call, other), i);
+    for (const uint64_t bad : {uint64_t{0}, *addresses_of(other, i) + 2, ~uint64_t{0} - 15}) {
+      *addresses_of(other, i) = bad;
+      BOOST_TEST(!matches(call, other), i << " at " << bad);
+    }
+  }
+  for (int output : {3, 4})
+    for (int input : {0, 1, 2, 3}) {
+      if (input == output) continue;
+      Args other = args;
+      *addresses_of(other, output) = *addresses_of(other, input);
+      BOOST_TEST(!matches(call, other), output << " on " << input);
+      // Its last element's row begins inside.
+      *addresses_of(other, output) -= 16;
+      BOOST_TEST(!matches(call, other), output << " into " << input);
+    }
+  Args without = args;
+  without.lse.data = 0;
+  BOOST_TEST(!matches(call, without));
+  BOOST_TEST(!matches(known(without), args));
+  BOOST_TEST(matches(known(without), without));
+}
+
+BOOST_AUTO_TEST_CASE(unusual_calls_are_told_apart) {
+  Args with_workspace = usual_args(), unaligned = usual_args(), no_rows = usual_args(), no_keys = usual_args();
+  with_workspace.workspace = 0x600000000, with_workspace.workspace_bytes = 4096;
+  unaligned.key.data += 2;
+  no_rows.batch = 0, no_keys.seqlen_kv = 0;
+  for (const Args &args : {with_workspace, unaligned, no_rows, no_keys})
+    BOOST_TEST(!PreparedCall::is_usual(Made(&args).launched));
+  const Args usual = usual_args();
+  BOOST_TEST(PreparedCall::is_usual(Made(&usual).launched));
+  struct {
+    Args args;
+    uint64_t tail;
+  } larger{usual_args(), 0};
+  larger.args.struct_size = sizeof(larger);
+  BOOST_TEST(!PreparedCall::is_usual(Made(&larger.args).launched));
+}
+
+// Random addresses, dense enough that tensors meet: whatever matches is valid, and the same problem at these addresses.
+BOOST_AUTO_TEST_CASE(what_matches_is_valid) {
+  std::mt19937_64 random(7);
+  const PreparedCall call = known(usual_args());
+  const auto before = validate_attention(&*std::make_unique<Args>(usual_args()), AddressRule::required);
+  int matched = 0, refused = 0;
+  for (int n = 0; n < 20000; ++n) {
+    Args args = usual_args();
+    for (int i = 0; i < 5; ++i)
+      *addresses_of(args, i) = 0x100000000 + random() % 64 * 8192 + (random() % 8 == 0 ? 8 : 0);
+    if (!matches(call, args)) {
+      ++refused;
+      continue;
+    }
+    ++matched;
+    const auto problem = validate_attention(&args, AddressRule::required);
+    BOOST_REQUIRE(problem.ok());
+    BOOST_REQUIRE(std::memcmp(&problem.value().key, &before.value().key, sizeof(problem.value().key)) == 0);
+  }
+  BOOST_TEST(matched > 100);
+  BOOST_TEST(refused > 100);
+}
+
+// A program in another language may have put its struct at any address.
+BOOST_AUTO_TEST_CASE(arguments_need_no_alignment) {
+  const Args args = usual_args();
+  alignas(16) unsigned char bytes[sizeof(Args) + 16];
+  for (const size_t offset : {1u, 2u, 4u, 9u}) {
+    std::memcpy(bytes + offset, &args, sizeof(args));
+    const auto *odd = reinterpret_cast<const Args *>(bytes + offset);
+    const auto problem = validate_attention(odd, AddressRule::required);
+    BOOST_REQUIRE(problem.ok());
+    PreparedCall call;
+    call.remember(Made(odd).launched);
+    PreparedCall::Addresses addresses{};
+    BOOST_TEST(call.matches(serial, odd, &addresses));
+    BOOST_TEST(addresses[fwd::output] == args.output.data);
+    BOOST_TEST(matches(call, args));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(addresses_are_patched_and_nothing_else) {
+  const Args args = usual_args();
+  PreparedCall call = known(args);
+  const kernels::Passport &passport = passport_at(0);
+  BOOST_REQUIRE(passport.patches.count == kernels::operand_count);
+  for (const uint64_t shift : {1 << 20, 0}) {
+    PreparedCall::Addresses addresses = addresses_in(args);
+    for (uint64_t &address : addresses) address += shift;
+    const auto *parameters = static_cast<const unsigned char *>(call.patch(addresses));
+    std::vector<unsigned char> expected(static_cast<size_t>(passport.parameter_bytes), 0x55);
+    for (const kernels::AddressPatch &patch : passport.patches)
+      std::memcpy(&expected[static_cast<size_t>(patch.byte_offset)], &addresses[static_cast<size_t>(patch.address)], 8);
+    BOOST_TEST(std::equal(expected.begin(), expected.end(), parameters));
+  }
+}
+
+namespace {
+
+Args of_length(int64_t seqlen_kv) {
+  Args args = contiguous_args();
+  args.seqlen_kv = seqlen_kv;
+  return args;
+}
+
+struct Recent {
+  RecentCalls calls;
+  PreparedCall *find(const Args &args) {
+    PreparedCall::Addresses addresses;
+    return calls.find(serial, &args, &addresses);
+  }
+  void remember(const Args &args) { calls.remember(Made(&args).launched); }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_CASE(the_last_calls_are_found_and_the_oldest_makes_room, Recent) {
+  BOOST_TEST(find(of_length(1)) == nullptr);
+  constexpr auto most = static_cast<int64_t>(RecentCalls::most_calls);
+  for (int64_t length = 1; length <= most; ++length) remember(of_length(length));
+  for (int64_t length = 1; length <= most; ++length) BOOST_TEST(find(of_length(length)) != nullptr, length);
+  BOOST_TEST(find(of_length(1)) == find(of_length(1)));
+  BOOST_TEST(find(of_length(1)) != find(of_length(2)));
+  // In use again, so it is not the oldest one.
+  BOOST_TEST(find(of_length(1)) != nullptr);
+  remember(of_length(most + 1));
+  BOOST_TEST(find(of_length(3)) == nullptr);
+  for (const int64_t length : {1, 2, 4, 5}) BOOST_TEST(find(of_length(length)) != nullptr, length);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_call_is_remembered_once, Recent) {
+  for (int64_t length = 1; length <= 3; ++length) remember(of_length(length));
+  // An output that begins inside another tensor's extent and may be apart from it all the same is looked at anew, in every call.
+  for (int i = 0; i < 10; ++i) remember(of_length(4));
+  for (int64_t length = 1; length <= 4; ++length) BOOST_TEST(find(of_length(length)) != nullptr, length);
+}
+
+BOOST_FIXTURE_TEST_CASE(an_optional_tensor_makes_another_call, Recent) {
+  const Args with = of_length(1);
+  Args without = with;
+  without.lse.data = 0;
+  remember(with), remember(without);
+  BOOST_TEST(find(with) != nullptr);
+  BOOST_TEST(find(without) != nullptr);
+  BOOST_TEST(find(with) != find(without));
+}
+
+BOOST_FIXTURE_TEST_CASE(an_unusual_call_leaves_the_others_where_they_are, Recent) {
+  for (int64_t length = 1; length <= 4; ++length) remember(of_length(length));
+  Args unusual = of_length(5);
+  unusual.workspace = 0x600000000, unusual.workspace_bytes = 4096;
+  remember(unusual);
+  BOOST_TEST(find(unusual) == nullptr);
+  for (int64_t length = 1; length <= 4; ++length) BOOST_TEST(find(of_length(length)) != nullptr, length);
+}
+
+BOOST_AUTO_TEST_CASE(every_thread_has_its_own) {
+  RecentCalls *const mine = RecentCalls::make_of_this_thread();
+  BOOST_TEST(mine != nullptr);
+  BOOST_TEST(RecentCalls::of_this_thread() == mine);
+  std::thread([mine] {
+    BOOST_TEST(RecentCalls::of_this_thread() == nullptr);
+    RecentCalls *const other = RecentCalls::make_of_this_thread();
+    BOOST_TEST(other != nullptr);
+    BOOST_TEST(other != mine);
+  }).join();
+  BOOST_TEST(RecentCalls::make_of_this_thread() == mine);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
