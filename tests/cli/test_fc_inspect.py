@@ -281,6 +281,13 @@ class Modules(cli.ToolTest):
         self.assertEqual({module["compile_us"] for module in self.compile_kernel("fwd_scalar", self.arch)[self.arch]}, {0}, "they are kept")
 
     @unittest.skipUnless(cli.NVRTC, "no NVRTC")
+    def test_compile_one_kernel_shows_what_its_modules_need(self):
+        arguments = ("compile", self.arch, "--kernel", "fwd_scalar", "--output", self.path("out"), "--nvrtc", cli.NVRTC)
+        self.fc_inspect(*arguments, out=[r"\nmodule +regs +shared +shared +st/ld", r"\nfwd_scalar-bf16-\S+ +\d+ +0 +[\d,]+ +0/0 ",
+                                         r"\nsm_89: \d modules in \S+/sm_89, [\d.]+ m?s in the compiler\n$"])
+        self.fc_inspect(*arguments, out=[r"\nsm_89: \d modules in \S+/sm_89, all there before\n$"])
+
+    @unittest.skipUnless(cli.NVRTC, "no NVRTC")
     def test_compile_one_module_that_is_not_shipped(self):
         name = "sm80_fwd_mma-fp16-d64-64x16-w4"
         self.assertNotIn(name, {row["module"] for row in self.modules("--arch", self.arch)})

@@ -57,12 +57,23 @@ Json compilation_json(const Compilation &compilation) {
   return json;
 }
 
+// Of one kernel, or of one module: what a person who tunes it looks at.
+std::string table(const InspectCall &call, const Compilation &compilation) {
+  if (!call.options.has("kernel") || compilation.modules.empty()) return "";
+  std::vector<const flashcore_module_info *> modules;
+  for (const CompiledModule &module : compilation.modules) modules.push_back(&module.info);
+  return module_table(call.console, modules);
+}
+
 std::string summary(const InspectCall &call, const Compilation &compilation) {
   if (compilation.modules.empty())  // a whole module's name is refused there
     return fmt::format("{}: no modules of {}, which does not run there", compilation.arch, call.options.text("kernel"));
-  return fmt::format("{}: {} module{} in {}/{}, {} in the compiler", compilation.arch, compilation.modules.size(),
+  const std::string time = compilation.compile_us == 0
+                               ? "all there before"
+                               : format_duration_us(static_cast<double>(compilation.compile_us)) + " in the compiler";
+  return fmt::format("{}: {} module{} in {}/{}, {}", compilation.arch, compilation.modules.size(),
                      compilation.modules.size() == 1 ? "" : "s", printable(call.options.text("output")),
-                     compilation.arch, format_duration_us(static_cast<double>(compilation.compile_us)));
+                     compilation.arch, time);
 }
 
 }  // namespace
@@ -86,7 +97,7 @@ Outcome<int> compile_modules(const InspectCall &call) {
   for (const std::string &arch : archs) {
     TOOLS_TRY_ASSIGN(Compilation compilation, compile_arch(call, arch, directory));
     json["architectures"].push_back(compilation_json(compilation));
-    if (!call.json.on_stdout()) call.console.print(summary(call, compilation) + "\n");
+    if (!call.json.on_stdout()) call.console.print(table(call, compilation) + summary(call, compilation) + "\n");
   }
   if (call.json.wanted()) TOOLS_TRY(write_json(call, json));
   return static_cast<int>(exit_ok);
