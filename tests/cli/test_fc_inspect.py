@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """fc-inspect: its manners, its exit codes, and what it says about modules that are whole, damaged, foreign or missing."""
 import hashlib
-import json
 import os
 import re
 import shutil
