@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Join the stamps of an architecture's kernels to one, and remove from its folder what none of them lists.
 
-usage: collect_modules.py --arch ARCH --modules FOLDER --stamp FILE KERNEL_STAMP...
+usage: collect_modules.py --arch ARCH --modules FOLDER --most-mib N --most-modules N --stamp FILE KERNEL_STAMP...
 
 What an earlier version of the kernels left in the folder, damaged modules and what an interrupted compilation left half-written
-go: installed is what the stamp lists, and nothing else.
+go: installed is what the stamp lists, and nothing else. Modules beyond the budget of manifest.txt are told, and no error here: another
+NVRTC may make larger ones.
 """
 import argparse
 import os
@@ -33,16 +34,26 @@ def clear_folder(folder, rows):
             os.remove(os.path.join(folder, name))
 
 
+def tell_excess(arguments, rows):
+    mib = sum(os.path.getsize(os.path.join(arguments.modules, row.file)) for row in rows) / 2**20
+    if mib > arguments.most_mib or len(rows) > arguments.most_modules:
+        print(f"collect_modules.py: {arguments.arch} has {len(rows)} modules in {mib:.2f} MiB; its budget in ptx_cache/manifest.txt is "
+              f"{arguments.most_modules} in {arguments.most_mib:g} MiB", file=sys.stderr)
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("--arch", "--modules", "--stamp"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--most-mib", type=float, required=True)
+    parser.add_argument("--most-modules", type=int, required=True)
     parser.add_argument("kernel_stamps", nargs="+")
     arguments = parser.parse_args()
     rows = [row for kernel_stamp in arguments.kernel_stamps for row in checked(kernel_stamp, arguments.modules)]
     if not rows:
         sys.exit(f"collect_modules.py: no kernel has a module for {arguments.arch}")
     clear_folder(os.path.join(arguments.modules, arguments.arch), rows)
+    tell_excess(arguments, rows)
     module_stamp.write(arguments.stamp, rows, arguments.arch)
 
 

@@ -64,9 +64,9 @@ class Modules(cli.ToolTest):
         return self.script("make_modules.py", "--tool", cli.FC_INSPECT, "--kernel", kernel, "--arch", ARCH, "--modules", self.modules,
                            "--stamp", self.path(f"{kernel}.txt"), "--nvrtc", cli.NVRTC, **more)
 
-    def collect(self, **more):
-        return self.script("collect_modules.py", "--arch", ARCH, "--modules", self.modules, "--stamp", self.path("stamp.txt"),
-                           *(self.path(f"{kernel}.txt") for kernel in self.kernels), **more)
+    def collect(self, most_mib=64, most_modules=1000, **more):
+        return self.script("collect_modules.py", "--arch", ARCH, "--modules", self.modules, "--most-mib", str(most_mib), "--most-modules",
+                           str(most_modules), "--stamp", self.path("stamp.txt"), *(self.path(f"{kernel}.txt") for kernel in self.kernels), **more)
 
     def make_all(self):
         for kernel in self.kernels:
@@ -124,6 +124,13 @@ class Modules(cli.ToolTest):
         self.assertTrue(gone)
         self.collect()
         self.assertEqual(self.files(), [name for name in self.names if name not in gone])
+
+    def test_more_than_the_budget_is_told(self):
+        self.make_all()
+        self.assertEqual(self.collect().stderr, "")
+        said = rf"sm_89 has {len(self.names)} modules in \d+\.\d\d MiB; its budget in ptx_cache/manifest.txt is {len(self.names) - 1} in 64 MiB"
+        self.assertRegex(self.collect(most_modules=len(self.names) - 1).stderr, said)
+        self.assertIn("in 0.01 MiB", self.collect(most_mib=0.01).stderr)
 
     def test_damaged_module_is_made_again(self):
         self.damage(self.names[0])
