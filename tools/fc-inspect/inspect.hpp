@@ -7,7 +7,6 @@
 
 #include <flashcore/flashcore_inspect.h>
 
-#include <boost/program_options.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>

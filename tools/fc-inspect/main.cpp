@@ -4,6 +4,7 @@
 // picks the subcommand; each subcommand has its own file.
 #include <fmt/format.h>
 
+#include <boost/program_options.hpp>
 #include <exception>
 #include <sstream>
 
