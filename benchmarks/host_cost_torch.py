@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bindings/python"))
-import flashcore  # noqa: E402
-import flashcore.torch as on_torch  # noqa: E402
-import summarize_results  # noqa: E402
-from flashcore import _abi_table as abi, _torch_fast  # noqa: E402
+import flashcore
+import flashcore.torch as on_torch
+import summarize_results
+from flashcore import _abi_table as abi, _torch_fast
 
 CALLS = 20
 # name, batch, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim, causal

@@ -13,7 +13,7 @@ import os
 import matplotlib
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 NAMES = {"flashcore": "flashcore", "flash2": "FlashAttention-2 (PyTorch)", "cudnn": "cuDNN (PyTorch)", "efficient": "efficient (PyTorch)"}
 COLORS = {"flashcore": "#c0392b", "flash2": "#2c7fb8", "cudnn": "#4d9221", "efficient": "#999999"}

@@ -23,10 +23,10 @@ import torch
 import transformers
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bindings/python"))
-import flashcore  # noqa: E402
-import flashcore.torch as on_torch  # noqa: E402
-import flashcore.transformers as on_transformers  # noqa: E402
-import summarize_results  # noqa: E402
+import flashcore
+import flashcore.torch as on_torch
+import flashcore.transformers as on_transformers
+import summarize_results
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 VOCABULARY = 1000

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ABI as Rust declarations: bindings/rust/flashcore-sys/src/abi.rs. Called by abi_table.py; Rust 1.63 is enough."""
+WIDTH = 130  # of bindings/rust/rustfmt.toml
 PATH = "bindings/rust/flashcore-sys/src/abi.rs"
 
 SCALARS = {"int32_t": "i32", "uint32_t": "u32", "int64_t": "i64", "uint64_t": "u64", "float": "f32", "double": "f64",
@@ -78,9 +79,13 @@ def constant_text(abi, name, value):
 
 
 def function_text(name, kind, parameters):
-    arguments = "\n".join(f"        {word}: {rust}," for word, rust in map(parameter, parameters))
+    """As rustfmt leaves it: on one line where that fits."""
+    arguments = [f"{word}: {rust}" for word, rust in map(parameter, parameters)]
     result = "" if kind == "void" else f" -> {rust_type(kind)}"
-    return f"    pub fn {name}({chr(10) + arguments + chr(10) + '    ' if arguments else ''}){result};"
+    line = f"    pub fn {name}({', '.join(arguments)}){result};"
+    if len(line) <= WIDTH:
+        return line
+    return "\n".join([f"    pub fn {name}(", *(f"        {argument}," for argument in arguments), f"    ){result};"])
 
 
 def text(abi):

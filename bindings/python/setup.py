@@ -29,7 +29,7 @@ except ImportError:  # before setuptools 70.1
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from elf_needs import read_needs  # noqa: E402
+from elf_needs import read_needs
 
 ROOT = os.path.dirname(os.path.dirname(HERE))
 LIBRARY = "libflashcore.so.1"

@@ -186,15 +186,18 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_model(const 
                                                                           flashcore_model_info *info,
                                                                           flashcore_error *error);
 
-/* Called after each module; `done` of `total`. Return 0 to go on, anything else to stop. */
-typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total, const char *module,
-                                              int64_t compile_us);
+/* Called after each module; `done` of `total`. compile_us is 0 where the module was there and kept. Return 0 to go on, anything
+ * else to stop. */
+typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t total,
+                                              const flashcore_module_info *module, int64_t compile_us);
 
-/* Compile every module of one architecture ("sm_89", "sm_90a") with NVRTC and keep them in `directory`/<arch>, which is made
- * if needed; entries that are there and current are kept. Options: nvrtc_library only. COMPILER_UNAVAILABLE,
- * COMPILE_FAILED, IO_ERROR, INVALID_ARGUMENT (arch). */
+/* Compile the modules that are shipped for one architecture ("sm_89", "sm_90a") with NVRTC and keep them in `directory`/<arch>,
+ * which is made if needed; entries that are there and current are kept. `kernel`: NULL or empty for those of every kernel, the
+ * name of a kernel for its own (none where it does not run on the architecture), or the whole name of a module, shipped or not,
+ * for that one. Options: nvrtc_library only. COMPILER_UNAVAILABLE, COMPILE_FAILED, IO_ERROR, INVALID_ARGUMENT (arch, kernel). */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_modules_compile(const flashcore_context_options *options,
-                                                                             const char *arch, const char *directory,
+                                                                             const char *kernel, const char *arch,
+                                                                             const char *directory,
                                                                              flashcore_compile_progress progress,
                                                                              void *user, flashcore_error *error);
 

@@ -152,17 +152,18 @@ flashcore_status flashcore_module_obtain(const flashcore_context_options *option
 
 void flashcore_inspect_free(void *memory) { std::free(memory); }
 
-flashcore_status flashcore_modules_compile(const flashcore_context_options *options, const char *arch,
-                                           const char *directory, flashcore_compile_progress progress, void *user,
-                                           flashcore_error *error) {
+flashcore_status flashcore_modules_compile(const flashcore_context_options *options, const char *kernel,
+                                           const char *arch, const char *directory, flashcore_compile_progress progress,
+                                           void *user, flashcore_error *error) {
   return guarded(error, [&]() -> Status {
     if (arch == nullptr) return null_argument("arch");
     if (directory == nullptr) return null_argument("directory");
     FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
-    const auto tell = [&](int32_t done, int32_t total, const ModuleRequest &module, int64_t compile_us) {
-      return progress == nullptr || progress(user, done, total, module.module.c_str(), compile_us) == 0;
+    const auto tell = [&](int32_t done, int32_t total, const KnownModule &module, int64_t compile_us) {
+      const flashcore_module_info info = module_info(module);
+      return progress == nullptr || progress(user, done, total, &info, compile_us) == 0;
     };
-    return compile_modules(settings, arch, directory, tell);
+    return compile_modules(settings, kernel == nullptr ? "" : kernel, arch, directory, tell);
   });
 }
 

@@ -51,10 +51,6 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
   return choice;
 }
 
-bool arch_fits(const Passport &passport, int32_t arch) {
-  return arch >= passport.minimum_arch && (passport.maximum_arch == 0 || arch <= passport.maximum_arch);
-}
-
 struct Exclusion {
   std::string field;   // empty: not a matter of an argument
   std::string reason;  // "head_dim must be 64 or 128"
@@ -89,7 +85,7 @@ Exclusion module_exclusion(const Passport &passport, const Specialization &s, co
 
 Exclusion exclusion(const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
                     const KernelChoice &choice) {
-  if (!arch_fits(passport, device.arch))
+  if (!runs_on(passport, device.arch))
     return {"", "needs compute capability " + arch_text(passport.minimum_arch) +
                     (passport.maximum_arch == 0 ? " or newer" : " to " + arch_text(passport.maximum_arch)) +
                     ", the device has " + arch_text(device.arch)};
@@ -110,7 +106,7 @@ bool left_to_name(const Passport &passport, const ProblemKey &key) {
 // The choice of one kernel, or none where its passport keeps it out.
 KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
                       const TunedRow *tuned) {
-  if (!arch_fits(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
+  if (!runs_on(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
   return best_specialization(index, passport, key, device, tuned);
 }
 

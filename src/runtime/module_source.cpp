@@ -136,6 +136,63 @@ bool sorts_before(const ListedModule &a, const ListedModule &b) {
   return std::tie(x_arch, x.module, a.path) < std::tie(y_arch, y.module, b.path);
 }
 
+// Those of the passports' lists, and what tuned rows name beside them.
+std::vector<ModuleRequest> modules_of_arch(const std::string &arch, const std::string &nvrtc_append_flags) {
+  const int32_t arch_number = kernels::arch_number(arch.c_str());
+  std::vector<ModuleRequest> requests;
+  const auto table = kernel_table();
+  for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
+    const kernels::Passport &passport = *table[static_cast<size_t>(index)].passport;
+    if (!runs_on(passport, arch_number)) continue;
+    kernels::Specialization specialization;
+    for (int32_t i = 0; passport.specialization(i, &specialization); ++i)
+      requests.push_back(make_module_request(index, specialization, arch, nvrtc_append_flags));
+  }
+  for (const TunedRow &row : tuned_rows()) {
+    if (row.arch != arch_number) continue;
+    ModuleRequest request = make_module_request(row.kernel_index, row.module, arch, nvrtc_append_flags);
+    const bool listed = std::any_of(requests.begin(), requests.end(),
+                                    [&](const ModuleRequest &other) { return other.key == request.key; });
+    if (!listed) requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+Status check_runs_on(const kernels::Passport &passport, const std::string &arch) {
+  if (runs_on(passport, kernels::arch_number(arch.c_str()))) return success();
+  const std::string last = passport.maximum_arch == 0 ? " or newer" : " to sm_" + std::to_string(passport.maximum_arch);
+  return Error{FLASHCORE_INVALID_ARGUMENT,
+               "arch is \"" + arch + "\", where " + passport.name + " does not run; allowed: sm_" +
+                   std::to_string(passport.minimum_arch) + last,
+               "arch"};
+}
+
+struct PackedModule {
+  KnownModule module;
+  int64_t compile_us = 0;  // 0: it was there
+};
+
+// A module as a file of a folder: the one that is there and was made by this compiler, else compiled and written now.
+Result<PackedModule> pack_module(const ModuleRequest &request, const std::string &folder, const NvrtcLibrary &nvrtc) {
+  ModuleStoreOptions options;
+  options.read_only_roots = {folder};
+  options.mode = CacheMode::off;
+  ModuleStore store(options);
+  const auto find = [&] { return store.find(request.arch, request.key, nvrtc.compiler_id()); };
+  int64_t compile_us = 0;
+  std::optional<FoundModule> there = find();
+  if (!there || there->entry.record.compiler_id != nvrtc.compiler_id()) {
+    FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, nvrtc));
+    FLASHCORE_TRY(write_pack_entry(folder, built.record, built.encoded));
+    compile_us = built.record.compile_us;
+    there = find();
+  }
+  if (!there)
+    return Error{FLASHCORE_IO_ERROR, request.module + " was written to " + folder + " and cannot be read there"};
+  FLASHCORE_TRY_ASSIGN(ListedModule listed, read_module_file(there->path));
+  return PackedModule{{std::move(listed), true}, compile_us};
+}
+
 }  // namespace
 
 Result<ModuleRequest> request_module(const Settings &settings, std::string_view module, const std::string &arch) {
@@ -162,50 +219,32 @@ Result<KnownModule> obtain_module(const Settings &settings, const ModuleRequest 
   return *std::move(obtained);
 }
 
-Result<std::vector<ModuleRequest>> modules_of_arch(const Settings &settings, const std::string &arch) {
+Result<std::vector<ModuleRequest>> named_modules(const Settings &settings, std::string_view kernel,
+                                                 const std::string &arch) {
   FLASHCORE_TRY(check_arch_name(arch));
+  kernels::ProblemKey pinned{};
+  FLASHCORE_TRY(pin_kernel(pinned, kernel));
   const std::string &flags = settings.environment.nvrtc_append_flags;
-  const int32_t arch_number = kernels::arch_number(arch.c_str());
-  std::vector<ModuleRequest> requests;
-  const auto table = kernel_table();
-  for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
-    const kernels::Passport &passport = *table[static_cast<size_t>(index)].passport;
-    if (arch_number < passport.minimum_arch || (passport.maximum_arch != 0 && arch_number > passport.maximum_arch))
-      continue;
-    kernels::Specialization specialization;
-    for (int32_t i = 0; passport.specialization(i, &specialization); ++i)
-      requests.push_back(make_module_request(index, specialization, arch, flags));
+  if (pinned.one_module()) {
+    FLASHCORE_TRY(check_runs_on(passport_at(pinned.kernel_index), arch));
+    return std::vector{make_module_request(pinned.kernel_index, pinned.module, arch, flags)};
   }
-  for (const TunedRow &row : tuned_rows()) {
-    if (row.arch != arch_number) continue;
-    ModuleRequest request = make_module_request(row.kernel_index, row.module, arch, flags);
-    const bool listed = std::any_of(requests.begin(), requests.end(),
-                                    [&](const ModuleRequest &other) { return other.key == request.key; });
-    if (!listed) requests.push_back(std::move(request));
-  }
+  std::vector<ModuleRequest> requests = modules_of_arch(arch, flags);
+  if (pinned.kernel_index >= 0)
+    std::erase_if(requests, [&](const ModuleRequest &request) { return request.kernel_index != pinned.kernel_index; });
   return requests;
 }
 
-Status compile_modules(const Settings &settings, const std::string &arch, const std::string &folder,
-                       const CompileProgress &progress) {
-  FLASHCORE_TRY_ASSIGN(const std::vector<ModuleRequest> requests, modules_of_arch(settings, arch));
+Status compile_modules(const Settings &settings, std::string_view kernel, const std::string &arch,
+                       const std::string &folder, const CompileProgress &progress) {
+  FLASHCORE_TRY_ASSIGN(const std::vector<ModuleRequest> requests, named_modules(settings, kernel, arch));
   FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc,
                        NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory));
-  ModuleStoreOptions options;
-  options.read_only_roots = {folder};
-  options.mode = CacheMode::off;
-  ModuleStore store(options);
   int32_t done = 0;
   for (const ModuleRequest &request : requests) {
-    const auto there = store.find(request.arch, request.key, nvrtc->compiler_id());
-    int64_t compile_us = 0;
-    if (!there || there->entry.record.compiler_id != nvrtc->compiler_id()) {
-      FLASHCORE_TRY_ASSIGN(const BuiltModule built, build_module(request, *nvrtc));
-      FLASHCORE_TRY(write_pack_entry(folder, built.record, built.encoded));
-      compile_us = built.record.compile_us;
-    }
+    FLASHCORE_TRY_ASSIGN(const PackedModule packed, pack_module(request, folder, *nvrtc));
     ++done;
-    if (!progress(done, static_cast<int32_t>(requests.size()), request, compile_us)) break;
+    if (!progress(done, static_cast<int32_t>(requests.size()), packed.module, packed.compile_us)) break;
   }
   return success();
 }

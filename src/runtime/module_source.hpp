@@ -65,14 +65,16 @@ Result<ModuleRequest> request_module(const Settings &settings, std::string_view 
 // has no path.
 Result<KnownModule> obtain_module(const Settings &settings, const ModuleRequest &request);
 
-// Every module that belongs to an architecture: those of the passports' lists, and what tuned rows name beside them. INVALID_ARGUMENT
-// (arch).
-Result<std::vector<ModuleRequest>> modules_of_arch(const Settings &settings, const std::string &arch);
-// Compile them into folder/<arch>; what is there and current stays. `progress` is told of each, and stops it by false.
-using CompileProgress =
-    std::function<bool(int32_t done, int32_t total, const ModuleRequest &module, int64_t compile_us)>;
-Status compile_modules(const Settings &settings, const std::string &arch, const std::string &folder,
-                       const CompileProgress &progress);
+// The modules that `kernel` names for an architecture. Empty: all that belong to it, which are those of the passports' lists and what
+// tuned rows name beside them. A kernel: its own of these, none where it does not run. A module: that one, listed or not.
+// INVALID_ARGUMENT (arch, kernel).
+Result<std::vector<ModuleRequest>> named_modules(const Settings &settings, std::string_view kernel,
+                                                 const std::string &arch);
+// Compile them into folder/<arch>; what is there and current stays. `progress` is told of each, with the time in the compiler (0: it was
+// there), and stops it by false.
+using CompileProgress = std::function<bool(int32_t done, int32_t total, const KnownModule &module, int64_t compile_us)>;
+Status compile_modules(const Settings &settings, std::string_view kernel, const std::string &arch,
+                       const std::string &folder, const CompileProgress &progress);
 
 // What lies in the folders and the cache, sorted by architecture and name; what cannot be used comes last.
 Result<std::vector<KnownModule>> known_modules(const Settings &settings);

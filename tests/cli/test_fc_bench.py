@@ -6,16 +6,14 @@ import copy
 import glob
 import json
 import os
-import re
 import signal
 import statistics
 import subprocess
 import sys
-import time
 import unittest
 
 import cli
-from cli import BAD_INPUT, FAILED, INTERRUPTED, NO_DEVICE, OK, USAGE, Case
+from cli import BAD_INPUT, FAILED, INTERRUPTED, NO_DEVICE, USAGE, Case
 
 FC_BENCH, SHAPES = os.environ["FC_BENCH"], os.environ["SHAPES"]
 SUMMARIZE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../benchmarks/summarize_results.py")

@@ -6,7 +6,7 @@ import os
 import unittest
 
 import cli
-from cli import FAILED, NO_DEVICE, OK, USAGE
+from cli import FAILED, NO_DEVICE, USAGE
 
 FC_BENCH = os.environ["FC_BENCH"]
 SHAPE = ["--shape", "small 1 2 2 64 64 64 fp16 none"]

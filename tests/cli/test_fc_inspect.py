@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """fc-inspect: its manners, its exit codes, and what it says about modules that are whole, damaged, foreign or missing."""
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -83,6 +82,8 @@ cli.add_cases(CommandLine, cli.FC_INSPECT, [
     Case("verify of a path that is not there", "verify {nowhere}", BAD_INPUT, (), [r"nowhere: "]),
     Case("verify of a folder without modules", "verify {empty}", BAD_INPUT, (), [r"the folder holds no \.fcm file"]),
     Case("compile without architecture", "compile --output {out}", USAGE, (), [r"compile needs at least one architecture"]),
+    Case("compile a kernel that there is not", "compile sm_89 --kernel fwd_scalr --output {out}", USAGE, (), [r'kernel is "fwd_scalr"']),
+    Case("compile a kernel without a name", "compile sm_89 --kernel= --output {out}", USAGE, (), [r"option --kernel needs a value"]),
     Case("compile without folder", "compile sm_89", USAGE, (), [r"compile needs --output FOLDER"]),
     *[Case(f"architecture that is none, {arch}, of {call.split()[0]}", call.format(arch), USAGE, (),
            [rf'is "{arch}", but must be one of: sm_80, .*sm_90, sm_90a, sm_100, sm_100a, sm_100f, .*sm_121f']) for arch in
@@ -261,6 +262,43 @@ class Modules(cli.ToolTest):
         self.fc_inspect("compile", self.arch, "--output", folder, "--nvrtc", cli.NVRTC, out=[r"^sm_89: \d+ modules in "])
         again = self.json_of(self.fc_inspect("show", path, "--json"), "flashcore.inspect.show/1")["module"]
         self.assertEqual((again["key"], again["cubin_sha256"]), (row["key"], row["cubin_sha256"]))
+
+    def compile_kernel(self, name, *archs):
+        """What `compile --kernel` says of each module, by architecture."""
+        done = self.fc_inspect("compile", *archs, "--kernel", name, "--output", self.path("out"), "--nvrtc", cli.NVRTC, "--json")
+        return {row["arch"]: row["modules"] for row in self.json_of(done, "flashcore.inspect.compile/1")["architectures"]}
+
+    @unittest.skipUnless(cli.NVRTC, "no NVRTC")
+    def test_compile_one_kernel(self):
+        modules = self.compile_kernel("fwd_scalar", self.arch)[self.arch]
+        self.assertEqual({module["kernel"] for module in modules}, {"fwd_scalar"})
+        self.assertEqual({module["module"] for module in modules}, {row["module"] for row in self.modules("--arch", self.arch, "--kernel", "fwd_scalar")})
+        for module in modules:
+            self.assertTrue(os.path.samefile(os.path.dirname(module["path"]), self.path(f"out/{self.arch}")))
+            self.assertGreater(module["compile_us"], 0)
+            self.assertGreater(module["registers"], 0)
+        self.assertEqual({module["compile_us"] for module in self.compile_kernel("fwd_scalar", self.arch)[self.arch]}, {0}, "they are kept")
+
+    @unittest.skipUnless(cli.NVRTC, "no NVRTC")
+    def test_compile_one_kernel_shows_what_its_modules_need(self):
+        arguments = ("compile", self.arch, "--kernel", "fwd_scalar", "--output", self.path("out"), "--nvrtc", cli.NVRTC)
+        self.fc_inspect(*arguments, out=[r"\nmodule +regs +shared +shared +st/ld", r"\nfwd_scalar-bf16-\S+ +\d+ +0 +[\d,]+ +0/0 ",
+                                         r"\nsm_89: \d modules in \S+/sm_89, [\d.]+ m?s in the compiler\n$"])
+        self.fc_inspect(*arguments, out=[r"\nsm_89: \d modules in \S+/sm_89, all there before\n$"])
+
+    @unittest.skipUnless(cli.NVRTC, "no NVRTC")
+    def test_compile_one_module_that_is_not_shipped(self):
+        name = "sm80_fwd_mma-fp16-d64-64x16-w4"
+        self.assertNotIn(name, {row["module"] for row in self.modules("--arch", self.arch)})
+        self.assertEqual([module["module"] for module in self.compile_kernel(name, self.arch)[self.arch]], [name])
+
+    @unittest.skipUnless(cli.NVRTC, "no NVRTC")
+    def test_compile_a_kernel_where_it_does_not_run(self):
+        self.assertEqual(self.compile_kernel("sm90_fwd_decode", "sm_80"), {"sm_80": []})
+        self.fc_inspect("compile", "sm_80", "--kernel", "sm90_fwd_decode", "--output", self.path("out"), "--nvrtc", cli.NVRTC,
+                        out=[r"^sm_80: no modules of sm90_fwd_decode, which does not run there"])
+        self.fc_inspect("compile", "sm_80", "--kernel", "sm90_fwd_decode-bf16-d128-8x16-w8-c2", "--output", self.path("out"), "--nvrtc", cli.NVRTC,
+                        code=USAGE, err=[r'arch is "sm_80", where sm90_fwd_decode does not run; allowed: sm_90 or newer', r"INVALID_ARGUMENT"])
 
     @unittest.skipUnless(cli.NVRTC, "no NVRTC")
     def test_ctrl_c_ends_a_compilation_in_good_order(self):

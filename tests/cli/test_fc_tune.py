@@ -13,7 +13,7 @@ import time
 import unittest
 
 import cli
-from cli import BAD_INPUT, FAILED, INTERRUPTED, NO_DEVICE, OK, USAGE, Case
+from cli import BAD_INPUT, FAILED, INTERRUPTED, NO_DEVICE, USAGE, Case
 
 FC_TUNE = os.environ["FC_TUNE"]
 SHAPE = "small 1 4 4 256 256 64 fp16 none"

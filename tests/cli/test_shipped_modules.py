@@ -78,6 +78,14 @@ def tuned_modules(arch):
     return {row[column] for row in rows[1:]}
 
 
+def budgets():
+    """{architecture: (most bytes, most modules)} of ptx_cache/manifest.txt"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../ptx_cache/manifest.txt")
+    with open(path, encoding="utf-8") as file:
+        rows = [line.split() for line in file if line.strip() and not line.startswith("#")]
+    return {row[0]: (float(row[2]) * 2**20, int(row[3])) for row in rows}
+
+
 def arch_of(stamp):
     return os.path.basename(stamp)[:-len(".txt")]
 
@@ -110,6 +118,11 @@ class Shipped:
         self.assertLessEqual(tuned, set(names))
         self.assertLessEqual(len(set(names) - tuned), expected)
         self.assertLessEqual(expected, len(names))
+
+    def test_they_keep_to_the_budget(self):
+        most_bytes, most_modules = budgets()[self.arch]
+        self.assertLessEqual(sum(module["file_bytes"] for module in self.modules), most_bytes)
+        self.assertLessEqual(len(self.modules), most_modules)
 
     def test_all_are_good_and_current(self):
         for module in self.modules:

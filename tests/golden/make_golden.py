@@ -16,8 +16,12 @@ Contract: s = scale * q.k ; softcap c > 0: s = c * tanh(s / c) ; + alibi or bias
     sink [hq]: one more logit in the softmax's denominator, with no value ; lse includes it
     a row that sees no key (and has no sink): o = 0, lse = -inf ; lse is the natural logarithm
 """
-import json, math, os, sys
-import numpy as np, torch
+import json
+import math
+import os
+import sys
+import numpy as np
+import torch
 
 def case(name, b=1, hq=2, hk=2, sq=64, sk=64, d=64, dv=None, dtype="float16", causal="none", window=(-1, -1), softcap=0.0,
          alibi=False, sink=False, bias=False, scale=None, std=1.0):
@@ -59,9 +63,9 @@ def run(c, out, gen):
     see = torch.ones(sq, sk, dtype=torch.bool)
     if c["causal"] == "bottom_right": see &= j <= i + off
     if c["causal"] == "top_left": see &= j <= i
-    l, r = c["window"]
-    if l >= 0: see &= j >= i + off - l
-    if r >= 0: see &= j <= i + off + r
+    left, right = c["window"]
+    if left >= 0: see &= j >= i + off - left
+    if right >= 0: see &= j <= i + off + right
     s = s.masked_fill(~see, float("-inf"))
     z = s
     if c["sink"]:

@@ -13,7 +13,7 @@ import tempfile
 import house
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../benchmarks"))
-import summarize_results  # noqa: E402
+import summarize_results
 
 FOLDER = "benchmarks/results"
 MOST_NUMBERS = 16

@@ -5,7 +5,6 @@
 include/flashcore/flashcore_version.h says it. Meson and the wheel read that header; what cannot is compared here: the crates, their lock
 file, and CHANGELOG.md, which has a section for it behind the one of what is unreleased.
 """
-import os
 import re
 import sys
 import tempfile

@@ -24,7 +24,7 @@ DATADIR, MANDIR = os.environ["DATADIR"], os.environ["MANDIR"]
 CC, CXX = shlex.split(os.environ["CC"]), shlex.split(os.environ["CXX"])
 STAMPS = [stamp for stamp in os.environ["STAMPS"].split(":") if stamp]
 sys.path.insert(0, os.path.join(SOURCE, "tests/house"))
-import check_rpath  # noqa: E402  the sources' place is known only now
+import check_rpath
 
 EXAMPLES = os.path.join(SOURCE, "examples")
 SAID_BY_THE_EXAMPLE = "output[0] is 0x3e00, 1.5 is 0x3e00\n"

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/program_options.hpp>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -79,15 +80,28 @@ Outcome<Words> joined_words(const Words &words, const po::options_description &k
   return joined;
 }
 
+Options::Values given_values(const po::variables_map &parsed) {
+  Options::Values values;
+  for (const auto &[name, value] : parsed) {
+    if (value.defaulted()) continue;  // a flag that is not set
+    Words &words = values[name];
+    if (const auto *text = boost::any_cast<std::string>(&value.value()))
+      words.push_back(*text);
+    else if (const auto *several = boost::any_cast<Words>(&value.value()))
+      words = *several;
+  }
+  return values;
+}
+
 std::string bare(std::string name) { return name.substr(std::min(name.find_first_not_of('-'), name.size())); }
 
 }  // namespace
 
 std::string Options::text(const std::string &name, const std::string &absent) const {
-  return has(name) ? values_[name].as<std::string>() : absent;
+  return has(name) ? values_.at(name).front() : absent;
 }
 
-Words Options::words(const std::string &name) const { return has(name) ? values_[name].as<Words>() : Words(); }
+Words Options::words(const std::string &name) const { return has(name) ? values_.at(name) : Words(); }
 
 Outcome<std::optional<int64_t>> Options::integer(const std::string &name, int64_t minimum, int64_t maximum) const {
   if (!has(name)) return std::optional<int64_t>();
@@ -167,7 +181,7 @@ Outcome<Options> parse_words(const Words &words, const po::options_description &
     auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
     po::store(po::command_line_parser(joined).options(known).positional(positional).style(style).run(), values);
     po::notify(values);
-    return Options(std::move(values));
+    return Options(given_values(values));
   } catch (const po::unknown_option &error) {
     return usage_failure(unknown_option_text(error.get_option_name(), known));
   } catch (const po::multiple_occurrences &error) {

@@ -7,9 +7,9 @@
 
 #include <flashcore/flashcore.h>
 
-#include <boost/program_options.hpp>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,15 +20,21 @@
 #include "output_file.hpp"
 #include "words.hpp"
 
+// <boost/program_options.hpp> takes the compiler longer than most files here: only those that declare options include it.
+namespace boost::program_options {
+class options_description;
+}
+
 namespace flashcore::tools {
 
 // The options of one command line, all kept as texts.
 class Options {
  public:
-  explicit Options(boost::program_options::variables_map values) : values_(std::move(values)) {}
+  using Values = std::map<std::string, Words>;  // of those that were given; a flag has no word
+  explicit Options(Values values) : values_(std::move(values)) {}
 
-  bool has(const std::string &name) const { return values_.count(name) != 0 && !values_[name].defaulted(); }
-  bool flag(const std::string &name) const { return values_.count(name) != 0 && values_[name].as<bool>(); }
+  bool has(const std::string &name) const { return values_.contains(name); }
+  bool flag(const std::string &name) const { return values_.contains(name); }
   std::string text(const std::string &name, const std::string &absent = {}) const;
   Words words(const std::string &name) const;
 
@@ -44,7 +50,7 @@ class Options {
                           int32_t absent) const;
 
  private:
-  boost::program_options::variables_map values_;
+  Values values_;
 };
 
 unsigned help_columns();  // the terminal's, else a page's

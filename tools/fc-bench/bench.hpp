@@ -10,7 +10,6 @@
 
 #include <flashcore/flashcore.h>
 
-#include <boost/program_options.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -4,6 +4,7 @@
 // run that was interrupted, and turns them into an exit code.
 #include <flashcore/flashcore.h>
 #include <time.h>
+#include <boost/program_options.hpp>
 
 #include <fmt/format.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fc-inspect compile: every module of the named architectures into a folder, with NVRTC and without a GPU. The build
-// makes the shipped modules with it; anyone can make them for another architecture.
+// fc-inspect compile: every module of the named architectures, or those of one kernel, into a folder, with NVRTC and without a
+// GPU. The build makes the shipped modules with it; anyone can make them for another architecture.
 #include <fmt/format.h>
 
 #include "../common/output_file.hpp"
@@ -11,8 +11,8 @@ namespace flashcore::tools {
 namespace {
 
 struct CompiledModule {
-  std::string name;
-  int64_t compile_us;
+  flashcore_module_info info;
+  int64_t compile_us;  // 0: it was there
 };
 
 struct Compilation {
@@ -22,11 +22,11 @@ struct Compilation {
   Progress *progress = nullptr;
 };
 
-int32_t on_module(void *user, int32_t done, int32_t total, const char *module, int64_t compile_us) {
+int32_t on_module(void *user, int32_t done, int32_t total, const flashcore_module_info *module, int64_t compile_us) {
   auto *compilation = static_cast<Compilation *>(user);
-  compilation->modules.push_back({module, compile_us});
+  compilation->modules.push_back({*module, compile_us});
   compilation->compile_us += compile_us;
-  compilation->progress->update(done, total, module);
+  compilation->progress->update(done, total, module->module);
   return interrupted() ? 1 : 0;
 }
 
@@ -36,8 +36,9 @@ Outcome<Compilation> compile_arch(const InspectCall &call, const std::string &ar
   flashcore_error error = FLASHCORE_ERROR_INIT;
   Progress progress(call.console, fmt::format("compiling for {}", arch));
   compilation.progress = &progress;
-  flashcore_status status =
-      flashcore_modules_compile(&call.context, arch.c_str(), directory.c_str(), on_module, &compilation, &error);
+  const std::string kernel = call.options.text("kernel");
+  flashcore_status status = flashcore_modules_compile(&call.context, kernel.c_str(), arch.c_str(), directory.c_str(),
+                                                      on_module, &compilation, &error);
   compilation.progress = nullptr;
   if (interrupted())
     return Failure{exit_interrupted, fmt::format("stopped; {} modules for {} are complete in {}",
@@ -48,9 +49,31 @@ Outcome<Compilation> compile_arch(const InspectCall &call, const std::string &ar
 
 Json compilation_json(const Compilation &compilation) {
   Json json{{"arch", compilation.arch}, {"compile_us", compilation.compile_us}, {"modules", Json::array()}};
-  for (const CompiledModule &module : compilation.modules)
-    json["modules"].push_back(Json{{"module", module.name}, {"compile_us", module.compile_us}});
+  for (const CompiledModule &module : compilation.modules) {
+    Json one = module_json(module.info);
+    one["compile_us"] = module.compile_us;
+    json["modules"].push_back(std::move(one));
+  }
   return json;
+}
+
+// Of one kernel, or of one module: what a person who tunes it looks at.
+std::string table(const InspectCall &call, const Compilation &compilation) {
+  if (!call.options.has("kernel") || compilation.modules.empty()) return "";
+  std::vector<const flashcore_module_info *> modules;
+  for (const CompiledModule &module : compilation.modules) modules.push_back(&module.info);
+  return module_table(call.console, modules);
+}
+
+std::string summary(const InspectCall &call, const Compilation &compilation) {
+  if (compilation.modules.empty())  // a whole module's name is refused there
+    return fmt::format("{}: no modules of {}, which does not run there", compilation.arch, call.options.text("kernel"));
+  const std::string time = compilation.compile_us == 0
+                               ? "all there before"
+                               : format_duration_us(static_cast<double>(compilation.compile_us)) + " in the compiler";
+  return fmt::format("{}: {} module{} in {}/{}, {}", compilation.arch, compilation.modules.size(),
+                     compilation.modules.size() == 1 ? "" : "s", printable(call.options.text("output")),
+                     compilation.arch, time);
 }
 
 }  // namespace
@@ -62,6 +85,10 @@ Outcome<int> compile_modules(const InspectCall &call) {
   for (const std::string &arch : archs)  // all of them before the first is compiled
     if (Step known = check_arch("architecture", arch); !known.ok())
       return usage_failure(known.failure().message + " (INVALID_ARGUMENT)");
+  flashcore_error error = FLASHCORE_ERROR_INIT;
+  if (call.options.has("kernel") &&
+      flashcore_kernel_check_name(call.options.text("kernel").c_str(), &error) != FLASHCORE_OK)
+    return usage_failure(error.message);
   if (directory.empty()) return usage_failure("compile needs --output FOLDER; the modules go to FOLDER/<architecture>");
   handle_interrupts(OnInterrupt::finish_step);
   Json json = schema_json("compile");
@@ -70,10 +97,7 @@ Outcome<int> compile_modules(const InspectCall &call) {
   for (const std::string &arch : archs) {
     TOOLS_TRY_ASSIGN(Compilation compilation, compile_arch(call, arch, directory));
     json["architectures"].push_back(compilation_json(compilation));
-    if (!call.json.on_stdout())
-      call.console.print(fmt::format("{}: {} modules in {}/{}, {} in the compiler\n", arch, compilation.modules.size(),
-                                     printable(directory), arch,
-                                     format_duration_us(static_cast<double>(compilation.compile_us))));
+    if (!call.json.on_stdout()) call.console.print(table(call, compilation) + summary(call, compilation) + "\n");
   }
   if (call.json.wanted()) TOOLS_TRY(write_json(call, json));
   return static_cast<int>(exit_ok);

@@ -7,7 +7,6 @@
 
 #include <flashcore/flashcore_inspect.h>
 
-#include <boost/program_options.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -46,6 +45,8 @@ const char *origin_name(int32_t origin);  // "shipped", "user cache"
 bool spills(const flashcore_module_info &module);
 bool exceeds_shared_limit(const flashcore_module_info &module);
 
+// One line for each: registers, shared memory, spills, sizes.
+std::string module_table(const Console &console, const std::vector<const flashcore_module_info *> &modules);
 Json module_json(const flashcore_module_info &module);
 Json schema_json(const std::string &subcommand);             // {"schema": "flashcore.inspect.<subcommand>/1"}
 Step write_json(const InspectCall &call, const Json &json);  // to where --json says

@@ -35,44 +35,6 @@ std::string root_of(const flashcore_module_info &module) {
   return at == std::string::npos ? path.substr(0, path.rfind('/')) : path.substr(0, at);
 }
 
-// "16/32"; "?" where the compiler left no record of its spills.
-std::string spill_text(const flashcore_kernel_resources &resources) {
-  if (resources.spill_store_bytes < 0) return "?";
-  return fmt::format("{}/{}", resources.spill_store_bytes, resources.spill_load_bytes);
-}
-
-std::string kib_text(int64_t bytes) { return fmt::format("{:.1f}", static_cast<double>(bytes) / 1024); }
-
-std::vector<Cell> module_row(const flashcore_module_info &module) {
-  const flashcore_kernel_resources &resources = module.resources;
-  Mark shared = exceeds_shared_limit(module) ? Mark::bad : Mark::plain;
-  bool spilled = spills(module);
-  int32_t threads = resources.max_threads_per_block > 0 ? resources.max_threads_per_block : resources.required_threads;
-  return {{module.module},
-          {std::to_string(resources.registers)},
-          {group_digits(resources.static_shared_bytes), shared},
-          {group_digits(resources.dynamic_shared_bytes) + (shared == Mark::bad ? " !" : ""), shared},
-          {spill_text(resources) + (spilled ? " !" : ""), spilled ? Mark::bad : Mark::plain},
-          {std::to_string(resources.stack_bytes)},
-          {threads > 0 ? std::to_string(threads) : "-"},
-          {kib_text(module.cubin_bytes)},
-          {kib_text(module.compressed_bytes)}};
-}
-
-std::string group_table(const Console &console, const std::vector<const flashcore_module_info *> &modules) {
-  Table table({{"module", Align::left},
-               {"regs"},
-               {"static\nshared"},
-               {"dynamic\nshared"},
-               {"spills\nst/ld"},
-               {"stack"},
-               {"max\nthreads"},
-               {"cubin\nKiB"},
-               {"in file\nKiB"}});
-  for (const flashcore_module_info *module : modules) table.add_row(module_row(*module));
-  return table.render(console);
-}
-
 // What the modules of a kernel, architecture and place have in common.
 struct KernelRow {
   size_t modules = 0, spilled = 0, too_large = 0;
@@ -163,7 +125,7 @@ void print_group(const Console &console, const std::vector<const flashcore_modul
   console.print(console.paint(Mark::heading, title) + fmt::format(", compiled by {}\n  {}: {}\n  sizes in bytes\n\n",
                                                                   printable(first.compiler), origin_name(first.origin),
                                                                   printable(root_of(first))));
-  console.print(group_table(console, modules));
+  console.print(module_table(console, modules));
   if (spilled) console.print(console.paint(Mark::bad, "! spills registers to memory (bytes stored/loaded)") + "\n");
   if (too_large)
     console.print(console.paint(Mark::bad, "! needs more shared memory than a block of its architecture may have") +

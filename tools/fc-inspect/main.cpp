@@ -4,6 +4,7 @@
 // picks the subcommand; each subcommand has its own file.
 #include <fmt/format.h>
 
+#include <boost/program_options.hpp>
 #include <exception>
 #include <sstream>
 
@@ -45,6 +46,7 @@ void declare_nothing(po::options_description &) {}
 
 void declare_compile(po::options_description &group) {
   add_value(group, "output", "FOLDER", "the modules go to FOLDER/<architecture>; current ones that are there are kept");
+  add_value(group, "kernel", "NAME", "those of this kernel only, or this one module, shipped or not");
 }
 
 constexpr Subcommand subcommands[] = {
@@ -52,7 +54,7 @@ constexpr Subcommand subcommands[] = {
     {"show", "MODULE", "all about one module, named by name, beginning of a name, key or path", show_module,
      declare_show},
     {"verify", "[PATH...]", "check all modules found, or the named files and folders", verify_modules, declare_nothing},
-    {"compile", "ARCH...", "compile all modules of the named architectures into a folder", compile_modules,
+    {"compile", "ARCH...", "compile the modules of the named architectures into a folder", compile_modules,
      declare_compile},
     {"doctor", "", "driver, NVRTC, folders, GPUs and kernels, and what to do where one is missing", show_environment,
      declare_nothing},

@@ -1,11 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Modules as data: the list from the library, the JSON of one module, and the two judgements that the reports mark.
+// Modules as data: the list from the library, rows of a table, the JSON of one module, and the two judgements that the reports mark.
 #include <fmt/format.h>
 
 #include "inspect.hpp"
 
 namespace flashcore::tools {
+namespace {
+
+// "16/32"; "?" where the compiler left no record of its spills.
+std::string spill_text(const flashcore_kernel_resources &resources) {
+  if (resources.spill_store_bytes < 0) return "?";
+  return fmt::format("{}/{}", resources.spill_store_bytes, resources.spill_load_bytes);
+}
+
+std::string kib_text(int64_t bytes) { return fmt::format("{:.1f}", static_cast<double>(bytes) / 1024); }
+
+std::vector<Cell> module_row(const flashcore_module_info &module) {
+  const flashcore_kernel_resources &resources = module.resources;
+  Mark shared = exceeds_shared_limit(module) ? Mark::bad : Mark::plain;
+  bool spilled = spills(module);
+  int32_t threads = resources.max_threads_per_block > 0 ? resources.max_threads_per_block : resources.required_threads;
+  return {{module.module},
+          {std::to_string(resources.registers)},
+          {group_digits(resources.static_shared_bytes), shared},
+          {group_digits(resources.dynamic_shared_bytes) + (shared == Mark::bad ? " !" : ""), shared},
+          {spill_text(resources) + (spilled ? " !" : ""), spilled ? Mark::bad : Mark::plain},
+          {std::to_string(resources.stack_bytes)},
+          {threads > 0 ? std::to_string(threads) : "-"},
+          {kib_text(module.cubin_bytes)},
+          {kib_text(module.compressed_bytes)}};
+}
+
+}  // namespace
 
 Outcome<ModuleInfos> find_modules(const flashcore_context_options &context) {
   flashcore_error error = FLASHCORE_ERROR_INIT;
@@ -35,6 +62,20 @@ bool spills(const flashcore_module_info &module) {
 bool exceeds_shared_limit(const flashcore_module_info &module) {
   int64_t limit = shared_limit_bytes(module.arch);
   return limit > 0 && module.resources.static_shared_bytes + module.resources.dynamic_shared_bytes > limit;
+}
+
+std::string module_table(const Console &console, const std::vector<const flashcore_module_info *> &modules) {
+  Table table({{"module", Align::left},
+               {"regs"},
+               {"static\nshared"},
+               {"dynamic\nshared"},
+               {"spills\nst/ld"},
+               {"stack"},
+               {"max\nthreads"},
+               {"cubin\nKiB"},
+               {"in file\nKiB"}});
+  for (const flashcore_module_info *module : modules) table.add_row(module_row(*module));
+  return table.render(console);
 }
 
 Json module_json(const flashcore_module_info &module) {

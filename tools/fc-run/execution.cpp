@@ -4,6 +4,7 @@
 // same calls serve the CPU device, so nothing here asks which one it is but the clock.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 

@@ -4,6 +4,8 @@
 // that it fills. Whether the library can do anything with it is the library's answer, which names the field.
 #include <fmt/format.h>
 
+#include <boost/program_options.hpp>
+
 #include "run.hpp"
 
 namespace flashcore::tools {

@@ -4,6 +4,7 @@
 // results, which appear only when everything has succeeded.
 #include <fmt/format.h>
 
+#include <boost/program_options.hpp>
 #include <exception>
 #include <new>
 #include <sstream>

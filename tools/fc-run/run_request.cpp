@@ -4,6 +4,7 @@
 // belong together. Files are not opened here.
 #include <fmt/format.h>
 
+#include <boost/program_options.hpp>
 #include <filesystem>
 #include <limits>
 

@@ -3,6 +3,7 @@
 // fc-tune: finds the modules that are fastest for given shapes on this GPU, and writes the rows that the library obeys.
 #include <fmt/format.h>
 
+#include <boost/program_options.hpp>
 #include <exception>
 #include <new>
 #include <sstream>

@@ -8,6 +8,9 @@ query, key and value are PyTorch tensors, NumPy arrays, or objects with DLPack o
 flashcore.torch has the functions for PyTorch, flashcore.transformers the one for Hugging Face Transformers; neither is
 imported before it is asked for. Failures are FlashcoreError, one class per status, with .status, .field and .message.
 """
+from typing import Any
+
+from . import _context
 from ._context import Context, ContextInfo, DeviceInfo, Explanation, describe_device, device_count, version
 from ._device_array import DeviceArray
 from ._errors import (ClosedError, CompileFailedError, CompilerUnavailableError, ContextLostError, CudaError, DeviceNotReadyError,
@@ -22,6 +25,16 @@ __all__ = [
     "OutOfDeviceMemoryError", "OutOfHostMemoryError", "UnknownStatusError", "UnsupportedError", "WorkspaceTooSmallError",
     "describe_device", "device_count", "version",
 ]
+
+
+def _torch_attention(*given: Any, **options: Any) -> Any:
+    """flashcore.torch.attention, imported when the first tensor comes, and in this one's place from then on."""
+    from .torch import attention
+    _context.torch_attention = attention
+    return attention(*given, **options)
+
+
+_context.torch_attention = _torch_attention
 
 
 def __getattr__(name: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import warnings
 from types import TracebackType
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from . import _abi_table as abi
 from . import _problem as problem
 from ._abi import load_library
 from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, packed_strides, view_of
 from ._device_array import HOST, DeviceArray
-from ._errors import ClosedError, InvalidArgumentError, check
+from ._errors import ClosedError, InternalError, InvalidArgumentError, check
+from ._native import Native
 
 _DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
 _CACHE_MODES = {"default": abi.CACHE_DEFAULT, "read_write": abi.CACHE_READ_WRITE, "read_only": abi.CACHE_READ_ONLY, "off": abi.CACHE_OFF}
@@ -100,32 +100,6 @@ def describe_device(ordinal: int) -> DeviceInfo:
     info, error = abi.DeviceInfo(), abi.Error()
     check(load_library().flashcore_device_describe(ordinal, info, error), error)
     return _device_info(info)
-
-
-class Native:
-    """A flashcore_context and its last owner. Whoever calls the library holds a reference for the time of the call, so that
-    close() on another thread never destroys a context in use: the last reference does it.
-
-    A GPU context that was dropped without close() is left to the process: kernels may still be running in its modules.
-    """
-
-    def __init__(self, handle: int) -> None:
-        self.library, self.handle = load_library(), handle
-        self.closed = False
-        self.synchronous = True  # nothing is running when a call has returned
-        self.kept = False  # until the process ends
-        self.buffers: set[int] = set()  # memory that DeviceArrays hold
-
-    def __del__(self, warn: Any = warnings.warn, warning: Any = ResourceWarning) -> None:
-        if self.kept:
-            return
-        if not self.closed:
-            warn("a flashcore.Context was not closed", warning, source=self)
-        if self.closed or self.synchronous:
-            # Arrays in the same circle of garbage come in any order, and may still be to come.
-            while self.buffers:
-                self.library.flashcore_buffer_free(self.handle, self.buffers.pop(), None)
-            self.library.flashcore_context_destroy(self.handle)
 
 
 def _parse_device(device: str) -> tuple[int, int]:
@@ -233,7 +207,7 @@ class Context:
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
         if is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
-            return _torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
+            return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
                                     kernel=kernel, on=self)
         given = (query, key, value, causal, scale, softcap, window, layout, out, return_lse, lse, lse_base, kernel, dtype, stream)
         if sys.modules.get("torch") is not None:
@@ -360,12 +334,12 @@ def _is_same_stream(one: int, other: int) -> bool:
     return one == other or {one, other} == {0, 1}  # the legacy default stream has two names
 
 
-def _torch_attention(*given: Any, **options: Any) -> Any:
-    """flashcore.torch.attention, imported when the first tensor comes, and in this name's place from then on."""
-    global _torch_attention
-    from .torch import attention
-    _torch_attention = attention
-    return attention(*given, **options)
+def _nobody(*_given: Any, **_options: Any) -> Any:
+    raise InternalError("flashcore/__init__.py did not run")
+
+
+# flashcore.torch.attention. The package puts it here, because that module needs Context itself.
+torch_attention: Callable[..., Any] = _nobody
 
 
 def _new_array(name: str, query: Any, shape: tuple[int, ...], dtype: str, context: Context) -> Any:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 from . import _abi_table as abi
 from ._arrays import DTYPE_NAMES, ELEMENT_BYTES, Place, View, packed_strides, view_of
 from ._errors import ClosedError, InvalidArgumentError, check
-
-if TYPE_CHECKING:
-    from ._context import Context, Native
+from ._native import Native, Opened
 
 HOST = Place("cpu", 0)
 _TYPESTRS = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "int32": "<i4", "int64": "<i8", "float8_e4m3fn": "|u1",
@@ -25,7 +23,7 @@ class DeviceArray:
     uses it must have finished.
     """
 
-    def __init__(self, context: Context, shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(self, context: Opened, shape: tuple[int, ...], dtype: str) -> None:
         self._native: Optional[Native] = None
         if dtype not in DTYPE_NAMES:
             raise InvalidArgumentError(f"dtype is {dtype!r}; allowed: {', '.join(DTYPE_NAMES)}", "dtype")

@@ -31,8 +31,8 @@ def pick(field: str, value: Any, table: dict[str, Any]) -> Any:
 
 def in_order(values: tuple[int, ...], layout: str) -> Shape:
     """(batch, seqlen, heads, head_dim) of a shape or of strides; the same step leads back."""
-    i, j, k, l = LAYOUTS[layout]
-    return values[i], values[j], values[k], values[l]
+    b, s, h, d = LAYOUTS[layout]
+    return values[b], values[s], values[h], values[d]
 
 
 def _check_layout(name: str, view: View, layout: str) -> None:

@@ -15,8 +15,8 @@ import torch
 
 from . import _abi_table as abi
 from . import _torch_checks as checks
-from ._context import Native
 from ._errors import check
+from ._native import Native
 
 _MOST_CALLS = 1024  # a growing key-value cache makes a new shape in every step
 _Made = Callable[..., torch.Tensor]

@@ -21,8 +21,9 @@ from . import _abi_table as abi
 from . import _torch_checks as checks
 from . import _torch_fast as fast
 from ._arrays import packed_strides, view_of
-from ._context import Context, Native
+from ._context import Context
 from ._errors import InternalError, InvalidArgumentError, UnsupportedError, check
+from ._native import Native
 from ._problem import Problem, Window, checked_window
 
 _contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU

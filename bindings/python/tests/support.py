@@ -22,7 +22,7 @@ try:
 except ImportError:
     torch = None
 
-import flashcore  # noqa: E402
+import flashcore
 
 needs_numpy = unittest.skipIf(np is None, "NumPy is not installed")
 needs_torch = unittest.skipIf(torch is None, "PyTorch is not installed")

@@ -2,7 +2,6 @@
 """The golden vectors (tests/golden) on the CPU device through NumPy arrays, and, where there is a GPU, on it."""
 import json
 import os
-import unittest
 
 import support
 from support import np

@@ -140,7 +140,7 @@ class TestTorch(support.ContextTest):
             self.context.attention(query, key, value, layout="bhsd", scale=Odd(0.125))
         context = flashcore.Context("cpu")
         context.attention(query, key, value, layout="bhsd", scale=0.125)
-        act = lambda: context.close() or True  # noqa: E731
+        act = lambda: context.close() or True
         try:
             self.assertTrue(torch.equal(context.attention(query, key, value, layout="bhsd", scale=Odd(0.125)), expected))
         except flashcore.ClosedError:

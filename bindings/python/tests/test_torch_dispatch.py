@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way into flashcore from PyTorch against everything that PyTorch may do with a call: record gradients, transform, trace, compile,
 watch, cast, and hand over tensors that are more, or less, than their memory. What is not computed is refused by name."""
-import unittest
 import warnings
 
 import support

@@ -16,8 +16,8 @@ import zipfile
 import support
 
 sys.path[:0] = [support.PACKAGE, os.path.join(support.ROOT, "tests", "house")]
-import check_rpath  # noqa: E402
-import elf_needs  # noqa: E402
+import check_rpath
+import elf_needs
 
 
 def is_missing(name):

@@ -175,13 +175,13 @@ BOOST_AUTO_TEST_CASE(names_that_no_module_and_no_architecture_has_are_told_what_
   const auto good = request_module(settings, request.module, "sm_89");
   BOOST_REQUIRE(good.ok());
   BOOST_TEST(good.value().key == request.key);
-  BOOST_TEST(!modules_of_arch(settings, "sm_9999").ok());
+  BOOST_TEST(!named_modules(settings, "", "sm_9999").ok());
 }
 
 // The passports' lists for the architecture, and what its tuned rows name: each once.
 BOOST_AUTO_TEST_CASE(the_modules_of_an_architecture_are_listed_once) {
   for (const char *arch : {"sm_80", "sm_89", "sm_90a"}) {
-    const auto modules = modules_of_arch(settings, arch);
+    const auto modules = named_modules(settings, "", arch);
     BOOST_REQUIRE(modules.ok());
     std::set<std::string> keys, names;
     for (const ModuleRequest &module : modules.value()) keys.insert(module.key), names.insert(module.module);
@@ -191,6 +191,29 @@ BOOST_AUTO_TEST_CASE(the_modules_of_an_architecture_are_listed_once) {
       if ("sm_" + std::to_string(row.arch) == std::string(arch).substr(0, 5))
         BOOST_TEST(names.count(row.module_name) == 1u, arch << " lacks " << row.module_name);
   }
+}
+
+// A kernel has its own of them, none where it does not run; a module is that one or, where it cannot be, the reason.
+BOOST_AUTO_TEST_CASE(a_kernel_and_a_module_name_their_own) {
+  const auto of_kernel = named_modules(settings, "sm90_fwd_decode", "sm_90a");
+  BOOST_REQUIRE(of_kernel.ok());
+  BOOST_TEST(!of_kernel.value().empty());
+  for (const ModuleRequest &module : of_kernel.value()) BOOST_TEST(module.module.starts_with("sm90_fwd_decode-"));
+  const auto elsewhere = named_modules(settings, "sm90_fwd_decode", "sm_89");
+  BOOST_REQUIRE(elsewhere.ok());
+  BOOST_TEST(elsewhere.value().empty());
+  const std::string name = of_kernel.value().front().module;
+  const auto one = named_modules(settings, name, "sm_90a");
+  BOOST_REQUIRE(one.ok());
+  BOOST_REQUIRE(one.value().size() == 1u);
+  BOOST_TEST(one.value().front().key == of_kernel.value().front().key);
+  const auto not_there = named_modules(settings, name, "sm_89");
+  BOOST_REQUIRE(!not_there.ok());
+  BOOST_TEST(not_there.error().field == "arch");
+  BOOST_TEST(contains(not_there.error().message, "does not run; allowed: sm_90 or newer"), not_there.error().message);
+  const auto no_kernel = named_modules(settings, "fwd_magic", "sm_89");
+  BOOST_REQUIRE(!no_kernel.ok());
+  BOOST_TEST(no_kernel.error().field == "kernel");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -379,16 +379,9 @@ pub const FLASHCORE_INTERNAL: i32 = 90;
 
 extern "C" {
     pub fn flashcore_version() -> u32;
-    pub fn flashcore_status_name(
-        status: flashcore_status,
-    ) -> *const c_char;
-    pub fn flashcore_status_sentence(
-        status: flashcore_status,
-    ) -> *const c_char;
-    pub fn flashcore_device_count(
-        count: *mut i32,
-        error: *mut flashcore_error,
-    ) -> flashcore_status;
+    pub fn flashcore_status_name(status: flashcore_status) -> *const c_char;
+    pub fn flashcore_status_sentence(status: flashcore_status) -> *const c_char;
+    pub fn flashcore_device_count(count: *mut i32, error: *mut flashcore_error) -> flashcore_status;
     pub fn flashcore_device_describe(
         ordinal: i32,
         info: *mut flashcore_device_info,
@@ -399,13 +392,8 @@ extern "C" {
         context: *mut flashcore_context,
         error: *mut flashcore_error,
     ) -> flashcore_status;
-    pub fn flashcore_context_synchronize(
-        context: flashcore_context,
-        error: *mut flashcore_error,
-    ) -> flashcore_status;
-    pub fn flashcore_context_destroy(
-        context: flashcore_context,
-    );
+    pub fn flashcore_context_synchronize(context: flashcore_context, error: *mut flashcore_error) -> flashcore_status;
+    pub fn flashcore_context_destroy(context: flashcore_context);
     pub fn flashcore_context_describe_device(
         context: flashcore_context,
         info: *mut flashcore_device_info,
@@ -445,22 +433,14 @@ extern "C" {
         address: *mut u64,
         error: *mut flashcore_error,
     ) -> flashcore_status;
-    pub fn flashcore_buffer_free(
-        context: flashcore_context,
-        address: u64,
-        error: *mut flashcore_error,
-    ) -> flashcore_status;
+    pub fn flashcore_buffer_free(context: flashcore_context, address: u64, error: *mut flashcore_error) -> flashcore_status;
     pub fn flashcore_host_alloc(
         context: flashcore_context,
         bytes: i64,
         memory: *mut *mut c_void,
         error: *mut flashcore_error,
     ) -> flashcore_status;
-    pub fn flashcore_host_free(
-        context: flashcore_context,
-        memory: *mut c_void,
-        error: *mut flashcore_error,
-    ) -> flashcore_status;
+    pub fn flashcore_host_free(context: flashcore_context, memory: *mut c_void, error: *mut flashcore_error) -> flashcore_status;
     pub fn flashcore_copy_to_device(
         context: flashcore_context,
         destination: u64,

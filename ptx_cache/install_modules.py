@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Install the shipped modules: what the stamps list, checked against its digest on the way.
 
-usage (by Meson): install_packs.py MODULE_FOLDER FOLDER_BELOW_PREFIX STAMP...
+usage (by Meson): install_modules.py MODULE_FOLDER FOLDER_BELOW_PREFIX STAMP...
 
 Files become 0644 and folders 0755 whatever the umask: the library loads modules only from folders that nobody else can
 write to.
@@ -11,12 +11,15 @@ import hashlib
 import os
 import sys
 
+sys.dont_write_bytecode = True
+import module_stamp
+
 
 def install(source, target, digest):
     with open(source, "rb") as file:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != digest:
-        sys.exit(f"install_packs.py: {source} is not what its stamp says; build again")
+        sys.exit(f"install_modules.py: {source} is not what its stamp says; build again")
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.chmod(os.path.dirname(target), 0o755)
     with open(target + ".part", "wb") as file:
@@ -29,11 +32,9 @@ def main(modules, below_prefix, stamps):
     root = os.path.join(os.environ["MESON_INSTALL_DESTDIR_PREFIX"], below_prefix)
     count = 0
     for stamp in stamps:
-        with open(os.path.join(os.environ.get("MESON_BUILD_ROOT", ""), stamp), encoding="utf-8") as file:
-            rows = [line.split() for line in file if not line.startswith("#")]
-        for digest, name, _ in rows:
+        for row in module_stamp.read(os.path.join(os.environ.get("MESON_BUILD_ROOT", ""), stamp)):
             if "MESON_INSTALL_DRY_RUN" not in os.environ:
-                install(os.path.join(modules, name), os.path.join(root, name), digest)
+                install(os.path.join(modules, row.file), os.path.join(root, row.file), row.digest)
             count += 1
     if "MESON_INSTALL_QUIET" not in os.environ:
         print(f"Installing {count} modules to {root}")
