@@ -57,13 +57,16 @@ inline void pack(const Specialization &, const ProblemKey &key, const AttentionC
                  void *parameters) {
   *static_cast<AttentionFwdParams *>(parameters) = params_of(key, call, device);
 }
-inline constexpr AddressPatch patches[] = {
-    {operand_query, __builtin_offsetof(AttentionFwdParams, query.data)},
-    {operand_key, __builtin_offsetof(AttentionFwdParams, key.data)},
-    {operand_value, __builtin_offsetof(AttentionFwdParams, value.data)},
-    {operand_output, __builtin_offsetof(AttentionFwdParams, output.data)},
-    {operand_lse, __builtin_offsetof(AttentionFwdParams, lse.data)},
+// Where the struct begins at `offset` in what a kernel takes.
+template <int32_t offset>
+inline constexpr AddressPatch patches_at[] = {
+    {operand_query, offset + __builtin_offsetof(AttentionFwdParams, query.data)},
+    {operand_key, offset + __builtin_offsetof(AttentionFwdParams, key.data)},
+    {operand_value, offset + __builtin_offsetof(AttentionFwdParams, value.data)},
+    {operand_output, offset + __builtin_offsetof(AttentionFwdParams, output.data)},
+    {operand_lse, offset + __builtin_offsetof(AttentionFwdParams, lse.data)},
 };
+inline constexpr auto &patches = patches_at<0>;
 
 }  // namespace flashcore::kernels::attention_fwd
 #endif

@@ -15,6 +15,7 @@
 #include "contract/choice.h"
 #include "contract/plan.h"
 #include "contract/problem_key.h"
+#include "contract/tensor_map.h"
 
 namespace flashcore::kernels {
 
@@ -69,6 +70,8 @@ struct Passport {
   void (*pack)(const Specialization &, const ProblemKey &, const AttentionCall &, const DeviceLimits &,
                void *parameters);
   AddressPatches patches;
+  // The tensor maps among its parameters, which pack leaves alone: at most most_tensor_maps, and how many. nullptr: none.
+  int32_t (*tensor_maps)(const Specialization &, TensorMapRule *rules) = nullptr;
   // What plans may launch of the module beside the kernel of its own name.
   const char *further_entry_points[most_stages - 1] = {};
 

@@ -191,6 +191,18 @@ Status CudaDriver::set_max_dynamic_shared_bytes(CudaFunction function, int32_t b
                "cuFuncSetAttribute");
 }
 
+Status CudaDriver::encode_tensor_map(const TensorMapLayout &layout, uint64_t address, void *map) const {
+  static constexpr uint32_t every_element[4] = {1, 1, 1, 1};
+  return check(*functions_,
+               functions_->tensor_map_encode_tiled(
+                   static_cast<CUtensorMap *>(map),
+                   layout.bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4,
+                   reinterpret_cast<void *>(address), layout.sizes, layout.strides_bytes, layout.box, every_element,
+                   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+               "cuTensorMapEncodeTiled");
+}
+
 Status CudaDriver::launch(CudaFunction function, const LaunchShape &shape, CudaStream stream,
                           const void *params) const {
   void *arguments[] = {const_cast<void *>(params)};  // the driver copies from it and writes nothing

@@ -53,6 +53,14 @@ struct LaunchShape {
   bool is_plain() const { return (cluster | programmatic_dependent) == 0; }
 };
 
+// A tensor of 16-bit elements as the copy engine goes through it: column, row, head, batch entry.
+struct TensorMapLayout {
+  bool bfloat16;
+  uint64_t sizes[4];          // elements
+  uint64_t strides_bytes[3];  // of rows, heads, batch entries: multiples of 16
+  uint32_t box[4];            // what one copy takes; 64 columns
+};
+
 // What tells one stream from another, whatever names it has.
 struct StreamIdentity {
   CudaStream handle = nullptr;
@@ -94,6 +102,9 @@ class CudaDriver {
   Result<CudaFunction> module_function(CudaModule module, const char *name) const;
   Result<KernelAttributes> function_attributes(CudaFunction function) const;
   Status set_max_dynamic_shared_bytes(CudaFunction function, int32_t bytes) const;
+
+  // Host arithmetic: nothing of a context is asked for. `map`: 128 bytes, at a multiple of 64.
+  Status encode_tensor_map(const TensorMapLayout &layout, uint64_t address, void *map) const;
 
   // The warm path: one driver call, of cuLaunchKernel where the shape is plain. `params` is the kernel's single by-value parameter.
   Status launch(CudaFunction function, const LaunchShape &shape, CudaStream stream, const void *params) const;

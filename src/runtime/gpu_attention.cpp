@@ -28,6 +28,7 @@ std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *ar
   PreparedCall::Addresses addresses;
   PreparedCall *call = recent == nullptr ? nullptr : recent->find(serial_, args, &addresses);
   if (call == nullptr) return std::nullopt;
+  FLASHCORE_TRY(call->encode_maps(driver_, addresses));
   const Result<CurrentContext> current = CurrentContext::enter(*this);
   if (!current.ok()) return current.error();
   if (call->plan().workspace_bytes != 0) return launch_in_workspace(*call, addresses, stream);
@@ -83,10 +84,14 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
   }
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
   passport.pack(plan.specialization, problem.key, call, limits_, parameters);
+  TensorMaps maps(passport, plan.specialization, problem);
+  uint64_t addresses[kernels::operand_count];
+  for (size_t i = 0; i < fwd::operand_count; ++i) addresses[i] = problem.tensors[i].data;
+  FLASHCORE_TRY(maps.encode(driver_, addresses, parameters));
   FLASHCORE_TRY(launch(driver_, plan, stream, parameters));
   if (addresses_checked_) return success();  // what is not remembered is checked again
   if (RecentCalls *recent = RecentCalls::make_of_this_thread(); recent != nullptr)
-    recent->remember({serial_, args, problem, plan, parameters});
+    recent->remember({serial_, args, problem, plan, maps, parameters});
   return success();
 }
 

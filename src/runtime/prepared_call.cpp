@@ -35,6 +35,7 @@ void PreparedCall::remember(const Launched &call) {
   operands_.remember(operands_of(call.problem));
   plan_ = call.plan;
   patches_ = passport.patches;
+  maps_ = call.maps;
   std::memcpy(parameters_, call.parameters, static_cast<size_t>(passport.parameter_bytes));
 }
 

@@ -12,6 +12,7 @@
 #include "problem/attention_problem.hpp"
 #include "problem/known_operands.hpp"
 #include "runtime/launch_plan.hpp"
+#include "runtime/tensor_maps.hpp"
 
 namespace flashcore {
 
@@ -30,6 +31,7 @@ class PreparedCall {
     const flashcore_attention_args *args;
     const AttentionProblem &problem;
     const LaunchPlan &plan;
+    const TensorMaps &maps;  // encoded into the parameters
     const void *parameters;
   };
 
@@ -49,6 +51,10 @@ class PreparedCall {
       std::memcpy(parameters_ + patch.byte_offset, &addresses[static_cast<size_t>(patch.address)], sizeof(uint64_t));
     return parameters_;
   }
+  // And those of its tensor maps that hold another one.
+  Status encode_maps(const CudaDriver &driver, const Addresses &addresses) {
+    return maps_.encode(driver, addresses.data(), parameters_);
+  }
   const LaunchPlan &plan() const { return plan_; }
 
  private:
@@ -59,6 +65,7 @@ class PreparedCall {
   Operands operands_;
   LaunchPlan plan_;
   kernels::AddressPatches patches_{};
+  TensorMaps maps_;
   alignas(64) unsigned char parameters_[kernels::most_parameter_bytes];
 };
 

@@ -11,6 +11,7 @@
 #include "plan/specialization_text.hpp"
 #include "problem/attention_call.hpp"
 #include "runtime/gpu_device.hpp"
+#include "runtime/tensor_maps.hpp"
 
 namespace flashcore {
 namespace {
@@ -147,6 +148,8 @@ Result<double> largest_error(const EditedKernel &edited, Context &gpu_context, c
   }
   alignas(64) unsigned char params[kernels::most_parameter_bytes];
   passport.pack(specialization, attention.key, attention_call(attention), gpu.limits(), params);
+  const uint64_t addresses[] = {tensors[0].data, tensors[1].data, tensors[2].data, tensors[3].data};
+  FLASHCORE_TRY(TensorMaps(passport, specialization, attention).encode(gpu.driver(), addresses, params));
   const kernels::Launch launch = passport.plan(specialization, attention.key, gpu.limits()).main_stage();
   FLASHCORE_TRY(gpu.driver().launch(function,
                                     {{static_cast<uint32_t>(launch.grid.x), 1, 1},

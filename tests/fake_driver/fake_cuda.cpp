@@ -302,6 +302,33 @@ CUresult fake_module_get_function(CUfunction *function, CUmodule module, const c
   return CUDA_SUCCESS;
 }
 
+CUresult fake_tensor_map_encode_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
+                                      const cuuint64_t *sizes, const cuuint64_t *strides_bytes, const cuuint32_t *box,
+                                      const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                      CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  const CUresult result = enter("cuTensorMapEncodeTiled");
+  if (result != CUDA_SUCCESS) return result;
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  if (reinterpret_cast<uintptr_t>(map) % 64 != 0 || at == 0 || at % 16 != 0 || rank < 3 || rank > 5)
+    return refuse(CUDA_ERROR_INVALID_VALUE, "a tensor map of a misplaced tensor, or in a misplaced struct");
+  for (cuuint32_t i = 0; i < rank; ++i)
+    if (sizes[i] == 0 || box[i] == 0 || box[i] > 256 || (i > 0 && strides_bytes[i - 1] % 16 != 0))
+      return refuse(CUDA_ERROR_INVALID_VALUE, "a tensor map with dimension " + std::to_string(i) + " out of its range");
+  // Not the driver's form, which nobody knows: what a test can look at.
+  const uint64_t said[16] = {at,
+                             static_cast<uint64_t>(type),
+                             rank,
+                             sizes[0],
+                             sizes[1],
+                             sizes[2],
+                             strides_bytes[0],
+                             strides_bytes[1],
+                             box[0],
+                             box[1]};
+  std::memcpy(map, said, sizeof(said));
+  return CUDA_SUCCESS;
+}
+
 CUresult fake_function_get_attribute(int *value, CUfunction_attribute attribute, CUfunction function) {
   const Lock lock(state().mutex);
   const CUresult result = enter_in_context("cuFuncGetAttribute");

@@ -30,11 +30,12 @@ constexpr uint64_t serial = 7;
 struct Made {
   AttentionProblem problem;
   LaunchPlan plan{1, 0};
+  TensorMaps maps;  // none
   unsigned char parameters[kernels::most_parameter_bytes];
   PreparedCall::Launched launched;
 
   explicit Made(const Args *args, uint64_t device_serial = serial)
-      : problem(valid(args)), launched{device_serial, args, problem, plan, parameters} {
+      : problem(valid(args)), launched{device_serial, args, problem, plan, maps, parameters} {
     std::memset(parameters, 0x55, sizeof(parameters));
   }
   static AttentionProblem valid(const Args *args) {
