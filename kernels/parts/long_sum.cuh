@@ -45,6 +45,8 @@ template <int32_t steps, typename Output, int32_t rows, auto row_of>
 class LongSum {
  public:
   static constexpr bool ends_stretch(int32_t step) { return step % steps == 0; }
+  // Of the stretch that `step` is in, or 1: whoever finishes step 0 elsewhere does not come to it.
+  static constexpr int32_t last_before_end(int32_t step) { return step < steps ? 1 : step / steps * steps; }
 
   // After such a step of steps first_step .. 0. `factor` makes exponents of 2 of references.
   template <typename References>

@@ -14,6 +14,7 @@
 #include "attention_fwd/decode.h"
 #include "contract/arch.h"
 #include "parts/block_work.cuh"
+#include "parts/rounds.cuh"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
@@ -62,6 +63,25 @@ std::vector<Row> rows_of_tile(bool causal, const AttentionFwdParams &params, uin
   return rows;
 }
 
+// Those of all the rounds of a block that stays.
+template <int32_t tile_q, Mask mask>
+std::vector<Row> rows_of_rounds(const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
+  const auto rounds = Rounds<tile_q, mask>::of(params, block, blocks);
+  std::vector<Row> rows;
+  for (int32_t round = 0; round < rounds.count; ++round) {
+    const BlockWork work = rounds.work(params, round);
+    if (work.first_query < 0) continue;
+    for (int32_t query = work.first_query; query < work.first_query + tile_q && query < params.seqlen_q; ++query)
+      rows.push_back({work.batch, work.head_q, query, 0});
+  }
+  return rows;
+}
+template <int32_t tile_q>
+std::vector<Row> rows_of_rounds(bool causal, const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
+  return causal ? rows_of_rounds<tile_q, causal_mask>(params, block, blocks)
+                : rows_of_rounds<tile_q, no_mask>(params, block, blocks);
+}
+
 // Tiles of the rows of all heads that share a key head.
 template <int32_t cluster>
 std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
@@ -75,7 +95,7 @@ std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
 }
 
 std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
-                               uint32_t block) {
+                               uint32_t block, uint32_t blocks) {
   if (std::string_view(passport.name).ends_with("_fwd_decode")) {
     BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 8);
     switch (passport.value(s, "cluster", 0)) {
@@ -90,6 +110,12 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
     }
   }
   const bool causal = passport.value(s, "causal", 0) != 0;
+  if (std::string_view(passport.name).ends_with("_fwd_wgmma")) switch (passport.value(s, "tile_q", 0)) {
+      case 128:
+        return rows_of_rounds<128>(causal, params, block, blocks);
+      case 192:
+        return rows_of_rounds<192>(causal, params, block, blocks);
+    }
   switch (passport.value(s, "tile_q", 0)) {
     case 1:
       return rows_of_tile<1>(causal, params, block);
@@ -207,6 +233,14 @@ BOOST_AUTO_TEST_CASE(what_no_kernel_can_do_is_not_allowed) {
       {"sm80_fwd_decode-fp16-d64-8x16-w8-c2", "whose cluster is 2; sm80_fwd_decode allows: 1"},
       {"sm90_fwd_decode-fp16-d64-8x16-w8", "whose cluster is 1; sm90_fwd_decode allows: 2 to 8"},
       {"sm90_fwd_decode-fp16-d64-8x16-w8-c6", "whose cluster is 6; sm90_fwd_decode allows: 1, 2, 4 or 8"},
+      {"sm90_fwd_wgmma-fp16-d80-128x128", "whose head_dim is 80; sm90_fwd_wgmma allows: 64 to 256, by 32"},
+      {"sm90_fwd_wgmma-fp16-d64v224-128x64",
+       "whose head_dim_v is 224; sm90_fwd_wgmma allows: 64, 96, 128, 160, 192 or 256"},
+      {"sm90_fwd_wgmma-fp16-d64-160x128", "whose tile_q is 160; sm90_fwd_wgmma allows: 128 or 192"},
+      {"sm90_fwd_wgmma-fp16-d64-128x72", "whose tile_kv is 72; "},
+      {"sm90_fwd_wgmma-fp16-d128-192x128", "whose tile_kv is 128; sm90_fwd_wgmma allows: fewer keys, for O and scores"},
+      {"sm90_fwd_wgmma-fp16-d256v128-128x128",
+       "whose tile_kv is 128; sm90_fwd_wgmma allows: fewer keys, for two stages"},
       {"fwd_scalar-fp16-d256-1x128-w4", "whose alignment_bytes is 16; fwd_scalar allows: 2"},
       {"fwd_wmma_64x64-fp16-d64-64x64-w8", "whose tile_q is 64; fwd_wmma_64x64 allows: one of the rung's tiles"},
   };
@@ -224,7 +258,8 @@ BOOST_AUTO_TEST_CASE(plans_are_launches_that_a_device_takes) {
   for (const Arch &arch : archs) {
     const DeviceLimits device{arch.number, 100, arch.shared_bytes_per_block, arch.shared_bytes_per_block + 1024};
     for_every_specialization([&](const Passport &passport, const Specialization &s) {
-      if (arch.number < passport.minimum_arch) return;
+      if (arch.number < passport.minimum_arch || (passport.maximum_arch != 0 && arch.number > passport.maximum_arch))
+        return;
       BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
       BOOST_TEST(passport.dynamic_shared_bytes(s) <= arch.shared_bytes_per_block, "on " << arch.number);
       for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000})
@@ -264,6 +299,27 @@ BOOST_AUTO_TEST_CASE(patches_are_where_addresses_are_packed) {
   });
 }
 
+// Each map has its own room in the struct, where no address is patched, and a box that the copy engine takes.
+BOOST_AUTO_TEST_CASE(tensor_maps_have_room) {
+  for_every_specialization([&](const Passport &passport, const Specialization &s) {
+    if (passport.tensor_maps == nullptr) return;
+    TensorMapRule rules[most_tensor_maps];
+    const int32_t count = passport.tensor_maps(s, rules);
+    BOOST_REQUIRE((count >= 1 && count <= most_tensor_maps));
+    std::set<int32_t> places;
+    for (int32_t i = 0; i < count; ++i) {
+      BOOST_TEST((rules[i].operand >= 0 && rules[i].operand < operand_lse));
+      BOOST_TEST((rules[i].box_rows >= 1 && rules[i].box_rows <= 256));
+      BOOST_TEST((rules[i].byte_offset % 64 == 0 && rules[i].byte_offset >= 0));
+      BOOST_TEST(rules[i].byte_offset + static_cast<int32_t>(sizeof(TensorMap)) <= passport.parameter_bytes);
+      BOOST_TEST(places.insert(rules[i].byte_offset / static_cast<int32_t>(sizeof(TensorMap))).second);
+      for (const AddressPatch &patch : passport.patches)
+        BOOST_TEST((patch.byte_offset + 8 <= rules[i].byte_offset ||
+                    patch.byte_offset >= rules[i].byte_offset + static_cast<int32_t>(sizeof(TensorMap))));
+    }
+  });
+}
+
 // By the kernels' own functions from a block's index to its rows: every query row of every head is some block's, and of one only, or
 // of one block of each rank where the blocks of a cluster share rows.
 BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
@@ -271,13 +327,17 @@ BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
     for (const int64_t seqlen : {1, 31, 64, 65, 200}) {
       const ProblemKey key = problem_for(passport, s, seqlen);
+      // Where the struct of the family lies in the kernel's own, the patch of its first member says.
+      alignas(64) unsigned char parameters[most_parameter_bytes];
+      passport.pack(s, key, {}, device, parameters);
+      BOOST_REQUIRE(passport.patches.begin()->address == operand_query);
       AttentionFwdParams params;
-      BOOST_REQUIRE(passport.parameter_bytes == sizeof(params));
-      passport.pack(s, key, {}, device, &params);
+      std::memcpy(&params, parameters + passport.patches.begin()->byte_offset, sizeof(params));
       const Launch launch = passport.plan(s, key, device).main_stage();
       std::vector<int32_t> times(static_cast<size_t>(key.batch * key.heads_q * seqlen * launch.cluster));
       for (int64_t block = 0; block < launch.grid.x; ++block)
-        for (const Row &row : rows_of_block(passport, s, params, static_cast<uint32_t>(block)))
+        for (const Row &row :
+             rows_of_block(passport, s, params, static_cast<uint32_t>(block), static_cast<uint32_t>(launch.grid.x)))
           ++times.at(static_cast<size_t>(((row.batch * key.heads_q + row.head) * seqlen + row.query) * launch.cluster +
                                          row.rank));
       BOOST_TEST(std::count(times.begin(), times.end(), 1) == static_cast<int64_t>(times.size()), "of " << seqlen);

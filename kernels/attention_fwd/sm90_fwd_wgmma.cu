@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// sm90_fwd_wgmma: Hopper's own instructions. One warpgroup has tiles of Q, K and V copied by the copy engine, two or
+// three others multiply with wgmma, whose products run in the background while the exponentials of another tile are
+// computed (FlashAttention-3, arXiv 2407.08608, is the algorithm). Blocks stay for the whole call, so that one tile's
+// end and the next one's copies overlap. docs/HOPPER.md tells what was tried.
+#include "attention_fwd/wgmma.h"
+
+// ---- Passport ------------------------------------------------------------------------------------------------------
+namespace flashcore::kernels::sm90_fwd_wgmma {
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    .name = "sm90_fwd_wgmma",
+    .summary = "Hopper: wgmma and tensor copies, warpgroups that copy and warpgroups that multiply",
+    .minimum_arch = 90,
+    .maximum_arch = 90,
+    .by_name_only = false,
+    .choices = choice_table<Choices>(choices),
+    .specialization = on_choices<specialization>,
+    .allows = on_choices<allows>,
+    .refuse = refuse,
+    .serves = on_choices<serves>,
+    .dynamic_shared_bytes = on_choices<dynamic_shared_bytes>,
+    .plan = on_choices<plan>,
+    .parameter_bytes = sizeof(Params),
+    .pack = pack,
+    .patches = attention_fwd::patches_at<__builtin_offsetof(Params, attention)>,
+    .tensor_maps = on_choices<tensor_maps>,
+};
+#endif
+}  // namespace flashcore::kernels::sm90_fwd_wgmma
+
+// ---- Device --------------------------------------------------------------------------------------------------------
+#ifdef __CUDACC_RTC__
+#include "parts/careful_row.cuh"
+#include "parts/ptx_sm90.cuh"
+#include "parts/rounds.cuh"
+#include "parts/wgmma_attention.cuh"
+#include "specialization.h"
+
+namespace flashcore::kernels::sm90_fwd_wgmma {
+
+constexpr int32_t dtype = chosen.dtype, head_dim = chosen.head_dim, head_dim_v = chosen.head_dim_v;
+constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, multipliers = warpgroups(chosen);
+// Of each thread; together what the block was launched with, or less: a warpgroup waits for registers that nobody gives back.
+constexpr int32_t registers_of_copier = multipliers == 2 ? 24 : 32;
+constexpr int32_t registers_of_multiplier = multipliers == 2 ? 240 : 160;
+// Warpgroups take turns at the tensor cores, so that one's exponentials fall into the other's products. At D=256 the
+// products are so much longer that they do so by themselves.
+constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
+// The loops with and without a mask are two, because a branch bounds what the compiler moves about: it would wait for
+// P.V before the maxima. With O of 192 and 256 columns two loops spill.
+constexpr bool two_loops = head_dim_v <= 160, mask_in_steady_loop = !two_loops && chosen.causal != 0;
+constexpr Mask mask = mask_if(chosen.causal != 0);
+static_assert(!mask.begin_moves, "tiles that hold a begin would need masks as well");
+
+// How rows of V behind a mask are reached once more (parts/rows.cuh); the copy engine knows dense tensors.
+using KeyRows = StridedRows;
+// How scores change (parts/variant.cuh).
+using Variant = PlainScores;
+using Attention = WgmmaAttention<WgmmaShape{dtype, head_dim, head_dim_v, tile_q, tile_kv, mask}, Variant, KeyRows>;
+using WorkRounds = Rounds<tile_q, mask>;
+// Worked out where they are asked for: what is the same for all tiles would be held in registers from the beginning of the kernel on, and
+// spilled by wide heads.
+__device__ __forceinline__ WorkRounds rounds_anew(const AttentionFwdParams &params) {
+  return WorkRounds::of(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
+                        static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
+}
+constexpr uint32_t query_stages_here = query_stages(chosen);
+constexpr bool overlaps = tiles_overlap(chosen);
+
+constexpr int32_t query_bytes = tile_bytes(tile_q, head_dim), key_bytes = tile_bytes(tile_kv, head_dim),
+                  value_bytes = tile_bytes(tile_kv, head_dim_v);
+
+// Shared memory. A full barrier ends a phase when a tile has arrived, an empty one when all multipliers are done with
+// it.
+struct Shared {
+  SharedAddress base;
+
+  // Queries are counted through the call as steps are.
+  __device__ __forceinline__ SharedAddress query(uint32_t count) const {
+    return base + count % query_stages_here * query_bytes;
+  }
+  __device__ __forceinline__ SharedAddress key(uint32_t step) const {
+    return base + query_stages_here * query_bytes + step % stages * key_bytes;
+  }
+  __device__ __forceinline__ SharedAddress value(uint32_t step) const {
+    return base + query_stages_here * query_bytes + stages * key_bytes + step % stages * value_bytes;
+  }
+  __device__ __forceinline__ SharedBarrier barrier(uint32_t index) const {
+    return {base + query_stages_here * query_bytes + stages * (key_bytes + value_bytes) + index * 8};
+  }
+  __device__ __forceinline__ SharedBarrier key_full(uint32_t step) const { return barrier(step % stages); }
+  __device__ __forceinline__ SharedBarrier key_empty(uint32_t step) const { return barrier(stages + step % stages); }
+  __device__ __forceinline__ SharedBarrier value_full(uint32_t step) const {
+    return barrier(2 * stages + step % stages);
+  }
+  __device__ __forceinline__ SharedBarrier value_empty(uint32_t step) const {
+    return barrier(3 * stages + step % stages);
+  }
+  __device__ __forceinline__ SharedBarrier query_full(uint32_t count) const {
+    return barrier(4 * stages + count % query_stages_here);
+  }
+  __device__ __forceinline__ SharedBarrier query_empty(uint32_t count) const {
+    return barrier(4 * stages + query_stages_here + count % query_stages_here);
+  }
+  __device__ __forceinline__ void init_barriers() const {
+    for (uint32_t stage = 0; stage < query_stages_here; ++stage)
+      query_full(stage).init(1), query_empty(stage).init(multipliers);
+    for (uint32_t stage = 0; stage < stages; ++stage) {
+      key_full(stage).init(1), key_empty(stage).init(multipliers);
+      value_full(stage).init(1), value_empty(stage).init(multipliers);
+    }
+    fence_barrier_init();
+  }
+};
+// Steps are counted through the whole call; a stage's phases are those of the steps that use it.
+__device__ __forceinline__ uint32_t parity(uint32_t step) { return step / stages & 1; }
+__device__ __forceinline__ uint32_t query_parity(uint32_t count) { return count / query_stages_here & 1; }
+
+// Asked anew for each tile, as the rounds are.
+__device__ __forceinline__ Visibility<mask> visibility_anew(const AttentionFwdParams &params) {
+  Visibility<mask> seen = visibility<mask>(params);
+  seen.keys = computed_here(seen.keys);
+  return seen;
+}
+__device__ __forceinline__ int32_t tiles_end(const AttentionFwdParams &params, const BlockWork &work) {
+  return visibility_anew(params).tiles_of(work.first_query, tile_q, tile_kv).end;
+}
+
+// One thread has everything copied, as far ahead as there is room.
+__device__ __forceinline__ void copy_tiles(const Params &params, const Shared &shared) {
+  const auto rounds = WorkRounds::of(params.attention, blockIdx.x, gridDim.x);
+  uint32_t step = 0, queries = 0;
+  prefetch_tensor_map(params.query), prefetch_tensor_map(params.key), prefetch_tensor_map(params.value);
+#pragma unroll 1
+  for (int32_t round = 0; round < rounds.count; ++round) {
+    const BlockWork work = rounds.work(params.attention, round);
+    if (work.first_query < 0) continue;
+    const int32_t end = tiles_end(params.attention, work);
+    if (end == 0) continue;
+    const auto copy = [&](SharedAddress destination, const TensorMap &map, SharedBarrier full, int32_t rows,
+                          int32_t columns, int32_t row, int32_t head) {
+      full.arrive_expecting(static_cast<uint32_t>(tile_bytes(rows, columns)));
+#pragma unroll
+      for (int32_t panel = 0; panel < panels(columns); ++panel)
+        copy_box(destination + panel * rows * panel_columns * 2, map, full, panel * panel_columns, row, head,
+                 work.batch);
+    };
+    const auto copy_key = [&](int32_t tile, uint32_t of_step) {
+      shared.key_empty(of_step).wait(parity(of_step) ^ 1);
+      copy(shared.key(of_step), params.key, shared.key_full(of_step), tile_kv, head_dim, tile * tile_kv, work.head_kv);
+    };
+    const auto copy_value = [&](int32_t tile, uint32_t of_step) {
+      shared.value_empty(of_step).wait(parity(of_step) ^ 1);
+      copy(shared.value(of_step), params.value, shared.value_full(of_step), tile_kv, head_dim_v, tile * tile_kv,
+           work.head_kv);
+    };
+    copy_key(end - 1, step);
+    shared.query_empty(queries).wait(query_parity(queries) ^ 1);
+    copy(shared.query(queries), params.query, shared.query_full(queries), tile_q, head_dim, work.first_query,
+         work.head_q);
+    ++queries;
+#pragma unroll 1
+    for (int32_t tile = end - 1; tile > 0; --tile, ++step) {
+      copy_key(tile - 1, step + 1);
+      copy_value(tile, step);
+    }
+    copy_value(0, step);
+    ++step;
+  }
+}
+
+// Turns of the multipliers: each issues its products when the one before has issued its own. Barriers 1 .. multipliers.
+struct Turn {
+  int32_t warpgroup;
+  __device__ __forceinline__ void begin() const {
+    if (takes_turns && warpgroup == 0) barrier_arrive(1, 256);
+  }
+  __device__ __forceinline__ void wait() const {
+    if (takes_turns) barrier_wait(1 + warpgroup, 256);
+  }
+  __device__ __forceinline__ void pass() const {
+    if (takes_turns) barrier_arrive(warpgroup + 1 == multipliers ? 1 : warpgroup + 2, 256);
+  }
+  __device__ __forceinline__ void end() const {
+    if (takes_turns && warpgroup == 0) barrier_wait(1, 256);
+  }
+};
+
+// O / row sum to memory, and the logarithm of the row sum.
+__device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, int32_t first_row,
+                                             const Attention::Output &output, const Attention::RowState &state) {
+  const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
+  if (__builtin_expect(__any_sync(0xffffffffu, Attention::is_lost(output, state)), 0)) {
+#pragma unroll 1
+    for (int32_t query = first_of_warp; query < first_of_warp + 16 && query < params.seqlen_q; ++query)
+      CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, lane}.compute();
+    return;
+  }
+  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
+#pragma unroll
+  for (int32_t half = 0; half < 2; ++half) {
+    const float sum = quad_sum(state.row_sum[0][half]);
+    const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
+    const int32_t query = first_of_warp + half * 8 + lane / 4;
+    uint32_t words[head_dim_v / 8];
+#pragma unroll
+    for (int32_t n = 0; n < head_dim_v / 8; ++n)
+      words[n] = pack2<dtype>(output[0][n][half * 2] * inverse, output[0][n][half * 2 + 1] * inverse);
+    store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
+    if (lane % 4 == 0 && query < params.seqlen_q)
+      write_lse(params, work.batch, work.head_q, query, state.reference[0][half], Attention::scale_log2(params), sum);
+  }
+}
+
+// A negative softmax scale turns the largest score into the smallest; the warpgroup's queries change sign instead.
+__device__ __forceinline__ void negate_query(SharedAddress query) {
+#pragma unroll 1
+  for (int32_t chunk = thread_anew() % 128; chunk < panels(head_dim) * 64 * 8; chunk += 128) {
+    const SharedAddress at = query + chunk / 512 * tile_q * 128 + chunk % 512 * 16;
+    uint4 value = load_shared_16(at);
+    value.x ^= 0x80008000u, value.y ^= 0x80008000u, value.z ^= 0x80008000u, value.w ^= 0x80008000u;
+    store_shared_16(at, value);
+  }
+  fence_shared_for_async();
+}
+
+// Queries that see no key.
+__device__ __forceinline__ void write_zeros(const AttentionFwdParams &params, const BlockWork &work,
+                                            int32_t first_row) {
+  const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
+  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
+#pragma unroll 1
+  for (int32_t query = first_of_warp + lane / 4; query < first_of_warp + 16; query += 8) {
+    uint32_t words[head_dim_v / 8] = {};
+    store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
+    if (lane % 4 == 0 && query < params.seqlen_q)
+      write_lse(params, work.batch, work.head_q, query, -infinity, 1.0f, 0.0f);
+  }
+}
+
+// One step; products run where the line is, and the other warpgroups' where it is not:
+//
+//   S = Q.K(n-1)^T ----         (turn: issued with P.V(n), then the next warpgroup's are)
+//   O += P.V(n)        -------
+//               softmax(S)      (as soon as S is there)
+//                          P = S rounded ; O to the new reference
+__device__ __forceinline__ void multiply_tiles(const Params &params, const Shared &shared, int32_t warpgroup) {
+  const AttentionFwdParams &attention = params.attention;
+  const auto rounds = rounds_anew(attention);
+  const bool first_thread = threadIdx.x % 128 == 0;
+  const auto leader = [&] { return head_dim_v > 192 ? thread_anew() % 128 == 0 : first_thread; };
+  const Turn turn{warpgroup};
+  const SharedAddress own_query = shared.query(0) + warpgroup * 64 * 128;
+  uint32_t step = 0, queries = 0;
+  Attention::Scores next_scores;  // of a tile to come
+  // The next round after this one that has keys; without a mask all have.
+  const auto next_round = [&](int32_t round) {
+    if constexpr (!mask.end_moves) return round + 1;
+#pragma unroll 1
+    for (++round; round < rounds.count; ++round) {
+      const BlockWork work = rounds.work(attention, round);
+      if (work.first_query >= 0 && tiles_end(attention, work) > 0) break;
+    }
+    return round;
+  };
+  // Before all others, because it would take registers between them.
+  if constexpr (mask.end_moves)
+#pragma unroll 1
+    for (int32_t round = 0; round < rounds.count; ++round) {
+      const BlockWork work = rounds.work(attention, round);
+      if (work.first_query >= 0 && tiles_end(attention, work) == 0)
+        write_zeros(attention, work, work.first_query + warpgroup * 64);
+    }
+  const auto multiply_query_key = [&](Attention::Scores &scores, uint32_t of_step) {
+    Attention::multiply_query_key(scores, own_query + queries % query_stages_here * query_bytes, shared.key(of_step));
+  };
+  // `there`: is there a tile? If not, it is a product of what was left in shared memory, which nobody reads: behind a branch the compiler would
+  // have every product waited for.
+  const auto begin_tile = [&](Attention::Scores &scores, uint32_t of_step, bool there) {
+    if (there) {
+      shared.query_full(queries).wait(query_parity(queries));
+      if (attention.negate_query != 0) {
+        negate_query(own_query + queries % query_stages_here * query_bytes);
+        barrier_wait(1 + multipliers + warpgroup, 128);
+      }
+      shared.key_full(of_step).wait(parity(of_step));
+    }
+    wgmma_fence();
+    multiply_query_key(scores, of_step);
+    wgmma_commit();
+  };
+  turn.begin();
+  int32_t round = next_round(-1);
+  if constexpr (overlaps) {
+    turn.wait();
+    begin_tile(next_scores, 0, round < rounds.count);
+    turn.pass();
+  }
+#pragma unroll 1
+  while (round < rounds.count) {
+    const BlockWork work = rounds_anew(attention).work(attention, round);
+    const int32_t first_row = work.first_query + warpgroup * 64, end = tiles_end(attention, work);
+    Attention::Output output;
+    Attention::RowState state;
+    // Of one tile from its beginning on: what is held from tile to tile takes registers in between.
+    Attention::Scores own_scores;
+    Attention::Scores &scores = overlaps ? next_scores : own_scores;
+    Attention::Probabilities probabilities;
+    Attention::OutputSum output_sum;
+    Attention::TileEffect effect;
+    int32_t tile = end - 1;
+    const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv;
+    const auto exponentiate = [&](auto with_mask) {
+      if constexpr (Variant::changes_scores)
+        Attention::change_scores(scores, attention, work, tile * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
+      if (decltype(with_mask)::value && (two_loops || tile >= whole_end))
+        Attention::mask_scores(scores, attention, tile * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
+      effect = Attention::exponentiate(scores, state, Attention::scale_log2(attention));
+    };
+    const auto add_values = [&](uint32_t of_step) {
+      shared.value_full(of_step).wait(parity(of_step));
+      wgmma_fence();
+      Attention::multiply_probability_value(output, probabilities, shared.value(of_step));
+      wgmma_commit();
+    };
+    if constexpr (!overlaps) {
+      turn.wait();
+      begin_tile(scores, step, true);
+      turn.pass();
+    }
+    wgmma_wait<0>();
+    if (leader()) shared.key_empty(step).arrive();
+    exponentiate(Constant<true>{});
+    Attention::clear(output);
+    Attention::round_probabilities(probabilities, scores);
+    Attention::take_excess_back(scores, probabilities, state, effect, Attention::scale_log2(attention));
+    // Down to tile `last`.
+    const auto steps_to = [&](int32_t last, auto with_mask) {
+#pragma unroll 1
+      for (; tile >= last; --tile, ++step) {
+        shared.key_full(step + 1).wait(parity(step + 1));
+        turn.wait();
+        wgmma_fence();
+        multiply_query_key(scores, step + 1);
+        wgmma_commit();
+        add_values(step);
+        turn.pass();
+        wgmma_wait<1>();
+        if (leader()) shared.key_empty(step + 1).arrive();
+        exponentiate(with_mask);
+        wgmma_wait<0>();
+        if (leader()) shared.value_empty(step).arrive();
+        Attention::round_probabilities(probabilities, scores);
+        Attention::rescale_output(output, effect.rescale);
+        Attention::take_excess_back(scores, probabilities, state, effect, Attention::scale_log2(attention));
+      }
+    };
+    --tile;
+#pragma unroll 1
+    while (tile >= 0) {
+      const int32_t last = Attention::OutputSum::last_before_end(tile + 1) - 1;
+      if constexpr (mask.end_moves && two_loops) steps_to(last < whole_end ? whole_end : last, Constant<true>{});
+      steps_to(last, Constant<mask_in_steady_loop>{});
+      if (tile >= 0)
+        output_sum.end_stretch(output, state.reference, last + 1, end - 1, Attention::scale_log2(attention));
+    }
+    if (leader()) shared.query_empty(queries).arrive();
+    ++queries;
+    int32_t next = 0;
+    if constexpr (overlaps) {
+      next = next_round(round);
+      turn.wait();
+      add_values(step);
+      begin_tile(next_scores, step + 1, next < rounds.count);
+      turn.pass();
+      wgmma_wait<1>();
+    } else {
+      add_values(step);
+      wgmma_wait<0>();
+    }
+    if (leader()) shared.value_empty(step).arrive();
+    output_sum.end_stretch(output, state.reference, 0, end - 1, Attention::scale_log2(attention));
+    ++step;
+    // What the loop has no use for is worked out anew, and not held in registers, of which it has none to spare.
+    const BlockWork done = rounds_anew(attention).work(attention, computed_here(round));
+    write_output(attention, done, done.first_query + thread_anew() / 128 * 64 - 64, output, state);
+    if constexpr (!overlaps) next = next_round(round);
+    round = next;
+  }
+  wgmma_wait<0>();
+  turn.end();
+}
+
+}  // namespace flashcore::kernels::sm90_fwd_wgmma
+
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma::threads(flashcore::kernels::chosen), 1)
+    sm90_fwd_wgmma(const __grid_constant__ flashcore::kernels::sm90_fwd_wgmma::Params params) {
+  using namespace flashcore::kernels;
+  using namespace flashcore::kernels::sm90_fwd_wgmma;
+  extern __shared__ __align__(1024) unsigned char memory[];
+  const Shared shared{shared_address(memory)};
+  if (threadIdx.x == 0) shared.init_barriers();
+  __syncthreads();
+  const int32_t warpgroup = __shfl_sync(0xffffffffu, static_cast<int32_t>(threadIdx.x) / 128, 0);
+  if (warpgroup == 0) {
+    give_registers_back<registers_of_copier>();
+    if (threadIdx.x == 0) copy_tiles(params, shared);
+  } else {
+    take_registers<registers_of_multiplier>();
+    multiply_tiles(params, shared, warpgroup - 1);
+  }
+}
+#endif

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One row of attention by one warp, key by key from memory, without tensor cores. To those 0 * infinity is NaN, so that a value which is
+// not finite spoils the rows that do not see its key as well, where both are in one tile. Here such a key is not read at all. Rare, so
+// it may be slow.
+#pragma once
+
+#include "parts/block_work.cuh"
+#include "parts/numeric.cuh"
+#include "parts/rows.cuh"
+#include "parts/variant.cuh"
+
+namespace flashcore::kernels {
+
+template <int32_t dtype, int32_t most_columns, Mask mask, typename KeyRows, typename Variant>
+struct CarefulRow {
+  const AttentionFwdParams &params;
+  const BlockWork &work;
+  int32_t query, lane;
+
+  // q . k, changed by the variant
+  __device__ __forceinline__ float score(int32_t key) const {
+    const uint16_t *const q = StridedRows::of(params.query, work.batch, work.head_q).row(query);
+    const uint16_t *const k = KeyRows::of(params.key, work.batch, work.head_kv).row(key);
+    float product = 0.0f;
+#pragma unroll 1
+    for (int32_t column = 0; column < params.head_dim; ++column)
+      product = fmaf(to_float<dtype>(q[column]), to_float<dtype>(k[column]), product);
+    if (params.negate_query != 0) product = -product;
+    return varied_score<Variant>(product, {work.batch, work.head_q, query, key}, params);
+  }
+
+  // O, and the logarithm of the row's sum.
+  __device__ __forceinline__ void compute() const {
+    const auto run = visibility<mask>(params).keys_of(query);
+    const auto first = static_cast<int32_t>(run.begin), end = static_cast<int32_t>(run.end);
+    const float scale_log2 = softmax_scale_log2<Variant>(params);
+    float reference = -infinity, sum = 0.0f;
+#pragma unroll 1
+    for (int32_t key = first + lane; key < end; key += 32) reference = fmaxf(reference, score(key));
+#pragma unroll
+    for (int32_t distance = 16; distance != 0; distance /= 2)
+      reference = fmaxf(reference, __shfl_xor_sync(0xffffffffu, reference, distance));
+
+    float output[(most_columns + 31) / 32] = {};
+    const auto values = KeyRows::of(params.value, work.batch, work.head_kv);
+#pragma unroll 1
+    for (int32_t key = first; key < end; key += 32) {
+      const bool there = key + lane < end;
+      const float probability = there ? exp2_approx((score(key + lane) - subtrahend(reference)) * scale_log2) : 0.0f;
+      sum += probability;
+      const float rounded = to_float<dtype>(static_cast<uint16_t>(pack2<dtype>(probability, 0.0f)));
+      const int32_t count = end - key < 32 ? end - key : 32;
+#pragma unroll 1
+      for (int32_t i = 0; i < count; ++i) {
+        const float weight = __shfl_sync(0xffffffffu, rounded, i);
+        const uint16_t *const value = values.row(key + i);
+#pragma unroll
+        for (int32_t c = 0; c < most_columns / 32; ++c)
+          if (c * 32 + lane < params.head_dim_v)
+            output[c] = fmaf(weight, to_float<dtype>(value[c * 32 + lane]), output[c]);
+      }
+    }
+#pragma unroll
+    for (int32_t distance = 16; distance != 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+
+    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    uint16_t *const row = StridedRows::of(params.output, work.batch, work.head_q).row(query);
+#pragma unroll
+    for (int32_t c = 0; c < most_columns / 32; ++c)
+      if (c * 32 + lane < params.head_dim_v)
+        row[c * 32 + lane] = static_cast<uint16_t>(pack2<dtype>(output[c] * inverse, 0.0f));
+    if (lane == 0) write_lse(params, work.batch, work.head_q, query, reference, scale_log2, sum);
+  }
+};
+
+}  // namespace flashcore::kernels
