@@ -134,7 +134,7 @@ FLASHCORE_API void flashcore_inspect_free(void *memory);
 /* What one pass of a tensor-core kernel's steady loop (without masks) is made of, counted in the machine code. */
 typedef struct flashcore_loop_info {
   uint32_t struct_size; /* set by the caller */
-  int32_t score_tiles;  /* scores that a warp computes per pass, in mma tiles of 16 queries x 8 keys */
+  int32_t score_tiles;  /* scores that a warp computes per pass, in tiles of 16 queries x 8 keys */
   int32_t hmma;         /* mma.sync */
   int32_t ldsm;         /* ldmatrix */
   int32_t mufu;         /* exp2 and its kind */
@@ -142,12 +142,13 @@ typedef struct flashcore_loop_info {
   int32_t fmnmx;        /* maxima */
   int32_t other;
   int32_t skipped;    /* jumped over in most passes, in no class above: the lazy rescale */
-  int32_t reserved;   /* 0 */
+  int32_t hgmma;      /* wgmma: a product of four warps, counted in each */
   int64_t first_byte; /* where the loop begins in the kernel's code, and its size */
   int64_t bytes;
 } flashcore_loop_info;
 
-/* IO_ERROR and MODULE_CORRUPT as flashcore_module_read; UNSUPPORTED: the kernel has no loop with mma.sync instructions. */
+/* IO_ERROR and MODULE_CORRUPT as flashcore_module_read; UNSUPPORTED: the kernel has no loop with mma.sync or wgmma
+ * instructions. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_module_loop(const char *path, flashcore_loop_info *info,
                                                                          flashcore_error *error);
 

@@ -95,8 +95,8 @@ flashcore_module_info module_info(const KnownModule &module) {
 flashcore_loop_info loop_info(const ModuleLoop &loop) {
   flashcore_loop_info info{};
   info.score_tiles = loop.score_tiles;
-  info.hmma = loop.counts.hmma, info.ldsm = loop.counts.ldsm, info.mufu = loop.counts.mufu,
-  info.ffma = loop.counts.ffma;
+  info.hmma = loop.counts.hmma, info.hgmma = loop.counts.hgmma, info.ldsm = loop.counts.ldsm,
+  info.mufu = loop.counts.mufu, info.ffma = loop.counts.ffma;
   info.fmnmx = loop.counts.fmnmx, info.other = loop.counts.other, info.skipped = loop.counts.skipped;
   info.first_byte = loop.counts.first_byte, info.bytes = loop.counts.bytes;
   return info;

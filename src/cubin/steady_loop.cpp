@@ -18,6 +18,8 @@ enum Opcode : uint32_t {
   op_hmma = 0x03c,
   op_mufu = 0x108,
   op_branch = 0x147,
+  op_exit = 0x14d,
+  op_hgmma = 0x1f0,
 };
 
 struct Instruction {
@@ -43,20 +45,28 @@ struct Branch {
 struct Code {
   std::vector<Instruction> instructions;
   std::vector<Branch> branches;  // in the order of `at`
-  std::vector<int32_t> mma_before,
-      ldsm_before;  // how many mma.sync and ldmatrix stand before an instruction, and one more for the end
+  // How many matrix products, ldmatrix and exits that are always taken stand before an instruction, and one more for the end.
+  std::vector<int32_t> products_before, ldsm_before, ends_before;
 };
+
+bool is_product(const Instruction &instruction) {
+  return instruction.opcode() == op_hmma || instruction.opcode() == op_hgmma;
+}
 
 Code decode(std::span<const uint8_t> bytes, int32_t arch) {
   Code code;
   const auto count = static_cast<int64_t>(bytes.size()) / instruction_bytes;
-  code.mma_before.push_back(0), code.ldsm_before.push_back(0);
+  const auto count_also = [](std::vector<int32_t> &before, bool here) {
+    before.push_back(before.back() + (here ? 1 : 0));
+  };
+  code.products_before.push_back(0), code.ldsm_before.push_back(0), code.ends_before.push_back(0);
   for (int64_t i = 0; i < count; ++i) {
     Instruction instruction;
     std::memcpy(&instruction, bytes.data() + i * instruction_bytes, sizeof(instruction));
     code.instructions.push_back(instruction);
-    code.mma_before.push_back(code.mma_before.back() + (instruction.opcode() == op_hmma ? 1 : 0));
-    code.ldsm_before.push_back(code.ldsm_before.back() + (instruction.opcode() == op_ldsm ? 1 : 0));
+    count_also(code.products_before, is_product(instruction));
+    count_also(code.ldsm_before, instruction.opcode() == op_ldsm);
+    count_also(code.ends_before, instruction.opcode() == op_exit && !instruction.conditional());
     if (instruction.opcode() != op_branch) continue;
     const int64_t displacement = instruction.displacement_bytes(arch);
     const int64_t target = i + 1 + displacement / instruction_bytes;
@@ -71,11 +81,11 @@ int32_t count(const std::vector<int32_t> &before, int64_t begin, int64_t end) {
 }
 
 // One pass over branches and instructions together: the file may be made to have as many of both as fit in. What a branch may jump
-// over is beside the work when it has no matrix instruction, or when it loads no matrix in a loop that does.
+// over is beside the work when it has no matrix product, or when it loads no matrix in a loop that does.
 SteadyLoop count_classes(const Code &code, const Branch &loop) {
   const bool loads_matrices = count(code.ldsm_before, loop.target, loop.at + 1) > 0;
   const auto is_beside_the_work = [&](int64_t begin, int64_t end) {
-    return count(code.mma_before, begin, end) == 0 || (loads_matrices && count(code.ldsm_before, begin, end) == 0);
+    return count(code.products_before, begin, end) == 0 || (loads_matrices && count(code.ldsm_before, begin, end) == 0);
   };
   auto branch = std::lower_bound(code.branches.begin(), code.branches.end(), loop.target,
                                  [](const Branch &one, int64_t at) { return one.at < at; });
@@ -99,6 +109,9 @@ SteadyLoop count_classes(const Code &code, const Branch &loop) {
       case op_hmma:
         ++counts.hmma;
         break;
+      case op_hgmma:
+        ++counts.hgmma;
+        break;
       case op_ldsm:
         ++counts.ldsm;
         break;
@@ -119,23 +132,31 @@ SteadyLoop count_classes(const Code &code, const Branch &loop) {
   return counts;
 }
 
+// Whether a branch goes back over products, and over no end of the code's way.
+bool is_loop_with_products(const Code &code, const Branch &branch) {
+  return branch.target <= branch.at && count(code.products_before, branch.target, branch.at + 1) > 0 &&
+         count(code.ends_before, branch.target, branch.at + 1) == 0;
+}
+
 }  // namespace
 
 std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> bytes, int32_t arch) {
   const Code code = decode(bytes, arch);
   std::optional<SteadyLoop> best;
   int64_t last_target =
-      -1;  // of the backward branches with matrix instructions so far; one at or behind a loop's target lies within it
+      -1;  // of the loops with matrix products so far; one at or behind a loop's target lies within it
   for (const Branch &loop : code.branches) {
-    if (loop.target > loop.at || count(code.mma_before, loop.target, loop.at + 1) == 0) continue;
+    if (!is_loop_with_products(code, loop)) continue;
     const bool innermost = last_target < loop.target;
     last_target = std::max(last_target, loop.target);
     if (!innermost) continue;  // those that are share no instruction, so that each is counted once
     const SteadyLoop counts = count_classes(code, loop);
     const auto all = [](const SteadyLoop &one) {
-      return one.hmma + one.ldsm + one.mufu + one.ffma + one.fmnmx + one.other;
+      return one.products() + one.ldsm + one.mufu + one.ffma + one.fmnmx + one.other;
     };
-    if (!best || counts.hmma > best->hmma || (counts.hmma == best->hmma && all(counts) < all(*best))) best = counts;
+    if (!best || counts.products() > best->products() ||
+        (counts.products() == best->products() && all(counts) < all(*best)))
+      best = counts;
   }
   return best;
 }

@@ -14,7 +14,7 @@ struct ModuleLoop {
   int32_t score_tiles = 0;  // of 16x8 scores that a warp computes in one pass
 };
 
-// UNSUPPORTED: the kernel has no loop with mma.sync, or its name is of another version.
+// UNSUPPORTED: the kernel has no loop with mma.sync or wgmma, or its name is of another version.
 Result<ModuleLoop> steady_loop_of(const ModuleEntry &entry);
 
 }  // namespace flashcore

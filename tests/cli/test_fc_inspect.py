@@ -170,10 +170,10 @@ class Modules(cli.ToolTest):
         self.fc_inspect("show", row["key"], "--sass-classes", out=[r"instructions of the steady loop.*\nclass +a pass +per 16x8 scores\nHMMA +\d+ +(8|16)\.00\n",
                                                                   r"\nMUFU +\d+ +4\.00\n", r"\d+ tiles of scores a pass"])
         loop = self.json_of(self.fc_inspect("show", row["key"], "--json"), "flashcore.inspect.show/1")["steady_loop"]
-        counted = sum(loop[name] for name in ("hmma", "ldsm", "mufu", "ffma", "fmnmx", "other", "skipped"))
+        counted = sum(loop[name] for name in ("hmma", "hgmma", "ldsm", "mufu", "ffma", "fmnmx", "other", "skipped"))
         self.assertEqual(loop["bytes"], counted * 16)
         scalar = self.modules("--arch", self.arch, "--kernel", "fwd_scalar")[0]["key"]
-        self.fc_inspect("show", scalar, "--sass-classes", out=[r"this kernel has no loop with mma\.sync instructions"])
+        self.fc_inspect("show", scalar, "--sass-classes", out=[r"this kernel has no loop with mma\.sync or wgmma instructions"])
         self.assertIsNone(self.json_of(self.fc_inspect("show", scalar, "--json"), "flashcore.inspect.show/1")["steady_loop"])
 
     def test_cubin_export(self):

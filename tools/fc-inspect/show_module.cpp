@@ -201,9 +201,10 @@ struct LoopClass {
   int32_t flashcore_loop_info::*count;
 };
 constexpr LoopClass loop_classes[] = {
-    {"HMMA", "hmma", &flashcore_loop_info::hmma},    {"LDSM", "ldsm", &flashcore_loop_info::ldsm},
-    {"MUFU", "mufu", &flashcore_loop_info::mufu},    {"FFMA", "ffma", &flashcore_loop_info::ffma},
-    {"FMNMX", "fmnmx", &flashcore_loop_info::fmnmx}, {"other", "other", &flashcore_loop_info::other},
+    {"HMMA", "hmma", &flashcore_loop_info::hmma},    {"HGMMA", "hgmma", &flashcore_loop_info::hgmma},
+    {"LDSM", "ldsm", &flashcore_loop_info::ldsm},    {"MUFU", "mufu", &flashcore_loop_info::mufu},
+    {"FFMA", "ffma", &flashcore_loop_info::ffma},    {"FMNMX", "fmnmx", &flashcore_loop_info::fmnmx},
+    {"other", "other", &flashcore_loop_info::other},
 };
 
 Json loop_json(const flashcore_loop_info &loop) {
@@ -216,7 +217,7 @@ Json loop_json(const flashcore_loop_info &loop) {
 }
 
 std::string loop_text(const std::optional<flashcore_loop_info> &loop) {
-  if (!loop) return "this kernel has no loop with mma.sync instructions";
+  if (!loop) return "this kernel has no loop with mma.sync or wgmma instructions";
   std::string text = fmt::format("{:<8}{:>8}{:>18}\n", "class", "a pass", "per 16x8 scores");
   int32_t total = 0;
   for (const LoopClass &one : loop_classes) {

@@ -18,7 +18,7 @@ using namespace flashcore;
 namespace data = boost::unit_test::data;
 
 constexpr uint64_t hmma = 0x723c, ldsm = 0x783b, mufu = 0x7308, multiply_add = 0x7223, multiply_add_constant = 0x7823,
-                   fmnmx = 0x7209, move = 0x7202;
+                   fmnmx = 0x7209, move = 0x7202, hgmma = 0x79f0, hgmma_of_registers = 0x7df0, leave = 0x794d;
 constexpr uint64_t always = 7, if_p0 = 0;
 
 class Code {
@@ -137,6 +137,50 @@ BOOST_DATA_TEST_CASE(products_beside_the_work, data::make(archs), arch) {
   BOOST_TEST(loop->first_byte == head * 16);
   BOOST_TEST(loop->hmma == 8);
   BOOST_TEST(loop->skipped == 9);
+  BOOST_TEST(loop->other == 2);
+}
+
+// Products of warpgroups need no ldmatrix; a branch at the end of the loop jumps over what few passes do.
+BOOST_DATA_TEST_CASE(products_of_warpgroups, data::make(archs), arch) {
+  Code code(arch);
+  const int64_t head = code.here();
+  code.add(hgmma, 8).add(hgmma_of_registers, 6).add(mufu, 7).add(fmnmx, 5);
+  code.branch(code.here() + 1 + 9, if_p0).add(mufu, 2).add(multiply_add, 7).branch(head, if_p0);
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hgmma == 14);
+  BOOST_TEST(loop->hmma == 0);
+  BOOST_TEST(loop->products() == 14);
+  BOOST_TEST(loop->mufu == 7);
+  BOOST_TEST(loop->ffma == 0);
+  BOOST_TEST(loop->skipped == 9);
+  BOOST_TEST(loop->other == 2);
+}
+
+// A wait for a barrier goes to the end of the code, where it tries again, and back: as far as the branch goes it is no loop, though
+// there are more products in between than in any.
+BOOST_DATA_TEST_CASE(a_wait_beside_the_code, data::make(archs), arch) {
+  for (const bool ends_before_it : {true, false}) {
+    Code code(arch);
+    const int64_t head = code.here();
+    code.add(hgmma, 8).add(move, 3).branch(head, if_p0);
+    const int64_t after_wait = code.here();
+    code.add(hgmma, 16).add(ends_before_it ? leave : move);
+    const int64_t wait = code.here();
+    code.add(move).branch(wait, if_p0).branch(after_wait, always);
+    const auto loop = find_steady_loop(code.bytes(), arch);
+    BOOST_REQUIRE(loop.has_value());
+    BOOST_TEST(loop->hgmma == (ends_before_it ? 8 : 16));
+  }
+}
+
+// An exit that only some threads take is a step of the loop.
+BOOST_DATA_TEST_CASE(an_exit_under_a_condition, data::make(archs), arch) {
+  Code code(arch);
+  code.add(hgmma, 8).add((leave & ~uint64_t{0xf000}) | if_p0 << 12).branch(0, if_p0);
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hgmma == 8);
   BOOST_TEST(loop->other == 2);
 }
 
