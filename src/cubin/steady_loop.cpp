@@ -143,13 +143,10 @@ bool is_loop_with_products(const Code &code, const Branch &branch) {
 std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> bytes, int32_t arch) {
   const Code code = decode(bytes, arch);
   std::optional<SteadyLoop> best;
-  int64_t last_target =
-      -1;  // of the loops with matrix products so far; one at or behind a loop's target lies within it
+  int64_t last_end = -1;  // of the innermost loops so far; one that begins before it holds or crosses one of them
   for (const Branch &loop : code.branches) {
-    if (!is_loop_with_products(code, loop)) continue;
-    const bool innermost = last_target < loop.target;
-    last_target = std::max(last_target, loop.target);
-    if (!innermost) continue;  // those that are share no instruction, so that each is counted once
+    if (!is_loop_with_products(code, loop) || loop.target <= last_end) continue;
+    last_end = loop.at;  // so that each instruction is counted once
     const SteadyLoop counts = count_classes(code, loop);
     const auto all = [](const SteadyLoop &one) {
       return one.products() + one.ldsm + one.mufu + one.ffma + one.fmnmx + one.other;

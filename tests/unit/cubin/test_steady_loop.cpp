@@ -210,6 +210,20 @@ BOOST_AUTO_TEST_CASE(a_million_branches) {
   BOOST_TEST(loop->bytes == 4 * 16);
 }
 
+// Loops that cross one another are counted in as little time.
+BOOST_AUTO_TEST_CASE(loops_that_cross) {
+  constexpr int64_t count = 250'000;
+  Code code(89);
+  code.add(hmma, count);
+  for (int64_t i = 0; i < count; ++i) code.branch(i, if_p0);
+  const auto start = std::chrono::steady_clock::now();
+  const auto loop = find_steady_loop(code.bytes(), 89);
+  BOOST_TEST((std::chrono::steady_clock::now() - start < std::chrono::seconds(20)));
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hmma == count);
+  BOOST_TEST(loop->first_byte == 0);
+}
+
 // Any bytes are safe.
 BOOST_DATA_TEST_CASE(random_bytes, data::make(archs), arch) {
   std::mt19937_64 random(7);
