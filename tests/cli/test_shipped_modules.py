@@ -43,6 +43,12 @@ def figures_of_log(log):
             "constant_bytes": first_number(r"(\d+) bytes cmem\[0\]", used.group(2), absent=None)}
 
 
+def given_up(log):
+    """What ptxas did not do as the kernel asks for: products of warpgroups that wait for each other, registers that are not moved between
+    warpgroups, waits that it added. tests/unit/cubin/test_cubin_nvrtc.cpp compiles programs of which it says so."""
+    return [line for line in log.splitlines() if re.search(r"\(C75\d\d\)", line)]
+
+
 class LogParser(unittest.TestCase):
     """The parser itself, on logs as ptxas writes them: a parser that finds nothing would agree with anything."""
 
@@ -57,6 +63,14 @@ class LogParser(unittest.TestCase):
                "ptxas info    : Used 128 registers, used 2 barriers, 288 bytes cumulative stack size, 8208 bytes smem\n")
         self.assertEqual(figures_of_log(log), {"registers": 128, "barriers": 2, "static_shared_bytes": 8208, "stack_bytes": 288, "spill_store_bytes": 556,
                                                "spill_load_bytes": 564, "constant_bytes": None})
+
+    def test_given_up(self):
+        info = "ptxas info    : Used 168 registers, used 16 barriers, 200 bytes cumulative stack size"
+        serialized = ("ptxas info    : (C7511) Potential Performance Loss: wgmma.mma_async instructions are serialized due to insufficient register "
+                      "resources for the wgmma pipeline in the function 'k'")
+        ignored = "ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored; unable to determine register count at entry."
+        self.assertEqual(given_up("\n".join([serialized, info, ignored])), [serialized, ignored])
+        self.assertEqual(given_up(info), [])
 
     def test_empty(self):
         self.assertRaises(ValueError, figures_of_log, "")
@@ -136,6 +150,10 @@ class Shipped:
                 if said["constant_bytes"] is None:  # ptxas does not say it from sm_90 on
                     del said["constant_bytes"]
                 self.assertEqual({key: module[key] for key in said}, said)
+
+    def test_ptxas_gave_nothing_up(self):
+        said = {module["module"]: lines for module in self.modules if (lines := given_up(self.records[module["key"]]["ptxas_log"]))}
+        self.assertEqual(said, {})
 
     def test_shared_memory_fits_the_architecture(self):
         for module in self.modules:

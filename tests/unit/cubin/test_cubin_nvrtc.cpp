@@ -181,4 +181,35 @@ BOOST_AUTO_TEST_CASE(programs_spill_and_use_the_stack) {
   BOOST_TEST(said(stack, "(\\d+) bytes spill stores", -1) == 0);
 }
 
+// What tests/cli/test_shipped_modules.py looks for in the logs of modules: where ptxas makes products wait for each other, or ignores
+// a request for registers, the log of NVRTC says so.
+BOOST_AUTO_TEST_CASE(log_tells_what_was_given_up) {
+  const Program serialized = {
+      "serialized",
+      R"(extern "C" __global__ void __launch_bounds__(128) serialized(float *p, long long a, long long b, int n) {
+       float c[4] = {};
+       for (int i = 0; i < n; ++i) {
+         asm volatile("wgmma.fence.sync.aligned;");
+         asm volatile("wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%0, %1, %2, %3}, %4, %5, 1, 1, 1, 0, 0;"
+                      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "l"(a), "l"(b));
+         asm volatile("wgmma.commit_group.sync.aligned;");
+         c[0] *= 2;
+         asm volatile("wgmma.wait_group.sync.aligned 0;");
+       }
+       p[threadIdx.x] = c[0] + c[1] + c[2] + c[3];
+     })",
+      nullptr};
+  const Program ignored = {"ignored", R"(extern "C" __global__ void ignored(float *p) {
+       asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+       p[threadIdx.x] = 1;
+     })",
+                           nullptr};
+  for (const Program &program : {serialized, ignored}) {
+    const std::string log = compiled(program, "sm_90a").log;
+    BOOST_TEST_MESSAGE(log);
+    BOOST_TEST(log.find("(C75") != std::string::npos, program.name << ": " << log);
+  }
+  BOOST_TEST(compiled(programs[0], "sm_90a").log.find("(C75") == std::string::npos);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
