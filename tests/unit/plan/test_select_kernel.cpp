@@ -40,15 +40,28 @@ BOOST_AUTO_TEST_CASE(little_work_gets_the_latency_kernel_and_much_work_the_workh
   large.batch = 32, large.heads_q = large.heads_kv = 32;
   wide.head_dim = wide.head_dim_v = 128;
   BOOST_TEST(chosen_kernel(mission(), h200) == "sm80_fwd_small");
-  BOOST_TEST(chosen_kernel(large, l4) == "sm80_fwd_mma");
-  BOOST_TEST(chosen_kernel(wide, l4) == "sm80_fwd_mma");
-  BOOST_TEST(chosen_kernel(large, h200) == "sm90_fwd_wgmma");
-  BOOST_TEST(chosen_kernel(wide, h200) == "sm90_fwd_wgmma");
-  large.alignment_bytes = 2;  // which the copy engine does not take
-  BOOST_TEST(chosen_kernel(large, h200) == "sm80_fwd_mma");
-  const DeviceLimits blackwell{120, 100, 101376, 102400, 1 << 25};
-  large.alignment_bytes = 16;
-  BOOST_TEST(chosen_kernel(large, blackwell) == "sm80_fwd_mma");
+  for (const DeviceLimits &device : {l4, h200}) {
+    BOOST_TEST(chosen_kernel(large, device) == "sm80_fwd_mma");
+    BOOST_TEST(chosen_kernel(wide, device) == "sm80_fwd_mma");
+  }
+}
+
+// Who asks for it gets it where it runs, and the reason where it does not.
+BOOST_AUTO_TEST_CASE(the_hopper_kernel_is_for_9_0_and_aligned_rows) {
+  ProblemKey key = mission();
+  BOOST_REQUIRE(pin_kernel(key, "sm90_fwd_wgmma").ok());
+  BOOST_TEST(chosen_kernel(key, h200) == "sm90_fwd_wgmma");
+  const auto refusal = [&](const DeviceLimits &device) {
+    const auto chosen = select_kernel(key, device, {});
+    return chosen.ok() ? std::string("served") : chosen.error().message;
+  };
+  BOOST_TEST(contains(refusal(l4), "9.0"), refusal(l4));
+  BOOST_TEST(contains(refusal({120, 100, 101376, 102400, 1 << 25}), "9.0"),
+             refusal({120, 100, 101376, 102400, 1 << 25}));
+  key.alignment_bytes = 2;  // which the copy engine does not take
+  BOOST_TEST(contains(refusal(h200), "multiples of 16 bytes"), refusal(h200));
+  key.alignment_bytes = 16, key.seqlen_kv = 0;
+  BOOST_TEST(contains(refusal(h200), "seqlen_kv"), refusal(h200));
 }
 
 BOOST_AUTO_TEST_CASE(few_queries_and_many_keys_get_the_decode_kernels) {
