@@ -33,19 +33,20 @@ def results(pattern):
             yield os.path.basename(path), json.load(file)
 
 
-def compared_rows():
-    """(name, shape, us) of the library's own choice in the comparisons with others."""
-    for name, content in results("compare-h200-*.json"):
+def compared_rows(pattern):
+    """(name, shape, module, us) of the library's own choice in the comparisons with others."""
+    for name, content in results(pattern):
         for row in content["rows"]:
-            us = row["candidates"].get("flashcore", {}).get("us")
-            if us:
+            ours = row["candidates"].get("flashcore", {})
+            if ours.get("us"):
                 shape = (f"{row['batch']} {row['heads_q']} {row['heads_kv']} {row['seqlen_q']} {row['seqlen_kv']} {row['head_dim']} "
                          f"{DTYPES[row['dtype']]} {'top-left' if row['causal'] else 'none'}")
-                yield f"{name} {shape}", shape, us
+                yield f"{name} {shape}", shape, ours["module"], ours["us"]
 
 
 def benched_rows():
-    """(shape, module, us) of fc-bench's graph mode on the H200, without the ladder's kernels."""
+    """(shape, module, us) of fc-bench's graph mode on the H200, without the ladder's kernels, and of the Hopper kernel beside others."""
+    yield from ((shape, module, us) for _, shape, module, us in compared_rows("hopper-h200-*.json") if module.startswith("sm90_fwd_wgmma"))
     for _, content in results("*.json"):
         if content["schema"] != "flashcore.bench.summary/1" or "H200" not in content["device"]["name"]:
             continue
@@ -58,7 +59,7 @@ def benched_rows():
 class CostModel(unittest.TestCase):
     def test_the_librarys_choices_take_what_the_model_says(self):
         ratios = []
-        for name, shape, us in compared_rows():
+        for name, shape, _, us in compared_rows("compare-h200-*.json"):
             said = model(shape, H200)
             if said is None:
                 continue
