@@ -193,12 +193,7 @@ struct Turn {
 __device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, int32_t first_row,
                                              const Attention::Output &output, const Attention::RowState &state) {
   const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
-  if (__builtin_expect(__any_sync(0xffffffffu, Attention::is_lost(output, state)), 0)) {
-#pragma unroll 1
-    for (int32_t query = first_of_warp; query < first_of_warp + 16 && query < params.seqlen_q; ++query)
-      CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, lane}.compute();
-    return;
-  }
+  const bool lost = __any_sync(0xffffffffu, Attention::is_lost(output, state));
   const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
 #pragma unroll
   for (int32_t half = 0; half < 2; ++half) {
@@ -213,6 +208,11 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
     if (lane % 4 == 0 && query < params.seqlen_q)
       write_lse(params, work.batch, work.head_q, query, state.reference[0][half], Attention::scale_log2(params), sum);
   }
+  if (__builtin_expect(!lost, 1)) return;
+  __syncwarp();  // other lanes write the rows anew
+#pragma unroll 1
+  for (int32_t query = first_of_warp; query < first_of_warp + 16 && query < params.seqlen_q; ++query)
+    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, lane}.compute();
 }
 
 // A negative softmax scale turns the largest score into the smallest; the warpgroup's queries change sign instead.

@@ -90,6 +90,7 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 256"};
   if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
   if (key.seqlen_kv == 0) return {"seqlen_kv", "1 or more"};
+  if (key.seqlen_q > 0x7fffffff - 256) return {"seqlen_q", "below 2^31 - 256"};  // tiles end past the last row
   if (key.alignment_bytes < 16) return {"strides", "addresses and strides of rows that are multiples of 16 bytes"};
   if (ceil_div(key.seqlen_q, 64) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
     return {"batch", "batch * heads_q * seqlen_q / 64 below 2^31"};

@@ -30,17 +30,32 @@ struct CarefulRow {
     return varied_score<Variant>(product, {work.batch, work.head_q, query, key}, params);
   }
 
+  // All columns, and the logarithm.
+  __device__ __forceinline__ void write(float value) const {
+    uint16_t *const row = StridedRows::of(params.output, work.batch, work.head_q).row(query);
+    for (int32_t column = lane; column < params.head_dim_v; column += 32)
+      row[column] = static_cast<uint16_t>(pack2<dtype>(value, 0.0f));
+    if (lane == 0) write_lse(params, work.batch, work.head_q, query, value, 1.0f, value);
+  }
+
   // O, and the logarithm of the row's sum.
   __device__ __forceinline__ void compute() const {
     const auto run = visibility<mask>(params).keys_of(query);
     const auto first = static_cast<int32_t>(run.begin), end = static_cast<int32_t>(run.end);
     const float scale_log2 = softmax_scale_log2<Variant>(params);
     float reference = -infinity, sum = 0.0f;
+    bool spoilt = false;  // by a score that is NaN or infinite: so is all of the row then
 #pragma unroll 1
-    for (int32_t key = first + lane; key < end; key += 32) reference = fmaxf(reference, score(key));
+    for (int32_t key = first + lane; key < end; key += 32) {
+      const float one = score(key);
+      spoilt |= !(one < infinity);
+      reference = fmaxf(reference, one);
+    }
 #pragma unroll
     for (int32_t distance = 16; distance != 0; distance /= 2)
       reference = fmaxf(reference, __shfl_xor_sync(0xffffffffu, reference, distance));
+
+    if (__any_sync(0xffffffffu, spoilt)) return write(not_a_number);
 
     float output[(most_columns + 31) / 32] = {};
     const auto values = KeyRows::of(params.value, work.batch, work.head_kv);

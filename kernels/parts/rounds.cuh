@@ -21,7 +21,7 @@ struct Rounds {
 
   // block < blocks, and there is a unit for it
   static constexpr Rounds of(const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
-    const auto tiles = static_cast<uint32_t>((params.seqlen_q + tile_q - 1) / tile_q);
+    const auto tiles = (static_cast<uint32_t>(params.seqlen_q) + tile_q - 1) / tile_q;
     const uint32_t heads = static_cast<uint32_t>(params.heads_q) * static_cast<uint32_t>(params.batch);
     const uint32_t after_first = units_of_head(tiles) * heads - 1 - block;
     return {tiles, block, blocks, static_cast<int32_t>((after_first / blocks + 1) * tiles_of_unit)};

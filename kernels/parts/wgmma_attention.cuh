@@ -124,15 +124,17 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
       for (int32_t c = 0; c < 4; ++c) output[0][n][c] *= rescale[c / 2];
   }
 
-  // Has a thread's part of its rows to be computed again? A sum is not finite or has lost its largest probability,
-  // because the excess was more than floats hold; or O holds what is not finite, perhaps of a masked key.
+  // Has one of a thread's two rows to be computed again, as far as the thread can see? Its sum is not finite or has lost its largest
+  // probability, because the excess was more than floats hold; or O holds what is not finite, perhaps of a masked key. By all lanes: a
+  // shuffle behind a condition on a row would wait for lanes of other rows.
   static __device__ __forceinline__ bool is_lost(const Output &output, const RowState &state) {
     float zero = 0.0f;
     bool lost = false;
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
-      zero = fmaf(state.row_sum[0][half], 0.0f, zero);
-      lost |= state.reference[0][half] != -infinity && quad_sum(state.row_sum[0][half]) == 0.0f;
+      const float sum = quad_sum(state.row_sum[0][half]);
+      zero = fmaf(sum, 0.0f, zero);
+      lost = lost || (sum == 0.0f && state.reference[0][half] != -infinity);
     }
     if constexpr (shape.mask.end_moves)
 #pragma unroll
