@@ -28,9 +28,9 @@ std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *ar
   PreparedCall::Addresses addresses;
   PreparedCall *call = recent == nullptr ? nullptr : recent->find(serial_, args, &addresses);
   if (call == nullptr) return std::nullopt;
-  FLASHCORE_TRY(call->encode_maps(driver_, addresses));
   const Result<CurrentContext> current = CurrentContext::enter(*this);
   if (!current.ok()) return current.error();
+  FLASHCORE_TRY(call->encode_maps(driver_, addresses));
   if (call->plan().workspace_bytes != 0) return launch_in_workspace(*call, addresses, stream);
   return launch(driver_, call->plan(), stream, call->patch(addresses));
 }
