@@ -15,11 +15,14 @@ sys.dont_write_bytecode = True
 import module_stamp
 
 
-def install(source, target, digest):
-    with open(source, "rb") as file:
-        content = file.read()
+def install(source, target, digest, stamp):
+    try:
+        with open(source, "rb") as file:
+            content = file.read()
+    except OSError as reason:
+        sys.exit(f"install_modules.py: {source} cannot be read ({reason.strerror}); delete {stamp} and build again")
     if hashlib.sha256(content).hexdigest() != digest:
-        sys.exit(f"install_modules.py: {source} is not what its stamp says; build again")
+        sys.exit(f"install_modules.py: {source} is not what its stamp says; delete {stamp} and build again")
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.chmod(os.path.dirname(target), 0o755)
     with open(target + ".part", "wb") as file:
@@ -34,7 +37,7 @@ def main(modules, below_prefix, stamps):
     for stamp in stamps:
         for row in module_stamp.read(os.path.join(os.environ.get("MESON_BUILD_ROOT", ""), stamp)):
             if "MESON_INSTALL_DRY_RUN" not in os.environ:
-                install(os.path.join(modules, row.file), os.path.join(root, row.file), row.digest)
+                install(os.path.join(modules, row.file), os.path.join(root, row.file), row.digest, stamp)
             count += 1
     if "MESON_INSTALL_QUIET" not in os.environ:
         print(f"Installing {count} modules to {root}")

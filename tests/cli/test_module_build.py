@@ -177,7 +177,7 @@ class Modules(cli.ToolTest):
         with open(path, "r+b") as file:
             file.seek(50)
             file.write(b"x")
-        self.assertIn("is not what its stamp says; build again", self.install(code=1).stderr)
+        self.assertIn("is not what its stamp says; delete ", self.install(code=1).stderr)
         self.assertFalse(os.path.exists(self.path(f"prefix/lib/flashcore/modules/{ARCH}/{self.names[0]}")))
 
 
