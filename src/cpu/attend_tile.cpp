@@ -82,13 +82,24 @@ FLASHCORE_CPU_INLINE float sum_of(const float *values, int64_t count) {
   return lanes[0];
 }
 
-// Scores of one row become probabilities, rounded to the type. Returns the factor that corrects what was summed before.
+// Keys begin .. end - 1 of a block.
+struct BlockRun {
+  int64_t begin, end;
+};
+
+FLASHCORE_CPU_INLINE void fill_outside(float *__restrict scores, const BlockRun &seen, int64_t padded, float value) {
+  for (int64_t j = 0; j < seen.begin; j++) scores[j] = value;
+  for (int64_t j = seen.end; j < padded; j++) scores[j] = value;
+}
+
+// Scores of one row become probabilities, rounded to the type; those of keys that it does not see become 0. Returns the factor
+// that corrects what was summed before.
 template <bool fused>
-FLASHCORE_CPU_INLINE float softmax_row(float *__restrict scores, int64_t count, const TileTask &task, float &maximum,
-                                       float &sum) {
-  const int64_t padded = round_up_to_lanes(count);
+FLASHCORE_CPU_INLINE float softmax_row(float *__restrict scores, const BlockRun &seen, const TileTask &task,
+                                       float &maximum, float &sum) {
+  const int64_t padded = round_up_to_lanes(seen.end);
   const float minus_infinity = -std::numeric_limits<float>::infinity();
-  for (int64_t j = count; j < padded; j++) scores[j] = minus_infinity;
+  fill_outside(scores, seen, padded, minus_infinity);
   const float block_maximum = largest(scores, padded);
   const float old_maximum = maximum;
   maximum = block_maximum > old_maximum ? block_maximum : old_maximum;
@@ -100,7 +111,7 @@ FLASHCORE_CPU_INLINE float softmax_row(float *__restrict scores, int64_t count, 
                                : exp2_nonpositive<fused>((old_maximum - subtrahend) * task.scale * log2_of_e);
   for (int64_t j = 0; j < padded; j++)
     scores[j] = exp2_nonpositive<fused>((scores[j] - subtrahend) * task.scale * log2_of_e);
-  for (int64_t j = count; j < padded; j++) scores[j] = 0.0f;
+  fill_outside(scores, seen, padded, 0.0f);
   sum = sum * correction + sum_of(scores, padded);
   if (task.bfloat16) {
     for (int64_t j = 0; j < padded; j++) scores[j] = round_probability_to_bfloat16(scores[j]);
@@ -132,10 +143,21 @@ FLASHCORE_CPU_INLINE void load_block(const TileTask &task, TileScratch &scratch,
     for (int64_t j = count; j < round_up_to_lanes(count); j++) scratch.key_columns[d * tile_keys + j] = 0.0f;
 }
 
-// Keys of the block that row r sees.
-FLASHCORE_CPU_INLINE int64_t visible_in_block(const TileTask &task, int64_t r, int64_t begin, int64_t count) {
-  const int64_t visible = task.rows[r].visible - begin;
-  return visible < 0 ? 0 : visible < count ? visible : count;
+// Keys of the block that row r sees, counted from the block's first.
+FLASHCORE_CPU_INLINE BlockRun run_in_block(const TileTask &task, int64_t r, int64_t begin, int64_t count) {
+  const auto held = [&](int64_t key) { return key < begin ? 0 : key < begin + count ? key - begin : count; };
+  return {held(task.rows[r].keys.begin), held(task.rows[r].keys.end)};
+}
+
+// `rows` rows of O take in values first .. end - 1 of the block, if any. Only values of keys that a row
+// sees are multiplied: a hidden one may be NaN, which a probability of 0 would not stop.
+template <bool fused, int rows>
+FLASHCORE_CPU_INLINE void add_values(float *__restrict output, const float *__restrict scores, TileScratch &scratch,
+                                     int64_t first, int64_t end) {
+  if (first >= end) return;
+  accumulate<fused, rows>(output, scratch.value_columns, scores + first, tile_keys,
+                          scratch.values + first * scratch.value_columns, scratch.value_columns, end - first,
+                          scratch.value_columns);
 }
 
 // Rows r .. r + rows - 1 against the block in scratch.
@@ -144,27 +166,27 @@ FLASHCORE_CPU_INLINE void attend_rows(const TileTask &task, TileScratch &scratch
                                       int64_t begin, int64_t count) {
   float *scores = scratch.scores + r * tile_keys;
   float *output = scratch.output + r * scratch.value_columns;
-  const int64_t columns = round_up_to_lanes(visible_in_block(task, r + rows - 1, begin, count));
+  const int64_t columns = round_up_to_lanes(run_in_block(task, r + rows - 1, begin, count).end);
   for (int n = 0; n < rows; n++)
     for (int64_t j = 0; j < columns; j++) scores[n * tile_keys + j] = 0.0f;
   accumulate<fused, rows>(scores, tile_keys, scratch.query + r * task.head_dim, task.head_dim, scratch.key_columns,
                           tile_keys, task.head_dim, columns);
-  int64_t visible[rows];
+  BlockRun seen[rows];
   for (int n = 0; n < rows; n++) {
-    visible[n] = visible_in_block(task, r + n, begin, count);
-    if (visible[n] == 0) continue;  // nothing seen: a factor of 1 for what was summed before
+    seen[n] = run_in_block(task, r + n, begin, count);
+    if (seen[n].begin == seen[n].end) continue;  // nothing seen: a factor of 1 for what was summed before
     const float correction =
-        softmax_row<fused>(scores + n * tile_keys, visible[n], task, statistics.maximum[r + n], statistics.sum[r + n]);
+        softmax_row<fused>(scores + n * tile_keys, seen[n], task, statistics.maximum[r + n], statistics.sum[r + n]);
     float *row = output + n * scratch.value_columns;
     for (int64_t d = 0; d < scratch.value_columns; d++) row[d] *= correction;
   }
-  // Only values of visible keys are multiplied: a hidden one may be NaN, which a probability of 0 would not stop.
-  accumulate<fused, rows>(output, scratch.value_columns, scores, tile_keys, scratch.values, scratch.value_columns,
-                          visible[0], scratch.value_columns);
+  // What the first row alone sees, what all rows see, and what those behind the first see after it.
+  const int64_t all_begin = seen[rows - 1].begin, all_end = seen[0].end;
+  add_values<fused, 1>(output, scores, scratch, seen[0].begin, all_begin < all_end ? all_begin : all_end);
+  add_values<fused, rows>(output, scores, scratch, all_begin, all_end);
   for (int n = 1; n < rows; n++)
-    accumulate<fused, 1>(output + n * scratch.value_columns, 0, scores + n * tile_keys + visible[0], 0,
-                         scratch.values + visible[0] * scratch.value_columns, scratch.value_columns,
-                         visible[n] - visible[0], scratch.value_columns);
+    add_values<fused, 1>(output + n * scratch.value_columns, scores + n * tile_keys, scratch,
+                         all_begin > all_end ? all_begin : all_end, seen[n].end);
 }
 
 FLASHCORE_CPU_INLINE void store_output(const TileTask &task, const TileScratch &scratch,
@@ -190,12 +212,14 @@ FLASHCORE_CPU_INLINE void attend(const TileTask &task, TileScratch &scratch, Til
   }
   for (int64_t d = 0; d < task.row_count * scratch.value_columns; d++) scratch.output[d] = 0.0f;
 
-  const int64_t visible = task.rows[task.row_count - 1].visible;  // the last row sees the most
+  // Blocks begin at multiples of their size, whatever the tile sees, so that a row's bits do not depend on the rows beside it.
+  const int64_t first_block = task.rows[0].keys.begin / tile_keys * tile_keys;
+  const int64_t end = task.rows[task.row_count - 1].keys.end;
   int64_t first_row = 0;
-  for (int64_t begin = 0; begin < visible; begin += tile_keys) {
-    const int64_t count = visible - begin < tile_keys ? visible - begin : tile_keys;
+  for (int64_t begin = first_block; begin < end; begin += tile_keys) {
+    const int64_t count = end - begin < tile_keys ? end - begin : tile_keys;
     load_block(task, scratch, begin, count);
-    while (task.rows[first_row].visible <= begin) first_row++;  // these rows are done
+    while (task.rows[first_row].keys.end <= begin) first_row++;  // these rows are done
     int64_t r = first_row;
     for (; r + 2 <= task.row_count; r += 2) attend_rows<fused, 2>(task, scratch, statistics, r, begin, count);
     if (r < task.row_count) attend_rows<fused, 1>(task, scratch, statistics, r, begin, count);

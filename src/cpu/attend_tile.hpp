@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One tile of the CPU backend: up to 64 query rows that share one key head, against all keys that they see, in blocks
-// of
+// One tile of the CPU backend: up to 64 query rows that share one key head, against all keys that they see, in blocks of
 // 64. Which rows make a tile, and on which thread, is cpu_attention.cpp's business; a row's bits depend on neither.
 //
 //   row      one query row of one head. Query heads that share a key head are packed into the same tile, position by
 //            position, so that grouped heads (decode above all) convert each key and value once.
-//   visible  how many leading keys a row may see; causal masks leave a prefix, so that is all there is to a mask.
-//            It never falls from one row of a tile to the next.
+//   keys     the run of keys that a row sees, which is all there is to a mask (contract/visibility.h). Neither of its ends falls
+//            from one row of a tile to the next.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
+
+#include "contract/visibility.h"
 
 namespace flashcore {
 
@@ -24,7 +25,7 @@ inline constexpr int64_t tile_lanes = 16;  // columns are padded to a multiple o
 struct TileRow {
   const uint16_t *query;
   uint16_t *output;
-  int64_t visible;
+  kernels::Visibility<kernels::any_mask>::Run keys;
 };
 
 // What a tile reads and writes. Keys and values begin at row 0 of the tile's own batch and head.

@@ -74,11 +74,10 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
   task.row_count = std::min(tile_rows, work.rows_per_head - first_row);
   const auto visibility = kernels::visibility_of(key);
-  static_assert(!kernels::any_mask.begin_moves, "a tile's rows see leading keys");
   for (int64_t r = 0; r < task.row_count; r++) {
     const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
     task.rows[r] = {element<const uint16_t>(problem.query(), batch, position, head_q),
-                    element<uint16_t>(problem.output(), batch, position, head_q), visibility.keys_of(position).end};
+                    element<uint16_t>(problem.output(), batch, position, head_q), visibility.keys_of(position)};
   }
 
   TileStatistics statistics;

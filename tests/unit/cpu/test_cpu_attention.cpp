@@ -54,6 +54,16 @@ bool fixed_bounds_apply(const HostShape &shape) {
          shape.seqlen_kv >= 512;
 }
 
+// A tile of rows that see the last `window_keys` of their keys and no others, for a variant.
+AttendTile windowed_attend;
+int64_t window_keys;
+void attend_window(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
+  TileTask windowed = task;
+  for (int64_t r = 0; r < task.row_count; r++)
+    windowed.rows[r].keys.begin = std::max<int64_t>(task.rows[r].keys.end - window_keys, 0);
+  windowed_attend(windowed, scratch, statistics);
+}
+
 std::vector<AttendTileVariant> runnable_variants() {
   std::vector<AttendTileVariant> variants;
   for (const AttendTileVariant &variant : attend_tile_variants())
@@ -82,6 +92,31 @@ BOOST_AUTO_TEST_CASE(every_variant_meets_the_gates) {
       }
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(rows_see_no_key_before_their_first) {
+  const HostShape windowed_shapes[] = {
+      {.seqlen_q = 70, .seqlen_kv = 200, .causal = ReferenceCausal::bottom_right},
+      {.seqlen_q = 150, .seqlen_kv = 90, .head_dim = 17, .head_dim_v = 33, .causal = ReferenceCausal::bottom_right},
+      {.seqlen_q = 40, .seqlen_kv = 333, .heads_q = 6, .causal = ReferenceCausal::bottom_right},
+  };
+  for (const HostShape &shape : windowed_shapes)
+    for (const int64_t keys : {1, 2, 20, 64, 65, 150}) {
+      HostProblem host(shape);
+      host.reference.window_left = keys - 1, window_keys = keys;
+      const auto expected = tools::reference_attention(host.reference, 1);
+      const auto yardstick = tools::plain_16bit_attention(host.reference, shape.dtype, 1);
+      const auto gate = tools::output_gate(shape.dtype, tools::measure_error(yardstick.output, expected.output), false);
+      for (const AttendTileVariant &variant : runnable_variants()) {
+        BOOST_TEST_CONTEXT(variant.name << ", shape " << (&shape - windowed_shapes) << ", " << keys << " keys") {
+          windowed_attend = variant.attend;
+          BOOST_TEST(run_attention(host.problem, 1, attend_window).ok());
+          const auto error = tools::measure_error(host.output_values(), expected.output);
+          BOOST_TEST(gate.passes(error), error.describe() << "; gate: " << gate.describe());
+          BOOST_TEST(tools::lse_gate_ratio(host.lse_values(), expected.lse) <= 1);
+        }
+      }
+    }
 }
 
 BOOST_AUTO_TEST_CASE(baseline_is_always_there) {
