@@ -35,15 +35,12 @@ constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCal
   params.value = call.operands[operand_value];
   params.output = call.operands[operand_output];
   params.lse = call.operands[operand_lse];
-  // Sizes are below 2^31: src/problem holds them there.
+  set_visibility(params, visibility_of(key));
   params.batch = static_cast<int32_t>(key.batch);
-  params.seqlen_q = static_cast<int32_t>(key.seqlen_q);
-  params.seqlen_kv = static_cast<int32_t>(key.seqlen_kv);
   params.heads_q = key.heads_q;
   params.heads_per_kv = key.heads_q / key.heads_kv;
   params.head_dim = key.head_dim;
   params.head_dim_v = key.head_dim_v;
-  params.causal_offset = visibility_of(key).last_offset;
   params.negate_query = call.softmax_scale < 0.0f ? 1 : 0;
   params.scale_log2 = scale_log2(call.softmax_scale);
   params.lse_factor = call.lse_base2 != 0 ? 1.0f : 0.69314718055994530942f;

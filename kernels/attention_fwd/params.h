@@ -25,6 +25,12 @@ struct AttentionFwdParams {
   int32_t heads_per_group;  // query heads whose keys and values fit into L2 together; causal kernels go by groups
 };
 
+// Which keys the queries see, as the host puts it into the parameters, and as the kernel reads it there.
+constexpr void set_visibility(AttentionFwdParams &params, const Visibility<any_mask> &seen) {
+  params.seqlen_q = seen.queries;
+  params.seqlen_kv = seen.keys;
+  params.causal_offset = seen.last_offset;
+}
 template <Mask mask>
 constexpr Visibility<mask> visibility(const AttentionFwdParams &params) {
   return {params.seqlen_q, params.seqlen_kv, 0, params.causal_offset};
