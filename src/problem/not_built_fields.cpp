@@ -158,12 +158,6 @@ Error refused_field_error(const flashcore_attention_args &args) {
   if ((args.flags & ~known_flags) != 0) {
     return unsupported_field("flags", hex_text(args.flags), "the bits of FLASHCORE_FLAG_*, " + hex_text(known_flags));
   }
-  if (args.window_left != 0 && (args.flags & FLASHCORE_FLAG_WINDOW_LEFT) == 0) {
-    return value_without_flag("window_left", std::to_string(args.window_left), "FLASHCORE_FLAG_WINDOW_LEFT");
-  }
-  if (args.window_right != 0 && (args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) == 0) {
-    return value_without_flag("window_right", std::to_string(args.window_right), "FLASHCORE_FLAG_WINDOW_RIGHT");
-  }
   for (const RefusedField &field : refused_fields) {
     if (is_set(args, field)) return field_row_error(args, field);
   }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every rule of flashcore_attention_args but those that all operands have in common (operand_checks.hpp) and the fields that
-// this build refuses (not_built_fields.inc). Refused fields are looked at first: what a ragged batch or a page table says
-// about strides and sizes must not be judged by the rules of a build that has neither. Whether a kernel exists for a
-// valid problem, and whether the kernel asked for by name exists, is the selector's business, one floor above.
+// this build refuses (not_built_fields.inc). Refused fields are looked at before sizes, types and tensors: what a ragged
+// batch or a page table says about strides and sizes must not be judged by the rules of a build that has neither. Whether a
+// kernel exists for a valid problem, and whether the kernel asked for by name exists, is the selector's business, one floor above.
 //
 // This runs in every call, so success allocates nothing; errors are put together only once something is wrong.
 #include <bit>
@@ -82,11 +82,20 @@ Status check_types(const Args &args, kernels::ProblemKey &key) {
   return check_dtypes<fwd::operands>(&args, key.dtype);
 }
 
+// A field that a bit of flags switches on would be ignored without it.
+Status check_flags_of_values(const Args &args) {
+  const auto ignored = [&](bool given, uint32_t flag) { return given && (args.flags & flag) == 0; };
+  if (ignored(std::bit_cast<uint32_t>(args.softmax_scale) != 0, FLASHCORE_FLAG_SOFTMAX_SCALE))
+    return value_without_flag("softmax_scale", float_text(args.softmax_scale), "FLASHCORE_FLAG_SOFTMAX_SCALE");
+  if (ignored(args.window_left != 0, FLASHCORE_FLAG_WINDOW_LEFT))
+    return value_without_flag("window_left", std::to_string(args.window_left), "FLASHCORE_FLAG_WINDOW_LEFT");
+  if (ignored(args.window_right != 0, FLASHCORE_FLAG_WINDOW_RIGHT))
+    return value_without_flag("window_right", std::to_string(args.window_right), "FLASHCORE_FLAG_WINDOW_RIGHT");
+  return success();
+}
+
 Status check_softmax_scale(const Args &args, AttentionProblem &problem) {
   if ((args.flags & FLASHCORE_FLAG_SOFTMAX_SCALE) == 0) {
-    if (std::bit_cast<uint32_t>(args.softmax_scale) != 0) {
-      return value_without_flag("softmax_scale", float_text(args.softmax_scale), "FLASHCORE_FLAG_SOFTMAX_SCALE");
-    }
     problem.softmax_scale = 1.0f / std::sqrt(static_cast<float>(args.head_dim));
     return success();
   }
@@ -167,6 +176,7 @@ Status check_tensors(const Args &args, AddressRule rule, AttentionProblem &probl
 }
 
 Status check_args(const Args &args, AddressRule rule, AttentionProblem &problem) {
+  FLASHCORE_TRY(check_flags_of_values(args));
   if (has_refused_field(args)) return refused_field_error(args);
   problem.key.kernel_index = -1;
   FLASHCORE_TRY(check_sizes(args, problem.key));
