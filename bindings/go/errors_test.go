@@ -56,8 +56,6 @@ func TestBadInputIsRefusedWithItsField(t *testing.T) {
 		{"softmax_scale", ErrInvalidArgument, "nan", func(a *Attention) { a.SoftmaxScale = Ptr(float32(math.NaN())) }},
 		{"causal", ErrInvalidArgument, "7", func(a *Attention) { a.Causal = 7 }},
 		{"softcap", ErrUnsupported, "30", func(a *Attention) { a.Softcap = 30 }},
-		{"window_left", ErrUnsupported, "3", func(a *Attention) { a.WindowLeft = Ptr(int64(3)) }},
-		{"flags", ErrUnsupported, "FLASHCORE_FLAG_WINDOW_RIGHT", func(a *Attention) { a.WindowRight = Ptr(int64(0)) }},
 		{"flags", ErrUnsupported, "FLASHCORE_FLAG_BATCH_INVARIANT", func(a *Attention) { a.BatchInvariant = true }},
 		{"kernel", ErrInvalidArgument, "no_such_kernel", func(a *Attention) { a.Kernel = "no_such_kernel" }},
 		{"alibi_slopes", ErrUnsupported, "ALiBi", func(a *Attention) { a.AlibiSlopes = Host(slopes, 1, 1, 4, 1) }},

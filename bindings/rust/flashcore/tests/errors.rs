@@ -53,8 +53,6 @@ fn the_library_names_the_field() {
     use Status::{InvalidArgument, Unsupported};
     check(&refused(|a| a.softmax_scale(f32::NAN)), InvalidArgument, "softmax_scale", "nan");
     check(&refused(|a| a.softcap(30.0)), Unsupported, "softcap", "30");
-    check(&refused(|a| a.window_left(3)), Unsupported, "window_left", "3");
-    check(&refused(|a| a.window_right(0)), Unsupported, "flags", "FLASHCORE_FLAG_WINDOW_RIGHT");
     check(&refused(|a| a.batch_invariant()), Unsupported, "flags", "FLASHCORE_FLAG_BATCH_INVARIANT");
     let unknown = refused(|a| a.kernel("no_such_kernel"));
     assert_eq!((unknown.status(), unknown.field()), (InvalidArgument, "kernel"), "{:?}", unknown);
