@@ -22,8 +22,9 @@ struct Mask {
 };
 inline constexpr Mask no_mask = {false, false}, causal_mask = {false, true};
 constexpr Mask mask_if(bool causal) { return causal ? causal_mask : no_mask; }
-// For whoever asks without being compiled for a mask: none is a causal one that is too far off to hide a key.
-inline constexpr Mask any_mask = causal_mask;
+// For whoever asks without being compiled for a mask: none is a causal one that is too far off to hide a key. any_prefix: of the masks
+// that leave leading keys, for a kernel that works with no others; any_mask: of all that there are.
+inline constexpr Mask any_prefix = causal_mask, any_mask = causal_mask;
 
 // Keys begin .. end - 1, counted from the sequence's first key or from another one.
 template <Mask mask, typename Count>

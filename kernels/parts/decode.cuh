@@ -43,8 +43,7 @@ struct Decode {
   // Keys 0 .. n-1 are seen by a row. Rows past the last one count as the last.
   static __device__ __forceinline__ int32_t keys_seen(const AttentionFwdParams &params, const Work &work, int32_t row) {
     const int32_t query = min(work.first_row + row, work.row_count - 1) / params.heads_per_kv;
-    static_assert(!any_mask.begin_moves, "the steps of a block begin at the first key");
-    return static_cast<int32_t>(visibility<any_mask>(params).keys_of(query).end);
+    return static_cast<int32_t>(visibility<any_prefix>(params).keys_of(query).end);
   }
 
   using Loads = DecodeLoads<shape, KeyRows>;
