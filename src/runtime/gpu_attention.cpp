@@ -23,6 +23,7 @@ Status check_workspace_bytes(const AttentionProblem &problem, int64_t needed) {
 }
 
 }  // namespace
+
 std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *args, CudaStream stream) {
   RecentCalls *recent = RecentCalls::of_this_thread();
   PreparedCall::Addresses addresses;
