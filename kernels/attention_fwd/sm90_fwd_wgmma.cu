@@ -49,9 +49,6 @@ constexpr int32_t registers_of_multiplier = multipliers == 2 ? 240 : 160;
 // Warpgroups take turns at the tensor cores, so that one's exponentials fall into the other's products. At D=256 the
 // products are so much longer that they do so by themselves.
 constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
-// The loops with and without a mask are two, because a branch bounds what the compiler moves about: it would wait for
-// P.V before the maxima. With O of 192 and 256 columns two loops spill.
-constexpr bool two_loops = head_dim_v <= 160, mask_in_steady_loop = !two_loops && chosen.causal != 0;
 constexpr Mask mask = mask_if(chosen.causal != 0);
 static_assert(!mask.begin_moves, "tiles that hold a begin would need masks as well");
 
@@ -316,7 +313,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     const auto exponentiate = [&](auto with_mask) {
       if constexpr (Variant::changes_scores)
         Attention::change_scores(scores, attention, work, tile * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
-      if (decltype(with_mask)::value && (two_loops || tile >= whole_end))
+      if (decltype(with_mask)::value)
         Attention::mask_scores(scores, attention, tile * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
       effect = Attention::exponentiate(scores, state, Attention::scale_log2(attention));
     };
@@ -362,8 +359,9 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
 #pragma unroll 1
     while (tile >= 0) {
       const int32_t last = Attention::OutputSum::last_before_end(tile + 1) - 1;
-      if constexpr (mask.end_moves && two_loops) steps_to(last < whole_end ? whole_end : last, Constant<true>{});
-      steps_to(last, Constant<mask_in_steady_loop>{});
+      // Two loops, because a branch around the mask bounds what the compiler moves about: it would wait for P.V before the maxima.
+      if constexpr (mask.end_moves) steps_to(last < whole_end ? whole_end : last, Constant<true>{});
+      steps_to(last, Constant<false>{});
       if (tile >= 0)
         output_sum.end_stretch(output, state.reference, last + 1, end - 1, Attention::scale_log2(attention));
     }

@@ -26,25 +26,34 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
   static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, head_dim_v = shape.head_dim_v;
   static constexpr int32_t tile_kv = shape.tile_kv, panel_columns = 64;
 
+  // With a mask the number of steps hides from the compiler that a warp's lanes agree on where a tile is, and every descriptor would go
+  // through vector registers to the uniform ones that a product takes it from (D=256: 60 of 860 instructions of a step).
+  static __device__ __forceinline__ SharedMatrix agreed(SharedMatrix matrix) {
+    if constexpr (shape.mask.end_moves) matrix.low = __shfl_sync(0xffffffffu, matrix.low, 0);
+    return matrix;
+  }
   // In the background; `query` is at the warpgroup's first row. scores = Q . K^T
   static __device__ __forceinline__ void multiply_query_key(Scores &scores, SharedAddress query, SharedAddress key) {
     constexpr int32_t steps_of_panel = panel_columns / 16;
     auto &c = reinterpret_cast<float(&)[tile_kv / 2]>(scores);
+    const auto query_matrix = agreed(SharedMatrix::along_rows(query)),
+               key_matrix = agreed(SharedMatrix::along_rows(key));
 #pragma unroll
     for (int32_t step = 0; step < head_dim / 16; ++step) {
       const int32_t panel = step / steps_of_panel, within = step % steps_of_panel * 32;
-      Wgmma<tile_kv>::template rows_by_rows<dtype>(c, along_rows(query + panel * shape.tile_q * 128 + within),
-                                                   along_rows(key + panel * tile_kv * 128 + within), step != 0);
+      Wgmma<tile_kv>::template rows_by_rows<dtype>(
+          c, query_matrix.moved(panel * shape.tile_q * 128 + within).descriptor(),
+          key_matrix.moved(panel * tile_kv * 128 + within).descriptor(), step != 0);
     }
   }
   // In the background: output += P . V
   static __device__ __forceinline__ void multiply_probability_value(Output &output, const Probabilities &p,
                                                                     SharedAddress value) {
     auto &c = reinterpret_cast<float(&)[head_dim_v / 2]>(output);
+    const auto matrix = agreed(SharedMatrix::down_columns(value, tile_kv * 128));
 #pragma unroll
     for (int32_t step = 0; step < tile_kv / 16; ++step)
-      Wgmma<head_dim_v>::template add_columns<dtype>(c, p[step][0],
-                                                     down_columns<tile_kv * 128>(value + step * 16 * 128));
+      Wgmma<head_dim_v>::template add_columns<dtype>(c, p[step][0], matrix.moved(step * 16 * 128).descriptor());
   }
 
   // What a tile's scores did to the rows of the state.
@@ -115,7 +124,7 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
 
   // References grow ever more rarely in a long row, and where no row's does there is nothing to do. The question costs
   // more than the products where O is narrow.
-  static constexpr bool asks_whether_to_rescale = head_dim_v > 128 && !shape.mask.end_moves;
+  static constexpr bool asks_whether_to_rescale = head_dim_v > 128;
   static __device__ __forceinline__ void rescale_output(Output &output, const float (&rescale)[2]) {
     if (asks_whether_to_rescale && !__any_sync(0xffffffffu, rescale[0] != 1.0f || rescale[1] != 1.0f)) return;
 #pragma unroll

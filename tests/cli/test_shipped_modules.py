@@ -83,10 +83,6 @@ def read_stamp(path):
     return {name: (digest, module) for digest, name, module in rows}
 
 
-# Counters and what else a block knows of its tiles, outside of the steps (docs/HOPPER.md).
-SPILLED_BYTES = {f"sm90_fwd_wgmma-{dtype}-d256-128x80": 56 for dtype in ("fp16", "bf16")}
-
-
 def tuned_modules(arch):
     """Names in ptx_cache/tuned/<arch>.tsv."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../ptx_cache/tuned", f"{arch}.tsv")
@@ -183,9 +179,7 @@ class SpillFree:
     """For the architectures that are held to it."""
 
     def test_no_spills(self):
-        spilling = {module["module"]: module["spill_store_bytes"] for module in self.modules
-                    if module["spill_store_bytes"] or module["spill_load_bytes"]}
-        self.assertEqual({name: spilled for name, spilled in spilling.items() if spilled > SPILLED_BYTES.get(name, 0)}, {})
+        self.assertEqual([module["module"] for module in self.modules if module["spill_store_bytes"] or module["spill_load_bytes"]], [])
 
 
 class TwoBlocks:
