@@ -325,9 +325,7 @@ struct Decode {
   }
 
   static __device__ __forceinline__ Work work_anew(const AttentionFwdParams &params) {
-    uint32_t block;
-    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
-    return work(params, block);
+    return work(params, block_anew());
   }
 
   static __device__ __forceinline__ void run(const AttentionFwdParams &params, float *shared) {

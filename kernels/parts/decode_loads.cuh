@@ -5,6 +5,7 @@
 
 #include "attention_fwd/params.h"
 #include "parts/numeric.cuh"
+#include "parts/ptx_sm80.cuh"
 #include "parts/rows.cuh"
 
 namespace flashcore::kernels {
@@ -24,10 +25,7 @@ struct DecodeLoads {
 
   static __device__ __forceinline__ uint4 load_chunk(const uint16_t *source, bool valid) {
     uint4 chunk = make_uint4(0, 0, 0, 0);
-    if (valid)
-      asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.b32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(chunk.x), "=r"(chunk.y), "=r"(chunk.z), "=r"(chunk.w)
-                   : "l"(source));
+    if (valid) load_global_16(chunk, source);
     return chunk;
   }
   static __device__ __forceinline__ uint32_t word(const uint4 &chunk, int32_t i) {

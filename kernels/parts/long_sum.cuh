@@ -7,6 +7,7 @@
 #pragma once
 
 #include "parts/numeric.cuh"
+#include "parts/ptx_sm80.cuh"
 
 namespace flashcore::kernels {
 
@@ -19,13 +20,9 @@ class LocalFloats {
    public:
     __device__ __forceinline__ explicit Address(int64_t first) : first_(first) {}
     __device__ __forceinline__ void store(int32_t index, float value) const {
-      asm volatile("st.local.f32 [%0], %1;" ::"l"(first_ + index * 4), "f"(value) : "memory");
+      store_local_4(first_ + index * 4, value);
     }
-    __device__ __forceinline__ float load(int32_t index) const {
-      float value;
-      asm volatile("ld.local.f32 %0, [%1];" : "=f"(value) : "l"(first_ + index * 4) : "memory");
-      return value;
-    }
+    __device__ __forceinline__ float load(int32_t index) const { return load_local_4(first_ + index * 4); }
 
    private:
     int64_t first_;

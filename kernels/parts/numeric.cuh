@@ -1,83 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers on the device: 16-bit types by tag, packing, the fast exponential, warp reductions. No CUDA header is used, so
+// Numbers on the device: 16-bit types by tag, what is not finite, logarithms of sums, warp reductions. No CUDA header is used, so
 // that a kernel compiles from this folder and libcu++ alone.
 #pragma once
 
 #include "attention_fwd/params.h"
 #include "contract/problem_key.h"
+#include "parts/ptx_sm80.cuh"
 
 namespace flashcore::kernels {
 
 inline constexpr float infinity = __builtin_bit_cast(float, 0x7f800000u);
 inline constexpr float not_a_number = __builtin_bit_cast(float, 0x7fffffffu);
 
-// The thread's number, read anew at each call. What is derived from it outside of a kernel's steady loop is then computed
-// where it is needed and does not occupy registers through the loop, which has none to spare.
-__device__ __forceinline__ int32_t thread_anew() {
-  int32_t thread;
-  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  __builtin_assume(thread >= 0 &&
-                   thread < 1024);  // as the compiler knows of threadIdx; or every % 8 becomes five instructions
-  return thread;
-}
-
-// The same value, of which the compiler knows nothing: what is derived from it is computed here, and not ahead of a loop around, from
-// where it would occupy registers or be spilled.
-__device__ __forceinline__ int32_t computed_here(int32_t value) {
-  asm volatile("mov.b32 %0, %0;" : "+r"(value));
-  return value;
-}
-__device__ __forceinline__ int64_t computed_here(int64_t value) {
-  asm volatile("mov.b64 %0, %0;" : "+l"(value));
-  return value;
-}
-
-// 2^x. One MUFU instruction: the .ftz form needs no guard around it (plain exp2f costs three more per element).
-__device__ __forceinline__ float exp2_approx(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // What is subtracted from the scores of a row whose largest is `reference`. A row that has seen no key yet, or none above -infinity, keeps
 // -infinity; subtracting that would give NaN, and 0 makes every probability and weight 2^-infinity = 0.
 __device__ __forceinline__ float subtrahend(float reference) { return reference == -infinity ? 0.0f : reference; }
-
-// 1 / x to one unit in the last place, without the subroutine for subnormal numbers that a division calls.
-__device__ __forceinline__ float reciprocal_approx(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ float log2_approx(float x) {
-  float y;
-  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// Two floats rounded to nearest even into one register, `low` in the low half.
-template <int32_t dtype>
-__device__ __forceinline__ uint32_t pack2(float low, float high) {
-  uint32_t packed;
-  if constexpr (dtype == dtype_float16)
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  else
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-
-template <int32_t dtype>
-__device__ __forceinline__ float to_float(uint16_t bits) {
-  if constexpr (dtype == dtype_float16) {
-    float value;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
-    return value;
-  } else {
-    return __uint_as_float(static_cast<uint32_t>(bits) << 16);
-  }
-}
 
 // Exponent bits of both halves of a register: all set means infinity or NaN.
 template <int32_t dtype>
