@@ -12,63 +12,11 @@
 #include <vector>
 
 #include "base/options.hpp"
-#include "edited_kernel.hpp"
+#include "broken_list.hpp"
 
 using namespace flashcore;
 
 namespace {
-
-struct Broken {
-  const char *name;
-  const char *kernel;
-  const char *lesson;
-  std::vector<Edit> edits;
-  bool wrong_answer;               // the error is far above the gate; false: it may be right by luck
-  int64_t shared_bytes_taken = 0;  // launch with this much less dynamic shared memory than the layout needs
-};
-
-const std::vector<Broken> &variants() {
-  static const std::vector<Broken> list = {
-      {"unmasked_tail",
-       "fwd_wmma_64x64_async",
-       "keys past seqlen_kv take part with score 0",
-       {{"contract/visibility.h", "held((mask.end_moves && band.end < keys ? band.end : keys) - first_key)", "count"}},
-       true},
-      {"wrong_layout",
-       "fwd_wmma_64x64_async",
-       "K is read as if it were stored transposed",
-       {{"parts/wmma_attention.cuh", "wmma_load_b_transposed(key,", "wmma_load_b(key,"}},
-       true},
-      {"missing_rescale",
-       "fwd_wmma_64x64_async",
-       "O stays behind when the row maximum moves",
-       {{"parts/wmma_attention.cuh",
-         "*output = make_float4(o.x * rescale, o.y * rescale, o.z * rescale, o.w * rescale);", "*output = o;"}},
-       true},
-      {"missing_barrier",
-       "fwd_wmma_64x64_async",
-       "the next copy lands in a stage that a slow warp still reads",
-       {{"fwd_wmma_64x64_async.cu", "attention.multiply_probability_value(at.value_of(n));\n    __syncthreads();",
-         "attention.multiply_probability_value(at.value_of(n));"}},
-       false},
-      {"missing_wait",
-       "fwd_wmma_64x64_async",
-       "the wait lets the group that is needed now stay under way",
-       {{"fwd_wmma_64x64_async.cu", "copy_async_wait<1>();", "copy_async_wait<2>();"}},
-       false},
-      {"overrun",
-       "fwd_wmma_64x64_async",
-       "the launch asks for less shared memory than the layout uses",
-       {},
-       false,
-       8192},
-  };
-  return list;
-}
-
-EditedKernel edited(const Broken &broken) {
-  return {broken.name, broken.kernel, broken.edits, {}, broken.shared_bytes_taken};
-}
 
 int32_t check_all() {
   constexpr double gate = 1e-3;
@@ -78,7 +26,7 @@ int32_t check_all() {
     return 77;
   }
   int32_t failures = 0;
-  for (const Broken &broken : variants()) {
+  for (const Broken &broken : broken_kernels()) {
     const auto compiled = compile(edited(broken), "sm_89");
     std::printf("%-16s %s\n", broken.name, compiled.ok() ? "compiles" : compiled.error().message.c_str());
     failures += compiled.ok() ? 0 : 1;
@@ -89,7 +37,7 @@ int32_t check_all() {
     return failures == 0 ? 0 : 1;
   }
   const EditedProblem problem = make_problem();
-  for (const Broken &broken : variants()) {
+  for (const Broken &broken : broken_kernels()) {
     if (!broken.wrong_answer) continue;
     const auto error = largest_error(edited(broken), *context.value(), problem);
     std::printf("%-16s error %.3g: %s\n", broken.name, error.ok() ? error.value() : NAN, broken.lesson);
@@ -99,7 +47,7 @@ int32_t check_all() {
 }
 
 int32_t run_one(const std::string &name) {
-  for (const Broken &broken : variants()) {
+  for (const Broken &broken : broken_kernels()) {
     if (name != broken.name) continue;
     const auto context = open_gpu_context();
     if (!context.ok()) {
@@ -123,7 +71,8 @@ int32_t run_one(const std::string &name) {
 int main(int argc, char **argv) {
   const std::string argument = argc == 2 ? argv[1] : "";
   if (argument == "--list") {
-    for (const Broken &broken : variants()) std::printf("%-16s %s: %s\n", broken.name, broken.kernel, broken.lesson);
+    for (const Broken &broken : broken_kernels())
+      std::printf("%-16s %s: %s\n", broken.name, broken.kernel, broken.lesson);
     return 0;
   }
   if (argument == "--check") return check_all();

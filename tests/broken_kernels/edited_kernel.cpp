@@ -19,18 +19,6 @@ namespace {
 constexpr int32_t heads = EditedProblem::heads, seqlen = EditedProblem::seqlen, head_dim = EditedProblem::head_dim;
 constexpr size_t row_elements = size_t{heads} * head_dim;
 
-Result<std::string> apply(const EditedKernel &edited, const std::string &file, std::string_view text) {
-  std::string result(text);
-  for (const Edit &edit : edited.edits) {
-    if (file != edit.file) continue;
-    const size_t at = result.find(edit.find);
-    if (at == std::string::npos || result.find(edit.find, at + 1) != std::string::npos)
-      return Error{FLASHCORE_INTERNAL, edited.name + ": \"" + edit.find + "\" is not there exactly once in " + file};
-    result.replace(at, edit.find.size(), edit.replace);
-  }
-  return result;
-}
-
 kernels::ProblemKey problem_key() {
   return {1, seqlen, seqlen, heads, heads, head_dim, head_dim, kernels::dtype_float16, kernels::causal_none, 16, -1};
 }
@@ -71,17 +59,29 @@ std::vector<uint16_t> pool_of(const std::vector<int32_t> &table, const std::vect
 
 }  // namespace
 
+Result<std::string> edited_text(const EditedKernel &edited, const std::string &file, std::string_view text) {
+  std::string result(text);
+  for (const Edit &edit : edited.edits) {
+    if (file != edit.file) continue;
+    const size_t at = result.find(edit.find);
+    if (at == std::string::npos || result.find(edit.find, at + 1) != std::string::npos)
+      return Error{FLASHCORE_INTERNAL, edited.name + ": \"" + edit.find + "\" is not there exactly once in " + file};
+    result.replace(at, edit.find.size(), edit.replace);
+  }
+  return result;
+}
+
 Result<CompiledKernel> compile(const EditedKernel &edited, const std::string &arch) {
   const Environment environment = read_environment();
   FLASHCORE_TRY_ASSIGN(const NvrtcLibrary *nvrtc, NvrtcLibrary::load(environment.libnvrtc, environment.cuda_home));
   const KernelRow &row = kernel_table()[static_cast<size_t>(find_kernel(edited.kernel))];
   const std::string file = edited.kernel + ".cu";
-  FLASHCORE_TRY_ASSIGN(const std::string source, apply(edited, file, row.source));
+  FLASHCORE_TRY_ASSIGN(const std::string source, edited_text(edited, file, row.source));
   std::vector<std::string> texts;
   std::vector<NamedText> headers = edited.further_headers;
   texts.reserve(kernel_headers().size() + 1);
   for (const EmbeddedHeader &header : kernel_headers()) {
-    FLASHCORE_TRY_ASSIGN(texts.emplace_back(), apply(edited, std::string(header.name), header.text));
+    FLASHCORE_TRY_ASSIGN(texts.emplace_back(), edited_text(edited, std::string(header.name), header.text));
     headers.push_back({header.name, texts.back()});
   }
   texts.push_back(specialization_header(*row.passport, specialization_for_problem(*row.passport)));

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "jit/kernel_compiler.hpp"
@@ -28,7 +29,10 @@ struct EditedKernel {
   int64_t shared_bytes_taken = 0;  // launch with this much less dynamic shared memory than the layout needs
 };
 
-// Fails where an edit does not find its place. In the specialization that serves the problem below.
+// The text of the kernel's own file, or of a header in kernels/, with its edits. Fails where one does not find its place.
+Result<std::string> edited_text(const EditedKernel &edited, const std::string &file, std::string_view text);
+
+// In the specialization that serves the problem below.
 Result<CompiledKernel> compile(const EditedKernel &edited, const std::string &arch);
 
 // One batch entry without a mask: query, key and value are [row][head][column] of float16.
