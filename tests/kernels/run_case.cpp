@@ -406,6 +406,8 @@ const Truth &truth_of(const tools::ReferenceAttention &problem, const AttentionC
   return place->second;
 }
 
+}  // namespace
+
 CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
   const auto output = run.read_output();
   const auto lse = run.read_lse();
@@ -440,8 +442,6 @@ CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
   }
   return outcome;
 }
-
-}  // namespace
 
 CaseOutcome run_case(const Device &device, const std::string &kernel, const AttentionCase &one) {
   CaseOnDevice run(device, one, kernel);

@@ -67,6 +67,9 @@ class CaseOnDevice {
   std::unique_ptr<DeviceBuffer> output_, lse_;
 };
 
+// After a launch that ended well.
+CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one);
+
 CaseOutcome run_case(const Device &device, const std::string &kernel, const AttentionCase &one);
 
 }  // namespace flashcore::tests
