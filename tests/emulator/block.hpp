@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A thread block on the host: its threads are fibers of one host thread, which change over where the kernel synchronizes and nowhere
+// else. In between they run in an order that a seed decides, and copies in the background land when the seed says. What the twins of
+// kernels/parts ask of the block stands here.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace emulator {
+
+// What a kernel must not do. The launch ends with it.
+struct Fault : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline constexpr int32_t warp_size = 32, most_threads = 1024, most_shared_bytes = 227 * 1024;
+
+struct Launch {
+  void (*kernel)(const void *parameters);
+  const void *parameters;
+  int64_t blocks;
+  int32_t threads;
+  int64_t shared_bytes;
+  uint32_t seed;
+};
+
+// All blocks, one after the other. Throws a Fault.
+void run(const Launch &launch);
+
+// ---- Of the thread that runs ---------------------------------------------------------------------------------------
+struct Index {
+  uint32_t x, y, z;
+};
+struct Place {
+  Index thread, block;
+};
+const Place &place();
+
+[[noreturn]] void fault(const std::string &what);
+
+// Barriers: the block's, which is number 0, or one of groups of threads. All who meet must mean the same (`what`). The answer is
+// whether any of them came with true.
+bool barrier(const char *what, int32_t id, int32_t threads, bool value);
+bool block_barrier(const char *what, bool value);
+
+// An operation of a whole warp: `perform` gets what each of the 32 lanes gave, once all have come, and leaves each its result there.
+void warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&of_lanes)[warp_size]));
+
+// ---- Shared memory -------------------------------------------------------------------------------------------------
+// An address in the shared window, as 32-bit instructions take it.
+uint32_t shared_address(const void *pointer);
+// What lies there: inside of what the launch asked for, and aligned to its size.
+unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes);
+
+// Bytes that arrive later (cp.async): at the latest when the thread waits for their group, at the earliest at once. Until then NaN lies
+// at the destination.
+void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes);
+void end_copy_group();
+void wait_for_copies(int32_t groups_pending);
+
+// ---- Global memory -------------------------------------------------------------------------------------------------
+// Faults where an access of `bytes` bytes is not aligned to them.
+void check_alignment(const char *what, const void *pointer, int32_t bytes);
+
+}  // namespace emulator

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "emulate.hpp"
+
+#include "block.hpp"
+#include "module.hpp"
+#include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
+#include "problem/attention_call.hpp"
+
+namespace emulator {
+namespace {
+
+using namespace flashcore;
+using tests::CaseOutcome;
+using tests::Verdict;
+
+// Of no device that there is: what decides nothing on the host.
+constexpr kernels::DeviceLimits limits = {80, 4, most_shared_bytes, most_shared_bytes, 1 << 20};
+
+CaseOutcome refused(const std::string &why) { return {Verdict::refused, why}; }
+CaseOutcome failed(const std::string &why) { return {Verdict::failed, why}; }
+
+struct Choice {
+  const Module *module = nullptr;
+  kernels::Specialization specialization{};
+};
+
+Choice choose(const kernels::Passport &passport, const kernels::ProblemKey &key, const Request &request) {
+  for (const Module &module : modules()) {
+    const Result<ModuleName> name = parse_module_name(module.name);
+    if (!name.ok()) throw Fault(name.error().message);
+    const kernels::Specialization &specialization = name.value().specialization;
+    if (&passport_at(name.value().kernel_index) == &passport && module.broken == request.broken &&
+        passport.serves(specialization, key))
+      return {&module, specialization};
+  }
+  return {};
+}
+
+CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, const AttentionProblem &problem,
+                   const Request &request) {
+  alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
+  passport.pack(choice.specialization, problem.key, attention_call(problem), limits, parameters);
+  const kernels::Plan plan = passport.plan(choice.specialization, problem.key, limits);
+  if (plan.stage_count != 1 || plan.stages[0].cluster != 1 || plan.workspace_bytes != 0)
+    return failed("launches of several stages, of clusters or with a workspace are not emulated");
+  const kernels::Launch &one = plan.stages[0];
+  try {
+    run({choice.module->kernel, parameters, one.grid.x, one.threads,
+         one.dynamic_shared_bytes - request.shared_bytes_taken, request.seed});
+  } catch (const Fault &fault) {
+    return failed(fault.what());
+  }
+  return {Verdict::passed, ""};
+}
+
+}  // namespace
+
+CaseOutcome emulate(const flashcore_attention_args &args, const Request &request) {
+  const Result<AttentionProblem> problem = validate_attention(&args, AddressRule::required);
+  if (!problem.ok()) return failed(problem.error().message);
+  const int32_t index = find_kernel(request.kernel);
+  if (index < 0) return failed("no kernel is called " + request.kernel);
+  if (problem.value().empty()) return {Verdict::passed, ""};
+  const kernels::Passport &passport = passport_at(index);
+  const kernels::ProblemKey &key = problem.value().key;
+  if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
+    return refused(std::string(refusal.field) + ": " + refusal.reason);
+  const Choice choice = choose(passport, key, request);
+  if (choice.module == nullptr) return refused("no specialization that serves this is compiled for the emulator");
+  return launch(passport, choice, problem.value(), request);
+}
+
+CaseOutcome emulate_case(const tests::Device &host, const tests::AttentionCase &one, const Request &request) {
+  tests::CaseOnDevice run(host, one, "");
+  const CaseOutcome outcome = emulate(run.args(), request);
+  return outcome.verdict == Verdict::passed ? tests::judge_result(run, one) : outcome;
+}
+
+}  // namespace emulator

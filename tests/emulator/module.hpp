@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Kernels that were compiled for the emulator, each in one specialization, by the names of their modules.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace emulator {
+
+struct Module {
+  std::string name;    // of the module, as "fwd_scalar-fp16"
+  std::string broken;  // what of tests/broken_kernels; empty: nothing
+  void (*kernel)(const void *parameters);
+};
+
+// In the order of their names.
+const std::vector<Module> &modules();
+
+// A translation unit's own, at its end.
+bool add_module(const Module &module);
+
+// A kernel as the launch calls it.
+template <typename Parameters>
+struct Entry {
+  template <void (*kernel)(Parameters)>
+  static void call(const void *parameters) {
+    kernel(*static_cast<const Parameters *>(parameters));
+  }
+};
+
+}  // namespace emulator

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The host's twin of kernels/parts/ptx_sm80.cuh.
+#pragma once
+
+#include "contract/problem_key.h"
+
+namespace flashcore::kernels {
+
+__device__ __forceinline__ int32_t thread_anew() { return static_cast<int32_t>(threadIdx.x); }
+__device__ __forceinline__ uint32_t block_anew() { return blockIdx.x; }
+__device__ __forceinline__ int32_t computed_here(int32_t value) { return value; }
+__device__ __forceinline__ int64_t computed_here(int64_t value) { return value; }
+
+// Subnormal numbers, given or found, are zeros.
+__device__ __forceinline__ float exp2_approx(float x) { return ::emulator::flushed(std::exp2(::emulator::flushed(x))); }
+__device__ __forceinline__ float reciprocal_approx(float x) {
+  return ::emulator::flushed(1.0f / ::emulator::flushed(x));
+}
+__device__ __forceinline__ float log2_approx(float x) { return std::log2(::emulator::flushed(x)); }
+
+template <int32_t dtype>
+__device__ __forceinline__ uint32_t pack2(float low, float high) {
+  return ::emulator::bits16_of(low, dtype == dtype_bfloat16) |
+         uint32_t{::emulator::bits16_of(high, dtype == dtype_bfloat16)} << 16;
+}
+
+template <int32_t dtype>
+__device__ __forceinline__ float to_float(uint16_t bits) {
+  return ::emulator::float_of(bits, dtype == dtype_bfloat16);
+}
+
+__device__ __forceinline__ void load_global_16(uint4 &value, const uint16_t *source) {
+  ::emulator::check_alignment("ld.global.v4", source, 16);
+  value = *reinterpret_cast<const uint4 *>(source);
+}
+
+__device__ __forceinline__ void store_local_4(int64_t address, float value) {
+  *reinterpret_cast<float *>(address) = value;
+}
+__device__ __forceinline__ float load_local_4(int64_t address) { return *reinterpret_cast<const float *>(address); }
+
+}  // namespace flashcore::kernels

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Each of tests/broken_kernels on the emulator: a wrong answer or a fault under one of the ways to schedule at least, also where a GPU
+// gives the right answer on most days. The kernel that they were made of passes the same case under all of them.
+#define BOOST_TEST_MODULE test_emulated_broken
+#include <boost/test/unit_test.hpp>
+
+#include "broken_list.hpp"
+#include "emulate.hpp"
+
+using namespace flashcore::tests;
+
+namespace {
+
+constexpr AttentionCase one = {.seqlen_q = 64, .seqlen_kv = 457, .heads_q = 1, .heads_kv = 1, .lse = LseRequest::none};
+
+// What the first seed that shows it says; empty: no seed does.
+std::string mistake_shown(const Device &host, emulator::Request request) {
+  for (request.seed = 0; request.seed < emulator::ways_of_seeds; ++request.seed) {
+    const CaseOutcome outcome = emulator::emulate_case(host, one, request);
+    BOOST_REQUIRE_MESSAGE(outcome.verdict != Verdict::refused, outcome.message);
+    if (outcome.verdict == Verdict::failed) return outcome.message;
+  }
+  return "";
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(each_mistake_is_seen) {
+  const Device host(FLASHCORE_DEVICE_CPU, 0);
+  for (const flashcore::Broken &broken : flashcore::broken_kernels()) {
+    const std::string edits = broken.edits.empty() ? "" : broken.name;
+    const std::string shown = mistake_shown(host, {broken.kernel, edits, 0, broken.shared_bytes_taken});
+    BOOST_TEST(!shown.empty(), broken.name << " passes: " << broken.lesson);
+    BOOST_TEST_MESSAGE(broken.name << ": " << shown);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_they_were_made_of_is_right) {
+  const Device host(FLASHCORE_DEVICE_CPU, 0);
+  BOOST_TEST(mistake_shown(host, {flashcore::broken_kernels().front().kernel}) == "");
+}

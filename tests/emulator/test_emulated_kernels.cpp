@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every kernel that is compiled for the emulator over the reduced grid, against the float64 reference: each case under three seeds,
+// so that threads run in other orders and copies arrive at other times.
+#define BOOST_TEST_NO_MAIN  // which kernels there are is known at run time
+#include <boost/test/unit_test.hpp>
+#include <cstdio>
+#include <set>
+
+#include "emulate.hpp"
+#include "kernels/attention_grid.hpp"
+#include "module.hpp"
+#include "plan/kernel_table.hpp"
+
+using namespace flashcore::tests;
+
+namespace {
+
+// One for each time at which copies may arrive; the order of threads changes from case to case.
+constexpr uint32_t seeds_of_case = 3;
+// Fewer than this and the kernel was not tested.
+constexpr int least_passed = 20 * seeds_of_case;
+
+std::string kernel_of(const emulator::Module &module) { return module.name.substr(0, module.name.find('-')); }
+
+struct Tally {
+  int passed = 0, refused = 0;
+  double gate_share = 0, lse_share = 0;
+
+  void add(const AttentionCase &one, uint32_t seed, const CaseOutcome &outcome) {
+    passed += outcome.verdict == Verdict::passed;
+    refused += outcome.verdict == Verdict::refused;
+    gate_share = std::max(gate_share, outcome.gate_share), lse_share = std::max(lse_share, outcome.lse_share);
+    if (outcome.verdict == Verdict::failed) BOOST_ERROR(one.describe() << ", seed " << seed << ": " << outcome.message);
+  }
+};
+
+void check_grid(const std::string &kernel) {
+  const Device host(FLASHCORE_DEVICE_CPU, 0);
+  Tally tally;
+  uint32_t seed = 0;
+  for (const AttentionCase &one : attention_grid(GridSize::reduced))
+    for (uint32_t i = 0; i < seeds_of_case; ++i, ++seed)
+      tally.add(one, seed, emulator::emulate_case(host, one, {kernel, "", seed}));
+  std::printf("%-24s %d runs passed, %d refused; closest to a gate: %.2f of it, LSE %.2f\n", kernel.c_str(),
+              tally.passed, tally.refused, tally.gate_share, tally.lse_share);
+  BOOST_TEST(tally.passed >= least_passed, kernel << " passed " << tally.passed << " runs only");
+}
+
+// One problem under each way to schedule, twice: the sums of all are in the kernel's own order, and so are the bits.
+void check_seeds(const std::string &kernel) {
+  const Device host(FLASHCORE_DEVICE_CPU, 0);
+  const AttentionCase one = {.seqlen_q = 70, .seqlen_kv = 150, .heads_q = 1, .heads_kv = 1};
+  CaseOnDevice run(host, one, "");
+  BOOST_REQUIRE(emulator::emulate(run.args(), {kernel, "", 0}).verdict == Verdict::passed);
+  const auto output = run.read_output();
+  for (uint32_t seed = 1; seed < 2 * emulator::ways_of_seeds; ++seed) {
+    run.poison_outputs();
+    const CaseOutcome outcome = emulator::emulate(run.args(), {kernel, "", seed});
+    BOOST_TEST((outcome.verdict == Verdict::passed), outcome.message);
+    BOOST_TEST((run.read_output() == output), "seed " << seed << " gave other bits");
+  }
+}
+
+// Of the table, less those whose instructions are not emulated so far.
+void check_list() {
+  const std::set<std::string_view> not_emulated = {"sm90_fwd_decode", "sm90_fwd_wgmma"};
+  for (const flashcore::KernelRow &row : flashcore::kernel_table()) {
+    const std::string_view kernel = row.passport->name;
+    bool here = false;
+    for (const emulator::Module &module : emulator::modules()) here |= kernel_of(module) == kernel;
+    BOOST_TEST(here != not_emulated.contains(kernel),
+               kernel << (here ? " is emulated, and listed as if it were not"
+                               : " has no module in tests/emulator/meson.build"));
+  }
+}
+
+bool add_cases() {
+  auto &suite = boost::unit_test::framework::master_test_suite();
+  suite.p_name.value = "test_emulated_kernels";
+  std::set<std::string> kernels;
+  for (const emulator::Module &module : emulator::modules())
+    if (module.broken.empty()) kernels.insert(kernel_of(module));
+  for (const std::string &kernel : kernels) {
+    auto *const of_kernel = BOOST_TEST_SUITE(kernel);
+    of_kernel->add(boost::unit_test::make_test_case([kernel] { check_grid(kernel); }, "grid", __FILE__, __LINE__));
+    of_kernel->add(boost::unit_test::make_test_case([kernel] { check_seeds(kernel); }, "seeds", __FILE__, __LINE__));
+    suite.add(of_kernel);
+  }
+  suite.add(boost::unit_test::make_test_case(check_list, "every_kernel", __FILE__, __LINE__));
+  return !kernels.empty();
+}
+
+}  // namespace
+
+int main(int argc, char **argv) { return boost::unit_test::unit_test_main(add_cases, argc, argv); }

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The emulator itself, on kernels of a few lines: what it must stop, where copies land, and fragments by their definition.
+#define BOOST_TEST_MODULE test_emulator
+#include <boost/test/unit_test.hpp>
+#include <cstring>
+#include <functional>
+
+#include "block.hpp"
+#include "warp.hpp"
+
+using namespace emulator;
+
+namespace {
+
+using Body = std::function<void(uint32_t thread)>;
+
+void call(const void *body) { (*static_cast<const Body *>(body))(place().thread.x); }
+
+void launch(const Body &body, uint32_t seed = 0, int32_t threads = 64, int64_t shared_bytes = 1024) {
+  run({call, &body, 1, threads, shared_bytes, seed});
+}
+
+// The fault of a launch, which there must be.
+std::string fault_of(const Body &body) {
+  try {
+    launch(body);
+  } catch (const Fault &fault) {
+    return fault.what();
+  }
+  return "no fault";
+}
+
+bool says(const std::string &fault, const char *words) { return fault.find(words) != std::string::npos; }
+
+uint32_t address_of(uint32_t offset) { return 1024 + offset; }
+
+float float_at(uint32_t offset) {
+  float value;
+  std::memcpy(&value, shared_at("a test", address_of(offset), 4), 4);
+  return value;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(threads_meet_at_barriers) {
+  for (uint32_t seed = 0; seed < 12; ++seed) {
+    uint32_t before = 0;
+    bool all = true;
+    launch(
+        [&](uint32_t) {
+          ++before;
+          block_barrier("__syncthreads", false);
+          all &= before == 64;
+        },
+        seed);
+    BOOST_TEST(all, "seed " << seed);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(groups_meet_at_barriers_of_their_own) {
+  uint32_t before[2] = {};
+  bool all = true;
+  launch([&](uint32_t thread) {
+    const uint32_t group = thread / 32;
+    ++before[group];
+    barrier("bar.sync", static_cast<int32_t>(group) + 1, 32, false);
+    all &= before[group] == 32;
+  });
+  BOOST_TEST(all);
+}
+
+BOOST_AUTO_TEST_CASE(seeds_change_the_order) {
+  const auto order_of = [](uint32_t seed) {
+    std::vector<uint32_t> order;
+    launch([&](uint32_t thread) { order.push_back(thread); }, seed);
+    return order;
+  };
+  BOOST_TEST((order_of(0) == order_of(0)));
+  BOOST_TEST((order_of(0) != order_of(6)));
+}
+
+BOOST_AUTO_TEST_CASE(what_does_not_meet_is_a_fault) {
+  BOOST_TEST(says(fault_of([](uint32_t thread) {
+                    if (thread != 5) block_barrier("__syncthreads", false);
+                  }),
+                  "waits at __syncthreads for threads that do not come"));
+  BOOST_TEST(says(fault_of([](uint32_t thread) {
+                    if (thread != 5) any(true);
+                  }),
+                  "waits at a vote for threads that do not come"));
+  BOOST_TEST(says(fault_of([](uint32_t thread) {
+                    if (thread == 5)
+                      any(true);
+                    else
+                      shuffle(0, 0);
+                  }),
+                  "where other lanes of the warp are at"));
+  BOOST_TEST(
+      says(fault_of([](uint32_t thread) { block_barrier(thread == 5 ? "__syncthreads_or" : "__syncthreads", false); }),
+           "where others are at"));
+}
+
+BOOST_AUTO_TEST_CASE(shared_memory_has_bounds) {
+  BOOST_TEST(
+      says(fault_of([](uint32_t) { shared_at("ld.shared", address_of(1024), 4); }), "the launch asked for 1024"));
+  BOOST_TEST(says(fault_of([](uint32_t) { shared_at("ld.shared", 0, 4); }), "ld.shared: bytes -1024"));
+  BOOST_TEST(says(fault_of([](uint32_t) { shared_at("ld.shared.v4", address_of(8), 16); }), "no multiple of 16"));
+  BOOST_TEST(says(fault_of([](uint32_t) { shared_at("a test", address_of(0), 1)[1030] = 1; }),
+                  "shared memory was written at byte 1030"));
+}
+
+BOOST_AUTO_TEST_CASE(global_memory_is_aligned) {
+  alignas(16) const unsigned char bytes[32] = {};
+  BOOST_TEST(says(fault_of([&](uint32_t) { copy_in_background(address_of(0), bytes + 2, 16); }), "no multiple of 16"));
+}
+
+BOOST_AUTO_TEST_CASE(memory_begins_as_nan) {
+  bool all = true;
+  launch([&](uint32_t thread) { all &= float_at(thread * 4) != float_at(thread * 4); });
+  BOOST_TEST(all);
+}
+
+// Late by the first seed, at once by the second: each shows what the other hides.
+BOOST_AUTO_TEST_CASE(copies_arrive_when_the_seed_says) {
+  alignas(16) const float source[4] = {1, 2, 3, 4};
+  for (uint32_t seed : {0u, 1u}) {
+    bool there_before = false, there_after = false, zeros = false, second_waits = false;
+    launch(
+        [&](uint32_t thread) {
+          if (thread != 0) return;
+          copy_in_background(address_of(0), source, 16);
+          end_copy_group();
+          copy_in_background(address_of(16), nullptr, 0);
+          end_copy_group();
+          there_before = float_at(4) == 2;
+          wait_for_copies(1);
+          there_after = float_at(4) == 2;
+          second_waits = float_at(16) != 0;
+          wait_for_copies(0);
+          zeros = float_at(16) == 0;
+        },
+        seed);
+    BOOST_TEST(there_before == (seed == 1));
+    BOOST_TEST(second_waits == (seed == 0));
+    BOOST_TEST(there_after);
+    BOOST_TEST(zeros);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(lanes_exchange) {
+  bool shuffled = true, voted = true, transposed = true;
+  launch([&](uint32_t thread) {
+    const uint32_t lane = thread % 32;
+    shuffled &= shuffle(lane * 3, lane ^ 5) == (lane ^ 5) * 3;
+    voted &= any(thread == 40) == (thread >= 32);
+    // Element (row, column) of the matrix is 8 * row + column.
+    const uint32_t first = lane / 4 * 8 + lane % 4 * 2, expected = lane % 4 * 16 + lane / 4;
+    transposed &= transpose_8x8(first | (first + 1) << 16) == (expected | (expected + 8) << 16);
+  });
+  BOOST_TEST(shuffled);
+  BOOST_TEST(voted);
+  BOOST_TEST(transposed);
+}
+
+// A(i, k) = i + 1 where k is i, B(k, j) = 8 k + j: the product's row i is (i + 1) times B's.
+BOOST_AUTO_TEST_CASE(products_follow_the_fragments) {
+  bool right = true;
+  launch([&](uint32_t thread) {
+    const uint32_t g = thread % 32 / 4, t = thread % 4;
+    const auto packed = [](float low, float high) {
+      return uint32_t{bits16_of(low, false)} | uint32_t{bits16_of(high, false)} << 16;
+    };
+    const auto a_of = [](uint32_t i, uint32_t k) { return i == k ? static_cast<float>(i + 1) : 0.0f; };
+    const auto b_of = [](uint32_t k, uint32_t j) { return static_cast<float>(8 * k + j); };
+    uint32_t a[4];
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t row = g + i % 2 * 8, column = 2 * t + i / 2 * 8;
+      a[i] = packed(a_of(row, column), a_of(row, column + 1));
+    }
+    float c[4] = {0.5f, 0.5f, 0.5f, 0.5f};
+    mma_m16n8k16(c, a, packed(b_of(2 * t, g), b_of(2 * t + 1, g)), packed(b_of(2 * t + 8, g), b_of(2 * t + 9, g)),
+                 false);
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t row = g + i / 2 * 8, column = 2 * t + i % 2;
+      right &= c[i] == 0.5f + static_cast<float>(row + 1) * b_of(row, column);
+    }
+  });
+  BOOST_TEST(right);
+}
+
+BOOST_AUTO_TEST_CASE(matrices_are_loaded_by_rows_and_transposed) {
+  bool plain = true, transposed = true;
+  launch([&](uint32_t thread) {
+    const uint32_t lane = thread % 32;
+    for (uint32_t column = 0; thread < 32 && column < 8;
+         ++column) {  // row `lane` of the four matrices, one below the other
+      const auto element = static_cast<uint16_t>(lane * 8 + column);
+      std::memcpy(shared_at("a test", address_of(lane * 16 + column * 2), 2), &element, 2);
+    }
+    block_barrier("__syncthreads", false);
+    uint32_t rows[4], columns[4];
+    load_matrix_x4(rows, address_of(lane * 16), false);
+    load_matrix_x4(columns, address_of(lane * 16), true);
+    for (uint32_t m = 0; m < 4; ++m) {
+      const uint32_t first = m * 64 + lane / 4 * 8 + lane % 4 * 2, down = m * 64 + lane % 4 * 16 + lane / 4;
+      plain &= rows[m] == (first | (first + 1) << 16);
+      transposed &= columns[m] == (down | (down + 8) << 16);
+    }
+  });
+  BOOST_TEST(plain);
+  BOOST_TEST(transposed);
+}

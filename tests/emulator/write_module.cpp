@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// write_module MODULE SOURCE OUTPUT [BROKEN]: the translation unit that compiles a kernel's device half in one specialization for the
+// emulator. Beside OUTPUT, in a folder of its name without the suffix, lies what differs from one to the other: specialization.h, and of a
+// kernel of tests/broken_kernels the files that were edited.
+//
+// Several such units are in one program, and each has the namespace flashcore in its own specialization; so they give it other names.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "broken_list.hpp"
+#include "plan/kernel_table.hpp"
+#include "plan/specialization_text.hpp"
+
+using namespace flashcore;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Unit {
+  ModuleName module;
+  fs::path source, output;
+  const Broken *broken = nullptr;
+
+  const KernelRow &row() const { return kernel_table()[static_cast<size_t>(module.kernel_index)]; }
+  fs::path folder() const { return output.parent_path() / output.stem(); }
+};
+
+Error failure(const std::string &what) { return {FLASHCORE_INTERNAL, what}; }
+
+Status write(const fs::path &path, const std::string &text) {
+  fs::create_directories(path.parent_path());
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  return file ? success() : failure("cannot write " + path.string());
+}
+
+std::string as_identifier(std::string text) {
+  for (char &c : text)
+    if (c == '-' || c == '.') c = '_';
+  return text;
+}
+
+Status write_unit(const Unit &unit, const std::string &module) {
+  const std::string kernel = unit.row().passport->name, id = as_identifier(unit.output.stem().string());
+  const std::string entry = kernel + "_in_" + id, broken = unit.broken != nullptr ? unit.broken->name : "";
+  return write(unit.output, "#include \"device.hpp\"\n#define flashcore flashcore_in_" + id + "\n#define " + kernel +
+                                " " + entry + "\n#include \"" + unit.source.string() + "\"\n\n" +
+                                "static const bool added = ::emulator::add_module({\"" + module + "\", \"" + broken +
+                                "\", ::emulator::Entry<flashcore::kernels::AttentionFwdParams>::call<" + entry +
+                                ">});\n");
+}
+
+Status write_edited_files(Unit &unit) {
+  const EditedKernel kernel = edited(*unit.broken);
+  const std::string file = kernel.kernel + ".cu";
+  for (const Edit &edit : kernel.edits) {
+    std::string_view text = unit.row().source;
+    for (const EmbeddedHeader &header : kernel_headers())
+      if (header.name == edit.file) text = header.text;
+    FLASHCORE_TRY_ASSIGN(const std::string changed, edited_text(kernel, edit.file, text));
+    FLASHCORE_TRY(write(unit.folder() / edit.file, changed));
+    if (edit.file == file) unit.source = unit.folder() / file;
+  }
+  return success();
+}
+
+Status find_broken(Unit &unit, const std::string &name) {
+  for (const Broken &broken : broken_kernels())
+    if (broken.name == name) unit.broken = &broken;
+  if (unit.broken == nullptr) return failure("no broken kernel is called " + name);
+  if (unit.row().passport->name != std::string_view(unit.broken->kernel))
+    return failure(name + " is of the kernel " + unit.broken->kernel);
+  return success();
+}
+
+Status write_all(int argc, char **argv) {
+  const std::string module = argv[1];
+  FLASHCORE_TRY_ASSIGN(const ModuleName name, parse_module_name(module));
+  Unit unit{name, fs::absolute(argv[2]), fs::absolute(argv[3])};
+  FLASHCORE_TRY(check_specialization(*unit.row().passport, name.specialization));
+  if (argc == 5) {
+    FLASHCORE_TRY(find_broken(unit, argv[4]));
+    FLASHCORE_TRY(write_edited_files(unit));
+  }
+  FLASHCORE_TRY(
+      write(unit.folder() / "specialization.h", specialization_header(*unit.row().passport, name.specialization)));
+  return write_unit(unit, module);
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  if (argc != 4 && argc != 5) {
+    std::fprintf(stderr, "usage: write_module MODULE SOURCE OUTPUT [BROKEN]\n");
+    return 2;
+  }
+  const Status done = write_all(argc, argv);
+  if (!done.ok()) std::fprintf(stderr, "write_module: %s\n", done.error().message.c_str());
+  return done.ok() ? 0 : 1;
+}
