@@ -42,6 +42,8 @@ constexpr Choice stages(Range range, Tries tries = {}) {
 constexpr Choice cluster(Range range, Tries tries = {}) {
   return {"cluster", Choice::number, "c", range.least, range.most, 1, tries};
 }
+// 1: the thread blocks of a cluster share the keys of a tile of queries, as many blocks as the launch says.
+inline constexpr Choice split = {"split", Choice::word, "split", 0, 1, 0};
 // 1: Q fragments stay in registers; 0: they are read again from shared memory each step.
 constexpr Choice q_in_registers(Range range, Tries tries = {}) {
   return {"q_in_registers", Choice::word, "qreg", range.least, range.most, 0, tries};

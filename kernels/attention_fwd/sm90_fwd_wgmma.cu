@@ -34,6 +34,7 @@ inline constexpr Passport passport = {
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
 #include "parts/careful_row.cuh"
+#include "parts/cluster_merge.cuh"
 #include "parts/ptx_sm90.cuh"
 #include "parts/rounds.cuh"
 #include "parts/wgmma_attention.cuh"
@@ -44,8 +45,8 @@ namespace flashcore::kernels::sm90_fwd_wgmma {
 constexpr int32_t dtype = chosen.dtype, head_dim = chosen.head_dim, head_dim_v = chosen.head_dim_v;
 constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, multipliers = warpgroups(chosen);
 // Of each thread; together what the block was launched with, or less: a warpgroup waits for registers that nobody gives back.
-constexpr int32_t registers_of_copier = multipliers == 2 ? 24 : 32;
-constexpr int32_t registers_of_multiplier = multipliers == 2 ? 240 : 160;
+constexpr int32_t registers_of_copier = multipliers == 3 ? 32 : chosen.split != 0 ? 40 : 24;
+constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : chosen.split != 0 ? 232 : 240;
 // Warpgroups take turns at the tensor cores, so that one's exponentials fall into the other's products. At D=256 the
 // products are so much longer that they do so by themselves.
 constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
@@ -57,12 +58,21 @@ using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
 using Variant = PlainScores;
 using Attention = WgmmaAttention<WgmmaShape{dtype, head_dim, head_dim_v, tile_q, tile_kv, mask}, Variant, KeyRows>;
-using WorkRounds = Rounds<tile_q, mask>;
+// The blocks of a cluster share the keys of one tile of queries, and merge what they have. A cluster has one tile: its shared memory is read
+// by others at the end, when the next tile's keys would be copied to it.
+constexpr bool splits = chosen.split != 0;
+using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4>;
+static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
+using WorkRounds = Rounds<tile_q, splits ? no_mask : mask>;
+__device__ __forceinline__ WorkRounds rounds_of(const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
+  const uint32_t sharing = splits ? static_cast<uint32_t>(cluster_size()) : 1;
+  return WorkRounds::of(params, block / sharing, blocks / sharing);
+}
 // Worked out where they are asked for: what is the same for all tiles would be held in registers from the beginning of the kernel on, and
 // spilled by wide heads.
 __device__ __forceinline__ WorkRounds rounds_anew(const AttentionFwdParams &params) {
-  return WorkRounds::of(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
-                        static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
+  return rounds_of(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
+                   static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
 }
 constexpr uint32_t query_stages_here = query_stages(chosen);
 constexpr bool overlaps = tiles_overlap(chosen);
@@ -125,18 +135,29 @@ __device__ __forceinline__ Visibility<mask> visibility_anew(const AttentionFwdPa
 __device__ __forceinline__ int32_t tiles_end(const AttentionFwdParams &params, const BlockWork &work) {
   return visibility_anew(params).tiles_of(work.first_query, tile_q, tile_kv).end;
 }
+// Of the tiles of keys that a tile of queries sees, those that this block multiplies; no query sees a key where there are none.
+struct KeyTiles {
+  int32_t begin, count;
+};
+__device__ __forceinline__ KeyTiles key_tiles(const AttentionFwdParams &params, const BlockWork &work) {
+  const int32_t end = tiles_end(params, work);
+  if (!splits || end == 0) return {0, end};
+  const int32_t share = ceil_div(end, cluster_size()), begin = share * cluster_rank();
+  // Who has none multiplies one behind the end, of which all is masked.
+  return {begin, begin >= end ? 1 : end - begin < share ? end - begin : share};
+}
 
 // One thread has everything copied, as far ahead as there is room.
 __device__ __forceinline__ void copy_tiles(const Params &params, const Shared &shared) {
-  const auto rounds = WorkRounds::of(params.attention, blockIdx.x, gridDim.x);
+  const auto rounds = rounds_of(params.attention, blockIdx.x, gridDim.x);
   uint32_t step = 0, queries = 0;
   prefetch_tensor_map(params.query), prefetch_tensor_map(params.key), prefetch_tensor_map(params.value);
 #pragma unroll 1
   for (int32_t round = 0; round < rounds.count; ++round) {
     const BlockWork work = rounds.work(params.attention, round);
     if (work.first_query < 0) continue;
-    const int32_t end = tiles_end(params.attention, work);
-    if (end == 0) continue;
+    const KeyTiles tiles = key_tiles(params.attention, work);
+    if (tiles.count == 0) continue;
     const auto copy = [&](SharedAddress destination, const TensorMap &map, SharedBarrier full, int32_t rows,
                           int32_t columns, int32_t row, int32_t head) {
       full.arrive_expecting(static_cast<uint32_t>(tile_bytes(rows, columns)));
@@ -147,20 +168,21 @@ __device__ __forceinline__ void copy_tiles(const Params &params, const Shared &s
     };
     const auto copy_key = [&](int32_t tile, uint32_t of_step) {
       shared.key_empty(of_step).wait(parity(of_step) ^ 1);
-      copy(shared.key(of_step), params.key, shared.key_full(of_step), tile_kv, head_dim, tile * tile_kv, work.head_kv);
+      copy(shared.key(of_step), params.key, shared.key_full(of_step), tile_kv, head_dim, (tiles.begin + tile) * tile_kv,
+           work.head_kv);
     };
     const auto copy_value = [&](int32_t tile, uint32_t of_step) {
       shared.value_empty(of_step).wait(parity(of_step) ^ 1);
-      copy(shared.value(of_step), params.value, shared.value_full(of_step), tile_kv, head_dim_v, tile * tile_kv,
-           work.head_kv);
+      copy(shared.value(of_step), params.value, shared.value_full(of_step), tile_kv, head_dim_v,
+           (tiles.begin + tile) * tile_kv, work.head_kv);
     };
-    copy_key(end - 1, step);
+    copy_key(tiles.count - 1, step);
     shared.query_empty(queries).wait(query_parity(queries) ^ 1);
     copy(shared.query(queries), params.query, shared.query_full(queries), tile_q, head_dim, work.first_query,
          work.head_q);
     ++queries;
 #pragma unroll 1
-    for (int32_t tile = end - 1; tile > 0; --tile, ++step) {
+    for (int32_t tile = tiles.count - 1; tile > 0; --tile, ++step) {
       copy_key(tile - 1, step + 1);
       copy_value(tile, step);
     }
@@ -186,6 +208,14 @@ struct Turn {
   }
 };
 
+// Sixteen rows without tensor cores.
+__device__ __forceinline__ void compute_again(const AttentionFwdParams &params, const BlockWork &work,
+                                              int32_t first_query) {
+#pragma unroll 1
+  for (int32_t query = first_query; query < first_query + 16 && query < params.seqlen_q; ++query)
+    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, thread_anew() % 32}.compute();
+}
+
 // O / row sum to memory, and the logarithm of the row sum.
 __device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, int32_t first_row,
                                              const Attention::Output &output, const Attention::RowState &state) {
@@ -207,9 +237,7 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
   }
   if (__builtin_expect(!lost, 1)) return;
   __syncwarp();  // other lanes write the rows anew
-#pragma unroll 1
-  for (int32_t query = first_of_warp; query < first_of_warp + 16 && query < params.seqlen_q; ++query)
-    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, lane}.compute();
+  compute_again(params, work, first_of_warp);
 }
 
 // A negative softmax scale turns the largest score into the smallest; the warpgroup's queries change sign instead.
@@ -268,7 +296,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
 #pragma unroll 1
     for (int32_t round = 0; round < rounds.count; ++round) {
       const BlockWork work = rounds.work(attention, round);
-      if (work.first_query >= 0 && tiles_end(attention, work) == 0)
+      if (work.first_query >= 0 && tiles_end(attention, work) == 0 && (!splits || cluster_rank() == 0))
         write_zeros(attention, work, work.first_query + warpgroup * 64);
     }
   const auto multiply_query_key = [&](Attention::Scores &scores, uint32_t of_step) {
@@ -299,7 +327,8 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
 #pragma unroll 1
   while (round < rounds.count) {
     const BlockWork work = rounds_anew(attention).work(attention, round);
-    const int32_t first_row = work.first_query + warpgroup * 64, end = tiles_end(attention, work);
+    const int32_t first_row = work.first_query + warpgroup * 64;
+    const auto [begin, count] = key_tiles(attention, work);
     Attention::Output output;
     Attention::RowState state;
     // Of one tile from its beginning on: what is held from tile to tile takes registers in between.
@@ -308,13 +337,14 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     Attention::Probabilities probabilities;
     Attention::OutputSum output_sum;
     Attention::TileEffect effect;
-    int32_t tile = end - 1;
-    const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv;
+    int32_t tile = count - 1;  // of the block's own
+    const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv - begin;
     const auto exponentiate = [&](auto with_mask) {
       if constexpr (Variant::changes_scores)
-        Attention::change_scores(scores, attention, work, tile * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
+        Attention::change_scores(scores, attention, work, (begin + tile) * tile_kv,
+                                 first_row + thread_anew() % 128 / 32 * 16);
       if (decltype(with_mask)::value)
-        Attention::mask_scores(scores, attention, tile * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
+        Attention::mask_scores(scores, attention, (begin + tile) * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
       effect = Attention::exponentiate(scores, state, Attention::scale_log2(attention));
     };
     const auto add_values = [&](uint32_t of_step) {
@@ -363,7 +393,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       if constexpr (mask.end_moves) steps_to(last < whole_end ? whole_end : last, Constant<true>{});
       steps_to(last, Constant<false>{});
       if (tile >= 0)
-        output_sum.end_stretch(output, state.reference, last + 1, end - 1, Attention::scale_log2(attention));
+        output_sum.end_stretch(output, state.reference, last + 1, count - 1, Attention::scale_log2(attention));
     }
     if (leader()) shared.query_empty(queries).arrive();
     ++queries;
@@ -380,8 +410,15 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       wgmma_wait<0>();
     }
     if (leader()) shared.value_empty(step).arrive();
-    output_sum.end_stretch(output, state.reference, 0, end - 1, Attention::scale_log2(attention));
+    output_sum.end_stretch(output, state.reference, 0, count - 1, Attention::scale_log2(attention));
     ++step;
+    if constexpr (splits) {
+      barrier_wait(1 + 2 * multipliers, multipliers * 128);  // no warpgroup has use for a tile any more
+      const float sum[2] = {quad_sum(state.row_sum[0][0]), quad_sum(state.row_sum[0][1])};
+      Merge{shared.base}.store(thread_anew() / 32 - 4, output, state.reference[0], sum,
+                               __any_sync(0xffffffffu, Attention::is_lost(output, state)));
+      break;
+    }
     // What the loop has no use for is worked out anew, and not held in registers, of which it has none to spare.
     const BlockWork done = rounds_anew(attention).work(attention, computed_here(round));
     write_output(attention, done, done.first_query + thread_anew() / 128 * 64 - 64, output, state);
@@ -390,6 +427,15 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
   }
   wgmma_wait<0>();
   turn.end();
+}
+
+// After all blocks of the cluster have stored theirs.
+__device__ __forceinline__ void merge_output(const Params &params, const Shared &shared) {
+  const AttentionFwdParams &attention = params.attention;
+  const BlockWork work = rounds_anew(attention).work(attention, 0);
+  if (tiles_end(attention, work) == 0) return;
+  Merge{shared.base}.merge(attention, work, thread_anew() / 32 - 4, Attention::scale_log2(attention),
+                           [&](int32_t first_query) { compute_again(attention, work, first_query); });
 }
 
 }  // namespace flashcore::kernels::sm90_fwd_wgmma
@@ -403,12 +449,23 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma:
   if (threadIdx.x == 0) shared.init_barriers();
   __syncthreads();
   const int32_t warpgroup = __shfl_sync(0xffffffffu, static_cast<int32_t>(threadIdx.x) / 128, 0);
+  // Both branches come to the barriers by themselves: behind them the compiler would have the registers of the copier alone.
   if (warpgroup == 0) {
     give_registers_back<registers_of_copier>();
     if (threadIdx.x == 0) copy_tiles(params, shared);
+    if constexpr (splits) {
+      __syncwarp();
+      cluster_barrier();
+      cluster_barrier();
+    }
   } else {
     take_registers<registers_of_multiplier>();
     multiply_tiles(params, shared, warpgroup - 1);
+    if constexpr (splits) {
+      cluster_barrier();
+      merge_output(params, shared);
+      cluster_barrier();  // no block leaves while others read its shared memory
+    }
   }
 }
 #endif

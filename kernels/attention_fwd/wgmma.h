@@ -12,17 +12,18 @@
 namespace flashcore::kernels::sm90_fwd_wgmma {
 
 struct Tile {
-  int32_t head_dim, head_dim_v, tile_q, tile_kv;
+  int32_t head_dim, head_dim_v, tile_q, tile_kv, split;
 };
 // A head dimension is served by the next tile that holds it.
 inline constexpr Tile tiles[] = {
-    {64, 64, 192, 128},   {64, 64, 128, 128},  {96, 96, 128, 128},  {128, 128, 128, 128},
-    {192, 128, 128, 112}, {192, 192, 128, 96}, {256, 256, 128, 80},
+    {64, 64, 192, 128, 0},   {64, 64, 128, 128, 0},  {96, 96, 128, 128, 0},  {128, 128, 128, 128, 0},
+    {192, 128, 128, 112, 0}, {192, 192, 128, 96, 0}, {256, 256, 128, 80, 0}, {64, 64, 128, 128, 1},
+    {128, 128, 128, 128, 1}, {256, 256, 128, 80, 1},
 };
 inline constexpr int32_t largest_head_dim = 256, stages = 2, panel_columns = tensor_map_columns;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv;
+  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, split;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -32,6 +33,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::causal,
     attention_fwd::tile_q({128, 192}, Tries(128, 192)),
     attention_fwd::tile_kv({64, 192}, Tries(64, 80, 96, 112, 128, 160, 176, 192)),
+    attention_fwd::split,
 };
 #endif
 
@@ -45,7 +47,8 @@ constexpr bool specialization(int32_t index, Choices *out) {
               tile.head_dim_v,
               variant / 2,
               tile.tile_q,
-              tile.tile_kv};
+              tile.tile_kv,
+              tile.split};
       return true;
     }
   return false;
@@ -62,7 +65,9 @@ constexpr int64_t bytes_with_query_stages(const Choices &s, int32_t query_stages
          stages * (int64_t{tile_bytes(s.tile_kv, s.head_dim)} + tile_bytes(s.tile_kv, s.head_dim_v)) +
          (2 * query_stages + 4 * stages) * 8;
 }
-constexpr int32_t query_stages(const Choices &s) { return bytes_with_query_stages(s, 2) <= 227 << 10 ? 2 : 1; }
+constexpr int32_t query_stages(const Choices &s) {
+  return s.split == 0 && bytes_with_query_stages(s, 2) <= 227 << 10 ? 2 : 1;
+}
 // With the last P.V of a tile the first Q.K of the next one is issued, which runs while O is written: at S=512 +8 %. With one stage of Q, or
 // with 160 registers, it costs 5 to 9 %.
 constexpr bool tiles_overlap(const Choices &s) { return query_stages(s) == 2 && warpgroups(s) == 2; }
@@ -97,45 +102,101 @@ constexpr Refusal refuse(const ProblemKey &key) {
   return no_refusal;
 }
 
+constexpr int64_t query_tiles(const Choices &s, const ProblemKey &key) {
+  return ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch;
+}
+inline constexpr int32_t least_cluster = 2, most_cluster = 8;  // blocks that share the keys of a tile of queries
+
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         s.causal == (key.causal != causal_none);
+         s.causal == (key.causal != causal_none) && (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster);
 }
 
-// Tiles of queries, or pairs of them: what blocks take in turns (Rounds).
-constexpr int64_t units(const Choices &s, const ProblemKey &key) {
-  return ceil_div(ceil_div(key.seqlen_q, s.tile_q), s.causal != 0 ? 2 : 1) * key.heads_q * key.batch;
+// What blocks take in turns (Rounds): tiles of queries, or pairs of them where there are more than blocks; or what clusters share.
+constexpr bool in_pairs(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  return s.causal != 0 && s.split == 0 && query_tiles(s, key) > device.multiprocessors;
+}
+constexpr int64_t units(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  return in_pairs(s, key, device) ? ceil_div(ceil_div(key.seqlen_q, s.tile_q), 2) * key.heads_q * key.batch
+                                  : query_tiles(s, key);
 }
 
 // Fitted on the H200: of the 78 rows that this kernel has in benchmarks/results/hopper-h200-*.json measured times are 0.86 to 1.23 of it,
 // with a standard deviation of 8 %. A step takes the longer of products and exponentials, a share of the other, and what neither hides.
-constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  constexpr double wgmma_flop = 4096, share_of_other = 0.19, clocks_of_step = 790, start_us = 3.5;
-  const Rates rates = rates_of(device.arch);
-  const KeySteps steps = visibility_of(key).steps_of(s.tile_q, s.tile_kv);
+struct StepCost {
+  double products, exponentials, total;  // clocks
+};
+constexpr StepCost step_cost(const Choices &s, const Rates &rates) {
+  constexpr double wgmma_flop = 4096, share_of_other = 0.19, clocks_of_step = 790;
   const double products = 2.0 * s.tile_q * s.tile_kv * (s.head_dim + s.head_dim_v) / wgmma_flop;
   const double exponentials = s.tile_q * s.tile_kv / rates.exponentials;
-  const double step_clocks = larger_of(products, exponentials) +
-                             share_of_other * (products < exponentials ? products : exponentials) + clocks_of_step;
+  return {products, exponentials,
+          larger_of(products, exponentials) + share_of_other * (products < exponentials ? products : exponentials) +
+              clocks_of_step};
+}
+inline constexpr double start_us = 3.5;
+
+constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  const Rates rates = rates_of(device.arch);
+  const KeySteps steps = visibility_of(key).steps_of(s.tile_q, s.tile_kv);
+  const StepCost step = step_cost(s, rates);
   const double clocks_of_tile = tiles_overlap(s) ? 2920 : 4270;
-  const int64_t blocks = smaller(units(s, key), device.multiprocessors);
-  const double tiles_of_unit = s.causal != 0 && key.seqlen_q > s.tile_q ? 2 : 1;
-  const double tiles_of_block = static_cast<double>(ceil_div(units(s, key), device.multiprocessors)) * tiles_of_unit;
+  const int64_t all_units = units(s, key, device), blocks = smaller(all_units, device.multiprocessors);
+  const double tiles_of_unit = in_pairs(s, key, device) && key.seqlen_q > s.tile_q ? 2 : 1;
+  const double tiles_of_block = static_cast<double>(ceil_div(all_units, device.multiprocessors)) * tiles_of_unit;
   Cost cost{};
   cost.launch_us = start_us;
   cost.blocks_per_multiprocessor = 1;
   cost.waves = static_cast<double>(blocks) / device.multiprocessors;
-  cost.tensor_us = tiles_of_block * steps.mean * products / rates.clock_mhz;
-  cost.mufu_us = tiles_of_block * steps.mean * exponentials / rates.clock_mhz;
-  cost.throughput_us = tiles_of_block * (steps.mean * step_clocks + clocks_of_tile) / rates.clock_mhz;
-  cost.latency_us = (steps.longest * step_clocks + clocks_of_tile) / rates.clock_mhz;
+  cost.tensor_us = tiles_of_block * steps.mean * step.products / rates.clock_mhz;
+  cost.mufu_us = tiles_of_block * steps.mean * step.exponentials / rates.clock_mhz;
+  cost.throughput_us = tiles_of_block * (steps.mean * step.total + clocks_of_tile) / rates.clock_mhz;
+  cost.latency_us = (steps.longest * step.total + clocks_of_tile) / rates.clock_mhz;
   cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
   return with_memory(cost, key, device);
 }
 
+// Clusters of so many blocks, of which each takes a multiprocessor, that run at once. A cluster lies in one part of the GPU, of 16 or 18
+// multiprocessors, some with fewer left; which parts a GPU has differs from one to the next, so these are what all have at least.
+constexpr int64_t clusters_at_once(int32_t cluster, const DeviceLimits &device) {
+  constexpr int32_t of_132[] = {132, 132, 66, 42, 28, 22, 18, 14, 14};
+  return of_132[cluster] * device.multiprocessors / 132;
+}
+constexpr Cost split_cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device, int32_t cluster) {
+  const double clocks_of_tile = 4270, clocks_of_merge = 2000 + 300 * cluster + 8 * s.head_dim_v;
+  const Rates rates = rates_of(device.arch);
+  const KeySteps steps = visibility_of(key).steps_of(s.tile_q, s.tile_kv);
+  const StepCost step = step_cost(s, rates);
+  const int64_t clusters = query_tiles(s, key), at_once = clusters_at_once(cluster, device);
+  const double fixed = clocks_of_tile + clocks_of_merge;
+  const double waves = static_cast<double>(ceil_div(clusters, at_once > 0 ? at_once : 1));
+  // Shares are whole tiles. The last wave may be that of the longest, since a grid begins with the first queries.
+  const auto share = static_cast<double>(ceil_div(static_cast<int64_t>(steps.longest + 0.5), cluster));
+  Cost cost{};
+  cost.launch_us = start_us;
+  cost.blocks_per_multiprocessor = 1;
+  cost.waves = static_cast<double>(clusters * cluster) / device.multiprocessors;
+  cost.tensor_us = waves * share * step.products / rates.clock_mhz;
+  cost.mufu_us = waves * share * step.exponentials / rates.clock_mhz;
+  cost.throughput_us = waves * (share * step.total + fixed) / rates.clock_mhz;
+  cost.latency_us = (share * step.total + fixed) / rates.clock_mhz;
+  cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
+  return with_memory(cost, key, device);
+}
+
+// Where keys are split, by the number of blocks that costs least.
 constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return single_launch(smaller(units(s, key), device.multiprocessors), threads(s), dynamic_shared_bytes(s),
-                       cost(s, key, device));
+  if (s.split == 0)
+    return single_launch(smaller(units(s, key, device), device.multiprocessors), threads(s), dynamic_shared_bytes(s),
+                         cost(s, key, device));
+  int32_t cluster = least_cluster;
+  Cost least = split_cost(s, key, device, cluster);
+  for (int32_t blocks = least_cluster + 1; blocks <= most_cluster; ++blocks)
+    if (const Cost other = split_cost(s, key, device, blocks); other.total_us < least.total_us)
+      least = other, cluster = blocks;
+  Plan plan = single_launch(query_tiles(s, key) * cluster, threads(s), dynamic_shared_bytes(s), least);
+  plan.stages[0].cluster = cluster;
+  return plan;
 }
 
 struct Params {

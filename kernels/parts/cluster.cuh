@@ -12,6 +12,18 @@ __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
+// Of this thread block in its cluster; and how many blocks that has.
+__device__ __forceinline__ int32_t cluster_rank() {
+  int32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+__device__ __forceinline__ int32_t cluster_size() {
+  int32_t blocks;
+  asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+  return blocks;
+}
+
 // The same place in the shared memory of the block with this rank.
 __device__ __forceinline__ SharedAddress cluster_address(SharedAddress own, int32_t rank) {
   SharedAddress there;
