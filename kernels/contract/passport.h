@@ -50,7 +50,7 @@ struct Passport {
   const char *summary;  // one line
   int32_t minimum_arch;
   int32_t maximum_arch;  // inclusive; 0: open
-  bool by_name_only;     // never the library's own choice: kept to learn from, or not tested to the end
+  bool by_name_only;     // kept to learn from: never the library's own choice, however well it would do
   ChoiceTable choices;   // what tells its specializations apart
   // The index-th specialization; false past the end. All of them are shipped, and `allows` has nothing against them.
   bool (*specialization)(int32_t index, Specialization *out);

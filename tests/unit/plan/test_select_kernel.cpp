@@ -40,10 +40,30 @@ BOOST_AUTO_TEST_CASE(little_work_gets_the_latency_kernel_and_much_work_the_workh
   large.batch = 32, large.heads_q = large.heads_kv = 32;
   wide.head_dim = wide.head_dim_v = 128;
   BOOST_TEST(chosen_kernel(mission(), h200) == "sm80_fwd_small");
-  for (const DeviceLimits &device : {l4, h200}) {
-    BOOST_TEST(chosen_kernel(large, device) == "sm80_fwd_mma");
-    BOOST_TEST(chosen_kernel(wide, device) == "sm80_fwd_mma");
+  BOOST_TEST(chosen_kernel(large, l4) == "sm80_fwd_mma");
+  BOOST_TEST(chosen_kernel(wide, l4) == "sm80_fwd_mma");
+  BOOST_TEST(chosen_kernel(large, h200) == "sm90_fwd_wgmma");
+  BOOST_TEST(chosen_kernel(wide, h200) == "sm90_fwd_wgmma");
+}
+
+// Few tiles of queries, many keys: the blocks of a cluster share them.
+BOOST_AUTO_TEST_CASE(few_tiles_with_many_keys_are_split_over_clusters) {
+  ProblemKey key = mission();
+  key.seqlen_kv = 32768, key.head_dim = key.head_dim_v = 128;
+  for (const int32_t causal : {kernels::causal_none, kernels::causal_bottom_right}) {
+    key.causal = causal;
+    const auto chosen = select_kernel(key, h200, {});
+    BOOST_REQUIRE(chosen.ok());
+    const Launch &launch = chosen.value().plan.main_stage();
+    BOOST_TEST(launch.cluster > 1);
+    BOOST_TEST(launch.grid.x == 32 * launch.cluster);  // 8 heads of 4 tiles
+    BOOST_TEST(launch.attributes == 0u);               // the launch, and not the code, says how many blocks share
   }
+  key.batch = 64;  // tiles enough
+  const auto chosen = select_kernel(key, h200, {});
+  BOOST_REQUIRE(chosen.ok());
+  BOOST_TEST(chosen.value().plan.main_stage().cluster == 1);
+  BOOST_TEST(chosen.value().plan.main_stage().grid.x == h200.multiprocessors);
 }
 
 // Who asks for it gets it where it runs, and the reason where it does not.
