@@ -15,8 +15,9 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-NAMES = {"flashcore": "flashcore", "flash2": "FlashAttention-2 (PyTorch)", "cudnn": "cuDNN (PyTorch)", "efficient": "efficient (PyTorch)"}
-COLORS = {"flashcore": "#c0392b", "flash2": "#2c7fb8", "cudnn": "#4d9221", "efficient": "#999999"}
+NAMES = {"flashcore": "flashcore", "flash2": "FlashAttention-2 (PyTorch)", "flash4": "FlashAttention-4", "cudnn": "cuDNN (PyTorch)",
+         "efficient": "efficient (PyTorch)"}
+COLORS = {"flashcore": "#c0392b", "flash2": "#2c7fb8", "flash4": "#7b3294", "cudnn": "#4d9221", "efficient": "#999999"}
 plt.rcParams.update({"font.size": 9, "svg.hashsalt": "flashcore", "axes.spines.top": False, "axes.spines.right": False})
 
 
@@ -47,16 +48,17 @@ def throughput(rows, caption, path):
         chosen = sorted((r for r in large if (r["head_dim"], r["causal"]) == (head_dim, causal)), key=lambda r: r["seqlen_q"])
         for name in NAMES:
             points = [(r["seqlen_q"], r["candidates"][name]["tflops"]) for r in chosen if "tflops" in r["candidates"].get(name, {})]
-            axis.plot(*zip(*points), marker="o", markersize=3, color=COLORS[name], label=NAMES[name])
+            if points:
+                axis.plot(*zip(*points), marker="o", markersize=3, color=COLORS[name], label=NAMES[name])
         axis.set_xscale("log", base=2)
         axis.set_xticks([r["seqlen_q"] for r in chosen], [f"{r['seqlen_q'] // 1024}k" if r["seqlen_q"] >= 1024 else str(r["seqlen_q"]) for r in chosen])
         axis.set_ylim(bottom=0)
         axis.set_title(f"head_dim {head_dim}{', causal' if causal else ''}")
         axis.set_xlabel("sequence length (16k tokens)")
     axes[0].set_ylabel("TFLOP/s")
-    axis, width = axes[-1], 0.2
+    axis, width = axes[-1], 0.16
     for i, name in enumerate(NAMES):
-        points = [(k + (i - 1.5) * width, r["candidates"][name]["us"]) for k, r in enumerate(small) if "us" in r["candidates"].get(name, {})]
+        points = [(k + (i - 2) * width, r["candidates"][name]["us"]) for k, r in enumerate(small) if "us" in r["candidates"].get(name, {})]
         axis.bar(*zip(*points), width=width, color=COLORS[name])
     axis.set_xticks(range(len(small)), [str(r["seqlen_q"]) for r in small])
     axis.set_title("batch 1, 8 heads, head_dim 64")
