@@ -46,7 +46,7 @@ def compared_rows(pattern):
 
 def benched_rows():
     """(shape, module, us) of fc-bench's graph mode on the H200, without the ladder's kernels, and of the Hopper kernel beside others."""
-    yield from ((shape, module, us) for _, shape, module, us in compared_rows("hopper-h200-*.json") if module.startswith("sm90_fwd_wgmma"))
+    yield from ((shape, module, us) for _, shape, module, us in compared_rows("compare-h200-*.json") if module.startswith("sm90_fwd_wgmma"))
     for _, content in results("*.json"):
         if content["schema"] != "flashcore.bench.summary/1" or "H200" not in content["device"]["name"]:
             continue
