@@ -123,6 +123,15 @@ class FakeGpu(cli.ToolTest):
         self.assertEqual(self.report()["misuses"], 0)
         self.fake("--host-cost", *SHAPE, "--samples", 4, out=[r"small +auto: \w+ +80( +\d+\.\d{3}){4} +[+-]\d+\.\d{3}\n"])
 
+    def test_host_cost_of_a_kernel_whose_launch_says_how_large_a_cluster_is(self):
+        """Without it the bare launch would be other work: blocks that wait for those that are not there."""
+        split = "sm90_fwd_wgmma-fp16-d64-128x128-split"
+        self.fake("--host-cost", "--shape", "split 1 2 2 128 1024 64 fp16 none", "--kernel", split, "--no-auto", "--samples", 4, fake="arch=90")
+        report = self.report()
+        self.assertEqual(report["misuses"], 0)
+        self.assertNotIn("cuLaunchKernel", {name for name, calls in report.items() if calls})
+        self.assertGreater(report["cuLaunchKernelEx"], 160)
+
     def test_host_cost_without_the_kernel_s_parameters(self):
         content = self.json_of(self.fake("--host-cost", *SHAPE, "--json", "-", fake="fail=cuGraphKernelNodeGetParams:1:1", code=FAILED), "flashcore.bench/1")
         self.assertRegex(content["host_cost"][0]["reason"], r"^cuGraphKernelNodeGetParams of the CUDA driver failed: ")

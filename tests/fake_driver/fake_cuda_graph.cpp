@@ -63,6 +63,7 @@ EXPORTED(PFN_cuGraphDestroy_v10000, fake_destroy_graph, "cuGraphDestroy")
 EXPORTED(PFN_cuGraphGetNodes_v10000, fake_get_nodes, "cuGraphGetNodes")
 EXPORTED(PFN_cuGraphNodeGetType_v10000, fake_get_node_type, "cuGraphNodeGetType")
 EXPORTED(PFN_cuGraphKernelNodeGetParams_v12000, fake_get_kernel_params, "cuGraphKernelNodeGetParams_v2")
+EXPORTED(PFN_cuGraphKernelNodeGetAttribute_v11000, fake_get_kernel_attribute, "cuGraphKernelNodeGetAttribute")
 
 CUresult fake_context_set_current(CUcontext context) {
   const Lock lock(state().mutex);
@@ -192,5 +193,16 @@ CUresult fake_get_kernel_params(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS_v2 *pa
   params->blockDimZ = known->launch->threads[2];
   params->sharedMemBytes = known->launch->dynamic_shared_bytes;
   params->kernelParams = known->parameters;
+  return CUDA_SUCCESS;
+}
+
+CUresult fake_get_kernel_attribute(CUgraphNode node, CUkernelNodeAttrID attribute, CUkernelNodeAttrValue_v1 *value) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter("cuGraphKernelNodeGetAttribute");
+  if (result != CUDA_SUCCESS) return result;
+  if (attribute != CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) return CUDA_ERROR_INVALID_VALUE;
+  *value = {};
+  const uint32_t cluster = reinterpret_cast<Node *>(node)->launch->cluster;
+  if (cluster != 0) value->clusterDim.x = cluster, value->clusterDim.y = value->clusterDim.z = 1;
   return CUDA_SUCCESS;
 }

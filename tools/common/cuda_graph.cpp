@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
@@ -87,11 +88,14 @@ Outcome<Graph::Kernel> Graph::only_kernel() const {
     return Failure{exit_failed_check, fmt::format("the call became a graph node of type {}, which is no kernel", type)};
   cuda::KernelNodeParams params{};
   TRY_CUDA(*driver_, get_kernel_params, node, &params);
+  cuda::LaunchAttributeValue cluster{};
+  TRY_CUDA(*driver_, get_kernel_attribute, node, cuda::attribute_cluster_dimension, &cluster);
   Kernel kernel;
   kernel.driver_ = driver_;
   kernel.function_ = params.function != nullptr ? params.function : params.kernel;  // cuLaunchKernel takes both
   kernel.grid_[0] = params.grid_x, kernel.grid_[1] = params.grid_y, kernel.grid_[2] = params.grid_z;
   kernel.block_[0] = params.block_x, kernel.block_[1] = params.block_y, kernel.block_[2] = params.block_z;
+  std::copy_n(cluster.cluster, 3, kernel.cluster_);
   kernel.dynamic_shared_bytes_ = params.dynamic_shared_bytes;
   kernel.parameters_ = params.parameters;
   kernel.extra_ = params.extra;
@@ -101,13 +105,24 @@ Outcome<Graph::Kernel> Graph::only_kernel() const {
 }
 
 int32_t Graph::Kernel::launch(void *stream) const {
+  if (cluster_[0] > 1) {
+    cuda::LaunchAttribute attribute{cuda::attribute_cluster_dimension, {}, {{cluster_[0], cluster_[1], cluster_[2]}, {}}};
+    const cuda::LaunchConfig config{{grid_[0], grid_[1], grid_[2]},
+                                    {block_[0], block_[1], block_[2]},
+                                    dynamic_shared_bytes_,
+                                    stream,
+                                    &attribute,
+                                    1};
+    return driver_->launch_kernel_ex(&config, function_, parameters_, extra_);
+  }
   return driver_->launch_kernel(function_, grid_[0], grid_[1], grid_[2], block_[0], block_[1], block_[2],
                                 dynamic_shared_bytes_, stream, parameters_, extra_);
 }
 
 std::string Graph::Kernel::describe() const {
-  return fmt::format("grid {} x {} x {}, block {}, {} bytes of dynamic shared memory", grid_[0], grid_[1], grid_[2],
-                     block_[0] * block_[1] * block_[2], dynamic_shared_bytes_);
+  return fmt::format("grid {} x {} x {}, block {}{}, {} bytes of dynamic shared memory", grid_[0], grid_[1], grid_[2],
+                     block_[0] * block_[1] * block_[2],
+                     cluster_[0] > 1 ? fmt::format(", clusters of {}", cluster_[0]) : "", dynamic_shared_bytes_);
 }
 
 Failure Graph::launch_failure(int32_t result) const {

@@ -27,7 +27,8 @@ class Graph {
   ~Graph();
   Step launch(void *stream) const;
 
-  // The graph's only kernel, launched by cuLaunchKernel with the very parameters that were captured.
+  // The graph's only kernel, launched with the very parameters that were captured: by cuLaunchKernel, or by cuLaunchKernelEx where the launch
+  // says how large a cluster is.
   class Kernel {
    public:
     // Returns the CUresult and nothing else: this is what is timed.
@@ -38,7 +39,7 @@ class Graph {
     friend class Graph;
     std::shared_ptr<const GraphFunctions> driver_;
     void *function_ = nullptr;
-    uint32_t grid_[3] = {}, block_[3] = {}, dynamic_shared_bytes_ = 0;
+    uint32_t grid_[3] = {}, block_[3] = {}, cluster_[3] = {}, dynamic_shared_bytes_ = 0;
     void **parameters_ = nullptr;  // the graph's memory: the graph must live
     void **extra_ = nullptr;
   };

@@ -32,6 +32,24 @@ struct KernelNodeParams {
   Handle context;
 };
 
+// CUlaunchAttributeValue, CUlaunchAttribute and CUlaunchConfig
+struct LaunchAttributeValue {
+  uint32_t cluster[3];
+  char unused[52];
+};
+struct LaunchAttribute {
+  int32_t id;
+  char unused[4];
+  LaunchAttributeValue value;
+};
+struct LaunchConfig {
+  uint32_t grid[3], block[3], dynamic_shared_bytes;
+  Handle stream;
+  LaunchAttribute *attributes;
+  uint32_t attribute_count;
+};
+inline constexpr int32_t attribute_cluster_dimension = 4;  // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+
 // X(member, name for cuGetProcAddress, exported symbol, result and parameters)
 #define FLASHCORE_BENCH_CUDA_FUNCTIONS(X)                                                                          \
   X(init, "cuInit", "cuInit", Result(uint32_t))                                                                    \
@@ -52,6 +70,10 @@ struct KernelNodeParams {
   X(get_node_type, "cuGraphNodeGetType", "cuGraphNodeGetType", Result(Handle, int32_t *))                          \
   X(get_kernel_params, "cuGraphKernelNodeGetParams", "cuGraphKernelNodeGetParams_v2",                              \
     Result(Handle, KernelNodeParams *))                                                                            \
+  X(get_kernel_attribute, "cuGraphKernelNodeGetAttribute", "cuGraphKernelNodeGetAttribute",                        \
+    Result(Handle, int32_t, LaunchAttributeValue *))                                                               \
+  X(launch_kernel_ex, "cuLaunchKernelEx", "cuLaunchKernelEx",                                                      \
+    Result(const LaunchConfig *, Handle, void **, void **))                                                        \
   X(launch_kernel, "cuLaunchKernel", "cuLaunchKernel",                                                             \
     Result(Handle, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, Handle, void **, void **))
 

@@ -57,6 +57,8 @@ SAME_CALL(destroy_graph, PFN_cuGraphDestroy_v10000);
 SAME_CALL(get_nodes, PFN_cuGraphGetNodes_v10000);
 SAME_CALL(get_node_type, PFN_cuGraphNodeGetType_v10000);
 SAME_CALL(get_kernel_params, PFN_cuGraphKernelNodeGetParams_v12000);
+SAME_CALL(get_kernel_attribute, PFN_cuGraphKernelNodeGetAttribute_v11000);
+SAME_CALL(launch_kernel_ex, PFN_cuLaunchKernelEx_v11060);
 SAME_CALL(launch_kernel, PFN_cuLaunchKernel_v4000);
 // The comparison itself can fail.
 static_assert(!SameCall<decltype(cuda_abi::Functions::stream_get_context), PFN_cuStreamGetCtx_v12050>::value);
@@ -78,6 +80,22 @@ SAME_FIELD(parameters, kernelParams);
 SAME_FIELD(extra, extra);
 SAME_FIELD(kernel, kern);
 SAME_FIELD(context, ctx);
+
+#define SAME_PLACE(ours, our_field, theirs, their_field) \
+  static_assert(offsetof(cuda_abi::ours, our_field) == offsetof(theirs, their_field))
+static_assert(sizeof(cuda_abi::LaunchAttribute) == sizeof(CUlaunchAttribute));
+static_assert(sizeof(cuda_abi::LaunchAttributeValue) == sizeof(CUlaunchAttributeValue));
+static_assert(sizeof(cuda_abi::LaunchConfig) == sizeof(CUlaunchConfig));
+SAME_PLACE(LaunchAttribute, id, CUlaunchAttribute, id);
+SAME_PLACE(LaunchAttribute, value, CUlaunchAttribute, value);
+SAME_PLACE(LaunchAttributeValue, cluster, CUlaunchAttributeValue, clusterDim);
+SAME_PLACE(LaunchConfig, grid, CUlaunchConfig, gridDimX);
+SAME_PLACE(LaunchConfig, block, CUlaunchConfig, blockDimX);
+SAME_PLACE(LaunchConfig, dynamic_shared_bytes, CUlaunchConfig, sharedMemBytes);
+SAME_PLACE(LaunchConfig, stream, CUlaunchConfig, hStream);
+SAME_PLACE(LaunchConfig, attributes, CUlaunchConfig, attrs);
+SAME_PLACE(LaunchConfig, attribute_count, CUlaunchConfig, numAttrs);
+static_assert(cuda_abi::attribute_cluster_dimension == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
 
 static_assert(cuda_abi::success == CUDA_SUCCESS);
 static_assert(cuda_abi::capture_mode_thread_local == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
