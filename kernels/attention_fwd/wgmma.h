@@ -175,16 +175,18 @@ constexpr Cost split_cost(const Choices &s, const ProblemKey &key, const DeviceL
   const StepCost step = step_cost(s, rates);
   const int64_t clusters = query_tiles(s, key), at_once = clusters_at_once(cluster, device);
   const double waves = static_cast<double>(ceil_div(clusters, at_once > 0 ? at_once : 1));
-  // Shares are whole tiles. The last wave may be that of the longest, since a grid begins with the first queries.
-  const auto share = static_cast<double>(ceil_div(static_cast<int64_t>(steps.longest + 0.5), cluster));
+  // Shares are whole tiles; the last wave may be that of the longest, since a grid begins with the first queries.
+  const auto longest = static_cast<double>(ceil_div(static_cast<int64_t>(steps.longest + 0.5), cluster));
+  const double mean = steps.mean / cluster + 0.5;
+  const double shares = (waves - 1) * (mean < longest ? mean : longest) + longest;
   Cost cost{};
   cost.launch_us = start_us;
   cost.blocks_per_multiprocessor = 1;
   cost.waves = static_cast<double>(clusters * cluster) / device.multiprocessors;
-  cost.tensor_us = waves * share * step.products / rates.clock_mhz;
-  cost.mufu_us = waves * share * step.exponentials / rates.clock_mhz;
-  cost.throughput_us = waves * (share * step.total + clocks_of_tile) / rates.clock_mhz;
-  cost.latency_us = (share * step.total + clocks_of_tile) / rates.clock_mhz;
+  cost.tensor_us = shares * step.products / rates.clock_mhz;
+  cost.mufu_us = shares * step.exponentials / rates.clock_mhz;
+  cost.throughput_us = (shares * step.total + waves * clocks_of_tile) / rates.clock_mhz;
+  cost.latency_us = (longest * step.total + clocks_of_tile) / rates.clock_mhz;
   cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
   return with_memory_here(cost, key, device);
 }

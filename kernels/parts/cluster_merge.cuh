@@ -40,8 +40,9 @@ struct ClusterMerge {
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half)
       if (lane % 4 == 0)
-        store_shared_16(row(warp, half * 8 + lane / 4),
-                        make_uint4(__float_as_uint(lost ? not_a_number : reference[half]), __float_as_uint(sum[half]), 0, 0));
+        store_shared_16(
+            row(warp, half * 8 + lane / 4),
+            make_uint4(__float_as_uint(lost ? not_a_number : reference[half]), __float_as_uint(sum[half]), 0, 0));
   }
 
   // Sixteen rows and 32 columns at a time, dealt out to the warps of all blocks. compute_again(first row of the warp) is asked for sixteen

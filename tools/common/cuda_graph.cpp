@@ -106,7 +106,8 @@ Outcome<Graph::Kernel> Graph::only_kernel() const {
 
 int32_t Graph::Kernel::launch(void *stream) const {
   if (cluster_[0] > 1) {
-    cuda::LaunchAttribute attribute{cuda::attribute_cluster_dimension, {}, {{cluster_[0], cluster_[1], cluster_[2]}, {}}};
+    cuda::LaunchAttribute attribute{
+        cuda::attribute_cluster_dimension, {}, {{cluster_[0], cluster_[1], cluster_[2]}, {}}};
     const cuda::LaunchConfig config{{grid_[0], grid_[1], grid_[2]},
                                     {block_[0], block_[1], block_[2]},
                                     dynamic_shared_bytes_,

@@ -51,30 +51,29 @@ struct LaunchConfig {
 inline constexpr int32_t attribute_cluster_dimension = 4;  // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
 
 // X(member, name for cuGetProcAddress, exported symbol, result and parameters)
-#define FLASHCORE_BENCH_CUDA_FUNCTIONS(X)                                                                          \
-  X(init, "cuInit", "cuInit", Result(uint32_t))                                                                    \
-  X(get_error_name, "cuGetErrorName", "cuGetErrorName", Result(Result, const char **))                             \
-  X(device_get, "cuDeviceGet", "cuDeviceGet", Result(Device *, int32_t))                                           \
-  X(device_pci_bus_id, "cuDeviceGetPCIBusId", "cuDeviceGetPCIBusId", Result(char *, int32_t, Device))              \
-  X(primary_context_retain, "cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", Result(Handle *, Device))      \
-  X(context_set_current, "cuCtxSetCurrent", "cuCtxSetCurrent", Result(Handle))                                     \
-  X(context_get_device, "cuCtxGetDevice", "cuCtxGetDevice", Result(Device *))                                      \
-  X(stream_get_context, "cuStreamGetCtx", "cuStreamGetCtx", Result(Handle, Handle *))                              \
-  X(begin_capture, "cuStreamBeginCapture", "cuStreamBeginCapture_v2", Result(Handle, int32_t))                     \
-  X(end_capture, "cuStreamEndCapture", "cuStreamEndCapture", Result(Handle, Handle *))                             \
-  X(instantiate, "cuGraphInstantiateWithFlags", "cuGraphInstantiateWithFlags", Result(Handle *, Handle, uint64_t)) \
-  X(launch_graph, "cuGraphLaunch", "cuGraphLaunch", Result(Handle, Handle))                                        \
-  X(destroy_executable, "cuGraphExecDestroy", "cuGraphExecDestroy", Result(Handle))                                \
-  X(destroy_graph, "cuGraphDestroy", "cuGraphDestroy", Result(Handle))                                             \
-  X(get_nodes, "cuGraphGetNodes", "cuGraphGetNodes", Result(Handle, Handle *, size_t *))                           \
-  X(get_node_type, "cuGraphNodeGetType", "cuGraphNodeGetType", Result(Handle, int32_t *))                          \
-  X(get_kernel_params, "cuGraphKernelNodeGetParams", "cuGraphKernelNodeGetParams_v2",                              \
-    Result(Handle, KernelNodeParams *))                                                                            \
-  X(get_kernel_attribute, "cuGraphKernelNodeGetAttribute", "cuGraphKernelNodeGetAttribute",                        \
-    Result(Handle, int32_t, LaunchAttributeValue *))                                                               \
-  X(launch_kernel_ex, "cuLaunchKernelEx", "cuLaunchKernelEx",                                                      \
-    Result(const LaunchConfig *, Handle, void **, void **))                                                        \
-  X(launch_kernel, "cuLaunchKernel", "cuLaunchKernel",                                                             \
+#define FLASHCORE_BENCH_CUDA_FUNCTIONS(X)                                                                             \
+  X(init, "cuInit", "cuInit", Result(uint32_t))                                                                       \
+  X(get_error_name, "cuGetErrorName", "cuGetErrorName", Result(Result, const char **))                                \
+  X(device_get, "cuDeviceGet", "cuDeviceGet", Result(Device *, int32_t))                                              \
+  X(device_pci_bus_id, "cuDeviceGetPCIBusId", "cuDeviceGetPCIBusId", Result(char *, int32_t, Device))                 \
+  X(primary_context_retain, "cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", Result(Handle *, Device))         \
+  X(context_set_current, "cuCtxSetCurrent", "cuCtxSetCurrent", Result(Handle))                                        \
+  X(context_get_device, "cuCtxGetDevice", "cuCtxGetDevice", Result(Device *))                                         \
+  X(stream_get_context, "cuStreamGetCtx", "cuStreamGetCtx", Result(Handle, Handle *))                                 \
+  X(begin_capture, "cuStreamBeginCapture", "cuStreamBeginCapture_v2", Result(Handle, int32_t))                        \
+  X(end_capture, "cuStreamEndCapture", "cuStreamEndCapture", Result(Handle, Handle *))                                \
+  X(instantiate, "cuGraphInstantiateWithFlags", "cuGraphInstantiateWithFlags", Result(Handle *, Handle, uint64_t))    \
+  X(launch_graph, "cuGraphLaunch", "cuGraphLaunch", Result(Handle, Handle))                                           \
+  X(destroy_executable, "cuGraphExecDestroy", "cuGraphExecDestroy", Result(Handle))                                   \
+  X(destroy_graph, "cuGraphDestroy", "cuGraphDestroy", Result(Handle))                                                \
+  X(get_nodes, "cuGraphGetNodes", "cuGraphGetNodes", Result(Handle, Handle *, size_t *))                              \
+  X(get_node_type, "cuGraphNodeGetType", "cuGraphNodeGetType", Result(Handle, int32_t *))                             \
+  X(get_kernel_params, "cuGraphKernelNodeGetParams", "cuGraphKernelNodeGetParams_v2",                                 \
+    Result(Handle, KernelNodeParams *))                                                                               \
+  X(get_kernel_attribute, "cuGraphKernelNodeGetAttribute", "cuGraphKernelNodeGetAttribute",                           \
+    Result(Handle, int32_t, LaunchAttributeValue *))                                                                  \
+  X(launch_kernel_ex, "cuLaunchKernelEx", "cuLaunchKernelEx", Result(const LaunchConfig *, Handle, void **, void **)) \
+  X(launch_kernel, "cuLaunchKernel", "cuLaunchKernel",                                                                \
     Result(Handle, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, Handle, void **, void **))
 
 struct Functions {

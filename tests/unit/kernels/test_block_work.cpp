@@ -47,11 +47,22 @@ BOOST_AUTO_TEST_CASE(rounds_cover_every_tile_of_every_head_once) {
   for (const int32_t seqlen : {1, 64, 65, 300, 320}) {
     const AttentionFwdParams params = params_for(seqlen);
     const uint32_t tiles = static_cast<uint32_t>((seqlen + 63) / 64), units = (tiles + 1) / 2 * 4 * 3;
-    for (const uint32_t blocks : {1u, 7u, units}) {
-      if (blocks > units) continue;
+    for (const uint32_t blocks : {1u, 7u, units, tiles * 12}) {
+      if (blocks > units && blocks != tiles * 12) continue;
       std::set<std::tuple<int32_t, int32_t, int32_t>> causal, plain;
       for (uint32_t block = 0; block < blocks; ++block) {
+        const auto in_order = Rounds<64, no_mask>::of(params, block, blocks);
+        for (int32_t round = 0; round < in_order.count; ++round) {
+          const BlockWork work = in_order.work(params, round);
+          BOOST_TEST(plain.insert({work.batch, work.head_q, work.first_query}).second);
+        }
         const auto rounds = Rounds<64, causal_mask>::of(params, block, blocks);
+        if (blocks == tiles * 12) {  // a block for each tile
+          const BlockWork work = rounds.work(params, 0);
+          BOOST_TEST(rounds.count == 1);
+          BOOST_TEST(causal.insert({work.batch, work.head_q, work.first_query}).second);
+          continue;
+        }
         BOOST_TEST(rounds.count % 2 == 0);
         for (int32_t round = 0; round < rounds.count; round += 2) {
           const BlockWork high = rounds.work(params, round), low = rounds.work(params, round + 1);
@@ -64,11 +75,6 @@ BOOST_AUTO_TEST_CASE(rounds_cover_every_tile_of_every_head_once) {
           BOOST_TEST((low.head_q == high.head_q && low.batch == high.batch && low.head_kv == low.head_q / 2));
           BOOST_TEST(low.first_query + high.first_query == static_cast<int32_t>(tiles - 1) * 64);
           BOOST_TEST(high.first_query > low.first_query);
-        }
-        const auto in_order = Rounds<64, no_mask>::of(params, block, blocks);
-        for (int32_t round = 0; round < in_order.count; ++round) {
-          const BlockWork work = in_order.work(params, round);
-          BOOST_TEST(plain.insert({work.batch, work.head_q, work.first_query}).second);
         }
       }
       BOOST_TEST(causal.size() == tiles * 12);

@@ -76,10 +76,14 @@ std::vector<Row> rows_of_rounds(const AttentionFwdParams &params, uint32_t block
   }
   return rows;
 }
+// The blocks of a cluster have the same, and a rank each; no tile is taken in a pair then.
 template <int32_t tile_q>
-std::vector<Row> rows_of_rounds(bool causal, const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
-  return causal ? rows_of_rounds<tile_q, causal_mask>(params, block, blocks)
-                : rows_of_rounds<tile_q, no_mask>(params, block, blocks);
+std::vector<Row> rows_of_rounds(bool causal, const AttentionFwdParams &params, uint32_t block, const Launch &launch) {
+  const auto cluster = static_cast<uint32_t>(launch.cluster), clusters = static_cast<uint32_t>(launch.grid.x) / cluster;
+  auto rows = causal && cluster == 1 ? rows_of_rounds<tile_q, causal_mask>(params, block, clusters)
+                                     : rows_of_rounds<tile_q, no_mask>(params, block / cluster, clusters);
+  for (Row &row : rows) row.rank = static_cast<int32_t>(block % cluster);
+  return rows;
 }
 
 // Tiles of the rows of all heads that share a key head.
@@ -95,7 +99,7 @@ std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
 }
 
 std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
-                               uint32_t block, uint32_t blocks) {
+                               uint32_t block, const Launch &launch) {
   if (std::string_view(passport.name).ends_with("_fwd_decode")) {
     BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 8);
     switch (passport.value(s, "cluster", 0)) {
@@ -112,9 +116,9 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
   const bool causal = passport.value(s, "causal", 0) != 0;
   if (std::string_view(passport.name).ends_with("_fwd_wgmma")) switch (passport.value(s, "tile_q", 0)) {
       case 128:
-        return rows_of_rounds<128>(causal, params, block, blocks);
+        return rows_of_rounds<128>(causal, params, block, launch);
       case 192:
-        return rows_of_rounds<192>(causal, params, block, blocks);
+        return rows_of_rounds<192>(causal, params, block, launch);
     }
   switch (passport.value(s, "tile_q", 0)) {
     case 1:
@@ -336,8 +340,7 @@ BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
       const Launch launch = passport.plan(s, key, device).main_stage();
       std::vector<int32_t> times(static_cast<size_t>(key.batch * key.heads_q * seqlen * launch.cluster));
       for (int64_t block = 0; block < launch.grid.x; ++block)
-        for (const Row &row :
-             rows_of_block(passport, s, params, static_cast<uint32_t>(block), static_cast<uint32_t>(launch.grid.x)))
+        for (const Row &row : rows_of_block(passport, s, params, static_cast<uint32_t>(block), launch))
           ++times.at(static_cast<size_t>(((row.batch * key.heads_q + row.head) * seqlen + row.query) * launch.cluster +
                                          row.rank));
       BOOST_TEST(std::count(times.begin(), times.end(), 1) == static_cast<int64_t>(times.size()), "of " << seqlen);

@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(few_tiles_with_many_keys_are_split_over_clusters) {
     key.causal = causal;
     const auto chosen = select_kernel(key, h200, {});
     BOOST_REQUIRE(chosen.ok());
-    const Launch &launch = chosen.value().plan.main_stage();
+    const kernels::Launch &launch = chosen.value().plan.main_stage();
     BOOST_TEST(launch.cluster > 1);
     BOOST_TEST(launch.grid.x == 32 * launch.cluster);  // 8 heads of 4 tiles
     BOOST_TEST(launch.attributes == 0u);               // the launch, and not the code, says how many blocks share

@@ -8,6 +8,8 @@
 namespace flashcore::kernels {
 
 __device__ __forceinline__ void cluster_barrier() { ::emulator::fault("barrier.cluster is not emulated"); }
+__device__ __forceinline__ int32_t cluster_rank() { ::emulator::fault("%cluster_ctarank is not emulated"); }
+__device__ __forceinline__ int32_t cluster_size() { ::emulator::fault("%cluster_nctarank is not emulated"); }
 __device__ __forceinline__ SharedAddress cluster_address(SharedAddress own, int32_t rank) {
   ::emulator::fault("mapa.shared::cluster is not emulated");
 }
