@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the emulator keeps of a block and of its cluster (block.hpp says what it does with it).
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "block.hpp"
+#include "fiber.hpp"
+
+namespace emulator {
+
+// ---- Shared memory -------------------------------------------------------------------------------------------------
+// One window for the block that runs, with a guard behind it; blocks of a cluster that do not run are kept elsewhere.
+inline constexpr int64_t guard_bytes = 16 * 1024, arena_bytes = most_shared_bytes + guard_bytes;
+inline constexpr uint32_t window_begins = 1024;  // so that 0 is the address of nothing
+// NaN in every type: what a block begins with, and what is under way.
+inline constexpr unsigned char fresh = 0xff;
+
+unsigned char *shared_window();
+void write_guard(int64_t shared_bytes);
+// The first byte that was written behind the end; -1: none.
+int64_t first_written_of_guard(int64_t shared_bytes);
+
+// ---- Threads -------------------------------------------------------------------------------------------------------
+struct Copy {
+  unsigned char *destination;
+  const void *source;
+  int32_t source_bytes, group;
+
+  void arrive() const;
+};
+
+struct Thread {
+  Index index;
+  std::unique_ptr<Fiber> fiber;
+  const char *waits_at = nullptr;
+  bool ended = false;
+  int32_t groups = 0;  // ended ones
+  std::vector<Copy> copies;
+};
+
+struct Warp {
+  uint32_t runnable = 0, arrived = 0;  // a bit for each lane
+  const char *what = nullptr;
+  void *of_lanes[warp_size];
+};
+
+struct Barrier {
+  const char *what = nullptr;
+  int32_t threads = 0;
+  std::vector<Thread *> waiting;
+  bool any = false, answer = false;
+};
+
+enum class Time { as_late_as_possible, at_once, either };
+
+class Cluster;
+
+class Block {
+ public:
+  Block(const Launch &launch, Cluster &cluster, uint32_t block);
+
+  // Threads in turn, until none can go on or it is another block's turn. Shared memory comes and goes with the block, where it is not alone.
+  void run();
+  bool can_run() const;
+  bool has_begun() const { return has_begun_; }
+  bool has_ended() const { return ended_ == threads_.size(); }
+  std::string stuck() const;
+  void check_guard() const;
+  void wake(const Thread &thread) {
+    warps_[thread.index.x / warp_size].runnable |= uint32_t{1} << thread.index.x % warp_size;
+  }
+
+  const Place &place() const { return place_; }
+  size_t cluster_size() const;
+  Thread &current() const { return *current_; }
+  [[noreturn]] void fault(const std::string &what) const;
+  void wait(const char *what);  // until somebody wakes the thread that runs
+
+  bool barrier(const char *what, int32_t id, int32_t threads, bool value);
+  void cluster_barrier(const char *what);
+  bool block_barrier(const char *what, bool value) { return barrier(what, 0, launch_.threads, value); }
+  void warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&)[warp_size]));
+  unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes) const { return at(*this, what, address, bytes); }
+  unsigned char *cluster_shared_at(const char *what, uint32_t address, int32_t bytes) const;
+  void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes);
+  void end_copy_group() { ++current_->groups; }
+  void wait_for_copies(int32_t groups_pending);
+
+ private:
+  void start(Thread &thread);
+  Thread *next();
+  void reorder();
+  unsigned char *at(const Block &owner, const char *what, uint32_t address, int32_t bytes) const;
+  bool now(Time time) { return time == Time::at_once || (time == Time::either && random_() % 2 == 0); }
+
+  const Launch &launch_;
+  Cluster &cluster_;
+  std::minstd_rand random_;
+  std::vector<Thread> threads_;
+  std::vector<Warp> warps_;
+  std::vector<size_t> order_;  // of warps, changed at each barrier
+  Barrier barriers_[16];
+  Thread *current_ = nullptr;
+  Place place_{};
+  Time copy_time_;
+  bool one_warp_ahead_;  // a warp runs until it waits for others; or all a little
+  bool has_begun_ = false, ends_turn_ = false;
+  size_t ended_ = 0;
+  mutable std::vector<unsigned char> memory_;  // while another block of the cluster runs
+  std::exception_ptr failure_;
+};
+
+// The blocks of a cluster, or one alone.
+class Cluster {
+ public:
+  Cluster(const Launch &launch, uint32_t first_block);
+
+  void run();
+  bool is_alone() const { return blocks_.size() == 1; }
+  size_t size() const { return blocks_.size(); }
+  const Block &block(size_t rank) const { return *blocks_[rank]; }
+  void barrier(Block &block, const char *what);
+  void thread_ended() {
+    ++ended_;
+    release();
+  }
+
+ private:
+  struct Waiting {
+    Block *block;
+    const Thread *thread;
+  };
+  void release();
+
+  std::vector<std::unique_ptr<Block>> blocks_;
+  std::minstd_rand random_;
+  size_t threads_, ended_ = 0;
+  std::vector<Waiting> waiting_;
+};
+
+Block &running_block();
+
+}  // namespace emulator
