@@ -6,18 +6,29 @@
 #include <cstring>
 
 namespace emulator {
+namespace {
+constexpr int32_t registers_of_multiprocessor = 65536, least_registers = 24, most_registers = 248;
+}
 
 Block::Block(const Launch &launch, Cluster &cluster, uint32_t block)
-    : launch_(launch), cluster_(cluster), random_(launch.seed * 7919u + block * 104729u + 1u) {
+    : launch_(launch),
+      cluster_(cluster),
+      random_(launch.seed * 7919u + block * 104729u + 1u),
+      spoilt_word_((launch.seed + block) % 2 == 0 ? 0xffffffffu : 0x44a544a5u),
+      engine_(*this) {
   place_.block = {block, 0, 0};
   place_.grid = {static_cast<uint32_t>(launch.blocks), 1, 1};
   warps_.resize(static_cast<size_t>(launch.threads / warp_size));
   threads_.resize(static_cast<size_t>(launch.threads));
-  copy_time_ = static_cast<Time>(launch.seed % 3);
+  copy_time_ = product_time_ = static_cast<Time>(launch.seed % 3);
   one_warp_ahead_ = launch.seed / 3 % 2 == 0;
+  // Both late and both at once, and each with the other.
+  if (one_warp_ahead_ && copy_time_ != Time::either)
+    product_time_ = copy_time_ == Time::at_once ? Time::as_late_as_possible : Time::at_once;
   for (size_t i = 0; i < warps_.size(); ++i) order_.push_back(i);
   for (size_t i = 0; i < threads_.size(); ++i) {
     threads_[i].index = {static_cast<uint32_t>(i), 0, 0};
+    threads_[i].registers = std::min(most_registers, registers_of_multiprocessor / launch.threads / 8 * 8);
     start(threads_[i]);
   }
   reorder();
@@ -50,12 +61,15 @@ void Block::reorder() {
 }
 
 bool Block::can_run() const {
-  return std::any_of(warps_.begin(), warps_.end(), [](const Warp &warp) { return warp.runnable != 0; });
+  return engine_.has_boxes() ||
+         std::any_of(warps_.begin(), warps_.end(), [](const Warp &warp) { return warp.runnable != 0; });
 }
 
 Thread *Block::next() {
-  if (!one_warp_ahead_) std::shuffle(order_.begin(), order_.end(), random_);
-  for (const size_t i : order_) {
+  const size_t first = one_warp_ahead_ ? 0 : random_() % order_.size();
+  if (engine_.has_boxes() && copy_time_ == Time::either && random_() % 64 == 0) engine_.land_one();
+  for (size_t turns = 0; turns < order_.size(); ++turns) {
+    const size_t i = order_[(first + turns) % order_.size()];
     Warp &warp = warps_[i];
     if (warp.runnable == 0) continue;
     const int32_t turn = static_cast<int32_t>(random_() % warp_size);
@@ -63,7 +77,9 @@ Thread *Block::next() {
     warp.runnable &= ~(uint32_t{1} << lane);
     return &threads_[i * warp_size + static_cast<size_t>(lane)];
   }
-  return nullptr;
+  if (!engine_.has_boxes() || has_ended()) return nullptr;
+  engine_.land_one();
+  return next();
 }
 
 std::string Block::stuck() const {
@@ -94,6 +110,7 @@ void Block::run() {
     if (failure_) std::rethrow_exception(failure_);
   }
   check_guard();
+  if (has_ended()) check_end();
   if (!cluster_.is_alone()) memory_.assign(shared_window(), shared_window() + bytes);
 }
 
@@ -102,25 +119,50 @@ void Block::wait(const char *what) {
   current_->fiber->pause();
 }
 
-bool Block::barrier(const char *what, int32_t id, int32_t threads, bool value) {
-  if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
+void Block::let_others_go_first(const char *what) {
+  if (one_warp_ahead_ || random_() % 2 == 0) return;
+  wake(*current_);
+  wait(what);
+}
+
+// bar.sync and bar.arrive meet at one barrier.
+Barrier &Block::join(const char *what, size_t id, int32_t threads) {
   Barrier &barrier = barriers_[id];
-  if (barrier.waiting.empty()) {
+  const auto kind = [](const char *name) { return std::string(name).substr(0, 4) == "bar." ? "bar" : name; };
+  if (barrier.arrived == 0) {
     barrier.what = what, barrier.threads = threads, barrier.any = false;
-  } else if (barrier.threads != threads || std::strcmp(barrier.what, what) != 0) {
+  } else if (barrier.threads != threads || std::strcmp(kind(barrier.what), kind(what)) != 0) {
     fault(std::string(what) + " of " + std::to_string(threads) + " threads where others are at " + barrier.what +
           " of " + std::to_string(barrier.threads));
   }
-  barrier.any |= value;
-  barrier.waiting.push_back(current_);
-  if (static_cast<int32_t>(barrier.waiting.size()) == threads) {
-    barrier.answer = barrier.any;
+  if (++barrier.arrived == threads) {
+    barrier.arrived = 0;
     for (const Thread *thread : barrier.waiting) wake(*thread);
     barrier.waiting.clear();
     reorder();
   }
+  return barrier;
+}
+
+bool Block::meet(const char *what, size_t id, int32_t threads, bool value) {
+  Barrier &barrier = join(what, id, threads);
+  barrier.any |= value;
+  if (barrier.arrived == 0)
+    wake(*current_), barrier.answer = barrier.any;
+  else
+    barrier.waiting.push_back(current_);
   wait(what);
   return barrier.answer;
+}
+
+bool Block::barrier(const char *what, int32_t id, int32_t threads, bool value) {
+  if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
+  return meet(what, static_cast<size_t>(id), threads, value);
+}
+
+void Block::arrive_at_barrier(const char *what, int32_t id, int32_t threads) {
+  if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
+  join(what, static_cast<size_t>(id), threads);
 }
 
 void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&)[warp_size])) {
@@ -135,6 +177,70 @@ void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void
   perform(warp.of_lanes);
   warp.arrived = 0;
   warp.runnable = ~(uint32_t{1} << lane);
+}
+
+// ---- Registers: what a warpgroup gives back, another may take -------------------------------------------------------
+int32_t Block::change_registers(const char *what, int32_t count) {
+  if (count < least_registers || count > most_registers || count % 8 != 0)
+    fault(std::string(what) + " to " + std::to_string(count) + "; allowed: multiples of 8 from 24 to 248");
+  meet(what, 16 + current_->index.x / Warpgroup::threads, Warpgroup::threads, false);
+  return count - current_->registers;
+}
+
+void Block::give_registers_back(int32_t count) {
+  const int32_t more = change_registers("setmaxnreg.dec", count);
+  if (more > 0) fault("setmaxnreg.dec to more than the thread has, " + std::to_string(current_->registers));
+  current_->registers = count, free_registers_ -= more;
+  for (const Thread *thread : waiting_for_registers_) wake(*thread);
+  waiting_for_registers_.clear();
+}
+
+void Block::take_registers(int32_t count) {
+  const int32_t more = change_registers("setmaxnreg.inc", count);
+  if (more < 0) fault("setmaxnreg.inc to less than the thread has, " + std::to_string(current_->registers));
+  while (free_registers_ < more) {
+    waiting_for_registers_.push_back(current_);
+    wait("setmaxnreg.inc");
+  }
+  current_->registers = count, free_registers_ -= more;
+}
+
+// ---- What runs in the background -----------------------------------------------------------------------------------
+Warpgroup &Block::warpgroup() {
+  const size_t index = current_->index.x / Warpgroup::threads;
+  if (threads_.size() % Warpgroup::threads != 0) fault("wgmma in a block of incomplete warpgroups");
+  if (warpgroups_.empty()) warpgroups_.resize(threads_.size() / Warpgroup::threads);
+  if (warpgroups_[index] == nullptr) warpgroups_[index] = std::make_unique<Warpgroup>(*this);
+  return *warpgroups_[index];
+}
+
+void Block::spoil(unsigned char *at, int64_t bytes) const {
+  for (int64_t i = 0; i < bytes; i += 4) std::memcpy(at + i, &spoilt_word_, 4);
+}
+
+bool Block::is_spoilt(const void *at, int64_t bytes) const {
+  for (int64_t i = 0; i < bytes; i += 4)
+    if (std::memcmp(static_cast<const unsigned char *>(at) + i, &spoilt_word_, 4) != 0) return false;
+  return true;
+}
+
+void Block::check_not_read(const char *what, const ByteRange &range) const {
+  for (const auto &warpgroup : warpgroups_)
+    if (warpgroup != nullptr) warpgroup->check_not_read(what, range);
+}
+
+void Block::check_end() const {
+  const auto ended_with = [&](const std::string &what) {
+    throw Fault("block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) +
+                ": all threads have ended, and " + what);
+  };
+  if (engine_.has_boxes()) ended_with("copies are under way");
+  for (const Barrier &barrier : barriers_)
+    if (barrier.arrived != 0)
+      ended_with(std::to_string(barrier.arrived) + " of " + std::to_string(barrier.threads) + " were at " +
+                 barrier.what);
+  for (const auto &warpgroup : warpgroups_)
+    if (warpgroup != nullptr && warpgroup->has_unfinished()) ended_with("products are under way");
 }
 
 void Block::cluster_barrier(const char *what) { cluster_.barrier(*this, what); }

@@ -78,6 +78,18 @@ void copy_in_background(uint32_t destination, const void *source, int32_t source
 }
 void end_copy_group() { running->end_copy_group(); }
 void wait_for_copies(int32_t groups_pending) { running->wait_for_copies(groups_pending); }
+void arrive_at_barrier(const char *what, int32_t id, int32_t threads) { running->arrive_at_barrier(what, id, threads); }
+void give_registers_back(int32_t count) { running->give_registers_back(count); }
+void take_registers(int32_t count) { running->take_registers(count); }
+void shared_barrier_init(uint32_t at, int32_t arrivals) { running->engine().init(at, arrivals); }
+void shared_barrier_fence() { running->engine().fence_init(); }
+void shared_barrier_arrive(uint32_t at, uint32_t expected_bytes) { running->engine().arrive(at, expected_bytes); }
+void shared_barrier_wait(uint32_t at, uint32_t parity) { running->engine().wait(at, parity); }
+void copy_box(uint32_t destination, const void *tensor_map, uint32_t barrier, const BoxPlace &place) {
+  running->engine().copy(destination, tensor_map, barrier, place);
+}
+void stored_to_shared(uint32_t address, int32_t bytes) { running->engine().stored(address, bytes); }
+void fence_stores_for_async() { running->engine().fence_stores(); }
 void cluster_barrier(const char *what) { running->cluster_barrier(what); }
 unsigned char *cluster_shared_at(const char *what, uint32_t address, int32_t bytes) {
   return running->cluster_shared_at(what, address, bytes);

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "block.hpp"
+#include "hopper.hpp"
 #include "module.hpp"
 #include "warp.hpp"
 
