@@ -6,6 +6,7 @@
 #pragma once
 
 #include "parts/mma_attention.cuh"
+#include "parts/shared_matrix.cuh"
 #include "parts/wgmma.cuh"
 
 namespace flashcore::kernels {

@@ -6,6 +6,7 @@
 //   broken_kernels --check       every edit applies and compiles; with a GPU, every wrong answer is seen to be wrong
 //   broken_kernels NAME          run one on the GPU and print its error beside float64 (under compute-sanitizer, say)
 //   broken_kernels --list
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -13,6 +14,8 @@
 
 #include "base/options.hpp"
 #include "broken_list.hpp"
+#include "plan/kernel_table.hpp"
+#include "runtime/module_builder.hpp"
 
 using namespace flashcore;
 
@@ -27,8 +30,9 @@ int32_t check_all() {
   }
   int32_t failures = 0;
   for (const Broken &broken : broken_kernels()) {
-    const auto compiled = compile(edited(broken), "sm_89");
-    std::printf("%-16s %s\n", broken.name, compiled.ok() ? "compiles" : compiled.error().message.c_str());
+    const kernels::Passport &passport = passport_at(find_kernel(broken.kernel));
+    const auto compiled = compile(edited(broken), module_archs(std::max(89, passport.minimum_arch)).front());
+    std::printf("%-24s %s\n", broken.name, compiled.ok() ? "compiles" : compiled.error().message.c_str());
     failures += compiled.ok() ? 0 : 1;
   }
   const auto context = open_gpu_context();
@@ -40,7 +44,7 @@ int32_t check_all() {
   for (const Broken &broken : broken_kernels()) {
     if (!broken.wrong_answer) continue;
     const auto error = largest_error(edited(broken), *context.value(), problem);
-    std::printf("%-16s error %.3g: %s\n", broken.name, error.ok() ? error.value() : NAN, broken.lesson);
+    std::printf("%-24s error %.3g: %s\n", broken.name, error.ok() ? error.value() : NAN, broken.lesson);
     failures += error.ok() && error.value() > 10 * gate ? 0 : 1;
   }
   return failures == 0 ? 0 : 1;
@@ -72,7 +76,7 @@ int main(int argc, char **argv) {
   const std::string argument = argc == 2 ? argv[1] : "";
   if (argument == "--list") {
     for (const Broken &broken : broken_kernels())
-      std::printf("%-16s %s: %s\n", broken.name, broken.kernel, broken.lesson);
+      std::printf("%-24s %s: %s\n", broken.name, broken.kernel, broken.lesson);
     return 0;
   }
   if (argument == "--check") return check_all();

@@ -1,116 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "block.hpp"
+#include "block_state.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <exception>
-#include <memory>
-#include <random>
-#include <vector>
-
-#include "fiber.hpp"
-
-// The names that kernels give their dynamic shared memory: all of them mean the same bytes, since blocks run one after the other.
-namespace {
-constexpr size_t guard_bytes = 16 * 1024, arena_bytes = emulator::most_shared_bytes + guard_bytes;
-}
-extern "C" {
-alignas(1024) unsigned char shared[arena_bytes];
-extern unsigned char shared_floats[arena_bytes] __attribute__((alias("shared")));
-}
 
 namespace emulator {
 namespace {
+constexpr int32_t registers_of_multiprocessor = 65536, least_registers = 24, most_registers = 248;
+}
 
-constexpr uint32_t window_begins = 1024;  // so that 0 is the address of nothing
-// Both are NaN in every type; what stands behind the end differs from what the block begins with.
-constexpr unsigned char fresh = 0xff;
-constexpr unsigned char guard[] = {0xfe, 0xff};
-
-struct Copy {
-  unsigned char *destination;
-  const void *source;
-  int32_t source_bytes, group;
-
-  void arrive() const {
-    std::memset(destination, 0, 16);
-    if (source_bytes > 0) std::memcpy(destination, source, static_cast<size_t>(source_bytes));
+Block::Block(const Launch &launch, Cluster &cluster, uint32_t block)
+    : launch_(launch),
+      cluster_(cluster),
+      random_(launch.seed * 7919u + block * 104729u + 1u),
+      spoilt_word_((launch.seed + block) % 2 == 0 ? 0xffffffffu : 0x44a544a5u),
+      engine_(*this) {
+  place_.block = {block, 0, 0};
+  place_.grid = {static_cast<uint32_t>(launch.blocks), 1, 1};
+  warps_.resize(static_cast<size_t>(launch.threads / warp_size));
+  threads_.resize(static_cast<size_t>(launch.threads));
+  copy_time_ = product_time_ = static_cast<Time>(launch.seed % 3);
+  one_warp_ahead_ = launch.seed / 3 % 2 == 0;
+  // Both late and both at once, and each with the other.
+  if (one_warp_ahead_ && copy_time_ != Time::either)
+    product_time_ = copy_time_ == Time::at_once ? Time::as_late_as_possible : Time::at_once;
+  for (size_t i = 0; i < warps_.size(); ++i) order_.push_back(i);
+  for (size_t i = 0; i < threads_.size(); ++i) {
+    threads_[i].index = {static_cast<uint32_t>(i), 0, 0};
+    threads_[i].registers = std::min(most_registers, registers_of_multiprocessor / launch.threads / 8 * 8);
+    start(threads_[i]);
   }
-};
-
-struct Thread {
-  Index index;
-  std::unique_ptr<Fiber> fiber;
-  const char *waits_at = nullptr;
-  bool ended = false;
-  int32_t groups = 0;  // ended ones
-  std::vector<Copy> copies;
-};
-
-struct Warp {
-  uint32_t runnable = 0, arrived = 0;  // a bit for each lane
-  const char *what = nullptr;
-  void *of_lanes[warp_size];
-};
-
-struct Barrier {
-  const char *what = nullptr;
-  int32_t threads = 0;
-  std::vector<Thread *> waiting;
-  bool any = false, answer = false;
-};
-
-enum class CopyTime { as_late_as_possible, at_once, either };
-
-class Block {
- public:
-  Block(const Launch &launch, uint32_t block) : launch_(launch), random_(launch.seed * 7919u + block * 104729u + 1u) {
-    place_.block = {block, 0, 0};
-    warps_.resize(static_cast<size_t>(launch.threads / warp_size));
-    threads_.resize(static_cast<size_t>(launch.threads));
-    copy_time_ = static_cast<CopyTime>(launch.seed % 3);
-    one_warp_ahead_ = launch.seed / 3 % 2 == 0;
-    for (size_t i = 0; i < warps_.size(); ++i) order_.push_back(i);
-  }
-
-  void run();
-
-  const Place &place() const { return place_; }
-  [[noreturn]] void fault(const std::string &what) const;
-  bool barrier(const char *what, int32_t id, int32_t threads, bool value);
-  bool block_barrier(const char *what, bool value) { return barrier(what, 0, launch_.threads, value); }
-  void warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&)[warp_size]));
-  unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes) const;
-  void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes);
-  void end_copy_group() { ++current_->groups; }
-  void wait_for_copies(int32_t groups_pending);
-
- private:
-  void start(Thread &thread);
-  Thread *next();
-  void wait(const char *what);
-  void wake(const Thread &thread) {
-    warps_[thread.index.x / warp_size].runnable |= uint32_t{1} << thread.index.x % warp_size;
-  }
-  void reorder() { std::shuffle(order_.begin(), order_.end(), random_); }
-  std::string stuck() const;
-  void check_guard() const;
-
-  const Launch &launch_;
-  std::minstd_rand random_;
-  std::vector<Thread> threads_;
-  std::vector<Warp> warps_;
-  std::vector<size_t> order_;  // of warps, changed at each barrier
-  Barrier barriers_[16];
-  Thread *current_ = nullptr;
-  Place place_{};
-  CopyTime copy_time_;
-  bool one_warp_ahead_;  // a warp runs until it waits for others; or all a little
-  std::exception_ptr failure_;
-};
-
-Block *running = nullptr;
+  reorder();
+}
 
 void Block::fault(const std::string &what) const {
   const uint32_t thread = place_.thread.x;
@@ -126,13 +48,28 @@ void Block::start(Thread &thread) {
       failure_ = std::current_exception();
     }
     thread.ended = true;
+    ++ended_;
+    cluster_.thread_ended();
   });
   wake(thread);
 }
 
+// In turns, blocks of a cluster are changed at barriers as well.
+void Block::reorder() {
+  std::shuffle(order_.begin(), order_.end(), random_);
+  ends_turn_ |= !one_warp_ahead_ && !cluster_.is_alone() && random_() % 4 == 0;
+}
+
+bool Block::can_run() const {
+  return engine_.has_boxes() ||
+         std::any_of(warps_.begin(), warps_.end(), [](const Warp &warp) { return warp.runnable != 0; });
+}
+
 Thread *Block::next() {
-  if (!one_warp_ahead_) reorder();
-  for (const size_t i : order_) {
+  const size_t first = one_warp_ahead_ ? 0 : random_() % order_.size();
+  if (engine_.has_boxes() && copy_time_ == Time::either && random_() % 64 == 0) engine_.land_one();
+  for (size_t turns = 0; turns < order_.size(); ++turns) {
+    const size_t i = order_[(first + turns) % order_.size()];
     Warp &warp = warps_[i];
     if (warp.runnable == 0) continue;
     const int32_t turn = static_cast<int32_t>(random_() % warp_size);
@@ -140,7 +77,9 @@ Thread *Block::next() {
     warp.runnable &= ~(uint32_t{1} << lane);
     return &threads_[i * warp_size + static_cast<size_t>(lane)];
   }
-  return nullptr;
+  if (!engine_.has_boxes() || has_ended()) return nullptr;
+  engine_.land_one();
+  return next();
 }
 
 std::string Block::stuck() const {
@@ -152,28 +91,27 @@ std::string Block::stuck() const {
 }
 
 void Block::check_guard() const {
-  for (auto i = static_cast<size_t>(launch_.shared_bytes); i < arena_bytes; ++i)
-    if (shared[i] != guard[i % 2])
-      throw Fault("block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) +
-                  ": shared memory was written at byte " + std::to_string(i) + "; the launch asked for " +
-                  std::to_string(launch_.shared_bytes));
+  if (const int64_t byte = first_written_of_guard(launch_.shared_bytes); byte >= 0)
+    throw Fault("block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) +
+                ": shared memory was written at byte " + std::to_string(byte) + "; the launch asked for " +
+                std::to_string(launch_.shared_bytes));
 }
 
 void Block::run() {
-  std::memset(shared, fresh, static_cast<size_t>(launch_.shared_bytes));
-  for (auto i = static_cast<size_t>(launch_.shared_bytes); i < arena_bytes; ++i) shared[i] = guard[i % 2];
-  for (size_t i = 0; i < threads_.size(); ++i) {
-    threads_[i].index = {static_cast<uint32_t>(i), 0, 0};
-    start(threads_[i]);
-  }
-  reorder();
-  while ((current_ = next()) != nullptr) {
+  const auto bytes = static_cast<size_t>(launch_.shared_bytes);
+  if (!has_begun_)
+    std::memset(shared_window(), fresh, bytes);
+  else if (!memory_.empty())
+    std::memcpy(shared_window(), memory_.data(), bytes);
+  has_begun_ = true, ends_turn_ = false;
+  while (!ends_turn_ && (current_ = next()) != nullptr) {
     place_.thread = current_->index;
     current_->fiber->resume();
     if (failure_) std::rethrow_exception(failure_);
   }
-  if (const std::string why = stuck(); !why.empty()) throw Fault(why);
   check_guard();
+  if (has_ended()) check_end();
+  if (!cluster_.is_alone()) memory_.assign(shared_window(), shared_window() + bytes);
 }
 
 void Block::wait(const char *what) {
@@ -181,25 +119,50 @@ void Block::wait(const char *what) {
   current_->fiber->pause();
 }
 
-bool Block::barrier(const char *what, int32_t id, int32_t threads, bool value) {
-  if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
+void Block::let_others_go_first(const char *what) {
+  if (one_warp_ahead_ || random_() % 2 == 0) return;
+  wake(*current_);
+  wait(what);
+}
+
+// bar.sync and bar.arrive meet at one barrier.
+Barrier &Block::join(const char *what, size_t id, int32_t threads) {
   Barrier &barrier = barriers_[id];
-  if (barrier.waiting.empty()) {
+  const auto kind = [](const char *name) { return std::string(name).substr(0, 4) == "bar." ? "bar" : name; };
+  if (barrier.arrived == 0) {
     barrier.what = what, barrier.threads = threads, barrier.any = false;
-  } else if (barrier.threads != threads || std::strcmp(barrier.what, what) != 0) {
+  } else if (barrier.threads != threads || std::strcmp(kind(barrier.what), kind(what)) != 0) {
     fault(std::string(what) + " of " + std::to_string(threads) + " threads where others are at " + barrier.what +
           " of " + std::to_string(barrier.threads));
   }
-  barrier.any |= value;
-  barrier.waiting.push_back(current_);
-  if (static_cast<int32_t>(barrier.waiting.size()) == threads) {
-    barrier.answer = barrier.any;
+  if (++barrier.arrived == threads) {
+    barrier.arrived = 0;
     for (const Thread *thread : barrier.waiting) wake(*thread);
     barrier.waiting.clear();
     reorder();
   }
+  return barrier;
+}
+
+bool Block::meet(const char *what, size_t id, int32_t threads, bool value) {
+  Barrier &barrier = join(what, id, threads);
+  barrier.any |= value;
+  if (barrier.arrived == 0)
+    wake(*current_), barrier.answer = barrier.any;
+  else
+    barrier.waiting.push_back(current_);
   wait(what);
   return barrier.answer;
+}
+
+bool Block::barrier(const char *what, int32_t id, int32_t threads, bool value) {
+  if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
+  return meet(what, static_cast<size_t>(id), threads, value);
+}
+
+void Block::arrive_at_barrier(const char *what, int32_t id, int32_t threads) {
+  if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
+  join(what, static_cast<size_t>(id), threads);
 }
 
 void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&)[warp_size])) {
@@ -216,74 +179,72 @@ void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void
   warp.runnable = ~(uint32_t{1} << lane);
 }
 
-unsigned char *Block::shared_at(const char *what, uint32_t address, int32_t bytes) const {
-  const int64_t offset = int64_t{address} - window_begins;
-  if (offset < 0 || offset + bytes > launch_.shared_bytes)
-    fault(std::string(what) + ": bytes " + std::to_string(offset) + " to " + std::to_string(offset + bytes - 1) +
-          " of shared memory; the launch asked for " + std::to_string(launch_.shared_bytes));
-  if (offset % bytes != 0)
-    fault(std::string(what) + ": byte " + std::to_string(offset) + " of shared memory is no multiple of " +
-          std::to_string(bytes));
-  return shared + offset;
+// ---- Registers: what a warpgroup gives back, another may take -------------------------------------------------------
+int32_t Block::change_registers(const char *what, int32_t count) {
+  if (count < least_registers || count > most_registers || count % 8 != 0)
+    fault(std::string(what) + " to " + std::to_string(count) + "; allowed: multiples of 8 from 24 to 248");
+  meet(what, 16 + current_->index.x / Warpgroup::threads, Warpgroup::threads, false);
+  return count - current_->registers;
 }
 
-void Block::copy_in_background(uint32_t destination, const void *source, int32_t source_bytes) {
-  if (source_bytes > 0) check_alignment("cp.async", source, 16);
-  const Copy copy{shared_at("cp.async", destination, 16), source, source_bytes, current_->groups};
-  std::memset(copy.destination, fresh, 16);
-  if (copy_time_ == CopyTime::at_once || (copy_time_ == CopyTime::either && random_() % 2 == 0))
-    copy.arrive();
-  else
-    current_->copies.push_back(copy);
+void Block::give_registers_back(int32_t count) {
+  const int32_t more = change_registers("setmaxnreg.dec", count);
+  if (more > 0) fault("setmaxnreg.dec to more than the thread has, " + std::to_string(current_->registers));
+  current_->registers = count, free_registers_ -= more;
+  for (const Thread *thread : waiting_for_registers_) wake(*thread);
+  waiting_for_registers_.clear();
 }
 
-void Block::wait_for_copies(int32_t groups_pending) {
-  std::erase_if(current_->copies, [&](const Copy &copy) {
-    const bool due = copy.group < current_->groups - groups_pending;
-    if (due) copy.arrive();
-    return due;
-  });
-}
-
-}  // namespace
-
-void run(const Launch &launch) {
-  if (launch.threads < 1 || launch.threads > most_threads || launch.threads % warp_size != 0)
-    throw Fault("threads is " + std::to_string(launch.threads) + "; allowed: multiples of 32 up to 1024");
-  if (launch.shared_bytes < 0 || launch.shared_bytes > most_shared_bytes)
-    throw Fault("shared_bytes is " + std::to_string(launch.shared_bytes) + "; allowed: 0 to " +
-                std::to_string(most_shared_bytes));
-  for (int64_t i = 0; i < launch.blocks; ++i) {
-    Block block(launch, static_cast<uint32_t>(i));
-    running = &block;
-    block.run();
+void Block::take_registers(int32_t count) {
+  const int32_t more = change_registers("setmaxnreg.inc", count);
+  if (more < 0) fault("setmaxnreg.inc to less than the thread has, " + std::to_string(current_->registers));
+  while (free_registers_ < more) {
+    waiting_for_registers_.push_back(current_);
+    wait("setmaxnreg.inc");
   }
-  running = nullptr;
+  current_->registers = count, free_registers_ -= more;
 }
 
-const Place &place() { return running->place(); }
-void fault(const std::string &what) { running->fault(what); }
-bool barrier(const char *what, int32_t id, int32_t threads, bool value) {
-  return running->barrier(what, id, threads, value);
+// ---- What runs in the background -----------------------------------------------------------------------------------
+Warpgroup &Block::warpgroup() {
+  const size_t index = current_->index.x / Warpgroup::threads;
+  if (threads_.size() % Warpgroup::threads != 0) fault("wgmma in a block of incomplete warpgroups");
+  if (warpgroups_.empty()) warpgroups_.resize(threads_.size() / Warpgroup::threads);
+  if (warpgroups_[index] == nullptr) warpgroups_[index] = std::make_unique<Warpgroup>(*this);
+  return *warpgroups_[index];
 }
-bool block_barrier(const char *what, bool value) { return running->block_barrier(what, value); }
-void warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&)[warp_size])) {
-  running->warp_operation(what, of_lane, perform);
+
+void Block::spoil(unsigned char *at, int64_t bytes) const {
+  for (int64_t i = 0; i < bytes; i += 4) std::memcpy(at + i, &spoilt_word_, 4);
 }
-uint32_t shared_address(const void *pointer) {
-  return window_begins + static_cast<uint32_t>(static_cast<const unsigned char *>(pointer) - shared);
+
+bool Block::is_spoilt(const void *at, int64_t bytes) const {
+  for (int64_t i = 0; i < bytes; i += 4)
+    if (std::memcmp(static_cast<const unsigned char *>(at) + i, &spoilt_word_, 4) != 0) return false;
+  return true;
 }
-unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes) {
-  return running->shared_at(what, address, bytes);
+
+void Block::check_not_read(const char *what, const ByteRange &range) const {
+  for (const auto &warpgroup : warpgroups_)
+    if (warpgroup != nullptr) warpgroup->check_not_read(what, range);
 }
-void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes) {
-  running->copy_in_background(destination, source, source_bytes);
+
+void Block::check_end() const {
+  const auto ended_with = [&](const std::string &what) {
+    throw Fault("block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) +
+                ": all threads have ended, and " + what);
+  };
+  if (engine_.has_boxes()) ended_with("copies are under way");
+  for (const Barrier &barrier : barriers_)
+    if (barrier.arrived != 0)
+      ended_with(std::to_string(barrier.arrived) + " of " + std::to_string(barrier.threads) + " were at " +
+                 barrier.what);
+  for (const auto &warpgroup : warpgroups_)
+    if (warpgroup != nullptr && warpgroup->has_unfinished()) ended_with("products are under way");
 }
-void end_copy_group() { running->end_copy_group(); }
-void wait_for_copies(int32_t groups_pending) { running->wait_for_copies(groups_pending); }
-void check_alignment(const char *what, const void *pointer, int32_t bytes) {
-  if (reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(bytes) != 0)
-    fault(std::string(what) + ": an address of global memory is no multiple of " + std::to_string(bytes));
-}
+
+void Block::cluster_barrier(const char *what) { cluster_.barrier(*this, what); }
+
+size_t Block::cluster_size() const { return cluster_.size(); }
 
 }  // namespace emulator

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A thread block on the host: its threads are fibers of one host thread, which change over where the kernel synchronizes and nowhere
-// else. In between they run in an order that a seed decides, and copies in the background land when the seed says. What the twins of
-// kernels/parts ask of the block stands here.
+// else. In between they run in an order that a seed decides, and copies in the background land when the seed says. Blocks of a cluster
+// take turns, each with shared memory of its own. What the twins of kernels/parts ask of the block stands here.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct Fault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-inline constexpr int32_t warp_size = 32, most_threads = 1024, most_shared_bytes = 227 * 1024;
+inline constexpr int32_t warp_size = 32, most_threads = 1024, most_shared_bytes = 227 * 1024, most_cluster = 8;
 
 struct Launch {
   void (*kernel)(const void *parameters);
@@ -25,9 +25,10 @@ struct Launch {
   int32_t threads;
   int64_t shared_bytes;
   uint32_t seed;
+  int32_t cluster = 1;  // blocks that run together
 };
 
-// All blocks, one after the other. Throws a Fault.
+// All clusters, one after the other. Throws a Fault.
 void run(const Launch &launch);
 
 // ---- Of the thread that runs ---------------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ struct Index {
   uint32_t x, y, z;
 };
 struct Place {
-  Index thread, block;
+  Index thread, block, grid;  // grid: how many blocks
 };
 const Place &place();
 
@@ -60,6 +61,15 @@ unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes);
 void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes);
 void end_copy_group();
 void wait_for_copies(int32_t groups_pending);
+
+// ---- Of the cluster ------------------------------------------------------------------------------------------------
+// All threads of all its blocks that have not ended.
+void cluster_barrier(const char *what);
+int32_t cluster_rank();
+int32_t cluster_size();
+// The address of the same place in the shared memory of the block of this rank, and what lies there.
+uint32_t cluster_address(const char *what, uint32_t own, int32_t rank);
+unsigned char *cluster_shared_at(const char *what, uint32_t address, int32_t bytes);
 
 // ---- Global memory -------------------------------------------------------------------------------------------------
 // Faults where an access of `bytes` bytes is not aligned to them.

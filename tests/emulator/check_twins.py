@@ -3,8 +3,8 @@
 """Parts that hold PTX and their twins for the emulator are one list of functions. usage: check_twins.py SOURCE_ROOT
 
 A part of kernels/parts with assembler in it has a twin of the same name in tests/emulator/parts_twins/parts, or stands below as not emulated
-so far. Part and twin declare the same functions, to the letter of their signatures; and a part without assembler has no twin, so that what runs
-on the host is the kernel's own source.
+so far. Part and twin declare the same functions, to the letter of their signatures, and the same members of what a macro makes; and a part
+without assembler has no twin, so that what runs on the host is the kernel's own source.
 """
 import os
 import re
@@ -19,14 +19,17 @@ if __name__ == "__main__":
 import house
 
 PARTS, TWINS = "kernels/parts", "tests/emulator/parts_twins/parts"
-NOT_EMULATED = {"ptx_sm90.cuh", "wgmma.cuh"}
+NOT_EMULATED = set()
 ASSEMBLER = re.compile(r"\basm\b")
-FUNCTION = re.compile(r"(template <[^>]*>\s*)?__device__ __forceinline__ ([^{};]*)[{;]")
+FUNCTION = re.compile(r"(template <[^>]*>\s*)?(?:static )?__device__ __forceinline__ ([^{};]*)[{;]")
+# A family that a macro makes: its members by their number.
+MEMBER = re.compile(r"^(FLASHCORE_\w+)\((\d+)\b", re.MULTILINE)
 
 
 def functions(root, path):
-    text = house.without_comments(house.read(root, path), keep_strings=False)
-    return {" ".join(((template or "") + rest.split(" : ")[0]).split()) for template, rest in FUNCTION.findall(text)}
+    text = house.without_comments(house.read(root, path), keep_strings=False).replace("\\\n", " \n")
+    return {" ".join(((template or "") + rest.split(" : ")[0]).split()) for template, rest in FUNCTION.findall(text)} | \
+        {f"{macro}({number})" for macro, number in MEMBER.findall(text)}
 
 
 def files(root, folder):
@@ -59,13 +62,14 @@ def self_test(report):
     function = "__device__ __forceinline__ void {}(int32_t x) {{ {} }}\n"
     assembler = 'asm volatile("bar.sync 0;");'
     planted = {
-        f"{PARTS}/one.cuh": function.format("same", assembler) + function.format("alone", assembler),
-        f"{TWINS}/one.cuh": function.format("same", "") + function.format("extra", ""),
+        f"{PARTS}/one.cuh": function.format("same", assembler) + function.format("alone", assembler) + "FLASHCORE_ONE(8, a);\n",
+        f"{TWINS}/one.cuh": function.format("same", "") + function.format("extra", "") + "FLASHCORE_ONE(16);\n",
         f"{PARTS}/two.cuh": function.format("f", assembler),
         f"{PARTS}/plain.cuh": function.format("g", "// asm"),
         f"{TWINS}/plain.cuh": function.format("g", ""),
     }
     expected = ["one.cuh: the twin lacks void alone(int32_t x)", "one.cuh: the part lacks void extra(int32_t x)",
+                "one.cuh: the twin lacks FLASHCORE_ONE(8)", "one.cuh: the part lacks FLASHCORE_ONE(16)",
                 f"{PARTS}/two.cuh holds assembler and has no twin", f"{TWINS}/plain.cuh stands for no part",
                 "gone.cuh need not be"]
     with tempfile.TemporaryDirectory() as root:

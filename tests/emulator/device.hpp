@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "block.hpp"
+#include "hopper.hpp"
 #include "module.hpp"
 #include "warp.hpp"
 
@@ -22,9 +23,11 @@
 #define __grid_constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define threadIdx (::emulator::place().thread)
 #define blockIdx (::emulator::place().block)
+#define gridDim (::emulator::place().grid)
 
 struct alignas(8) uint2 {
   uint32_t x, y;

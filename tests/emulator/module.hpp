@@ -20,13 +20,12 @@ const std::vector<Module> &modules();
 // A translation unit's own, at its end.
 bool add_module(const Module &module);
 
-// A kernel as the launch calls it.
-template <typename Parameters>
-struct Entry {
-  template <void (*kernel)(Parameters)>
-  static void call(const void *parameters) {
-    kernel(*static_cast<const Parameters *>(parameters));
-  }
+// A kernel as the launch calls it, which has one parameter, by value.
+template <auto kernel>
+struct Entry;
+template <typename Parameters, void (*kernel)(Parameters)>
+struct Entry<kernel> {
+  static void call(const void *parameters) { kernel(*static_cast<const Parameters *>(parameters)); }
 };
 
 }  // namespace emulator

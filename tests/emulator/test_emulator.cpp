@@ -21,10 +21,15 @@ void launch(const Body &body, uint32_t seed = 0, int32_t threads = 64, int64_t s
   run({call, &body, 1, threads, shared_bytes, seed});
 }
 
+void launch_cluster(const Body &body, uint32_t seed = 0, int32_t cluster = 4) {
+  run({call, &body, 2 * cluster, 64, 1024, seed, cluster});
+}
+
 // The fault of a launch, which there must be.
-std::string fault_of(const Body &body) {
+std::string fault_of(
+    const Body &body, const std::function<void(const Body &)> &launched = [](const Body &body) { launch(body); }) {
   try {
-    launch(body);
+    launched(body);
   } catch (const Fault &fault) {
     return fault.what();
   }
@@ -33,7 +38,8 @@ std::string fault_of(const Body &body) {
 
 bool says(const std::string &fault, const char *words) { return fault.find(words) != std::string::npos; }
 
-uint32_t address_of(uint32_t offset) { return 1024 + offset; }
+// Of the block that runs.
+uint32_t address_of(uint32_t offset) { return (1024 + offset) | static_cast<uint32_t>(cluster_rank()) << 24; }
 
 float float_at(uint32_t offset) {
   float value;
@@ -161,6 +167,76 @@ BOOST_AUTO_TEST_CASE(lanes_exchange) {
   BOOST_TEST(shuffled);
   BOOST_TEST(voted);
   BOOST_TEST(transposed);
+}
+
+// ---- Clusters: each block has its own bytes, and sees those of the others behind a barrier.
+BOOST_AUTO_TEST_CASE(blocks_of_a_cluster_read_each_other) {
+  for (uint32_t seed = 0; seed < 12; ++seed) {
+    bool all = true;
+    uint32_t ran = 0;
+    launch_cluster(
+        [&](uint32_t thread) {
+          const uint32_t block = place().block.x, own = address_of(thread * 4);
+          ++ran;
+          block_barrier("__syncthreads", false);  // where blocks may be changed
+          std::memcpy(shared_at("a test", own, 4), &block, 4);
+          cluster_barrier("barrier.cluster");
+          for (int32_t rank = 0; rank < 4; ++rank) {
+            uint32_t there;
+            std::memcpy(&there, cluster_shared_at("a test", cluster_address("mapa", own, rank), 4), 4);
+            all &= there == block / 4 * 4 + static_cast<uint32_t>(rank);
+          }
+          cluster_barrier("barrier.cluster");
+        },
+        seed);
+    BOOST_TEST(all, "seed " << seed);
+    BOOST_TEST(ran == 8 * 64);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(threads_that_have_ended_count_at_a_cluster_barrier) {
+  uint32_t passed = 0;
+  launch_cluster([&](uint32_t thread) {
+    if (thread < 32) return;
+    cluster_barrier("barrier.cluster");
+    ++passed;
+  });
+  BOOST_TEST(passed == 8 * 32);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_cluster_must_not_do_is_a_fault) {
+  const auto in_cluster = [](const Body &body) { launch_cluster(body, 3); };
+  const auto read = [](int32_t rank, uint32_t offset) {
+    cluster_shared_at("ld.shared::cluster", cluster_address("mapa", address_of(0), rank) + offset, 4);
+  };
+  BOOST_TEST(says(fault_of([&](uint32_t) { read(4, 0); }, in_cluster), "mapa: block 4 of a cluster of 4"));
+  BOOST_TEST(says(fault_of([&](uint32_t) { read(1, 0); }), "mapa: block 1 of a cluster of 1"));
+  const auto of_another = [](uint32_t) { shared_at("st.shared", cluster_address("mapa", address_of(0), 3), 4); };
+  BOOST_TEST(says(fault_of(of_another, in_cluster), "st.shared: an address of block 3 of the cluster"));
+  const Body too_far = [&](uint32_t) {
+    cluster_barrier("barrier.cluster");
+    read(1, 1024);
+  };
+  BOOST_TEST(says(fault_of(too_far, in_cluster), "ld.shared::cluster: bytes 1024 to 1027"));
+  BOOST_TEST(says(fault_of([&](uint32_t) { read(static_cast<int32_t>(place().block.x + 1) % 4, 0); }, in_cluster),
+                  "which has not begun"));
+  const Body left_alone = [&](uint32_t) {
+    cluster_barrier("barrier.cluster");
+    read(static_cast<int32_t>(place().block.x + 1) % 4, 0);
+  };
+  BOOST_TEST(says(fault_of(left_alone, in_cluster), "which has ended"));
+  const Body one_stays_away = [&](uint32_t thread) {
+    if (thread != 5)
+      cluster_barrier("barrier.cluster");
+    else
+      block_barrier("__syncthreads", false);
+  };
+  BOOST_TEST(says(fault_of(one_stays_away, in_cluster), "for threads that do not come"));
+  BOOST_TEST(says(fault_of([](uint32_t) {},
+                           [](const Body &body) {
+                             run({call, &body, 6, 64, 1024, 0, 4});
+                           }),
+                  "cluster is 4 for 6 blocks"));
 }
 
 // A(i, k) = i + 1 where k is i, B(k, j) = 8 k + j: the product's row i is (i + 1) times B's.

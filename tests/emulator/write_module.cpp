@@ -50,8 +50,7 @@ Status write_unit(const Unit &unit, const std::string &module) {
   return write(unit.output, "#include \"device.hpp\"\n#define flashcore flashcore_in_" + id + "\n#define " + kernel +
                                 " " + entry + "\n#include \"" + unit.source.string() + "\"\n\n" +
                                 "static const bool added = ::emulator::add_module({\"" + module + "\", \"" + broken +
-                                "\", ::emulator::Entry<flashcore::kernels::AttentionFwdParams>::call<" + entry +
-                                ">});\n");
+                                "\", ::emulator::Entry<" + entry + ">::call});\n");
 }
 
 Status write_edited_files(Unit &unit) {

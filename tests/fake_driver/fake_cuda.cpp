@@ -10,6 +10,7 @@
 
 #include "cubin_image.hpp"
 #include "fake_functions.hpp"
+#include "tensor_map_image.hpp"
 
 using fake::code_of;
 using fake::Context;
@@ -24,6 +25,7 @@ using fake::Module;
 using fake::option;
 using fake::refuse;
 using fake::state;
+using fake::TensorMapImage;
 
 namespace {
 
@@ -304,28 +306,30 @@ CUresult fake_module_get_function(CUfunction *function, CUmodule module, const c
 
 CUresult fake_tensor_map_encode_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
                                       const cuuint64_t *sizes, const cuuint64_t *strides_bytes, const cuuint32_t *box,
-                                      const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                      CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+                                      const cuuint32_t *element_strides, CUtensorMapInterleave interleave,
+                                      CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion,
+                                      CUtensorMapFloatOOBfill fill) {
   const CUresult result = enter("cuTensorMapEncodeTiled");
   if (result != CUDA_SUCCESS) return result;
   const auto at = reinterpret_cast<uintptr_t>(address);
   if (reinterpret_cast<uintptr_t>(map) % 64 != 0 || at == 0 || at % 16 != 0 || rank < 3 || rank > 5)
     return refuse(CUDA_ERROR_INVALID_VALUE, "a tensor map of a misplaced tensor, or in a misplaced struct");
-  for (cuuint32_t i = 0; i < rank; ++i)
-    if (sizes[i] == 0 || box[i] == 0 || box[i] > 256 || (i > 0 && strides_bytes[i - 1] % 16 != 0))
+  TensorMapImage image{};
+  for (cuuint32_t i = 0; i < rank; ++i) {
+    if (sizes[i] == 0 || sizes[i] > uint64_t{1} << 32 || box[i] == 0 || box[i] > 256 || element_strides[i] == 0 ||
+        element_strides[i] > 8 || (i > 0 && (strides_bytes[i - 1] % 16 != 0 || strides_bytes[i - 1] >> 40 != 0)))
       return refuse(CUDA_ERROR_INVALID_VALUE, "a tensor map with dimension " + std::to_string(i) + " out of its range");
-  // Not the driver's form, which nobody knows: what a test can look at.
-  const uint64_t said[16] = {at,
-                             static_cast<uint64_t>(type),
-                             rank,
-                             sizes[0],
-                             sizes[1],
-                             sizes[2],
-                             strides_bytes[0],
-                             strides_bytes[1],
-                             box[0],
-                             box[1]};
-  std::memcpy(map, said, sizeof(said));
+    image.sizes[i] = sizes[i], image.box[i] = box[i], image.element_strides[i] = element_strides[i];
+    if (i > 0) image.strides_bytes[i - 1] = strides_bytes[i - 1];
+  }
+  constexpr cuuint32_t element_bytes = 2;  // of the types that the library has
+  if (swizzle == CU_TENSOR_MAP_SWIZZLE_128B && (box[0] * element_bytes > 128 || box[0] * element_bytes % 16 != 0))
+    return refuse(CUDA_ERROR_INVALID_VALUE, "a tensor map whose box is wider than its permutation");
+  image.address = at, image.mark = TensorMapImage::is_one;
+  image.type = static_cast<uint8_t>(type), image.rank = static_cast<uint8_t>(rank);
+  image.interleave = static_cast<uint8_t>(interleave), image.swizzle = static_cast<uint8_t>(swizzle);
+  image.promotion = static_cast<uint8_t>(promotion), image.fill = static_cast<uint8_t>(fill);
+  std::memcpy(map, &image, sizeof(image));
   return CUDA_SUCCESS;
 }
 

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The host's twin of kernels/parts/cluster.cuh. No kernel that runs in clusters is emulated so far: whoever comes here has gone wrong.
+// The host's twin of kernels/parts/cluster.cuh.
 #pragma once
 
 #include "parts/mma_sm80.cuh"
 
 namespace flashcore::kernels {
 
-__device__ __forceinline__ void cluster_barrier() { ::emulator::fault("barrier.cluster is not emulated"); }
-__device__ __forceinline__ int32_t cluster_rank() { ::emulator::fault("%cluster_ctarank is not emulated"); }
-__device__ __forceinline__ int32_t cluster_size() { ::emulator::fault("%cluster_nctarank is not emulated"); }
+__device__ __forceinline__ void cluster_barrier() { ::emulator::cluster_barrier("barrier.cluster"); }
+__device__ __forceinline__ int32_t cluster_rank() { return ::emulator::cluster_rank(); }
+__device__ __forceinline__ int32_t cluster_size() { return ::emulator::cluster_size(); }
 __device__ __forceinline__ SharedAddress cluster_address(SharedAddress own, int32_t rank) {
-  ::emulator::fault("mapa.shared::cluster is not emulated");
+  return ::emulator::cluster_address("mapa.shared::cluster", own, rank);
 }
 __device__ __forceinline__ float load_cluster_float(SharedAddress source) {
-  ::emulator::fault("ld.shared::cluster is not emulated");
+  return *reinterpret_cast<const float *>(::emulator::cluster_shared_at("ld.shared::cluster", source, 4));
 }
 __device__ __forceinline__ float4 load_cluster_float4(SharedAddress source) {
-  ::emulator::fault("ld.shared::cluster is not emulated");
+  return *reinterpret_cast<const float4 *>(::emulator::cluster_shared_at("ld.shared::cluster.v4", source, 16));
 }
 
 }  // namespace flashcore::kernels
