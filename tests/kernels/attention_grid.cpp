@@ -454,13 +454,15 @@ Cases reduced_grid() {
 
 }  // namespace
 
-GridSize grid_size_from_environment() {
-  const char *value = std::getenv("FLASHCORE_TEST_GRID");
-  const std::string name = value == nullptr ? "short" : value;
+GridSize grid_size_from_environment() { return grid_size_from_environment("FLASHCORE_TEST_GRID", "short"); }
+
+GridSize grid_size_from_environment(const char *variable, const char *otherwise) {
+  const char *value = std::getenv(variable);
+  const std::string name = value == nullptr ? otherwise : value;
   if (name == "short") return GridSize::short_grid;
   if (name == "full") return GridSize::full;
   if (name == "reduced") return GridSize::reduced;
-  std::fprintf(stderr, "FLASHCORE_TEST_GRID is \"%s\"; allowed: short, full, reduced\n", name.c_str());
+  std::fprintf(stderr, "%s is \"%s\"; allowed: short, full, reduced\n", variable, name.c_str());
   std::exit(EXIT_FAILURE);
 }
 
