@@ -25,16 +25,25 @@ struct Choice {
   kernels::Specialization specialization{};
 };
 
+int32_t columns_of(const kernels::Passport &passport, const kernels::Specialization &specialization) {
+  return passport.value(specialization, "head_dim", 0) + passport.value(specialization, "head_dim_v", 0);
+}
+
 Choice choose(const kernels::Passport &passport, const kernels::ProblemKey &key, const Request &request) {
+  std::vector<Choice> best;
   for (const Module &module : modules()) {
     const Result<ModuleName> name = parse_module_name(module.name);
     if (!name.ok()) throw Fault(name.error().message);
     const kernels::Specialization &specialization = name.value().specialization;
-    if (&passport_at(name.value().kernel_index) == &passport && module.broken == request.broken &&
-        passport.serves(specialization, key))
-      return {&module, specialization};
+    if (&passport_at(name.value().kernel_index) != &passport || module.broken != request.broken ||
+        (!request.module.empty() && module.name != request.module) || !passport.serves(specialization, key))
+      continue;
+    const int32_t columns = columns_of(passport, specialization);
+    if (!best.empty() && columns > columns_of(passport, best.front().specialization)) continue;
+    if (!best.empty() && columns < columns_of(passport, best.front().specialization)) best.clear();
+    best.push_back({&module, specialization});
   }
-  return {};
+  return best.empty() ? Choice{} : best[request.turn % best.size()];
 }
 
 CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, const AttentionProblem &problem,

@@ -14,9 +14,11 @@ namespace emulator {
 
 struct Request {
   std::string kernel;
-  std::string broken;  // the name of a broken kernel; empty: the kernel as it is
+  std::string broken = "";  // the name of a broken kernel; empty: the kernel as it is
   uint32_t seed = 0;
   int64_t shared_bytes_taken = 0;  // launch with this much less than the layout needs
+  std::string module = "";         // this one alone; empty: of those that serve with the fewest columns,
+  uint32_t turn = 0;               // the one whose turn it is
 };
 
 // The seeds after which the ways to schedule threads and copies repeat themselves; others draw other random orders.

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "emulate.hpp"
+#include "emulated_golden.hpp"
 #include "kernels/attention_grid.hpp"
 #include "module.hpp"
 #include "plan/kernel_table.hpp"
@@ -68,7 +69,7 @@ void check_grid(const std::string &kernel) {
   uint32_t seed = 0;
   for (const AttentionCase &one : grid.cases)
     for (uint32_t i = 0; i < grid.seeds_of_case; ++i, ++seed)
-      tally.add(one, seed, emulator::emulate_case(host, one, {kernel, "", seed}));
+      tally.add(one, seed, emulator::emulate_case(host, one, {.kernel = kernel, .seed = seed, .turn = seed}));
   std::printf("%-24s %d runs passed, %d refused; closest to a gate: %.2f of it, LSE %.2f\n", kernel.c_str(),
               tally.passed, tally.refused, tally.gate_share, tally.lse_share);
   BOOST_TEST(tally.passed >= grid.least_passed, kernel << " passed " << tally.passed << " runs only");
@@ -79,11 +80,11 @@ void check_seeds(const std::string &kernel) {
   const Device host(FLASHCORE_DEVICE_CPU, 0);
   const AttentionCase one = {.seqlen_q = 70, .seqlen_kv = 150, .heads_q = 1, .heads_kv = 1};
   CaseOnDevice run(host, one, "");
-  BOOST_REQUIRE(emulator::emulate(run.args(), {kernel, "", 0}).verdict == Verdict::passed);
+  BOOST_REQUIRE(emulator::emulate(run.args(), {.kernel = kernel}).verdict == Verdict::passed);
   const auto output = run.read_output();
   for (uint32_t seed = 1; seed < 2 * emulator::ways_of_seeds; ++seed) {
     run.poison_outputs();
-    const CaseOutcome outcome = emulator::emulate(run.args(), {kernel, "", seed});
+    const CaseOutcome outcome = emulator::emulate(run.args(), {.kernel = kernel, .seed = seed});
     BOOST_TEST((outcome.verdict == Verdict::passed), outcome.message);
     BOOST_TEST((run.read_output() == output), "seed " << seed << " gave other bits");
   }
@@ -112,6 +113,8 @@ bool add_cases() {
     auto *const of_kernel = BOOST_TEST_SUITE(kernel);
     of_kernel->add(boost::unit_test::make_test_case([kernel] { check_grid(kernel); }, "grid", __FILE__, __LINE__));
     of_kernel->add(boost::unit_test::make_test_case([kernel] { check_seeds(kernel); }, "seeds", __FILE__, __LINE__));
+    of_kernel->add(
+        boost::unit_test::make_test_case([kernel] { emulator::check_golden(kernel); }, "golden", __FILE__, __LINE__));
     suite.add(of_kernel);
   }
   suite.add(boost::unit_test::make_test_case(check_list, "every_kernel", __FILE__, __LINE__));
