@@ -13,6 +13,7 @@
 
 #include "emulate.hpp"
 #include "emulated_golden.hpp"
+#include "emulated_variant.hpp"
 #include "kernels/attention_grid.hpp"
 #include "module.hpp"
 #include "plan/kernel_table.hpp"
@@ -115,6 +116,8 @@ bool add_cases() {
     of_kernel->add(boost::unit_test::make_test_case([kernel] { check_seeds(kernel); }, "seeds", __FILE__, __LINE__));
     of_kernel->add(
         boost::unit_test::make_test_case([kernel] { emulator::check_golden(kernel); }, "golden", __FILE__, __LINE__));
+    of_kernel->add(
+        boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
     suite.add(of_kernel);
   }
   suite.add(boost::unit_test::make_test_case(check_list, "every_kernel", __FILE__, __LINE__));
