@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The golden vectors on an emulated kernel.
+// Problems with answers from elsewhere on an emulated kernel: the golden vectors, and others that are held to the float64 reference.
 #pragma once
 
 #include <string>
@@ -10,5 +10,8 @@ namespace emulator {
 // Those that it serves, each under a seed of its own, as checks of the running test case; those with features are not for kernels to refuse
 // (tests/kernels/test_golden.cpp).
 void check_golden(const std::string &kernel);
+
+// Infinities and NaN among the values: who sees their key gets them, and nobody else. (The grid plants them where they count for nobody.)
+void check_infinite_values(const std::string &kernel);
 
 }  // namespace emulator

@@ -443,7 +443,8 @@ Cases reduced_grid() {
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .garbage = Garbage::later_keys});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .input_std = 3});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .sink = 60});
-  cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .scale = 0.0f});
+  for (float scale : {0.0f, -0.125f})
+    cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .scale = scale});
   for (Scores scores : {Scores::one_first, Scores::falling, Scores::diagonal})
     cases.push_back(
         {.seqlen_q = 65, .seqlen_kv = 330, .heads_q = 1, .heads_kv = 1, .scores = scores, .values = Values::around_8});
