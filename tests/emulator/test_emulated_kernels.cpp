@@ -118,6 +118,8 @@ bool add_cases() {
         boost::unit_test::make_test_case([kernel] { emulator::check_golden(kernel); }, "golden", __FILE__, __LINE__));
     of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_infinite_values(kernel); },
                                                     "infinite_values", __FILE__, __LINE__));
+    of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_long_rows(kernel); }, "long_rows",
+                                                    __FILE__, __LINE__));
     of_kernel->add(
         boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
     suite.add(of_kernel);
