@@ -47,6 +47,17 @@ std::string as_identifier(std::string text) {
   return text;
 }
 
+// The threads that a kernel is compiled for, as its source says it: the first of __launch_bounds__.
+std::string most_threads_of(std::string_view source) {
+  const std::string_view word = "__launch_bounds__(";
+  const size_t begin = source.find(word) + word.size();
+  int32_t depth = 0;
+  size_t end = begin;
+  for (; depth > 0 || (source[end] != ',' && source[end] != ')'); ++end)
+    depth += (source[end] == '(') - (source[end] == ')');
+  return std::string(source.substr(begin, end - begin));
+}
+
 Status write_unit(const Unit &unit, const std::string &module) {
   const std::string kernel = unit.row().passport->name, id = as_identifier(unit.output.stem().string());
   const std::string entry = kernel + "_in_" + id, broken = unit.broken != nullptr ? unit.broken->name : unit.variant;
@@ -56,8 +67,8 @@ Status write_unit(const Unit &unit, const std::string &module) {
   return write(unit.output, "#include \"device.hpp\"\n#define flashcore flashcore_in_" + id + "\n#define " + kernel +
                                 " " + entry + "\n" + other + "#include \"" + unit.source.string() + "\"\n\n" +
                                 "static const bool added = ::emulator::add_module({\"" + module + "\", \"" + broken +
-                                "\", ::emulator::Entry<flashcore::kernels::AttentionFwdParams>::call<" + entry +
-                                ">});\n");
+                                "\", ::emulator::Entry<flashcore::kernels::AttentionFwdParams>::call<" + entry + ">, " +
+                                most_threads_of(unit.row().source) + "});\n");
 }
 
 Status write_edited_files(Unit &unit) {
