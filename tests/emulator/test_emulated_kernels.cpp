@@ -3,7 +3,7 @@
 // Every kernel that is compiled for the emulator over the reduced grid, against the float64 reference: each case under three seeds,
 // so that threads run in other orders and copies arrive at other times.
 //
-//   FLASHCORE_EMULATED_GRID=short|full   another grid (tests/kernels/attention_grid.hpp), each case under one seed: hours
+//   FLASHCORE_EMULATED_GRID=short|full   another grid (tests/kernels/attention_grid.hpp), each case under one seed
 //   FLASHCORE_EMULATED_PART=3/40         of its cases the third and every 40th from there
 #define BOOST_TEST_NO_MAIN  // which kernels there are is known at run time
 #include <boost/test/unit_test.hpp>
