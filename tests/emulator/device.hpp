@@ -16,7 +16,9 @@
 #include "warp.hpp"
 
 #define __CUDACC_RTC__
+#ifndef __CUDA_ARCH__
 #define __CUDA_ARCH__ 800
+#endif
 #define __device__
 #define __global__
 #define __shared__

@@ -67,6 +67,9 @@ CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, cons
   if (plan.stage_count != 1 || plan.workspace_bytes != 0)
     return failed("launches of several stages or with a workspace are not emulated");
   const kernels::Launch &one = plan.stages[0];
+  if (one.threads > choice.module->most_threads)
+    return failed(std::to_string(one.threads) + " threads in a block of a kernel that is compiled for " +
+                  std::to_string(choice.module->most_threads));
   try {
     run({choice.module->kernel, parameters, one.grid.x, one.threads,
          one.dynamic_shared_bytes - request.shared_bytes_taken, request.seed, one.cluster});

@@ -3,6 +3,7 @@
 // Kernels that were compiled for the emulator, each in one specialization, by the names of their modules.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ struct Module {
   std::string name;    // of the module, as "fwd_scalar-fp16"
   std::string broken;  // what of tests/broken_kernels; empty: nothing
   void (*kernel)(const void *parameters);
+  int32_t most_threads;  // of __launch_bounds__
 };
 
 // In the order of their names.

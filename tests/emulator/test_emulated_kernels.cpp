@@ -3,12 +3,18 @@
 // Every kernel that is compiled for the emulator over the reduced grid, against the float64 reference: each case under three seeds,
 // so that threads run in other orders and copies arrive at other times; where several modules serve a case, they take turns. And every module
 // at head dimensions of its own.
+//
+//   FLASHCORE_EMULATED_GRID=short|full   another grid (tests/kernels/attention_grid.hpp), each case under one seed
+//   FLASHCORE_EMULATED_PART=3/40         of its cases the third and every 40th from there
 #define BOOST_TEST_NO_MAIN  // which kernels there are is known at run time
 #include <boost/test/unit_test.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <set>
 
 #include "emulate.hpp"
+#include "emulated_golden.hpp"
+#include "emulated_variant.hpp"
 #include "kernels/attention_grid.hpp"
 #include "module.hpp"
 #include "plan/kernel_table.hpp"
@@ -18,10 +24,32 @@ using namespace flashcore::tests;
 
 namespace {
 
-// One for each time at which copies may arrive; the order of threads changes from case to case.
-constexpr uint32_t seeds_of_case = 3;
-// Fewer than this and the kernel was not tested.
-constexpr int least_passed = 20 * seeds_of_case;
+struct Grid {
+  std::vector<AttentionCase> cases;
+  uint32_t seeds_of_case;
+  int least_passed;  // fewer runs and the kernel was not tested
+};
+
+std::vector<AttentionCase> part_of(const std::vector<AttentionCase> &cases) {
+  const char *const part = std::getenv("FLASHCORE_EMULATED_PART");
+  if (part == nullptr) return cases;
+  size_t first = 0, step = 0;
+  if (std::sscanf(part, "%zu/%zu", &first, &step) != 2 || first == 0 || first > step) {
+    std::fprintf(stderr, "FLASHCORE_EMULATED_PART is \"%s\"; it is of the form 3/40\n", part);
+    std::exit(EXIT_FAILURE);
+  }
+  std::vector<AttentionCase> result;
+  for (size_t i = first - 1; i < cases.size(); i += step) result.push_back(cases[i]);
+  return result;
+}
+
+// Of the reduced grid three seeds, one for each time at which copies may arrive; the order of threads changes from case to case.
+Grid grid_from_environment() {
+  const GridSize size = grid_size_from_environment("FLASHCORE_EMULATED_GRID", "reduced");
+  const uint32_t seeds = size == GridSize::reduced ? 3 : 1;
+  const bool whole = std::getenv("FLASHCORE_TEST_CASE") == nullptr && std::getenv("FLASHCORE_EMULATED_PART") == nullptr;
+  return {part_of(attention_grid(size)), seeds, whole ? static_cast<int>(20 * seeds) : 0};
+}
 
 std::string kernel_of(const emulator::Module &module) { return module.name.substr(0, module.name.find('-')); }
 
@@ -39,17 +67,18 @@ struct Tally {
 
 void check_grid(const std::string &kernel) {
   const Device host(FLASHCORE_DEVICE_CPU, 0);
+  const Grid grid = grid_from_environment();
   Tally tally;
   uint32_t seed = 0;
-  for (const AttentionCase &one : attention_grid(GridSize::reduced))
-    for (uint32_t i = 0; i < seeds_of_case; ++i, ++seed)
+  for (const AttentionCase &one : grid.cases)
+    for (uint32_t i = 0; i < grid.seeds_of_case; ++i, ++seed)
       tally.add(one, seed, emulator::emulate_case(host, one, {.kernel = kernel, .seed = seed, .turn = seed + i}));
   std::printf("%-24s %d runs passed, %d refused; closest to a gate: %.2f of it, LSE %.2f\n", kernel.c_str(),
               tally.passed, tally.refused, tally.gate_share, tally.lse_share);
-  BOOST_TEST(tally.passed >= least_passed, kernel << " passed " << tally.passed << " runs only");
+  BOOST_TEST(tally.passed >= grid.least_passed, kernel << " passed " << tally.passed << " runs only");
 }
 
-// At its own head dimensions, with keys for two steps of all warps and some more; with a mask, queries change their sign as well.
+// At its own head dimensions and alignment, with keys for two steps of all warps and some more; with a mask, queries change their sign as well.
 AttentionCase case_of(const emulator::Module &module) {
   using namespace flashcore::tools;
   const flashcore::ModuleName name = flashcore::parse_module_name(module.name).value();
@@ -66,6 +95,7 @@ AttentionCase case_of(const emulator::Module &module) {
       .head_dim_v = choice("head_dim_v", 0),
       .dtype = choice("dtype", 0) == flashcore::kernels::dtype_bfloat16 ? Float16Type::bfloat16 : Float16Type::float16,
       .causal = causal ? ReferenceCausal::bottom_right : ReferenceCausal::none,
+      .layout = choice("alignment_bytes", 16) == 2 ? Layout::odd : Layout::contiguous,
       .scale = causal ? std::optional(-0.1f) : std::nullopt};
 }
 
@@ -114,6 +144,14 @@ bool add_cases() {
     auto *const of_kernel = BOOST_TEST_SUITE(kernel);
     of_kernel->add(boost::unit_test::make_test_case([kernel] { check_grid(kernel); }, "grid", __FILE__, __LINE__));
     of_kernel->add(boost::unit_test::make_test_case([kernel] { check_seeds(kernel); }, "seeds", __FILE__, __LINE__));
+    of_kernel->add(
+        boost::unit_test::make_test_case([kernel] { emulator::check_golden(kernel); }, "golden", __FILE__, __LINE__));
+    of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_infinite_values(kernel); },
+                                                    "infinite_values", __FILE__, __LINE__));
+    of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_long_rows(kernel); }, "long_rows",
+                                                    __FILE__, __LINE__));
+    of_kernel->add(
+        boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
     suite.add(of_kernel);
   }
   suite.add(boost::unit_test::make_test_case(

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// write_module MODULE SOURCE OUTPUT [BROKEN]: the translation unit that compiles a kernel's device half in one specialization for the
-// emulator. Beside OUTPUT, in a folder of its name without the suffix, lies what differs from one to the other: specialization.h, and of a
-// kernel of tests/broken_kernels the files that were edited.
+// write_module MODULE SOURCE OUTPUT [BROKEN | VARIANT]: the translation unit that compiles a kernel's device half in one specialization for
+// the emulator. Beside OUTPUT, in a folder of its name without the suffix, lies what differs from one to the other: specialization.h, and of
+// a kernel of tests/broken_kernels the files that were edited. VARIANT is one of tests/other_parts/variants.cuh, which stands for the
+// kernel's own.
 //
 // Several such units are in one program, and each has the namespace flashcore in its own specialization; so they give it other names.
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -23,6 +25,7 @@ struct Unit {
   ModuleName module;
   fs::path source, output;
   const Broken *broken = nullptr;
+  std::string variant;
 
   const KernelRow &row() const { return kernel_table()[static_cast<size_t>(module.kernel_index)]; }
   fs::path folder() const { return output.parent_path() / output.stem(); }
@@ -44,13 +47,28 @@ std::string as_identifier(std::string text) {
   return text;
 }
 
+// The threads that a kernel is compiled for, as its source says it: the first of __launch_bounds__.
+std::string most_threads_of(std::string_view source) {
+  const std::string_view word = "__launch_bounds__(";
+  const size_t begin = source.find(word) + word.size();
+  int32_t depth = 0;
+  size_t end = begin;
+  for (; depth > 0 || (source[end] != ',' && source[end] != ')'); ++end)
+    depth += (source[end] == '(') - (source[end] == ')');
+  return std::string(source.substr(begin, end - begin));
+}
+
 Status write_unit(const Unit &unit, const std::string &module) {
   const std::string kernel = unit.row().passport->name, id = as_identifier(unit.output.stem().string());
-  const std::string entry = kernel + "_in_" + id, broken = unit.broken != nullptr ? unit.broken->name : "";
+  const std::string entry = kernel + "_in_" + id, broken = unit.broken != nullptr ? unit.broken->name : unit.variant;
+  // The part that defines a kernel's own variant has been read when the name becomes another's.
+  const std::string other =
+      unit.variant.empty() ? "" : "#include \"variants.cuh\"\n#define PlainScores " + unit.variant + "\n";
   return write(unit.output, "#include \"device.hpp\"\n#define flashcore flashcore_in_" + id + "\n#define " + kernel +
-                                " " + entry + "\n#include \"" + unit.source.string() + "\"\n\n" +
+                                " " + entry + "\n" + other + "#include \"" + unit.source.string() + "\"\n\n" +
                                 "static const bool added = ::emulator::add_module({\"" + module + "\", \"" + broken +
-                                "\", ::emulator::Entry<" + entry + ">::call});\n");
+                                "\", ::emulator::Entry<" + entry + ">::call, " + most_threads_of(unit.row().source) +
+                                "});\n");
 }
 
 Status write_edited_files(Unit &unit) {
@@ -67,6 +85,10 @@ Status write_edited_files(Unit &unit) {
   return success();
 }
 
+bool is_variant(const std::string &name) {
+  return !name.empty() && std::isupper(static_cast<unsigned char>(name[0])) != 0;
+}
+
 Status find_broken(Unit &unit, const std::string &name) {
   for (const Broken &broken : broken_kernels())
     if (broken.name == name) unit.broken = &broken;
@@ -81,7 +103,9 @@ Status write_all(int argc, char **argv) {
   FLASHCORE_TRY_ASSIGN(const ModuleName name, parse_module_name(module));
   Unit unit{name, fs::absolute(argv[2]), fs::absolute(argv[3])};
   FLASHCORE_TRY(check_specialization(*unit.row().passport, name.specialization));
-  if (argc == 5) {
+  if (argc == 5 && is_variant(argv[4])) {
+    unit.variant = argv[4];
+  } else if (argc == 5) {
     FLASHCORE_TRY(find_broken(unit, argv[4]));
     FLASHCORE_TRY(write_edited_files(unit));
   }
@@ -94,7 +118,7 @@ Status write_all(int argc, char **argv) {
 
 int main(int argc, char **argv) {
   if (argc != 4 && argc != 5) {
-    std::fprintf(stderr, "usage: write_module MODULE SOURCE OUTPUT [BROKEN]\n");
+    std::fprintf(stderr, "usage: write_module MODULE SOURCE OUTPUT [BROKEN | VARIANT]\n");
     return 2;
   }
   const Status done = write_all(argc, argv);

@@ -443,7 +443,8 @@ Cases reduced_grid() {
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .garbage = Garbage::later_keys});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .input_std = 3});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .sink = 60});
-  cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .scale = 0.0f});
+  for (float scale : {0.0f, -0.125f})
+    cases.push_back({.seqlen_q = 65, .seqlen_kv = 65, .causal = bottom_right, .scale = scale});
   for (Scores scores : {Scores::one_first, Scores::falling, Scores::diagonal})
     cases.push_back(
         {.seqlen_q = 65, .seqlen_kv = 330, .heads_q = 1, .heads_kv = 1, .scores = scores, .values = Values::around_8});
@@ -454,13 +455,15 @@ Cases reduced_grid() {
 
 }  // namespace
 
-GridSize grid_size_from_environment() {
-  const char *value = std::getenv("FLASHCORE_TEST_GRID");
-  const std::string name = value == nullptr ? "short" : value;
+GridSize grid_size_from_environment() { return grid_size_from_environment("FLASHCORE_TEST_GRID", "short"); }
+
+GridSize grid_size_from_environment(const char *variable, const char *otherwise) {
+  const char *value = std::getenv(variable);
+  const std::string name = value == nullptr ? otherwise : value;
   if (name == "short") return GridSize::short_grid;
   if (name == "full") return GridSize::full;
   if (name == "reduced") return GridSize::reduced;
-  std::fprintf(stderr, "FLASHCORE_TEST_GRID is \"%s\"; allowed: short, full, reduced\n", name.c_str());
+  std::fprintf(stderr, "%s is \"%s\"; allowed: short, full, reduced\n", variable, name.c_str());
   std::exit(EXIT_FAILURE);
 }
 
