@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "block.hpp"
 #include "emulate.hpp"
 #include "emulated_golden.hpp"
 #include "emulated_variant.hpp"
@@ -78,7 +79,8 @@ void check_grid(const std::string &kernel) {
   BOOST_TEST(tally.passed >= grid.least_passed, kernel << " passed " << tally.passed << " runs only");
 }
 
-// At its own head dimensions and alignment, with keys for two steps of all warps and some more; with a mask, queries change their sign as well.
+// At its own head dimensions and alignment, with keys for two steps of all warps, or all blocks of the largest cluster, and some more; with a mask, queries
+// change their sign as well.
 AttentionCase case_of(const emulator::Module &module) {
   using namespace flashcore::tools;
   const flashcore::ModuleName name = flashcore::parse_module_name(module.name).value();
@@ -86,7 +88,9 @@ AttentionCase case_of(const emulator::Module &module) {
     return flashcore::passport_at(name.kernel_index).value(name.specialization, of, otherwise);
   };
   const bool causal = choice("causal", 0) != 0;
-  const int32_t cluster = choice("cluster", 0), key_groups = cluster != 0 ? cluster * choice("warps", 1) : 1;
+  const int32_t cluster = choice("cluster", 0), key_groups = choice("split", 0) != 0 ? emulator::most_cluster
+                                                             : cluster != 0          ? cluster * choice("warps", 1)
+                                                                                     : 1;
   return {
       .seqlen_q = choice("tile_q", 0) + 6,
       .seqlen_kv = 2 * choice("tile_kv", 32) * key_groups + 22,
