@@ -79,8 +79,8 @@ void check_grid(const std::string &kernel) {
   BOOST_TEST(tally.passed >= grid.least_passed, kernel << " passed " << tally.passed << " runs only");
 }
 
-// At its own head dimensions and alignment, with keys for two steps of all warps, or all blocks of the largest cluster, and some more; with a mask, queries
-// change their sign as well.
+// At its own head dimensions and alignment, with keys for two steps of all warps, or all blocks of the largest cluster, and some more; with a
+// mask, queries change their sign as well.
 AttentionCase case_of(const emulator::Module &module) {
   using namespace flashcore::tools;
   const flashcore::ModuleName name = flashcore::parse_module_name(module.name).value();
