@@ -121,8 +121,9 @@ constexpr int64_t units(const Choices &s, const ProblemKey &key, const DeviceLim
                                   : query_tiles(s, key);
 }
 
-// Fitted on the H200: of the 74 rows that this kernel has in benchmarks/results/compare-h200-*.json measured times are 0.88 to 1.10 of it,
-// with a standard deviation of 5 %. A step takes the longer of products and exponentials, a share of the other, and what neither hides.
+// Fitted on the H200: of the 76 rows with as many queries as keys that this kernel has in benchmarks/results/compare-h200-*.json
+// measured times are 0.87 to 1.13 of it, with a standard deviation of 5 %. A step takes the longer of products and exponentials, a
+// share of the other, and what neither hides.
 struct StepCost {
   double products, exponentials, total;  // clocks
 };
