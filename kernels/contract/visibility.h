@@ -90,7 +90,7 @@ struct Visibility {
 
   // For the queries first_query .. first_query + tile_q - 1, as far as they exist; the first does.
   constexpr Tiles tiles_of(int32_t first_query, int32_t tile_q, int32_t tile_kv) const {
-    const int32_t last_query = first_query + tile_q < queries ? first_query + tile_q - 1 : queries - 1;
+    const int32_t last_query = (tile_q < queries - first_query ? first_query + tile_q : queries) - 1;
     const Run of_first = keys_of(first_query), of_last = keys_of(last_query);
     const auto end = static_cast<int32_t>((of_last.end + tile_kv - 1) / tile_kv);
     return {end, static_cast<int32_t>(of_first.end / tile_kv),

@@ -17,7 +17,7 @@ struct BlockWork {
 // follow, are then short ones (head by head instead: up to 8 % slower).
 template <int32_t tile_q, Mask mask>
 constexpr BlockWork block_work(const AttentionFwdParams &params, uint32_t block) {
-  const uint32_t tiles = static_cast<uint32_t>((params.seqlen_q + tile_q - 1) / tile_q);
+  const uint32_t tiles = (static_cast<uint32_t>(params.seqlen_q) + tile_q - 1) / tile_q;
   const uint32_t heads = static_cast<uint32_t>(params.heads_q);
   uint32_t tile = block % tiles, row_of_heads = block / tiles;
   if constexpr (mask.later_see_more()) {
