@@ -12,6 +12,8 @@ void require_ok(flashcore_status status, const flashcore_error &error, const cha
   BOOST_REQUIRE_MESSAGE(status == FLASHCORE_OK, what << ": " << flashcore_status_name(status) << ": " << error.message);
 }
 
+}  // namespace
+
 std::vector<flashcore_kernel_info> list_kernels() {
   std::vector<flashcore_kernel_info> kernels;
   for (int32_t index = 0; index < flashcore_kernel_count(); index++) {
@@ -23,6 +25,8 @@ std::vector<flashcore_kernel_info> list_kernels() {
   }
   return kernels;
 }
+
+namespace {
 
 void add_gpu_targets(std::vector<Target> &targets, std::set<int32_t> &known_archs, int32_t ordinal) {
   flashcore_error error = FLASHCORE_ERROR_INIT;

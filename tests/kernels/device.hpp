@@ -5,6 +5,7 @@
 #pragma once
 
 #include <flashcore/flashcore.h>
+#include <flashcore/flashcore_inspect.h>
 
 #include <boost/test/unit_test.hpp>
 #include <cstdint>
@@ -44,6 +45,9 @@ class DeviceBuffer {
   int64_t bytes_ = 0;
   uint64_t address_ = 0;
 };
+
+// All that the library has, whatever the devices are.
+std::vector<flashcore_kernel_info> list_kernels();
 
 struct Target {
   std::string name;  // "cpu", "cuda0-sm80_fwd_mma", "cuda0-auto"

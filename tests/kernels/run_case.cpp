@@ -368,6 +368,15 @@ std::string CaseOnDevice::input_problem() const {
   return "";
 }
 
+double CaseOnDevice::hard_gate_factor() const {
+  const std::string module = args_.kernel, name = module.substr(0, module.find('-'));
+  const auto kernels = list_kernels();
+  const bool by_name_only = std::any_of(kernels.begin(), kernels.end(), [&](const flashcore_kernel_info &kernel) {
+    return kernel.name == name && kernel.by_name_only != 0;
+  });
+  return by_name_only && case_.seqlen_kv > 16384 ? 2 : 1.25;
+}
+
 // --- Verdict -------------------------------------------------------------------------------------------------------
 
 namespace {
@@ -423,8 +432,8 @@ CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
     yardstick.max_abs = std::max(yardstick.max_abs, other.max_abs),
     yardstick.mean_abs = std::max(yardstick.mean_abs, other.mean_abs);
   }
-  const auto gate =
-      one.is_hard() ? tools::hard_gate(yardstick) : tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
+  const auto gate = one.is_hard() ? tools::hard_gate(yardstick, run.hard_gate_factor())
+                                  : tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
   const auto error = tools::measure_error(run.output_values(output), expected.output, mask);
   if (!expected.output.empty() && error.compared == 0) return failed("the case compares nothing");
 

@@ -78,7 +78,9 @@ OutputGate output_gate(Float16Type type, const ErrorStatistics &yardstick, bool 
   return gate;
 }
 
-OutputGate hard_gate(const ErrorStatistics &yardstick) { return {1.25 * yardstick.max_abs, 1.25 * yardstick.mean_abs}; }
+OutputGate hard_gate(const ErrorStatistics &yardstick, double factor) {
+  return {factor * yardstick.max_abs, factor * yardstick.mean_abs};
+}
 
 double lse_gate_ratio(std::span<const double> actual, std::span<const double> expected,
                       std::span<const uint8_t> compare) {
