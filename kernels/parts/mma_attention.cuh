@@ -230,7 +230,7 @@ struct MmaAttention {
   }
 
   // From here on a state holds `sum_factor` times the sums, with which watch_large_probabilities saves an instruction.
-  static constexpr float sum_factor = 1.25f;
+  static constexpr float sum_factor = 0.35f;
   static __device__ __forceinline__ void settle_references(RowState &state, float scale_log2) {
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)
@@ -262,16 +262,17 @@ struct MmaAttention {
       }
   }
 
-  // Of the row's sum so far: a probability from here on is put right. Its error counts by share * (1 - share), and 0.18 leaves up
-  // to 1.15 of the error of exact maxima. More in the first tiles, by 1 + 2 / (tiles before), where random scores reach it and
-  // many keys are still to come.
-  static constexpr float dominant_share = 0.18f;
+  // A probability from this share of the row's sum so far on is put right. Its error counts by its share, and with exact maxima the largest
+  // key has none, so that what is left must be no more than the second largest one's. More in the first tiles, where random scores
+  // reach it and many keys are still to come; the first ones of all are left to exact steps.
+  static constexpr float dominant_share = 0.07f, dominant_share_of_first_tile = 0.35f;
+  static constexpr int32_t exact_tiles = 2;
   // Probabilities from which on the reference follows, and from which on the row is lost.
   static constexpr float high_probability = 256.0f, highest_probability = 65504.0f;
 
   // After P.V of an optimistic step; adds the tile's sums to the rows'. `value_tile` still holds V. A thread has a fourth of a row,
-  // so that a key of a fifth to a fourth shows by outweighing what the thread has summed before, 1.25 times; so do the first two
-  // tiles of any row, and random scores later on do not. tiles_before() says how many tiles the rows have seen before this one.
+  // so that a key of a twelfth shows by a third of what the thread has summed before; so do the first four tiles or so of any row, and
+  // random scores later on do not. tiles_before() says how many tiles the rows have seen before this one.
   template <typename TilesBefore>
   static __device__ __forceinline__ void watch_large_probabilities(Output &output, RowState &state,
                                                                    const TileSums &tile_sums, const Probabilities &p,
@@ -286,8 +287,8 @@ struct MmaAttention {
       }
     if (!__any_sync(0xffffffffu, suspicious)) return;
     // Most often there is nothing but a short row, so the first look is short: what the thread has of the tile for the one probability.
-    constexpr float share = dominant_share / sum_factor;
-    const float share_now = fmaf(2 * share, reciprocal_approx(static_cast<float>(tiles_before())), share);
+    const float share_now = fmaf(dominant_share_of_first_tile / sum_factor,
+                                 reciprocal_approx(static_cast<float>(tiles_before())), dominant_share / sum_factor);
     float enough[row_tiles][2];
     bool any_large = false;
 #pragma unroll
