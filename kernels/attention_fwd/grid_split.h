@@ -57,10 +57,14 @@ constexpr double merge_us(const ProblemKey &key, int32_t parts, int32_t head_dim
 
 // The plan of one launch, with that of the merge behind it.
 constexpr Plan with_merge(Plan plan, const GridSplit &split, const ProblemKey &key, int32_t head_dim_v,
-                    const DeviceLimits &device) {
+                          const DeviceLimits &device) {
   if (split.parts == 1) return plan;
-  plan.stages[1] = {{rows(key), 1, 1}, merge_threads, 1, merge_shared_bytes(head_dim_v),
-                    device.arch >= 90 ? uint32_t{programmatic_dependent} : 0u, 1};
+  plan.stages[1] = {{rows(key), 1, 1},
+                    merge_threads,
+                    1,
+                    merge_shared_bytes(head_dim_v),
+                    device.arch >= 90 ? uint32_t{programmatic_dependent} : 0u,
+                    1};
   plan.stage_count = 2;
   plan.workspace_bytes = workspace_bytes(key, split.parts);
   return plan;

@@ -68,7 +68,7 @@ inline constexpr auto &patches = patches_at<0>;
 template <int32_t offset, int32_t workspace_offset>
 inline constexpr AddressPatch patches_with_workspace[] = {
     patches_at<offset>[0], patches_at<offset>[1], patches_at<offset>[2],
-    patches_at<offset>[3], patches_at<offset>[4], {address_workspace, workspace_offset}};
+    patches_at<offset>[3], patches_at<offset>[4], {address_workspace, workspace_offset }};
 
 }  // namespace flashcore::kernels::attention_fwd
 #endif

@@ -34,8 +34,8 @@ inline constexpr Passport passport = {
 
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
-#include "parts/careful_row.cuh"
 #include "parts/cluster_merge.cuh"
+#include "parts/head_tile.cuh"
 #include "parts/packed_tile.cuh"
 #include "parts/ptx_sm90.cuh"
 #include "parts/rounds.cuh"
@@ -68,16 +68,9 @@ using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
 // Or tiles have the rows of all heads of a key head, and each block parts of their keys.
 constexpr bool packs = chosen.packed != 0;
+using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
 using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
-template <bool packed>
-struct RoundsOf {
-  using Type = Rounds<tile_q, splits ? no_mask : mask>;
-};
-template <>
-struct RoundsOf<true> {
-  using Type = PackedRounds<tile_q>;
-};
-using WorkRounds = RoundsOf<packs>::Type;
+using WorkRounds = OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>;
 using Work = WorkRounds::Work;
 template <typename OfKernel>
 __device__ __forceinline__ OfKernel rounds_of(const Params &params, uint32_t block, uint32_t blocks) {
@@ -92,7 +85,7 @@ __device__ __forceinline__ OfKernel rounds_of(const Params &params, uint32_t blo
 // spilled by wide heads.
 __device__ __forceinline__ WorkRounds rounds_anew(const Params &params) {
   return rounds_of<WorkRounds>(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
-                   static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
+                               static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
 }
 constexpr uint32_t query_stages_here = query_stages(chosen);
 constexpr bool overlaps = tiles_overlap(chosen);
@@ -251,38 +244,6 @@ struct Turn {
   }
 };
 
-// Sixteen rows without tensor cores.
-__device__ __forceinline__ void compute_again(const AttentionFwdParams &params, const BlockWork &work,
-                                              int32_t first_query) {
-#pragma unroll 1
-  for (int32_t query = first_query; query < first_query + 16 && query < params.seqlen_q; ++query)
-    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, thread_anew() % 32}.compute();
-}
-
-// O / row sum to memory, and the logarithm of the row sum.
-__device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, int32_t first_row,
-                                             const Attention::Output &output, const Attention::RowState &state) {
-  const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
-  const bool lost = __any_sync(0xffffffffu, Attention::is_lost(output, state));
-  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
-#pragma unroll
-  for (int32_t half = 0; half < 2; ++half) {
-    const float sum = quad_sum(state.row_sum[0][half]);
-    const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
-    const int32_t query = first_of_warp + half * 8 + lane / 4;
-    uint32_t words[head_dim_v / 8];
-#pragma unroll
-    for (int32_t n = 0; n < head_dim_v / 8; ++n)
-      words[n] = pack2<dtype>(output[0][n][half * 2] * inverse, output[0][n][half * 2 + 1] * inverse);
-    store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
-    if (lane % 4 == 0 && query < params.seqlen_q)
-      write_lse(params, work.batch, work.head_q, query, state.reference[0][half], Attention::scale_log2(params), sum);
-  }
-  if (__builtin_expect(!lost, 1)) return;
-  __syncwarp();  // other lanes write the rows anew
-  compute_again(params, work, first_of_warp);
-}
-
 // A negative softmax scale turns the largest score into the smallest; the warpgroup's queries change sign instead.
 __device__ __forceinline__ void negate_query(SharedAddress query) {
 #pragma unroll 1
@@ -293,20 +254,6 @@ __device__ __forceinline__ void negate_query(SharedAddress query) {
     store_shared_16(at, value);
   }
   fence_shared_for_async();
-}
-
-// Queries that see no key.
-__device__ __forceinline__ void write_zeros(const AttentionFwdParams &params, const BlockWork &work,
-                                            int32_t first_row) {
-  const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
-  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
-#pragma unroll 1
-  for (int32_t query = first_of_warp + lane / 4; query < first_of_warp + 16; query += 8) {
-    uint32_t words[head_dim_v / 8] = {};
-    store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
-    if (lane % 4 == 0 && query < params.seqlen_q)
-      write_lse(params, work.batch, work.head_q, query, -infinity, 1.0f, 0.0f);
-  }
 }
 
 // In the tile.
@@ -348,7 +295,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
         if (tiles_end(attention, work) == 0 && params.split.parts == 1)
           Packed::write_zeros(attention, work, first_row_of_warp(warpgroup));
       } else if (work.first_query >= 0 && tiles_end(attention, work) == 0 && (!splits || cluster_rank() == 0)) {
-        write_zeros(attention, work, work.first_query + warpgroup * 64);
+        Whole::write_zeros(attention, work, work.first_query + warpgroup * 64);
       }
     }
   const auto multiply_query_key = [&](Attention::Scores &scores, uint32_t of_step) {
@@ -392,15 +339,15 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     int32_t tile = count - 1;  // of the block's own
     const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv - begin;
     const auto exponentiate = [&](auto with_mask) {
-      const int32_t first_key = (begin + tile) * tile_kv;
       if constexpr (Variant::changes_scores && packs)
-        Packed::change_scores(scores, attention, work, first_key, first_row_of_warp(warpgroup));
+        Packed::change_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
       else if constexpr (Variant::changes_scores)
-        Attention::change_scores(scores, attention, work, first_key, first_row + thread_anew() % 128 / 32 * 16);
+        Attention::change_scores(scores, attention, work, (begin + tile) * tile_kv,
+                                 first_row + thread_anew() % 128 / 32 * 16);
       if constexpr (decltype(with_mask)::value && packs)
-        Packed::mask_scores(scores, attention, work, first_key, first_row_of_warp(warpgroup));
+        Packed::mask_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
       else if (decltype(with_mask)::value)
-        Attention::mask_scores(scores, attention, first_key, first_row + thread_anew() % 128 / 32 * 16);
+        Attention::mask_scores(scores, attention, (begin + tile) * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
       effect = Attention::exponentiate(scores, state, Attention::scale_log2(attention));
     };
     const auto add_values = [&](uint32_t of_step) {
@@ -480,7 +427,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     if constexpr (packs)
       Packed::write(attention, params.split, done, first_row_of_warp(thread_anew() / 128 - 1), output, state);
     else
-      write_output(attention, done, done.first_query + thread_anew() / 128 * 64 - 64, output, state);
+      Whole::write(attention, done, done.first_query + thread_anew() / 128 * 64 - 64, output, state);
     if constexpr (!overlaps) next = next_round(round);
     round = next;
   }
@@ -495,7 +442,7 @@ __device__ __forceinline__ void merge_output(const Params &params, const Shared 
   const Work work = rounds_anew(params).work(attention, 0);
   if (tiles_end(attention, work) == 0) return;
   Merge{shared.base}.merge(attention, work, thread_anew() / 32 - 4, Attention::scale_log2(attention),
-                           [&](int32_t first_query) { compute_again(attention, work, first_query); });
+                           [&](int32_t first_query) { Whole::compute_again(attention, work, first_query); });
 }
 
 }  // namespace flashcore::kernels::sm90_fwd_wgmma
@@ -507,8 +454,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma:
   extern __shared__ __align__(1024) unsigned char memory[];
   const Shared shared{shared_address(memory)};
   if (threadIdx.x == 0) shared.init_barriers();
-  if constexpr (packs)
-    Packed::clear_unused_rows<threads(chosen), panels(head_dim)>(params.attention, shared.query(0));
+  if constexpr (packs) Packed::clear_unused_rows<threads(chosen), panels(head_dim)>(params.attention, shared.query(0));
   __syncthreads();
   const int32_t warpgroup = __shfl_sync(0xffffffffu, static_cast<int32_t>(threadIdx.x) / 128, 0);
   // Both branches come to the barriers by themselves: behind them the compiler would have the registers of the copier alone.

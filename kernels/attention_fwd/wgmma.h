@@ -17,9 +17,9 @@ struct Tile {
 };
 // A head dimension is served by the next tile that holds it.
 inline constexpr Tile tiles[] = {
-    {64, 64, 192, 128, 0},   {64, 64, 128, 128, 0},  {96, 96, 128, 128, 0},  {128, 128, 128, 128, 0},
-    {192, 128, 128, 112, 0}, {192, 192, 128, 96, 0}, {256, 256, 128, 80, 0}, {64, 64, 128, 128, 1},
-    {128, 128, 128, 128, 1}, {256, 256, 128, 80, 1}, {64, 64, 128, 128, 0, 1}, {128, 128, 128, 128, 0, 1},
+    {64, 64, 192, 128, 0},     {64, 64, 128, 128, 0},  {96, 96, 128, 128, 0},    {128, 128, 128, 128, 0},
+    {192, 128, 128, 112, 0},   {192, 192, 128, 96, 0}, {256, 256, 128, 80, 0},   {64, 64, 128, 128, 1},
+    {128, 128, 128, 128, 1},   {256, 256, 128, 80, 1}, {64, 64, 128, 128, 0, 1}, {128, 128, 128, 128, 0, 1},
     {256, 256, 128, 80, 0, 1},
 };
 inline constexpr int32_t largest_head_dim = 256, stages = 2, panel_columns = tensor_map_columns;
@@ -215,8 +215,7 @@ constexpr PackedCost packed_cost(const Choices &s, const ProblemKey &key, const 
   const KeySteps steps = visibility_of(key).steps_of(queries_of_tile(s, key), s.tile_kv);
   const StepCost step = step_cost(s, rates);
   // All blocks read, and not each other's keys alone.
-  const double step_clocks =
-      larger_of(step.total, s.tile_kv * 2.0 * (key.head_dim + key.head_dim_v) / rates.l2_bytes);
+  const double step_clocks = larger_of(step.total, s.tile_kv * 2.0 * (key.head_dim + key.head_dim_v) / rates.l2_bytes);
   const int64_t parts = query_tiles(s, key) * split.parts, blocks = smaller(parts, device.multiprocessors);
   const double longest = split.parts == 1 ? steps.longest : static_cast<double>(split.keys_per_part / s.tile_kv);
   const double turns = static_cast<double>(ceil_div(parts, device.multiprocessors));

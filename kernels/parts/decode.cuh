@@ -66,8 +66,8 @@ struct Decode {
                                                               int32_t lane) {
     return query + (row_tile * key_chunks + chunk) * 512 + lane * 16;
   }
-  static __device__ __forceinline__ void load_query(SharedAddress query, const Params &params,
-                                                    const Work &work, int32_t thread) {
+  static __device__ __forceinline__ void load_query(SharedAddress query, const Params &params, const Work &work,
+                                                    int32_t thread) {
     const uint32_t sign = params.negate_query != 0 ? 0x80008000u : 0;
 #pragma unroll
     for (int32_t i = thread; i < row_tiles * key_chunks * 32; i += threads) {
@@ -134,8 +134,8 @@ struct Decode {
     }
   };
 
-  static __device__ __forceinline__ void mask_scores(Scores &scores, const Params &params,
-                                                     int32_t keys_left, int32_t lane) {
+  static __device__ __forceinline__ void mask_scores(Scores &scores, const Params &params, int32_t keys_left,
+                                                     int32_t lane) {
     const Seen seen(params, keys_left, lane);
 #pragma unroll
     for (int32_t i = 0; i < key_groups; ++i)
@@ -147,8 +147,8 @@ struct Decode {
   }
 
   // What the variant makes of the scores.
-  static __device__ __forceinline__ void change_scores(Scores &scores, const Params &params,
-                                                       int32_t keys_left, int32_t lane) {
+  static __device__ __forceinline__ void change_scores(Scores &scores, const Params &params, int32_t keys_left,
+                                                       int32_t lane) {
     const Work here = work_anew(params);
     const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left + lane / 4;
 #pragma unroll
@@ -326,8 +326,8 @@ struct Decode {
     if (column < params.head_dim_v) *reinterpret_cast<float4 *>(place.output + column) = merged.output;
     if (column == 0) *place.state = make_float2(merged.reference, merged.sum);
   }
-  static __device__ __forceinline__ void store(const Params &params, const Work &work, int32_t row,
-                                               int32_t column, const Merged &merged) {
+  static __device__ __forceinline__ void store(const Params &params, const Work &work, int32_t row, int32_t column,
+                                               const Merged &merged) {
     const int32_t packed_row = work.first_row + row, query = packed_row / params.heads_per_kv;
     if (packed_row >= work.row_count) return;
     if (params.split.parts > 1) return store_part(params, work, packed_row, column, merged);
@@ -341,9 +341,7 @@ struct Decode {
     if (column == 0) write_lse(params, work.batch, head, query, merged.reference, scale_log2(params), merged.sum);
   }
 
-  static __device__ __forceinline__ Work work_anew(const Params &params) {
-    return work(params, block_anew());
-  }
+  static __device__ __forceinline__ Work work_anew(const Params &params) { return work(params, block_anew()); }
 
   static __device__ __forceinline__ void run(const Params &params, float *shared) {
     const SharedAddress query = shared_address(shared + query_at);

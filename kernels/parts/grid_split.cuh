@@ -65,8 +65,7 @@ struct GridMerge {
     for (int32_t i = 0; i < count; ++i) parts[i] = of(i), reference = fmaxf(reference, parts[i].reference);
     const auto weight = [&](float of_part) { return exp2_approx((of_part - subtrahend(reference)) * scale_log2); };
     float w = weight(merged.reference);
-    merged.output =
-        make_float4(merged.output.x * w, merged.output.y * w, merged.output.z * w, merged.output.w * w);
+    merged.output = make_float4(merged.output.x * w, merged.output.y * w, merged.output.z * w, merged.output.w * w);
     merged.sum *= w, merged.reference = reference;
 #pragma unroll
     for (int32_t i = 0; i < count; ++i) {
@@ -102,9 +101,9 @@ struct GridMerge {
           const auto place = WorkspaceRow::of(params, split, blockIdx.x, part);
           const float2 state = *place.state;
           lost = lost || state.x != state.x;
-          return Partial{column < params.head_dim_v ? *reinterpret_cast<const float4 *>(place.output + column)
-                                                    : nothing.output,
-                         state.x, state.y};
+          return Partial{
+              column < params.head_dim_v ? *reinterpret_cast<const float4 *>(place.output + column) : nothing.output,
+              state.x, state.y};
         });
     if (__syncthreads_or(lost)) {
       if (thread < 32) compute_again(row);
@@ -125,8 +124,7 @@ struct GridMerge {
     *reinterpret_cast<uint2 *>(StridedRows::of(params.output, row.batch, row.head_q).row(row.query) + column) =
         make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
                    pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
-    if (column == 0)
-      write_lse(params, row.batch, row.head_q, row.query, merged.reference, scale_log2, merged.sum);
+    if (column == 0) write_lse(params, row.batch, row.head_q, row.query, merged.reference, scale_log2, merged.sum);
   }
 };
 

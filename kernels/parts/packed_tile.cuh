@@ -94,7 +94,8 @@ struct PackedTile {
     for (int32_t half = 0; half < 2; ++half) {
       const float sum = quad_sum(state.row_sum[0][half]), reference = state.reference[0][half];
       if (split.parts > 1)
-        write_part(params, split, work, row_of_lane(first_row, half), output, half, lost ? not_a_number : reference, sum);
+        write_part(params, split, work, row_of_lane(first_row, half), output, half, lost ? not_a_number : reference,
+                   sum);
       else
         write_row(params, work, row_of_lane(first_row, half), output, half, reference, sum);
     }
@@ -139,8 +140,8 @@ struct PackedTile {
                                                     int32_t half, float reference, float sum) {
     if (!row(params, work, row_of_tile).there) return;
     const int64_t row_of_head = int64_t{work.first_query} * params.heads_per_kv + row_of_tile;
-    const auto place = WorkspaceRow::of(
-        params, split, PackedRow::index(params, work.batch, work.head_kv, row_of_head), work.part);
+    const auto place =
+        WorkspaceRow::of(params, split, PackedRow::index(params, work.batch, work.head_kv, row_of_head), work.part);
     const int32_t lane = thread_anew() % 4;
 #pragma unroll
     for (int32_t n = 0; n < value_fragments; ++n)

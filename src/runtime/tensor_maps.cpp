@@ -12,12 +12,12 @@ TensorMapLayout layout_of(const ProblemOperand &operand, const kernels::TensorMa
   const bool bfloat16 = key.dtype == kernels::dtype_bfloat16;
   if (rule.packed) {
     const int32_t heads = key.heads_q / key.heads_kv;
-    return {bfloat16,
-            {static_cast<uint64_t>(shape.columns), static_cast<uint64_t>(shape.heads),
-             static_cast<uint64_t>(shape.rows), static_cast<uint64_t>(shape.batch)},
-            {bytes(tensor.stride_head), bytes(tensor.stride_row), bytes(tensor.stride_batch)},
-            {kernels::tensor_map_columns, static_cast<uint32_t>(heads), static_cast<uint32_t>(rule.box_rows / heads),
-             1}};
+    return {
+        bfloat16,
+        {static_cast<uint64_t>(shape.columns), static_cast<uint64_t>(shape.heads), static_cast<uint64_t>(shape.rows),
+         static_cast<uint64_t>(shape.batch)},
+        {bytes(tensor.stride_head), bytes(tensor.stride_row), bytes(tensor.stride_batch)},
+        {kernels::tensor_map_columns, static_cast<uint32_t>(heads), static_cast<uint32_t>(rule.box_rows / heads), 1}};
   }
   return {bfloat16,
           {static_cast<uint64_t>(shape.columns), static_cast<uint64_t>(shape.rows), static_cast<uint64_t>(shape.heads),

@@ -41,8 +41,8 @@ std::string Block::name() const {
 
 void Block::fault(const std::string &what) const {
   const uint32_t thread = place_.thread.x;
-  throw Fault(name() + ", warp " + std::to_string(thread / warp_size) + ", lane " +
-              std::to_string(thread % warp_size) + ", seed " + std::to_string(launch_.seed) + ": " + what);
+  throw Fault(name() + ", warp " + std::to_string(thread / warp_size) + ", lane " + std::to_string(thread % warp_size) +
+              ", seed " + std::to_string(launch_.seed) + ": " + what);
 }
 
 void Block::start(Thread &thread) {
@@ -90,16 +90,15 @@ Thread *Block::next() {
 std::string Block::stuck() const {
   for (const Thread &thread : threads_)
     if (!thread.ended)
-      return name() + ", seed " + std::to_string(launch_.seed) + ": thread " +
-             std::to_string(thread.index.x) + " waits at " + thread.waits_at + " for threads that do not come";
+      return name() + ", seed " + std::to_string(launch_.seed) + ": thread " + std::to_string(thread.index.x) +
+             " waits at " + thread.waits_at + " for threads that do not come";
   return "";
 }
 
 void Block::check_guard() const {
   if (const int64_t byte = first_written_of_guard(launch_.shared_bytes); byte >= 0)
-    throw Fault(name() + ", seed " + std::to_string(launch_.seed) +
-                ": shared memory was written at byte " + std::to_string(byte) + "; the launch asked for " +
-                std::to_string(launch_.shared_bytes));
+    throw Fault(name() + ", seed " + std::to_string(launch_.seed) + ": shared memory was written at byte " +
+                std::to_string(byte) + "; the launch asked for " + std::to_string(launch_.shared_bytes));
 }
 
 void Block::run() {
@@ -236,8 +235,7 @@ void Block::check_not_read(const char *what, const ByteRange &range) const {
 
 void Block::check_end() const {
   const auto ended_with = [&](const std::string &what) {
-    throw Fault(name() + ", seed " + std::to_string(launch_.seed) +
-                ": all threads have ended, and " + what);
+    throw Fault(name() + ", seed " + std::to_string(launch_.seed) + ": all threads have ended, and " + what);
   };
   if (engine_.has_boxes()) ended_with("copies are under way");
   for (const Barrier &barrier : barriers_)

@@ -32,8 +32,8 @@ struct Launch {
   int32_t threads;
   int64_t shared_bytes;
   uint32_t seed;
-  int32_t cluster = 1;   // blocks that run together
-  int64_t blocks_y = 1;  // of the grid, along y
+  int32_t cluster = 1;                  // blocks that run together
+  int64_t blocks_y = 1;                 // of the grid, along y
   const WrittenAhead *ahead = nullptr;  // in every cluster NaN until it waits
 };
 

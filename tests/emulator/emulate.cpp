@@ -69,9 +69,7 @@ class Workspace {
       : bytes_(static_cast<size_t>(bytes)), memory_(bytes_ + 2 * guard_bytes, seed % 2 == 0 ? 0xff : 0x44) {
     std::fill_n(data() + bytes_, guard_bytes, guard);
   }
-  unsigned char *data() {
-    return memory_.data() + alignment - reinterpret_cast<uintptr_t>(memory_.data()) % alignment;
-  }
+  unsigned char *data() { return memory_.data() + alignment - reinterpret_cast<uintptr_t>(memory_.data()) % alignment; }
   WrittenAhead written() { return {data(), {data(), data() + bytes_}}; }
   bool guard_holds() {
     return std::count(data() + bytes_, data() + bytes_ + guard_bytes, guard) == static_cast<int64_t>(guard_bytes);
@@ -115,7 +113,8 @@ CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, cons
   } catch (const Fault &fault) {
     return failed(fault.what());
   }
-  return workspace.guard_holds() ? CaseOutcome{Verdict::passed, ""} : failed("the workspace was written behind its end");
+  return workspace.guard_holds() ? CaseOutcome{Verdict::passed, ""}
+                                 : failed("the workspace was written behind its end");
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ struct EntryPoint {
 };
 
 struct Module {
-  std::string name;    // of the module, as "fwd_scalar-fp16"
-  std::string broken;  // what of tests/broken_kernels; empty: nothing
+  std::string name;                      // of the module, as "fwd_scalar-fp16"
+  std::string broken;                    // what of tests/broken_kernels; empty: nothing
   std::vector<EntryPoint> entry_points;  // as its passport counts them
 };
 

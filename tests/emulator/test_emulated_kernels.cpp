@@ -15,6 +15,7 @@
 #include "block.hpp"
 #include "emulate.hpp"
 #include "emulated_golden.hpp"
+#include "emulated_parts.hpp"
 #include "emulated_variant.hpp"
 #include "kernels/attention_grid.hpp"
 #include "module.hpp"
@@ -79,10 +80,10 @@ void check_grid(const std::string &kernel) {
   uint32_t seed = 0;
   for (const AttentionCase &one : grid.cases)
     for (uint32_t i = 0; i < grid.seeds_of_case; ++i, ++seed)
-      tally.add(one, seed,
-                emulator::emulate_case(
-                    host, one,
-                    {.kernel = kernel, .seed = seed, .turn = seed + i, .key_parts = key_parts_of(seed + i / 2)}));
+      tally.add(
+          one, seed,
+          emulator::emulate_case(
+              host, one, {.kernel = kernel, .seed = seed, .turn = seed + i, .key_parts = key_parts_of(seed / 12 + i)}));
   std::printf("%-24s %d runs passed, %d refused; closest to a gate: %.2f of it, LSE %.2f\n", kernel.c_str(),
               tally.passed, tally.refused, tally.gate_share, tally.lse_share);
   BOOST_TEST(tally.passed >= grid.least_passed, kernel << " passed " << tally.passed << " runs only");
@@ -172,6 +173,11 @@ bool add_cases() {
                                                     __FILE__, __LINE__));
     of_kernel->add(
         boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
+    const auto *const passport =
+        flashcore::kernel_table()[static_cast<size_t>(flashcore::find_kernel(kernel))].passport;
+    if (passport->entry_point(1) != nullptr)
+      of_kernel->add(
+          boost::unit_test::make_test_case([kernel] { emulator::check_parts(kernel); }, "parts", __FILE__, __LINE__));
     suite.add(of_kernel);
   }
   suite.add(boost::unit_test::make_test_case(
