@@ -218,14 +218,17 @@ constexpr PackedCost packed_cost(const Choices &s, const ProblemKey &key, const 
   const double step_clocks = larger_of(step.total, s.tile_kv * 2.0 * (key.head_dim + key.head_dim_v) / rates.l2_bytes);
   const int64_t parts = query_tiles(s, key) * split.parts, blocks = smaller(parts, device.multiprocessors);
   const double longest = split.parts == 1 ? steps.longest : static_cast<double>(split.keys_per_part / s.tile_kv);
+  // Parts are whole tiles of keys, and the last turn may be that of the longest.
+  const double mean = split.parts == 1 ? steps.mean : steps.mean / split.parts + 0.5;
   const double turns = static_cast<double>(ceil_div(parts, device.multiprocessors));
+  const double all_steps = larger_of(turns - 1, 0) * (mean < longest ? mean : longest) + longest;
   Cost cost{};
   cost.launch_us = start_us;
   cost.blocks_per_multiprocessor = 1;
   cost.waves = static_cast<double>(blocks) / device.multiprocessors;
-  cost.tensor_us = turns * longest * step.products / rates.clock_mhz;
-  cost.mufu_us = turns * longest * step.exponentials / rates.clock_mhz;
-  cost.throughput_us = turns * (longest * step_clocks + clocks_of_part) / rates.clock_mhz;
+  cost.tensor_us = all_steps * step.products / rates.clock_mhz;
+  cost.mufu_us = all_steps * step.exponentials / rates.clock_mhz;
+  cost.throughput_us = (all_steps * step_clocks + turns * clocks_of_part) / rates.clock_mhz;
   cost.latency_us = (longest * step_clocks + clocks_of_part) / rates.clock_mhz;
   cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
   cost = with_memory_here(cost, key, device);

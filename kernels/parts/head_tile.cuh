@@ -14,15 +14,16 @@ struct HeadTile {
 
   // Sixteen rows without tensor cores.
   static __device__ __forceinline__ void compute_again(const AttentionFwdParams &params, const BlockWork &work,
-                                                int32_t first_query) {
+                                                       int32_t first_query) {
 #pragma unroll 1
     for (int32_t query = first_query; query < first_query + 16 && query < params.seqlen_q; ++query)
       CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, thread_anew() % 32}.compute();
   }
 
   // O / row sum to memory, and the logarithm of the row sum.
-  static __device__ __forceinline__ void write(const AttentionFwdParams &params, const BlockWork &work, int32_t first_row,
-                                               const typename Attention::Output &output, const typename Attention::RowState &state) {
+  static __device__ __forceinline__ void write(const AttentionFwdParams &params, const BlockWork &work,
+                                               int32_t first_row, const typename Attention::Output &output,
+                                               const typename Attention::RowState &state) {
     const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
     const bool lost = __any_sync(0xffffffffu, Attention::is_lost(output, state));
     const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
@@ -46,7 +47,7 @@ struct HeadTile {
 
   // Queries that see no key.
   static __device__ __forceinline__ void write_zeros(const AttentionFwdParams &params, const BlockWork &work,
-                                              int32_t first_row) {
+                                                     int32_t first_row) {
     const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
     const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
 #pragma unroll 1

@@ -42,7 +42,9 @@ Choice choose(const kernels::Passport &passport, const kernels::ProblemKey &key,
     if (!name.ok()) throw Fault(name.error().message);
     const kernels::Specialization &specialization = name.value().specialization;
     if (&passport_at(name.value().kernel_index) != &passport || module.broken != request.broken ||
-        (!request.module.empty() && module.name != request.module) || !passport.serves(specialization, key))
+        (!request.module.empty() && module.name != request.module) ||
+        (request.module.empty() && request.key_parts > 0 && passport.value(specialization, "packed", 1) == 0) ||
+        !passport.serves(specialization, key))
       continue;
     const int32_t columns = columns_of(passport, specialization);
     if (!best.empty() && columns > columns_of(passport, best.front().specialization)) continue;
