@@ -56,6 +56,7 @@ struct GridMerge {
     float4 output;
     float reference, sum;
   };
+  static constexpr Partial nothing = {{0.0f, 0.0f, 0.0f, 0.0f}, -infinity, 0.0f};
   // of(i): of the i-th
   template <int32_t count, typename Of>
   static __device__ __forceinline__ void add(Partial &merged, float scale_log2, Of of) {
@@ -81,29 +82,29 @@ struct GridMerge {
   template <typename ComputeAgain>
   static __device__ __forceinline__ void run(const AttentionFwdParams &params, const GridSplit &split, float *shared,
                                              float scale_log2, const ComputeAgain &compute_again) {
-    wait_for_launch_ahead();
     const auto row = PackedRow::of(params, blockIdx.x);
     const auto seen = visibility<any_prefix>(params).keys_of(row.query);
     // Parts that hold a key which the row sees: of others nothing needs to have been written.
-    const auto begin = static_cast<int32_t>(seen.begin / split.keys_per_part),
-               end = static_cast<int32_t>((seen.end + split.keys_per_part - 1) / split.keys_per_part);
+    const auto keys_per_part = static_cast<uint32_t>(split.keys_per_part);
+    const auto begin = static_cast<int32_t>(static_cast<uint32_t>(seen.begin) / keys_per_part),
+               end = static_cast<int32_t>((static_cast<uint32_t>(seen.end) + keys_per_part - 1) / keys_per_part);
     const auto thread = static_cast<int32_t>(threadIdx.x);
     const int32_t group = thread / quads, column = thread % quads * 4;
-    constexpr Partial nothing = {{0.0f, 0.0f, 0.0f, 0.0f}, -infinity, 0.0f};
+    const bool has_column = group < groups && column < params.head_dim_v;
+    const auto place = WorkspaceRow::of(params, split, blockIdx.x, 0);
     Partial merged = nothing;
     bool lost = false;
-    if (group < groups)
+    wait_for_launch_ahead();
+    if (has_column)
 #pragma unroll 1
       for (int32_t first = begin + group; first < end; first += groups * batch)
         add<batch>(merged, scale_log2, [&](int32_t i) {
           const int32_t part = first + i * groups;
           if (part >= end) return nothing;
-          const auto place = WorkspaceRow::of(params, split, blockIdx.x, part);
-          const float2 state = *place.state;
+          const float2 state = place.state[part];
           lost = lost || state.x != state.x;
-          return Partial{
-              column < params.head_dim_v ? *reinterpret_cast<const float4 *>(place.output + column) : nothing.output,
-              state.x, state.y};
+          return Partial{*reinterpret_cast<const float4 *>(place.output + part * params.head_dim_v + column), state.x,
+                         state.y};
         });
     if (__syncthreads_or(lost)) {
       if (thread < 32) compute_again(row);
@@ -112,14 +113,16 @@ struct GridMerge {
     // O of the groups, and behind it their references and sums.
     float4 *const outputs = reinterpret_cast<float4 *>(shared);
     float2 *const states = reinterpret_cast<float2 *>(outputs + groups * quads);
-    if (group < groups) outputs[thread] = merged.output;
-    if (group < groups && column == 0) states[group] = make_float2(merged.reference, merged.sum);
+    if (has_column) outputs[thread] = merged.output;
+    if (has_column && column == 0) states[group] = make_float2(merged.reference, merged.sum);
     __syncthreads();
-    if (group != 0 || column >= params.head_dim_v) return;
-    merged = nothing;
-    add<groups>(merged, scale_log2, [&](int32_t i) {
-      return Partial{outputs[i * quads + thread], states[i].x, states[i].y};
-    });
+    if (group != 0 || !has_column) return;
+#pragma unroll 1
+    for (int32_t first = 1; first < groups; first += 4)
+      add<4>(merged, scale_log2, [&](int32_t i) {
+        const int32_t other = first + i;
+        return other < groups ? Partial{outputs[other * quads + thread], states[other].x, states[other].y} : nothing;
+      });
     const float inverse = merged.sum == 0.0f ? 0.0f : reciprocal_approx(merged.sum);  // no key seen: O = 0
     *reinterpret_cast<uint2 *>(StridedRows::of(params.output, row.batch, row.head_q).row(row.query) + column) =
         make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
