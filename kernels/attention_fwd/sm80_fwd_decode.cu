@@ -2,7 +2,7 @@
 //
 // sm80_fwd_decode: few query rows, many keys. One thread block for all query rows of a key head (in tiles of eight), whose warps share the
 // keys; keys and values pass from memory to tensor cores through registers alone. parts/decode.cuh has the loop, and why. Where key heads are
-// fewer than multiprocessors most of a large GPU stays idle: sm90_fwd_decode gives a key head several blocks.
+// fewer than multiprocessors the blocks of the grid share the keys of one, and a second launch merges (parts/grid_split.cuh).
 //
 // Tried on the H200, float16, one query, 32 query heads on 8 key heads of 128 (keys per head, batch; cuDNN 9.19 in the same run):
 //   kept  eight warps of 16 keys, two blocks a multiprocessor                        4096, 32: 122.6 us, cuDNN 124.2

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // sm90_fwd_decode: sm80_fwd_decode with the keys of a head split over the thread blocks of a cluster, which merge through each other's shared
-// memory: one launch, no workspace, the same bits in every run.
+// memory, in one launch; and over several clusters as sm80_fwd_decode does over blocks.
 //
 // Tried on the H200 as for sm80_fwd_decode (microseconds; cuDNN 9.19 in the same run):
 //   keys x batch   blocks 1      2      4      8     16    cuDNN
