@@ -44,6 +44,8 @@ constexpr Choice cluster(Range range, Tries tries = {}) {
 }
 // 1: the thread blocks of a cluster share the keys of a tile of queries, as many blocks as the launch says.
 inline constexpr Choice split = {"split", Choice::word, "split", 0, 1, 0};
+// 1: the rows of a tile are those of all query heads that share a key head, and their keys are split over the grid where that pays.
+inline constexpr Choice packed = {"packed", Choice::word, "packed", 0, 1, 0};
 // 1: Q fragments stay in registers; 0: they are read again from shared memory each step.
 constexpr Choice q_in_registers(Range range, Tries tries = {}) {
   return {"q_in_registers", Choice::word, "qreg", range.least, range.most, 0, tries};

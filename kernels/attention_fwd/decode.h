@@ -4,6 +4,7 @@
 #pragma once
 
 #include "attention_fwd/choices.h"
+#include "attention_fwd/grid_split.h"
 #include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
@@ -79,7 +80,7 @@ constexpr int64_t row_tiles(int32_t tile_q, const ProblemKey &key) {
 // r % heads_per_kv among those heads. Their positions rise with the rows.
 struct BlockRows {
   int32_t batch, head_kv, first_row, row_count;
-  int32_t part;  // rank in the cluster
+  int32_t rank;  // in the cluster
 };
 template <int32_t tile_q, int32_t cluster>
 constexpr BlockRows block_rows(const AttentionFwdParams &params, uint32_t block) {
@@ -133,17 +134,17 @@ constexpr double block_bytes_per_clock(const Choices &s, const ProblemKey &key) 
 // Clusters of four and more find no place for some blocks in their part of the GPU.
 constexpr double placed_share(int32_t cluster) { return cluster >= 4 ? 0.85 : 1.0; }
 
-constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device, int32_t parts = 1) {
   const Rates rates = rates_of(device.arch);
   const double clocks_of_us = rates.clock_mhz;
   const double tiles = larger_of(1, static_cast<double>(row_tiles(s.tile_q, key)));  // an empty problem has none
   // The heads of a query are rows of one tile, so that it reads the keys of few queries.
   const auto queries_of_tile = static_cast<int32_t>(ceil_div(s.tile_q, key.heads_q / key.heads_kv));
   const double keys = visibility_of(key).steps_of(queries_of_tile, 1).mean;
-  const double bytes_of_block = 2.0 * keys * (key.head_dim + key.head_dim_v) / s.cluster;
+  const double bytes_of_block = 2.0 * keys * (key.head_dim + key.head_dim_v) / s.cluster / parts;
   const int32_t resident = resident_blocks(s);
   const double slots = static_cast<double>(resident) * device.multiprocessors * placed_share(s.cluster),
-               blocks = static_cast<double>(thread_blocks(s, key));
+               blocks = static_cast<double>(thread_blocks(s, key)) * parts;
   // The tiles of one key head's rows find its keys in the L2 cache, all but the first.
   const double l2_us = bytes_of_block / device.multiprocessors / (rates.l2_bytes * l2_share) / clocks_of_us;
   const double us_of_block =
@@ -163,16 +164,58 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
   cost.l2_us = blocks * l2_us;
   cost.throughput_us = blocks * us_of_block;
   cost.latency_us = whole_waves * wave_us(slots) + (rest > 0.5 ? wave_us(rest) : 0.0);
-  cost.total_us = cost.launch_us + cost.latency_us;
+  cost.total_us = cost.launch_us + cost.latency_us + grid_split::merge_us(key, parts, s.head_dim_v, device);
   return cost;
+}
+
+struct SplitCost {
+  GridSplit split;
+  Cost cost;
+};
+// Into as many parts as cost least, of those that give every multiprocessor a block, or so many blocks. Parts of whole steps of all warps.
+constexpr SplitCost cheapest_split(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  const int64_t step_keys = int64_t{s.tile_kv} * s.warps * s.cluster;
+  if (device.key_parts > 0) {
+    const GridSplit split = grid_split::shares(key, device.key_parts, step_keys);
+    return {split, cost(s, key, device, split.parts)};
+  }
+  SplitCost best = {grid_split::shares(key, 1, step_keys), cost(s, key, device)};
+  const double blocks = larger_of(1, static_cast<double>(thread_blocks(s, key)));
+  for (int32_t of_each = 1; of_each <= resident_blocks(s); ++of_each) {
+    const double parts = of_each * device.multiprocessors * placed_share(s.cluster) / blocks;
+    const GridSplit split = grid_split::shares(key, static_cast<int64_t>(parts), step_keys);
+    if (split.parts == best.split.parts) continue;
+    if (const Cost other = cost(s, key, device, split.parts); other.total_us < best.cost.total_us)
+      best = {split, other};
+  }
+  return best;
 }
 
 // A cluster's size is in the code of its kernel (__cluster_dims__).
 constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  Plan plan = single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
+  const auto [split, cost] = cheapest_split(s, key, device);
+  Plan plan = single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost);
   plan.stages[0].cluster = s.cluster;
   if (s.cluster > 1) plan.stages[0].attributes = cluster_in_code;
-  return plan;
+  plan.stages[0].grid.y = split.parts;
+  return grid_split::with_merge(plan, split, key, s.head_dim_v, device);
 }
+
+struct Params : AttentionFwdParams {
+  GridSplit split;
+};
+
+#ifndef __CUDACC_RTC__
+inline void pack(const Specialization &s, const ProblemKey &key, const AttentionCall &call, const DeviceLimits &device,
+                 void *parameters) {
+  Params &params = *static_cast<Params *>(parameters);
+  static_cast<AttentionFwdParams &>(params) = attention_fwd::params_of(key, call, device);
+  params.split = cheapest_split(choices_of<Choices>(s), key, device).split;
+  params.split.workspace = call.workspace;
+}
+// The struct of the family comes first.
+inline constexpr auto &patches =
+    attention_fwd::patches_with_workspace<0, sizeof(AttentionFwdParams) + __builtin_offsetof(GridSplit, workspace)>;
+#endif
 
 }  // namespace flashcore::kernels::decode

@@ -64,6 +64,11 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_lse, offset + __builtin_offsetof(AttentionFwdParams, lse.data)},
 };
 inline constexpr auto &patches = patches_at<0>;
+// And where the workspace's is.
+template <int32_t offset, int32_t workspace_offset>
+inline constexpr AddressPatch patches_with_workspace[] = {
+    patches_at<offset>[0], patches_at<offset>[1], patches_at<offset>[2],
+    patches_at<offset>[3], patches_at<offset>[4], {address_workspace, workspace_offset }};
 
 }  // namespace flashcore::kernels::attention_fwd
 #endif

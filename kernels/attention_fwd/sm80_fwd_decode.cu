@@ -2,7 +2,7 @@
 //
 // sm80_fwd_decode: few query rows, many keys. One thread block for all query rows of a key head (in tiles of eight), whose warps share the
 // keys; keys and values pass from memory to tensor cores through registers alone. parts/decode.cuh has the loop, and why. Where key heads are
-// fewer than multiprocessors most of a large GPU stays idle: sm90_fwd_decode gives a key head several blocks.
+// fewer than multiprocessors the blocks of the grid share the keys of one, and a second launch merges (parts/grid_split.cuh).
 //
 // Tried on the H200, float16, one query, 32 query heads on 8 key heads of 128 (keys per head, batch; cuDNN 9.19 in the same run):
 //   kept  eight warps of 16 keys, two blocks a multiprocessor                        4096, 32: 122.6 us, cuDNN 124.2
@@ -39,9 +39,10 @@ inline constexpr Passport passport = {
     .serves = on_choices<decode::serves>,
     .dynamic_shared_bytes = on_choices<decode::dynamic_shared_bytes>,
     .plan = on_choices<decode::plan>,
-    .parameter_bytes = attention_fwd::parameter_bytes,
-    .pack = attention_fwd::pack,
-    .patches = attention_fwd::patches,
+    .parameter_bytes = sizeof(decode::Params),
+    .pack = decode::pack,
+    .patches = decode::patches,
+    .further_entry_points = {"sm80_fwd_decode_merge"},
 };
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_decode
@@ -64,8 +65,14 @@ static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_by
 
 extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_decode::Kernel::threads,
                                              flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
-    sm80_fwd_decode(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+    sm80_fwd_decode(const __grid_constant__ flashcore::kernels::decode::Params params) {
   extern __shared__ __align__(16) float shared[];
   flashcore::kernels::sm80_fwd_decode::Kernel::run(params, shared);
+}
+
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::grid_split::merge_threads)
+    sm80_fwd_decode_merge(const __grid_constant__ flashcore::kernels::decode::Params params) {
+  extern __shared__ __align__(16) float shared[];
+  flashcore::kernels::sm80_fwd_decode::Kernel::merge_parts(params, shared);
 }
 #endif

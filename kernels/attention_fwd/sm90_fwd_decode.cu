@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // sm90_fwd_decode: sm80_fwd_decode with the keys of a head split over the thread blocks of a cluster, which merge through each other's shared
-// memory: one launch, no workspace, the same bits in every run.
+// memory, in one launch; and over several clusters as sm80_fwd_decode does over blocks.
 //
 // Tried on the H200 as for sm80_fwd_decode (microseconds; cuDNN 9.19 in the same run):
 //   keys x batch   blocks 1      2      4      8     16    cuDNN
@@ -44,9 +44,10 @@ inline constexpr Passport passport = {
     .serves = on_choices<decode::serves>,
     .dynamic_shared_bytes = on_choices<decode::dynamic_shared_bytes>,
     .plan = on_choices<decode::plan>,
-    .parameter_bytes = attention_fwd::parameter_bytes,
-    .pack = attention_fwd::pack,
-    .patches = attention_fwd::patches,
+    .parameter_bytes = sizeof(decode::Params),
+    .pack = decode::pack,
+    .patches = decode::patches,
+    .further_entry_points = {"sm90_fwd_decode_merge"},
 };
 #endif
 }  // namespace flashcore::kernels::sm90_fwd_decode
@@ -70,8 +71,14 @@ static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_by
 extern "C" __global__ void __cluster_dims__(flashcore::kernels::chosen.cluster, 1, 1)
     __launch_bounds__(flashcore::kernels::sm90_fwd_decode::Kernel::threads,
                       flashcore::kernels::decode::resident_blocks(flashcore::kernels::chosen))
-        sm90_fwd_decode(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+        sm90_fwd_decode(const __grid_constant__ flashcore::kernels::decode::Params params) {
   extern __shared__ __align__(16) float shared[];
   flashcore::kernels::sm90_fwd_decode::Kernel::run(params, shared);
+}
+
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::grid_split::merge_threads)
+    sm90_fwd_decode_merge(const __grid_constant__ flashcore::kernels::decode::Params params) {
+  extern __shared__ __align__(16) float shared[];
+  flashcore::kernels::sm90_fwd_decode::Kernel::merge_parts(params, shared);
 }
 #endif

@@ -25,16 +25,18 @@ inline constexpr Passport passport = {
     .plan = on_choices<plan>,
     .parameter_bytes = sizeof(Params),
     .pack = pack,
-    .patches = attention_fwd::patches_at<__builtin_offsetof(Params, attention)>,
+    .patches = patches,
     .tensor_maps = on_choices<tensor_maps>,
+    .further_entry_points = {"sm90_fwd_wgmma_merge"},
 };
 #endif
 }  // namespace flashcore::kernels::sm90_fwd_wgmma
 
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
-#include "parts/careful_row.cuh"
 #include "parts/cluster_merge.cuh"
+#include "parts/head_tile.cuh"
+#include "parts/packed_tile.cuh"
 #include "parts/ptx_sm90.cuh"
 #include "parts/rounds.cuh"
 #include "parts/wgmma_attention.cuh"
@@ -45,8 +47,9 @@ namespace flashcore::kernels::sm90_fwd_wgmma {
 constexpr int32_t dtype = chosen.dtype, head_dim = chosen.head_dim, head_dim_v = chosen.head_dim_v;
 constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, multipliers = warpgroups(chosen);
 // Of each thread; together what the block was launched with, or less: a warpgroup waits for registers that nobody gives back.
-constexpr int32_t registers_of_copier = multipliers == 3 ? 32 : chosen.split != 0 ? 40 : 24;
-constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : chosen.split != 0 ? 232 : 240;
+constexpr bool shares_keys = chosen.split != 0 || chosen.packed != 0;
+constexpr int32_t registers_of_copier = multipliers == 3 ? 32 : shares_keys ? 40 : 24;
+constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : shares_keys ? 232 : 240;
 // Warpgroups take turns at the tensor cores, so that one's exponentials fall into the other's products. At D=256 the
 // products are so much longer that they do so by themselves.
 constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
@@ -63,16 +66,26 @@ using Attention = WgmmaAttention<WgmmaShape{dtype, head_dim, head_dim_v, tile_q,
 constexpr bool splits = chosen.split != 0;
 using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
-using WorkRounds = Rounds<tile_q, splits ? no_mask : mask>;
-__device__ __forceinline__ WorkRounds rounds_of(const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
-  const uint32_t sharing = splits ? static_cast<uint32_t>(cluster_size()) : 1;
-  return WorkRounds::of(params, block / sharing, blocks / sharing);
+// Or tiles have the rows of all heads of a key head, and each block parts of their keys.
+constexpr bool packs = chosen.packed != 0;
+using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
+using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
+using WorkRounds = OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>;
+using Work = WorkRounds::Work;
+template <typename OfKernel>
+__device__ __forceinline__ OfKernel rounds_of(const Params &params, uint32_t block, uint32_t blocks) {
+  if constexpr (packs) {
+    return OfKernel::of(params.attention, params.split.parts, block, blocks);
+  } else {
+    const uint32_t sharing = splits ? static_cast<uint32_t>(cluster_size()) : 1;
+    return OfKernel::of(params.attention, block / sharing, blocks / sharing);
+  }
 }
 // Worked out where they are asked for: what is the same for all tiles would be held in registers from the beginning of the kernel on, and
 // spilled by wide heads.
-__device__ __forceinline__ WorkRounds rounds_anew(const AttentionFwdParams &params) {
-  return rounds_of(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
-                   static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
+__device__ __forceinline__ WorkRounds rounds_anew(const Params &params) {
+  return rounds_of<WorkRounds>(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
+                               static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
 }
 constexpr uint32_t query_stages_here = query_stages(chosen);
 constexpr bool overlaps = tiles_overlap(chosen);
@@ -132,31 +145,51 @@ __device__ __forceinline__ Visibility<mask> visibility_anew(const AttentionFwdPa
   seen.keys = computed_here(seen.keys);
   return seen;
 }
+// Rows of a tile that a head has, or that lie before the tile's first one of a query.
+__device__ __forceinline__ int32_t queries_in(const AttentionFwdParams &params, int32_t rows) {
+  return packs ? rows / params.heads_per_kv : rows;
+}
 __device__ __forceinline__ int32_t tiles_end(const AttentionFwdParams &params, const BlockWork &work) {
-  return visibility_anew(params).tiles_of(work.first_query, tile_q, tile_kv).end;
+  return visibility_anew(params).tiles_of(work.first_query, queries_in(params, tile_q), tile_kv).end;
 }
 // Of the tiles of keys that a tile of queries sees, those that this block multiplies; no query sees a key where there are none.
 struct KeyTiles {
   int32_t begin, count;
 };
-__device__ __forceinline__ KeyTiles key_tiles(const AttentionFwdParams &params, const BlockWork &work) {
-  const int32_t end = tiles_end(params, work);
+template <typename WorkOfKernel>
+__device__ __forceinline__ KeyTiles key_tiles(const Params &params, const WorkOfKernel &work) {
+  const int32_t end = tiles_end(params.attention, work);
+  if constexpr (packs) {
+    const int32_t share = params.split.keys_per_part / tile_kv, begin = share * work.part;
+    return {begin, begin >= end ? 0 : end - begin < share ? end - begin : share};
+  }
   if (!splits || end == 0) return {0, end};
   const int32_t share = ceil_div(end, cluster_size()), begin = share * cluster_rank();
   // Who has none multiplies one behind the end, of which all is masked.
   return {begin, begin >= end ? 1 : end - begin < share ? end - begin : share};
 }
 
+// A box of the heads that share a key head; the rows behind it, if there are, stay as they are.
+__device__ __forceinline__ void copy_packed_query(const Params &params, const Shared &shared, uint32_t queries,
+                                                  const BlockWork &work) {
+  const SharedBarrier full = shared.query_full(queries);
+  full.arrive_expecting(static_cast<uint32_t>(tile_bytes(Packed::rows_used(params.attention), head_dim)));
+#pragma unroll
+  for (int32_t panel = 0; panel < panels(head_dim); ++panel)
+    copy_box(shared.query(queries) + panel * tile_q * panel_columns * 2, params.query, full, panel * panel_columns,
+             work.head_q, work.first_query, work.batch);
+}
+
 // One thread has everything copied, as far ahead as there is room.
 __device__ __forceinline__ void copy_tiles(const Params &params, const Shared &shared) {
-  const auto rounds = rounds_of(params.attention, blockIdx.x, gridDim.x);
+  const auto rounds = rounds_of<WorkRounds>(params, blockIdx.x, gridDim.x);
   uint32_t step = 0, queries = 0;
   prefetch_tensor_map(params.query), prefetch_tensor_map(params.key), prefetch_tensor_map(params.value);
 #pragma unroll 1
   for (int32_t round = 0; round < rounds.count; ++round) {
-    const BlockWork work = rounds.work(params.attention, round);
+    const Work work = rounds.work(params.attention, round);
     if (work.first_query < 0) continue;
-    const KeyTiles tiles = key_tiles(params.attention, work);
+    const KeyTiles tiles = key_tiles(params, work);
     if (tiles.count == 0) continue;
     const auto copy = [&](SharedAddress destination, const TensorMap &map, SharedBarrier full, int32_t rows,
                           int32_t columns, int32_t row, int32_t head) {
@@ -178,8 +211,11 @@ __device__ __forceinline__ void copy_tiles(const Params &params, const Shared &s
     };
     copy_key(tiles.count - 1, step);
     shared.query_empty(queries).wait(query_parity(queries) ^ 1);
-    copy(shared.query(queries), params.query, shared.query_full(queries), tile_q, head_dim, work.first_query,
-         work.head_q);
+    if constexpr (packs)
+      copy_packed_query(params, shared, queries, work);
+    else
+      copy(shared.query(queries), params.query, shared.query_full(queries), tile_q, head_dim, work.first_query,
+           work.head_q);
     ++queries;
 #pragma unroll 1
     for (int32_t tile = tiles.count - 1; tile > 0; --tile, ++step) {
@@ -208,38 +244,6 @@ struct Turn {
   }
 };
 
-// Sixteen rows without tensor cores.
-__device__ __forceinline__ void compute_again(const AttentionFwdParams &params, const BlockWork &work,
-                                              int32_t first_query) {
-#pragma unroll 1
-  for (int32_t query = first_query; query < first_query + 16 && query < params.seqlen_q; ++query)
-    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, thread_anew() % 32}.compute();
-}
-
-// O / row sum to memory, and the logarithm of the row sum.
-__device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work, int32_t first_row,
-                                             const Attention::Output &output, const Attention::RowState &state) {
-  const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
-  const bool lost = __any_sync(0xffffffffu, Attention::is_lost(output, state));
-  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
-#pragma unroll
-  for (int32_t half = 0; half < 2; ++half) {
-    const float sum = quad_sum(state.row_sum[0][half]);
-    const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
-    const int32_t query = first_of_warp + half * 8 + lane / 4;
-    uint32_t words[head_dim_v / 8];
-#pragma unroll
-    for (int32_t n = 0; n < head_dim_v / 8; ++n)
-      words[n] = pack2<dtype>(output[0][n][half * 2] * inverse, output[0][n][half * 2 + 1] * inverse);
-    store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
-    if (lane % 4 == 0 && query < params.seqlen_q)
-      write_lse(params, work.batch, work.head_q, query, state.reference[0][half], Attention::scale_log2(params), sum);
-  }
-  if (__builtin_expect(!lost, 1)) return;
-  __syncwarp();  // other lanes write the rows anew
-  compute_again(params, work, first_of_warp);
-}
-
 // A negative softmax scale turns the largest score into the smallest; the warpgroup's queries change sign instead.
 __device__ __forceinline__ void negate_query(SharedAddress query) {
 #pragma unroll 1
@@ -252,18 +256,9 @@ __device__ __forceinline__ void negate_query(SharedAddress query) {
   fence_shared_for_async();
 }
 
-// Queries that see no key.
-__device__ __forceinline__ void write_zeros(const AttentionFwdParams &params, const BlockWork &work,
-                                            int32_t first_row) {
-  const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
-  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
-#pragma unroll 1
-  for (int32_t query = first_of_warp + lane / 4; query < first_of_warp + 16; query += 8) {
-    uint32_t words[head_dim_v / 8] = {};
-    store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
-    if (lane % 4 == 0 && query < params.seqlen_q)
-      write_lse(params, work.batch, work.head_q, query, -infinity, 1.0f, 0.0f);
-  }
+// In the tile.
+__device__ __forceinline__ int32_t first_row_of_warp(int32_t warpgroup) {
+  return warpgroup * 64 + thread_anew() % 128 / 32 * 16;
 }
 
 // One step; products run where the line is, and the other warpgroups' where it is not:
@@ -274,7 +269,7 @@ __device__ __forceinline__ void write_zeros(const AttentionFwdParams &params, co
 //                          P = S rounded ; O to the new reference
 __device__ __forceinline__ void multiply_tiles(const Params &params, const Shared &shared, int32_t warpgroup) {
   const AttentionFwdParams &attention = params.attention;
-  const auto rounds = rounds_anew(attention);
+  const auto rounds = rounds_anew(params);
   const bool first_thread = threadIdx.x % 128 == 0;
   const auto leader = [&] { return head_dim_v > 192 ? thread_anew() % 128 == 0 : first_thread; };
   const Turn turn{warpgroup};
@@ -286,8 +281,8 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     if constexpr (!mask.end_moves) return round + 1;
 #pragma unroll 1
     for (++round; round < rounds.count; ++round) {
-      const BlockWork work = rounds.work(attention, round);
-      if (work.first_query >= 0 && tiles_end(attention, work) > 0) break;
+      const Work work = rounds.work(attention, round);
+      if (work.first_query >= 0 && (packs ? key_tiles(params, work).count : tiles_end(attention, work)) > 0) break;
     }
     return round;
   };
@@ -295,9 +290,13 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
   if constexpr (mask.end_moves)
 #pragma unroll 1
     for (int32_t round = 0; round < rounds.count; ++round) {
-      const BlockWork work = rounds.work(attention, round);
-      if (work.first_query >= 0 && tiles_end(attention, work) == 0 && (!splits || cluster_rank() == 0))
-        write_zeros(attention, work, work.first_query + warpgroup * 64);
+      const Work work = rounds.work(attention, round);
+      if constexpr (packs) {  // where keys are split the merge writes them
+        if (tiles_end(attention, work) == 0 && params.split.parts == 1)
+          Packed::write_zeros(attention, work, first_row_of_warp(warpgroup));
+      } else if (work.first_query >= 0 && tiles_end(attention, work) == 0 && (!splits || cluster_rank() == 0)) {
+        Whole::write_zeros(attention, work, work.first_query + warpgroup * 64);
+      }
     }
   const auto multiply_query_key = [&](Attention::Scores &scores, uint32_t of_step) {
     Attention::multiply_query_key(scores, own_query + queries % query_stages_here * query_bytes, shared.key(of_step));
@@ -326,9 +325,9 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
   }
 #pragma unroll 1
   while (round < rounds.count) {
-    const BlockWork work = rounds_anew(attention).work(attention, round);
-    const int32_t first_row = work.first_query + warpgroup * 64;
-    const auto [begin, count] = key_tiles(attention, work);
+    const Work work = rounds_anew(params).work(attention, round);
+    const int32_t first_row = work.first_query + queries_in(attention, warpgroup * 64);  // its query
+    const auto [begin, count] = key_tiles(params, work);
     Attention::Output output;
     Attention::RowState state;
     // Of one tile from its beginning on: what is held from tile to tile takes registers in between.
@@ -340,10 +339,14 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     int32_t tile = count - 1;  // of the block's own
     const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv - begin;
     const auto exponentiate = [&](auto with_mask) {
-      if constexpr (Variant::changes_scores)
+      if constexpr (Variant::changes_scores && packs)
+        Packed::change_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
+      else if constexpr (Variant::changes_scores)
         Attention::change_scores(scores, attention, work, (begin + tile) * tile_kv,
                                  first_row + thread_anew() % 128 / 32 * 16);
-      if (decltype(with_mask)::value)
+      if constexpr (decltype(with_mask)::value && packs)
+        Packed::mask_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
+      else if (decltype(with_mask)::value)
         Attention::mask_scores(scores, attention, (begin + tile) * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
       effect = Attention::exponentiate(scores, state, Attention::scale_log2(attention));
     };
@@ -420,22 +423,26 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       break;
     }
     // What the loop has no use for is worked out anew, and not held in registers, of which it has none to spare.
-    const BlockWork done = rounds_anew(attention).work(attention, computed_here(round));
-    write_output(attention, done, done.first_query + thread_anew() / 128 * 64 - 64, output, state);
+    const Work done = rounds_anew(params).work(attention, computed_here(round));
+    if constexpr (packs)
+      Packed::write(attention, params.split, done, first_row_of_warp(thread_anew() / 128 - 1), output, state);
+    else
+      Whole::write(attention, done, done.first_query + thread_anew() / 128 * 64 - 64, output, state);
     if constexpr (!overlaps) next = next_round(round);
     round = next;
   }
   wgmma_wait<0>();
   turn.end();
+  if constexpr (packs) let_next_launch_begin();
 }
 
 // After all blocks of the cluster have stored theirs.
 __device__ __forceinline__ void merge_output(const Params &params, const Shared &shared) {
   const AttentionFwdParams &attention = params.attention;
-  const BlockWork work = rounds_anew(attention).work(attention, 0);
+  const Work work = rounds_anew(params).work(attention, 0);
   if (tiles_end(attention, work) == 0) return;
   Merge{shared.base}.merge(attention, work, thread_anew() / 32 - 4, Attention::scale_log2(attention),
-                           [&](int32_t first_query) { compute_again(attention, work, first_query); });
+                           [&](int32_t first_query) { Whole::compute_again(attention, work, first_query); });
 }
 
 }  // namespace flashcore::kernels::sm90_fwd_wgmma
@@ -447,6 +454,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma:
   extern __shared__ __align__(1024) unsigned char memory[];
   const Shared shared{shared_address(memory)};
   if (threadIdx.x == 0) shared.init_barriers();
+  if constexpr (packs) Packed::clear_unused_rows<threads(chosen), panels(head_dim)>(params.attention, shared.query(0));
   __syncthreads();
   const int32_t warpgroup = __shfl_sync(0xffffffffu, static_cast<int32_t>(threadIdx.x) / 128, 0);
   // Both branches come to the barriers by themselves: behind them the compiler would have the registers of the copier alone.
@@ -467,5 +475,16 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma:
       cluster_barrier();  // no block leaves while others read its shared memory
     }
   }
+}
+
+// Of packed rows alone.
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::grid_split::merge_threads)
+    sm90_fwd_wgmma_merge(const __grid_constant__ flashcore::kernels::sm90_fwd_wgmma::Params params) {
+  using namespace flashcore::kernels;
+  using namespace flashcore::kernels::sm90_fwd_wgmma;
+  extern __shared__ __align__(16) float shared[];
+  if constexpr (packs)
+    GridMerge<dtype, head_dim_v>::run(params.attention, params.split, shared, Attention::scale_log2(params.attention),
+                                      [&](const PackedRow &row) { Packed::compute_row_again(params.attention, row); });
 }
 #endif

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "attention_fwd/choices.h"
+#include "attention_fwd/grid_split.h"
 #include "attention_fwd/pack.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
@@ -12,18 +13,19 @@
 namespace flashcore::kernels::sm90_fwd_wgmma {
 
 struct Tile {
-  int32_t head_dim, head_dim_v, tile_q, tile_kv, split;
+  int32_t head_dim, head_dim_v, tile_q, tile_kv, split, packed;
 };
 // A head dimension is served by the next tile that holds it.
 inline constexpr Tile tiles[] = {
-    {64, 64, 192, 128, 0},   {64, 64, 128, 128, 0},  {96, 96, 128, 128, 0},  {128, 128, 128, 128, 0},
-    {192, 128, 128, 112, 0}, {192, 192, 128, 96, 0}, {256, 256, 128, 80, 0}, {64, 64, 128, 128, 1},
-    {128, 128, 128, 128, 1}, {256, 256, 128, 80, 1},
+    {64, 64, 192, 128, 0},     {64, 64, 128, 128, 0},  {96, 96, 128, 128, 0},    {128, 128, 128, 128, 0},
+    {192, 128, 128, 112, 0},   {192, 192, 128, 96, 0}, {256, 256, 128, 80, 0},   {64, 64, 128, 128, 1},
+    {128, 128, 128, 128, 1},   {256, 256, 128, 80, 1}, {64, 64, 128, 128, 0, 1}, {128, 128, 128, 128, 0, 1},
+    {256, 256, 128, 80, 0, 1},
 };
 inline constexpr int32_t largest_head_dim = 256, stages = 2, panel_columns = tensor_map_columns;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, split;
+  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, split, packed;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -34,6 +36,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::tile_q({128, 192}, Tries(128, 192)),
     attention_fwd::tile_kv({64, 192}, Tries(64, 80, 96, 112, 128, 160, 176, 192)),
     attention_fwd::split,
+    attention_fwd::packed,
 };
 #endif
 
@@ -48,7 +51,8 @@ constexpr bool specialization(int32_t index, Choices *out) {
               variant / 2,
               tile.tile_q,
               tile.tile_kv,
-              tile.split};
+              tile.split,
+              tile.packed};
       return true;
     }
   return false;
@@ -66,7 +70,7 @@ constexpr int64_t bytes_with_query_stages(const Choices &s, int32_t query_stages
          (2 * query_stages + 4 * stages) * 8;
 }
 constexpr int32_t query_stages(const Choices &s) {
-  return s.split == 0 && bytes_with_query_stages(s, 2) <= 227 << 10 ? 2 : 1;
+  return s.split == 0 && s.packed == 0 && bytes_with_query_stages(s, 2) <= 227 << 10 ? 2 : 1;
 }
 // With the last P.V of a tile the first Q.K of the next one is issued, which runs while O is written: at S=512 +8 %. With one stage of Q, or
 // with 160 registers, it costs 5 to 9 %.
@@ -84,6 +88,7 @@ constexpr Refusal allows(const Choices &s) {
   if (s.head_dim_v % 32 != 0 || !is_shape_of_wgmma(s.head_dim_v)) return {"head_dim_v", "64, 96, 128, 160, 192 or 256"};
   if (s.tile_q % 64 != 0) return {"tile_q", "128 or 192"};
   if (!is_shape_of_wgmma(s.tile_kv)) return {"tile_kv", "64, 80, 96, 112, 128, 160, 176 or 192"};
+  if (s.packed != 0 && (s.split != 0 || s.tile_q != 128)) return {"packed", "0 with a split, and but for 128 rows"};
   // O, the scores and the probabilities, and what all else takes at least.
   const int32_t registers = s.head_dim_v / 2 + s.tile_kv * 3 / 4 + 32;
   if (registers > (warpgroups(s) == 3 ? 160 : 240)) return {"tile_kv", "fewer keys, for O and scores in registers"};
@@ -102,19 +107,25 @@ constexpr Refusal refuse(const ProblemKey &key) {
   return no_refusal;
 }
 
+// A tile has so many queries, of one head or of all that share a key head.
+constexpr int32_t heads_of_tile(const Choices &s, const ProblemKey &key) {
+  return s.packed != 0 ? key.heads_q / key.heads_kv : 1;
+}
+constexpr int32_t queries_of_tile(const Choices &s, const ProblemKey &key) { return s.tile_q / heads_of_tile(s, key); }
 constexpr int64_t query_tiles(const Choices &s, const ProblemKey &key) {
-  return ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch;
+  return ceil_div(key.seqlen_q, queries_of_tile(s, key)) * (key.heads_q / heads_of_tile(s, key)) * key.batch;
 }
 inline constexpr int32_t least_cluster = 2, most_cluster = 8;  // blocks that share the keys of a tile of queries
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         s.causal == (key.causal != causal_none) && (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster);
+         s.causal == (key.causal != causal_none) && heads_of_tile(s, key) <= s.tile_q &&
+         (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster);
 }
 
 // What blocks take in turns (Rounds): tiles of queries, or pairs of them where there are more than blocks; or what clusters share.
 constexpr bool in_pairs(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return s.causal != 0 && s.split == 0 && query_tiles(s, key) > device.multiprocessors;
+  return s.causal != 0 && s.split == 0 && s.packed == 0 && query_tiles(s, key) > device.multiprocessors;
 }
 constexpr int64_t units(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   return in_pairs(s, key, device) ? ceil_div(ceil_div(key.seqlen_q, s.tile_q), 2) * key.heads_q * key.batch
@@ -192,8 +203,61 @@ constexpr Cost split_cost(const Choices &s, const ProblemKey &key, const DeviceL
   return with_memory_here(cost, key, device);
 }
 
+struct PackedCost {
+  GridSplit split;
+  Cost cost;
+};
+// Blocks that stay take parts of packed tiles in turns.
+constexpr PackedCost packed_cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device,
+                                 const GridSplit &split) {
+  constexpr double clocks_of_part = 5000;
+  const Rates rates = rates_of(device.arch);
+  const KeySteps steps = visibility_of(key).steps_of(queries_of_tile(s, key), s.tile_kv);
+  const StepCost step = step_cost(s, rates);
+  // All blocks read, and not each other's keys alone.
+  const double step_clocks = larger_of(step.total, s.tile_kv * 2.0 * (key.head_dim + key.head_dim_v) / rates.l2_bytes);
+  const int64_t parts = query_tiles(s, key) * split.parts, blocks = smaller(parts, device.multiprocessors);
+  const double longest = split.parts == 1 ? steps.longest : static_cast<double>(split.keys_per_part / s.tile_kv);
+  // Parts are whole tiles of keys, and the last turn may be that of the longest.
+  const double mean = split.parts == 1 ? steps.mean : steps.mean / split.parts + 0.5;
+  const double turns = static_cast<double>(ceil_div(parts, device.multiprocessors));
+  const double all_steps = larger_of(turns - 1, 0) * (mean < longest ? mean : longest) + longest;
+  Cost cost{};
+  cost.launch_us = start_us;
+  cost.blocks_per_multiprocessor = 1;
+  cost.waves = static_cast<double>(blocks) / device.multiprocessors;
+  cost.tensor_us = all_steps * step.products / rates.clock_mhz;
+  cost.mufu_us = all_steps * step.exponentials / rates.clock_mhz;
+  cost.throughput_us = (all_steps * step_clocks + turns * clocks_of_part) / rates.clock_mhz;
+  cost.latency_us = (longest * step_clocks + clocks_of_part) / rates.clock_mhz;
+  cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
+  cost = with_memory_here(cost, key, device);
+  cost.total_us += grid_split::merge_us(key, split.parts, s.head_dim_v, device);
+  return {split, cost};
+}
+// Into as many parts as cost least, of those that give every multiprocessor one, or so many.
+constexpr PackedCost cheapest_split(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  const auto of_parts = [&](int64_t parts) {
+    return packed_cost(s, key, device, grid_split::shares(key, parts, s.tile_kv));
+  };
+  if (device.key_parts > 0) return of_parts(device.key_parts);
+  const int64_t tiles = larger(1, query_tiles(s, key));
+  PackedCost best = of_parts(1);
+  for (int32_t turns = 1; turns <= 4; ++turns)
+    if (const PackedCost other = of_parts(int64_t{turns} * device.multiprocessors / tiles);
+        other.cost.total_us < best.cost.total_us)
+      best = other;
+  return best;
+}
+
 // Where keys are split, by the number of blocks that costs least.
 constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  if (s.packed != 0) {
+    const auto [split, cost] = cheapest_split(s, key, device);
+    const int64_t blocks = smaller(query_tiles(s, key) * split.parts, device.multiprocessors);
+    return grid_split::with_merge(single_launch(blocks, threads(s), dynamic_shared_bytes(s), cost), split, key,
+                                  s.head_dim_v, device);
+  }
   if (s.split == 0)
     return single_launch(smaller(units(s, key, device), device.multiprocessors), threads(s), dynamic_shared_bytes(s),
                          cost(s, key, device));
@@ -210,16 +274,24 @@ constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits 
 struct Params {
   TensorMap query, key, value;
   AttentionFwdParams attention;
+  GridSplit split;  // of packed rows
 };
 
 #ifndef __CUDACC_RTC__
-inline void pack(const Specialization &, const ProblemKey &key, const AttentionCall &call, const DeviceLimits &device,
-                 void *parameters) {
-  unsigned char *const at = static_cast<unsigned char *>(parameters) + __builtin_offsetof(Params, attention);
-  *reinterpret_cast<AttentionFwdParams *>(at) = attention_fwd::params_of(key, call, device);
+inline void pack(const Specialization &specialization, const ProblemKey &key, const AttentionCall &call,
+                 const DeviceLimits &device, void *parameters) {
+  const auto s = choices_of<Choices>(specialization);
+  unsigned char *const bytes = static_cast<unsigned char *>(parameters);
+  *reinterpret_cast<AttentionFwdParams *>(bytes + __builtin_offsetof(Params, attention)) =
+      attention_fwd::params_of(key, call, device);
+  GridSplit &split = *reinterpret_cast<GridSplit *>(bytes + __builtin_offsetof(Params, split));
+  split = s.packed != 0 ? cheapest_split(s, key, device).split : GridSplit{};
+  split.workspace = call.workspace;
 }
+inline constexpr auto &patches = attention_fwd::patches_with_workspace<__builtin_offsetof(Params, attention),
+                                                                       __builtin_offsetof(Params, split.workspace)>;
 constexpr int32_t tensor_maps(const Choices &s, TensorMapRule *rules) {
-  rules[0] = {operand_query, __builtin_offsetof(Params, query), s.tile_q};
+  rules[0] = {operand_query, __builtin_offsetof(Params, query), s.tile_q, s.packed != 0};
   rules[1] = {operand_key, __builtin_offsetof(Params, key), s.tile_kv};
   rules[2] = {operand_value, __builtin_offsetof(Params, value), s.tile_kv};
   return 3;

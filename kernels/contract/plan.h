@@ -19,6 +19,8 @@ struct DeviceLimits {
   int32_t shared_bytes_per_block;  // after the opt-in
   int32_t shared_bytes_per_multiprocessor;
   int64_t l2_cache_bytes = 0;
+  // For who tries others: in how many parts the keys of a row are split over the grid, as far as a kernel can; 0: in as many as cost least.
+  int32_t key_parts = 0;
 };
 
 // What a call costs by the model, in microseconds, and the bounds that it follows from (cost.h): the busiest multiprocessor's

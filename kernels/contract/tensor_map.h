@@ -18,6 +18,9 @@ struct TensorMapRule {
   int32_t operand;      // AttentionOperand
   int32_t byte_offset;  // in the parameters
   int32_t box_rows;     // no more than 256
+  // The query heads of a key head are packed: dimensions are column, head, row and batch entry, and a box has the heads that share a key head,
+  // of as many rows as make box_rows or fewer.
+  bool packed = false;
 };
 inline constexpr int32_t most_tensor_maps = 4, tensor_map_columns = 64;
 

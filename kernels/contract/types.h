@@ -26,6 +26,18 @@ using std::uintptr_t;
 #endif
 
 namespace flashcore::kernels {
+// The first type or the second.
+template <bool first, typename First, typename Second>
+struct Either {
+  using Type = First;
+};
+template <typename First, typename Second>
+struct Either<false, First, Second> {
+  using Type = Second;
+};
+template <bool first, typename First, typename Second>
+using OneOf = typename Either<first, First, Second>::Type;
+
 // A compile-time constant as a function argument, for generic lambdas: `if constexpr (masked.value)`.
 template <auto constant>
 struct Constant {

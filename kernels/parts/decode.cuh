@@ -2,7 +2,8 @@
 //
 // Attention of few query rows with many keys, as when a model writes one token after the other: all query heads of a key head
 // are rows of one small tile, so that each key is read once, and every warp of a block (and every block of a cluster) takes
-// keys of its own; the partial outputs are merged in shared memory.
+// keys of its own; the partial outputs are merged in shared memory. Where that leaves much of a GPU idle, the blocks along the grid's y
+// have a part of the keys each, and what they have is merged by a second launch.
 //
 // Keys and values go from memory straight into the registers of mma.sync, with no shared memory and no barrier on the way.
 // That takes a product with the keys as rows, S^T = K.Q^T and O^T = V^T.P^T, and freedom in the order of what is summed over:
@@ -17,6 +18,7 @@
 #include "attention_fwd/params.h"
 #include "parts/cluster.cuh"
 #include "parts/decode_loads.cuh"
+#include "parts/grid_split.cuh"
 #include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
@@ -35,15 +37,22 @@ struct Decode {
   // Are values under way while their keys are multiplied? Registers do not hold both of 256 columns.
   static constexpr bool values_early = shape.head_dim + shape.head_dim_v <= 256;
 
+  using Params = decode::Params;
   using Work = decode::BlockRows;
-  static __device__ __forceinline__ Work work(const AttentionFwdParams &params, uint32_t block) {
+  static __device__ __forceinline__ Work work(const Params &params, uint32_t block) {
     return decode::block_rows<tile_q, shape.blocks>(params, block);
   }
+  // The first key of the grid's part that the block is in.
+  static __device__ __forceinline__ int32_t first_of_part(const Params &params) {
+    return block_y_anew() * params.split.keys_per_part;
+  }
 
-  // Keys 0 .. n-1 are seen by a row. Rows past the last one count as the last.
-  static __device__ __forceinline__ int32_t keys_seen(const AttentionFwdParams &params, const Work &work, int32_t row) {
+  // Keys first_of_part .. n-1 are seen by a row. Rows past the last one count as the last.
+  static __device__ __forceinline__ int32_t keys_seen(const Params &params, const Work &work, int32_t row) {
     const int32_t query = min(work.first_row + row, work.row_count - 1) / params.heads_per_kv;
-    return static_cast<int32_t>(visibility<any_prefix>(params).keys_of(query).end);
+    const auto end = static_cast<int32_t>(visibility<any_prefix>(params).keys_of(query).end);
+    const int32_t first = first_of_part(params), most = params.split.keys_per_part;
+    return end - first < most ? end : first + most;
   }
 
   using Loads = DecodeLoads<shape, KeyRows>;
@@ -57,8 +66,8 @@ struct Decode {
                                                               int32_t lane) {
     return query + (row_tile * key_chunks + chunk) * 512 + lane * 16;
   }
-  static __device__ __forceinline__ void load_query(SharedAddress query, const AttentionFwdParams &params,
-                                                    const Work &work, int32_t thread) {
+  static __device__ __forceinline__ void load_query(SharedAddress query, const Params &params, const Work &work,
+                                                    int32_t thread) {
     const uint32_t sign = params.negate_query != 0 ? 0x80008000u : 0;
 #pragma unroll
     for (int32_t i = thread; i < row_tiles * key_chunks * 32; i += threads) {
@@ -115,7 +124,7 @@ struct Decode {
   // How many keys of the step the rows 2t and 2t+1 see. keys_left: how many the last row sees.
   struct Seen {
     int32_t keys[row_tiles][2];
-    __device__ __forceinline__ Seen(const AttentionFwdParams &params, int32_t keys_left, int32_t lane) {
+    __device__ __forceinline__ Seen(const Params &params, int32_t keys_left, int32_t lane) {
       const Work here = work_anew(params);
       const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left;
 #pragma unroll
@@ -125,8 +134,8 @@ struct Decode {
     }
   };
 
-  static __device__ __forceinline__ void mask_scores(Scores &scores, const AttentionFwdParams &params,
-                                                     int32_t keys_left, int32_t lane) {
+  static __device__ __forceinline__ void mask_scores(Scores &scores, const Params &params, int32_t keys_left,
+                                                     int32_t lane) {
     const Seen seen(params, keys_left, lane);
 #pragma unroll
     for (int32_t i = 0; i < key_groups; ++i)
@@ -138,8 +147,8 @@ struct Decode {
   }
 
   // What the variant makes of the scores.
-  static __device__ __forceinline__ void change_scores(Scores &scores, const AttentionFwdParams &params,
-                                                       int32_t keys_left, int32_t lane) {
+  static __device__ __forceinline__ void change_scores(Scores &scores, const Params &params, int32_t keys_left,
+                                                       int32_t lane) {
     const Work here = work_anew(params);
     const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left + lane / 4;
 #pragma unroll
@@ -157,7 +166,7 @@ struct Decode {
           }
       }
   }
-  static __device__ __forceinline__ float scale_log2(const AttentionFwdParams &params) {
+  static __device__ __forceinline__ float scale_log2(const Params &params) {
     return softmax_scale_log2<Variant>(params);
   }
 
@@ -239,7 +248,7 @@ struct Decode {
 
   // The same product key by key, which leaves out what a row does not see: for steps where an infinity or a NaN, which 0 times
   // would make NaN, lies at a key that some rows see and others do not. Rare, and read from memory once more.
-  static __device__ __forceinline__ void add_values_one_by_one(Output &output, const AttentionFwdParams &params,
+  static __device__ __forceinline__ void add_values_one_by_one(Output &output, const Params &params,
                                                                const Probabilities &probabilities, int32_t keys_left,
                                                                int32_t lane) {
     const Seen seen(params, keys_left, lane);
@@ -310,10 +319,18 @@ struct Decode {
       }
   }
 
-  static __device__ __forceinline__ void store(const AttentionFwdParams &params, const Work &work, int32_t row,
-                                               int32_t column, const Merged &merged) {
+  static __device__ __forceinline__ void store_part(const Params &params, const Work &work, int32_t packed_row,
+                                                    int32_t column, const Merged &merged) {
+    const auto place = WorkspaceRow::of(params, params.split,
+                                        PackedRow::index(params, work.batch, work.head_kv, packed_row), block_y_anew());
+    if (column < params.head_dim_v) *reinterpret_cast<float4 *>(place.output + column) = merged.output;
+    if (column == 0) *place.state = make_float2(merged.reference, merged.sum);
+  }
+  static __device__ __forceinline__ void store(const Params &params, const Work &work, int32_t row, int32_t column,
+                                               const Merged &merged) {
     const int32_t packed_row = work.first_row + row, query = packed_row / params.heads_per_kv;
     if (packed_row >= work.row_count) return;
+    if (params.split.parts > 1) return store_part(params, work, packed_row, column, merged);
     const int32_t head = work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv;
     const float inverse = merged.sum == 0.0f ? 0.0f : reciprocal_approx(merged.sum);
     const auto rows = StridedRows::of(params.output, work.batch, head);
@@ -324,17 +341,15 @@ struct Decode {
     if (column == 0) write_lse(params, work.batch, head, query, merged.reference, scale_log2(params), merged.sum);
   }
 
-  static __device__ __forceinline__ Work work_anew(const AttentionFwdParams &params) {
-    return work(params, block_anew());
-  }
+  static __device__ __forceinline__ Work work_anew(const Params &params) { return work(params, block_anew()); }
 
-  static __device__ __forceinline__ void run(const AttentionFwdParams &params, float *shared) {
+  static __device__ __forceinline__ void run(const Params &params, float *shared) {
     const SharedAddress query = shared_address(shared + query_at);
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
     // The first key of this warp.
-    const auto of_warp = [](const Work &work) {
-      return (work.part * shape.warps + thread_anew() / 32) * shape.tile_kv;
+    const auto of_warp = [&](const Work &work) {
+      return first_of_part(params) + (work.rank * shape.warps + thread_anew() / 32) * shape.tile_kv;
     };
     Cursor key_cursor, value_cursor;
     int32_t first_key, keys_left,
@@ -398,6 +413,7 @@ struct Decode {
         keys.load(key_cursor, params, keys_left);
     }
 
+    let_next_launch_begin();
     const int32_t thread = thread_anew();
     leave_partial(shared + thread / 32 * Partial::floats, output, state, thread % 32);
     __syncthreads();
@@ -431,13 +447,18 @@ struct Decode {
       const auto columns_of_block = [&](int32_t i, int32_t at) {
         return load_cluster_float4(cluster_address(base + at * 4, i));
       };
-      for (int32_t i = here.part * threads + thread; i < tile_q * quads; i += shape.blocks * threads) {
+      for (int32_t i = here.rank * threads + thread; i < tile_q * quads; i += shape.blocks * threads) {
         const int32_t row = i / quads, column = i % quads * 4;
         store(params, here, row, column,
               Partial::template merge<shape.blocks>(row, column, scale_log2(params), float_of_block, columns_of_block));
       }
       cluster_barrier();  // no block leaves while others read its shared memory
     }
+  }
+
+  // The second launch.
+  static __device__ __forceinline__ void merge_parts(const Params &params, float *shared) {
+    GridMerge<dtype, shape.head_dim_v>::run(params, params.split, shared, scale_log2(params), [](const PackedRow &) {});
   }
 };
 

@@ -18,10 +18,15 @@ __device__ __forceinline__ int32_t thread_anew() {
   return thread;
 }
 
-// The block's number, likewise.
+// The block's number, likewise; and along y.
 __device__ __forceinline__ uint32_t block_anew() {
   uint32_t block;
   asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  return block;
+}
+__device__ __forceinline__ int32_t block_y_anew() {
+  int32_t block;
+  asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(block));
   return block;
 }
 

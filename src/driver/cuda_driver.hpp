@@ -53,11 +53,11 @@ struct LaunchShape {
   bool is_plain() const { return (cluster | programmatic_dependent) == 0; }
 };
 
-// A tensor of 16-bit elements as the copy engine goes through it: column, row, head, batch entry.
+// A tensor of 16-bit elements as the copy engine goes through it: column, row, head, batch entry; or column, head, row, batch entry.
 struct TensorMapLayout {
   bool bfloat16;
   uint64_t sizes[4];          // elements
-  uint64_t strides_bytes[3];  // of rows, heads, batch entries: multiples of 16
+  uint64_t strides_bytes[3];  // of all but columns: multiples of 16
   uint32_t box[4];            // what one copy takes; 64 columns
 };
 

@@ -78,6 +78,11 @@ Exclusion module_exclusion(const Passport &passport, const Specialization &s, co
   if (causal != masked)
     return {"causal", causal != 0 ? "the module applies a causal mask, the call has none"
                                   : "the module applies no mask, the call has a causal one"};
+  const int32_t heads = key.heads_q / key.heads_kv,
+                most_heads = value("packed", 0) != 0 ? value("tile_q", heads) : heads;
+  if (heads > most_heads)
+    return {"heads_q", "the module packs up to " + std::to_string(most_heads) +
+                           " query heads of a key head, the call has " + std::to_string(heads)};
   return {"kernel", value("alignment_bytes", 16) > key.alignment_bytes
                         ? "the module moves rows by 16 bytes, the call's are not aligned to that"
                         : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};

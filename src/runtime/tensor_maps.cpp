@@ -4,11 +4,22 @@
 namespace flashcore {
 namespace {
 
-TensorMapLayout layout_of(const ProblemOperand &operand, const kernels::TensorMapRule &rule, int32_t dtype) {
+TensorMapLayout layout_of(const ProblemOperand &operand, const kernels::TensorMapRule &rule,
+                          const kernels::ProblemKey &key) {
   const auto bytes = [&](int64_t stride) { return static_cast<uint64_t>(stride * operand.element_bytes); };
   const TensorShape &shape = operand.shape;
   const ProblemTensor &tensor = operand.tensor;
-  return {dtype == kernels::dtype_bfloat16,
+  const bool bfloat16 = key.dtype == kernels::dtype_bfloat16;
+  if (rule.packed) {
+    const int32_t heads = key.heads_q / key.heads_kv;
+    return {
+        bfloat16,
+        {static_cast<uint64_t>(shape.columns), static_cast<uint64_t>(shape.heads), static_cast<uint64_t>(shape.rows),
+         static_cast<uint64_t>(shape.batch)},
+        {bytes(tensor.stride_head), bytes(tensor.stride_row), bytes(tensor.stride_batch)},
+        {kernels::tensor_map_columns, static_cast<uint32_t>(heads), static_cast<uint32_t>(rule.box_rows / heads), 1}};
+  }
+  return {bfloat16,
           {static_cast<uint64_t>(shape.columns), static_cast<uint64_t>(shape.rows), static_cast<uint64_t>(shape.heads),
            static_cast<uint64_t>(shape.batch)},
           {bytes(tensor.stride_row), bytes(tensor.stride_head), bytes(tensor.stride_batch)},
@@ -25,7 +36,7 @@ TensorMaps::TensorMaps(const kernels::Passport &passport, const kernels::Special
   const auto operands = operands_of(problem);
   for (int32_t i = 0; i < count_; ++i)
     maps_[static_cast<size_t>(i)] = {
-        rules[i], layout_of(operands[static_cast<size_t>(rules[i].operand)], rules[i], problem.key.dtype), 0};
+        rules[i], layout_of(operands[static_cast<size_t>(rules[i].operand)], rules[i], problem.key), 0};
 }
 
 Status TensorMaps::encode_moved(const CudaDriver &driver, const uint64_t *addresses, void *parameters) {

@@ -43,7 +43,7 @@ class CommandLine(BenchTest):
 
     def test_every_shapes_file_is_read(self):
         names = sorted(os.path.basename(path)[:-4] for path in glob.glob(os.path.join(SHAPES, "*.txt")))
-        self.assertEqual(names, ["decode", "long", "mission", "short", "sweep", "tune"])
+        self.assertEqual(names, ["decode", "long", "mission", "short", "sweep", "tune", "verify"])
         for name in names:
             done = self.bench("--list", "--shapes", name)
             with open(os.path.join(SHAPES, f"{name}.txt"), encoding="utf-8") as file:

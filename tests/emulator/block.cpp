@@ -10,14 +10,14 @@ namespace {
 constexpr int32_t registers_of_multiprocessor = 65536, least_registers = 24, most_registers = 248;
 }
 
-Block::Block(const Launch &launch, Cluster &cluster, uint32_t block)
+Block::Block(const Launch &launch, Cluster &cluster, const Index &block)
     : launch_(launch),
       cluster_(cluster),
-      random_(launch.seed * 7919u + block * 104729u + 1u),
-      spoilt_word_((launch.seed + block) % 2 == 0 ? 0xffffffffu : 0x44a544a5u),
+      random_(launch.seed * 7919u + block.x * 104729u + block.y * 15485863u + 1u),
+      spoilt_word_((launch.seed + block.x) % 2 == 0 ? 0xffffffffu : 0x44a544a5u),
       engine_(*this) {
-  place_.block = {block, 0, 0};
-  place_.grid = {static_cast<uint32_t>(launch.blocks), 1, 1};
+  place_.block = block;
+  place_.grid = {static_cast<uint32_t>(launch.blocks), static_cast<uint32_t>(launch.blocks_y), 1};
   warps_.resize(static_cast<size_t>(launch.threads / warp_size));
   threads_.resize(static_cast<size_t>(launch.threads));
   copy_time_ = product_time_ = static_cast<Time>(launch.seed % 3);
@@ -34,10 +34,15 @@ Block::Block(const Launch &launch, Cluster &cluster, uint32_t block)
   reorder();
 }
 
+std::string Block::name() const {
+  const std::string y = launch_.blocks_y == 1 ? "" : ", " + std::to_string(place_.block.y);
+  return "block " + std::to_string(place_.block.x) + y;
+}
+
 void Block::fault(const std::string &what) const {
   const uint32_t thread = place_.thread.x;
-  throw Fault("block " + std::to_string(place_.block.x) + ", warp " + std::to_string(thread / warp_size) + ", lane " +
-              std::to_string(thread % warp_size) + ", seed " + std::to_string(launch_.seed) + ": " + what);
+  throw Fault(name() + ", warp " + std::to_string(thread / warp_size) + ", lane " + std::to_string(thread % warp_size) +
+              ", seed " + std::to_string(launch_.seed) + ": " + what);
 }
 
 void Block::start(Thread &thread) {
@@ -85,16 +90,15 @@ Thread *Block::next() {
 std::string Block::stuck() const {
   for (const Thread &thread : threads_)
     if (!thread.ended)
-      return "block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) + ": thread " +
-             std::to_string(thread.index.x) + " waits at " + thread.waits_at + " for threads that do not come";
+      return name() + ", seed " + std::to_string(launch_.seed) + ": thread " + std::to_string(thread.index.x) +
+             " waits at " + thread.waits_at + " for threads that do not come";
   return "";
 }
 
 void Block::check_guard() const {
   if (const int64_t byte = first_written_of_guard(launch_.shared_bytes); byte >= 0)
-    throw Fault("block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) +
-                ": shared memory was written at byte " + std::to_string(byte) + "; the launch asked for " +
-                std::to_string(launch_.shared_bytes));
+    throw Fault(name() + ", seed " + std::to_string(launch_.seed) + ": shared memory was written at byte " +
+                std::to_string(byte) + "; the launch asked for " + std::to_string(launch_.shared_bytes));
 }
 
 void Block::run() {
@@ -231,8 +235,7 @@ void Block::check_not_read(const char *what, const ByteRange &range) const {
 
 void Block::check_end() const {
   const auto ended_with = [&](const std::string &what) {
-    throw Fault("block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) +
-                ": all threads have ended, and " + what);
+    throw Fault(name() + ", seed " + std::to_string(launch_.seed) + ": all threads have ended, and " + what);
   };
   if (engine_.has_boxes()) ended_with("copies are under way");
   for (const Barrier &barrier : barriers_)

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace emulator {
 
@@ -18,6 +19,12 @@ struct Fault : std::runtime_error {
 
 inline constexpr int32_t warp_size = 32, most_threads = 1024, most_shared_bytes = 227 * 1024, most_cluster = 8;
 
+// Memory that the launch ahead on the stream wrote, for one that may begin before it has ended (programmatic dependent launch).
+struct WrittenAhead {
+  unsigned char *memory;
+  std::vector<unsigned char> bytes;  // what has been written there
+};
+
 struct Launch {
   void (*kernel)(const void *parameters);
   const void *parameters;
@@ -25,7 +32,9 @@ struct Launch {
   int32_t threads;
   int64_t shared_bytes;
   uint32_t seed;
-  int32_t cluster = 1;  // blocks that run together
+  int32_t cluster = 1;                  // blocks that run together
+  int64_t blocks_y = 1;                 // of the grid, along y
+  const WrittenAhead *ahead = nullptr;  // in every cluster NaN until it waits
 };
 
 // All clusters, one after the other. Throws a Fault.
@@ -36,7 +45,7 @@ struct Index {
   uint32_t x, y, z;
 };
 struct Place {
-  Index thread, block, grid;  // grid: how many blocks
+  Index thread, block, grid;  // grid: how many blocks, along z one
 };
 const Place &place();
 
@@ -70,6 +79,9 @@ int32_t cluster_size();
 // The address of the same place in the shared memory of the block of this rank, and what lies there.
 uint32_t cluster_address(const char *what, uint32_t own, int32_t rank);
 unsigned char *cluster_shared_at(const char *what, uint32_t address, int32_t bytes);
+
+// What the launch ahead wrote is there.
+void wait_for_launch_ahead();
 
 // ---- Global memory -------------------------------------------------------------------------------------------------
 // Faults where an access of `bytes` bytes is not aligned to them.

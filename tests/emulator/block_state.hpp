@@ -69,7 +69,7 @@ class Cluster;
 
 class Block {
  public:
-  Block(const Launch &launch, Cluster &cluster, uint32_t block);
+  Block(const Launch &launch, Cluster &cluster, const Index &block);
 
   // Threads in turn, until none can go on or it is another block's turn. Shared memory comes and goes with the block, where it is not alone.
   void run();
@@ -89,6 +89,7 @@ class Block {
     return (static_cast<uint32_t>(offset) + window_begins) | rank() << rank_shift;
   }
   Thread &current() const { return *current_; }
+  std::string name() const;  // "block 3", "block 3, 1" where the grid has several along y
   [[noreturn]] void fault(const std::string &what) const;
   void wait(const char *what);                 // until somebody wakes the thread that runs
   void let_others_go_first(const char *what);  // where a thread might as well go on
@@ -154,7 +155,7 @@ class Block {
 // The blocks of a cluster, or one alone.
 class Cluster {
  public:
-  Cluster(const Launch &launch, uint32_t first_block);
+  Cluster(const Launch &launch, const Index &first_block);
 
   void run();
   bool is_alone() const { return blocks_.size() == 1; }

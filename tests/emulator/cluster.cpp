@@ -2,20 +2,27 @@
 //
 // The launch: cluster after cluster, whose blocks take turns; and what kernels ask of the block that runs.
 #include <algorithm>
+#include <cstring>
 
 #include "block_state.hpp"
 
 namespace emulator {
 namespace {
 Block *running = nullptr;
-}
+const WrittenAhead *awaited = nullptr;  // by the cluster that runs
 
-Cluster::Cluster(const Launch &launch, uint32_t first_block)
-    : random_(launch.seed * 6007u + first_block * 7907u + 1u),
+void take_back(const WrittenAhead *ahead) {
+  awaited = ahead;
+  if (ahead != nullptr) std::memset(ahead->memory, fresh, ahead->bytes.size());
+}
+}  // namespace
+
+Cluster::Cluster(const Launch &launch, const Index &first_block)
+    : random_(launch.seed * 6007u + first_block.x * 7907u + first_block.y * 15487u + 1u),
       threads_(static_cast<size_t>(launch.cluster) * static_cast<size_t>(launch.threads)) {
   write_guard(launch.shared_bytes);
   for (uint32_t rank = 0; rank < static_cast<uint32_t>(launch.cluster); ++rank)
-    blocks_.push_back(std::make_unique<Block>(launch, *this, first_block + rank));
+    blocks_.push_back(std::make_unique<Block>(launch, *this, Index{first_block.x + rank, first_block.y, 0}));
 }
 
 void Cluster::run() {
@@ -54,9 +61,17 @@ void run(const Launch &launch) {
   if (launch.cluster < 1 || launch.cluster > most_cluster || launch.blocks % launch.cluster != 0)
     throw Fault("cluster is " + std::to_string(launch.cluster) + " for " + std::to_string(launch.blocks) +
                 " blocks; allowed: 1 to " + std::to_string(most_cluster) + ", of which the blocks are a multiple");
-  for (int64_t first = 0; first < launch.blocks; first += launch.cluster)
-    Cluster(launch, static_cast<uint32_t>(first)).run();
+  for (int64_t y = 0; y < launch.blocks_y; ++y)
+    for (int64_t first = 0; first < launch.blocks; first += launch.cluster) {
+      take_back(launch.ahead);
+      Cluster(launch, {static_cast<uint32_t>(first), static_cast<uint32_t>(y), 0}).run();
+    }
+  wait_for_launch_ahead();
   running = nullptr;
+}
+void wait_for_launch_ahead() {
+  if (awaited != nullptr) std::memcpy(awaited->memory, awaited->bytes.data(), awaited->bytes.size());
+  awaited = nullptr;
 }
 
 Block &running_block() { return *running; }

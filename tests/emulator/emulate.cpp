@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "emulate.hpp"
 
+#include <algorithm>
+#include <vector>
+
 #include "block.hpp"
 #include "module.hpp"
 #include "plan/kernel_table.hpp"
@@ -16,7 +19,9 @@ using tests::CaseOutcome;
 using tests::Verdict;
 
 // Of no device that there is. Few multiprocessors, so that blocks that stay have several tiles.
-constexpr kernels::DeviceLimits limits = {80, 2, most_shared_bytes, most_shared_bytes, 1 << 20};
+kernels::DeviceLimits limits_of(const Request &request) {
+  return {90, 2, most_shared_bytes, most_shared_bytes, 1 << 20, request.key_parts};
+}
 
 CaseOutcome refused(const std::string &why) { return {Verdict::refused, why}; }
 CaseOutcome failed(const std::string &why) { return {Verdict::failed, why}; }
@@ -37,7 +42,9 @@ Choice choose(const kernels::Passport &passport, const kernels::ProblemKey &key,
     if (!name.ok()) throw Fault(name.error().message);
     const kernels::Specialization &specialization = name.value().specialization;
     if (&passport_at(name.value().kernel_index) != &passport || module.broken != request.broken ||
-        (!request.module.empty() && module.name != request.module) || !passport.serves(specialization, key))
+        (!request.module.empty() && module.name != request.module) ||
+        (request.module.empty() && request.key_parts > 0 && passport.value(specialization, "packed", 1) == 0) ||
+        !passport.serves(specialization, key))
       continue;
     const int32_t columns = columns_of(passport, specialization);
     if (!best.empty() && columns > columns_of(passport, best.front().specialization)) continue;
@@ -57,26 +64,59 @@ Status encode_tensor_maps(const kernels::Passport &passport, const kernels::Spec
   return TensorMaps(passport, specialization, problem).encode(*driver, addresses, parameters);
 }
 
+// Device memory that the stages of a call share, which holds anything: NaN or numbers. A guard lies behind it.
+class Workspace {
+ public:
+  Workspace(int64_t bytes, uint32_t seed)
+      : bytes_(static_cast<size_t>(bytes)), memory_(bytes_ + 2 * guard_bytes, seed % 2 == 0 ? 0xff : 0x44) {
+    std::fill_n(data() + bytes_, guard_bytes, guard);
+  }
+  unsigned char *data() { return memory_.data() + alignment - reinterpret_cast<uintptr_t>(memory_.data()) % alignment; }
+  WrittenAhead written() { return {data(), {data(), data() + bytes_}}; }
+  bool guard_holds() {
+    return std::count(data() + bytes_, data() + bytes_ + guard_bytes, guard) == static_cast<int64_t>(guard_bytes);
+  }
+
+ private:
+  static constexpr size_t guard_bytes = 256, alignment = 16;
+  static constexpr unsigned char guard = 0xa5;
+  size_t bytes_;
+  std::vector<unsigned char> memory_;
+};
+
+void run_stage(const kernels::Launch &stage, const Choice &choice, const void *parameters, const WrittenAhead *ahead,
+               const Request &request) {
+  const EntryPoint &entry = choice.module->entry_points.at(static_cast<size_t>(stage.entry_point));
+  if (stage.threads > entry.most_threads)
+    throw Fault(std::to_string(stage.threads) + " threads in a block of a kernel that is compiled for " +
+                std::to_string(entry.most_threads));
+  if (stage.grid.z != 1) throw Fault("a grid of " + std::to_string(stage.grid.z) + " blocks along z is not emulated");
+  const bool programmatic = (stage.attributes & kernels::programmatic_dependent) != 0;
+  run({entry.kernel, parameters, stage.grid.x, stage.threads, stage.dynamic_shared_bytes - request.shared_bytes_taken,
+       request.seed, stage.cluster, stage.grid.y, programmatic ? ahead : nullptr});
+}
+
 CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, const AttentionProblem &problem,
                    const Request &request) {
+  const kernels::DeviceLimits limits = limits_of(request);
+  const kernels::Plan plan = passport.plan(choice.specialization, problem.key, limits);
+  Workspace workspace(plan.workspace_bytes, request.seed);
+  kernels::AttentionCall call = attention_call(problem);
+  if (plan.workspace_bytes != 0) call.workspace = reinterpret_cast<uint64_t>(workspace.data());
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
-  passport.pack(choice.specialization, problem.key, attention_call(problem), limits, parameters);
+  passport.pack(choice.specialization, problem.key, call, limits, parameters);
   if (const Status encoded = encode_tensor_maps(passport, choice.specialization, problem, parameters); !encoded.ok())
     return failed(encoded.error().message);
-  const kernels::Plan plan = passport.plan(choice.specialization, problem.key, limits);
-  if (plan.stage_count != 1 || plan.workspace_bytes != 0)
-    return failed("launches of several stages or with a workspace are not emulated");
-  const kernels::Launch &one = plan.stages[0];
-  if (one.threads > choice.module->most_threads)
-    return failed(std::to_string(one.threads) + " threads in a block of a kernel that is compiled for " +
-                  std::to_string(choice.module->most_threads));
   try {
-    run({choice.module->kernel, parameters, one.grid.x, one.threads,
-         one.dynamic_shared_bytes - request.shared_bytes_taken, request.seed, one.cluster});
+    for (int32_t i = 0; i < plan.stage_count; ++i) {
+      const WrittenAhead ahead = workspace.written();
+      run_stage(plan.stages[i], choice, parameters, &ahead, request);
+    }
   } catch (const Fault &fault) {
     return failed(fault.what());
   }
-  return {Verdict::passed, ""};
+  return workspace.guard_holds() ? CaseOutcome{Verdict::passed, ""}
+                                 : failed("the workspace was written behind its end");
 }
 
 }  // namespace

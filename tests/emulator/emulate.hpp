@@ -19,6 +19,7 @@ struct Request {
   int64_t shared_bytes_taken = 0;  // launch with this much less than the layout needs
   std::string module = "";         // this one alone; empty: of those that serve with the fewest columns,
   uint32_t turn = 0;               // the one whose turn it is
+  int32_t key_parts = 0;           // kernels::DeviceLimits::key_parts, of modules that can
 };
 
 // The seeds after which the ways to schedule threads and copies repeat themselves; others draw other random orders.

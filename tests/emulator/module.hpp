@@ -9,11 +9,15 @@
 
 namespace emulator {
 
-struct Module {
-  std::string name;    // of the module, as "fwd_scalar-fp16"
-  std::string broken;  // what of tests/broken_kernels; empty: nothing
+struct EntryPoint {
   void (*kernel)(const void *parameters);
   int32_t most_threads;  // of __launch_bounds__
+};
+
+struct Module {
+  std::string name;                      // of the module, as "fwd_scalar-fp16"
+  std::string broken;                    // what of tests/broken_kernels; empty: nothing
+  std::vector<EntryPoint> entry_points;  // as its passport counts them
 };
 
 // In the order of their names.

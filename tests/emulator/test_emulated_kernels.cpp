@@ -15,6 +15,7 @@
 #include "block.hpp"
 #include "emulate.hpp"
 #include "emulated_golden.hpp"
+#include "emulated_parts.hpp"
 #include "emulated_variant.hpp"
 #include "kernels/attention_grid.hpp"
 #include "module.hpp"
@@ -66,6 +67,12 @@ struct Tally {
   }
 };
 
+// Keys in so many parts over the grid, where the kernel can; 0: as many as its plan takes, which of so little work is one.
+int32_t key_parts_of(uint32_t seed) {
+  constexpr int32_t parts[] = {0, 2, 0, 3, 0, 7};
+  return parts[seed % 6];
+}
+
 void check_grid(const std::string &kernel) {
   const Device host(FLASHCORE_DEVICE_CPU, 0);
   const Grid grid = grid_from_environment();
@@ -73,7 +80,10 @@ void check_grid(const std::string &kernel) {
   uint32_t seed = 0;
   for (const AttentionCase &one : grid.cases)
     for (uint32_t i = 0; i < grid.seeds_of_case; ++i, ++seed)
-      tally.add(one, seed, emulator::emulate_case(host, one, {.kernel = kernel, .seed = seed, .turn = seed + i}));
+      tally.add(
+          one, seed,
+          emulator::emulate_case(
+              host, one, {.kernel = kernel, .seed = seed, .turn = seed + i, .key_parts = key_parts_of(seed / 4 + i)}));
   std::printf("%-24s %d runs passed, %d refused; closest to a gate: %.2f of it, LSE %.2f\n", kernel.c_str(),
               tally.passed, tally.refused, tally.gate_share, tally.lse_share);
   BOOST_TEST(tally.passed >= grid.least_passed, kernel << " passed " << tally.passed << " runs only");
@@ -105,9 +115,13 @@ AttentionCase case_of(const emulator::Module &module) {
 
 void check_module(const emulator::Module &module, uint32_t seed) {
   const Device host(FLASHCORE_DEVICE_CPU, 0);
-  const CaseOutcome outcome =
-      emulator::emulate_case(host, case_of(module), {.kernel = kernel_of(module), .seed = seed, .module = module.name});
-  BOOST_TEST((outcome.verdict == Verdict::passed), module.name << ", seed " << seed << ": " << outcome.message);
+  for (const int32_t key_parts : {0, 2}) {
+    const CaseOutcome outcome = emulator::emulate_case(
+        host, case_of(module),
+        {.kernel = kernel_of(module), .seed = seed, .module = module.name, .key_parts = key_parts});
+    BOOST_TEST((outcome.verdict == Verdict::passed),
+               module.name << ", seed " << seed << ", " << key_parts << " parts: " << outcome.message);
+  }
 }
 
 // One problem under each way to schedule, twice: the sums of all are in the kernel's own order, and so are the bits.
@@ -115,13 +129,16 @@ void check_seeds(const std::string &kernel) {
   const Device host(FLASHCORE_DEVICE_CPU, 0);
   const AttentionCase one = {.seqlen_q = 70, .seqlen_kv = 150, .heads_q = 1, .heads_kv = 1};
   CaseOnDevice run(host, one, "");
-  BOOST_REQUIRE(emulator::emulate(run.args(), {.kernel = kernel}).verdict == Verdict::passed);
-  const auto output = run.read_output();
-  for (uint32_t seed = 1; seed < 2 * emulator::ways_of_seeds; ++seed) {
-    run.poison_outputs();
-    const CaseOutcome outcome = emulator::emulate(run.args(), {.kernel = kernel, .seed = seed});
-    BOOST_TEST((outcome.verdict == Verdict::passed), outcome.message);
-    BOOST_TEST((run.read_output() == output), "seed " << seed << " gave other bits");
+  for (const int32_t key_parts : {0, 2}) {
+    BOOST_REQUIRE(emulator::emulate(run.args(), {.kernel = kernel, .key_parts = key_parts}).verdict == Verdict::passed);
+    const auto output = run.read_output();
+    for (uint32_t seed = 1; seed < 2 * emulator::ways_of_seeds; ++seed) {
+      run.poison_outputs();
+      const CaseOutcome outcome =
+          emulator::emulate(run.args(), {.kernel = kernel, .seed = seed, .key_parts = key_parts});
+      BOOST_TEST((outcome.verdict == Verdict::passed), outcome.message);
+      BOOST_TEST((run.read_output() == output), "seed " << seed << " gave other bits in " << key_parts << " parts");
+    }
   }
 }
 
@@ -156,6 +173,11 @@ bool add_cases() {
                                                     __FILE__, __LINE__));
     of_kernel->add(
         boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
+    const auto *const passport =
+        flashcore::kernel_table()[static_cast<size_t>(flashcore::find_kernel(kernel))].passport;
+    if (passport->entry_point(1) != nullptr)
+      of_kernel->add(
+          boost::unit_test::make_test_case([kernel] { emulator::check_parts(kernel); }, "parts", __FILE__, __LINE__));
     suite.add(of_kernel);
   }
   suite.add(boost::unit_test::make_test_case(

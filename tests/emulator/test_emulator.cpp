@@ -239,6 +239,45 @@ BOOST_AUTO_TEST_CASE(what_a_cluster_must_not_do_is_a_fault) {
                   "cluster is 4 for 6 blocks"));
 }
 
+BOOST_AUTO_TEST_CASE(a_grid_has_blocks_along_y) {
+  int32_t times[3][4] = {};
+  bool right = true;
+  const Body body = [&](uint32_t thread) {
+    right &= place().grid.x == 4 && place().grid.y == 3 && place().grid.z == 1 && place().block.z == 0;
+    right &= cluster_rank() == static_cast<int32_t>(place().block.x % 2);
+    if (thread == 0) ++times[place().block.y][place().block.x];
+  };
+  run({call, &body, 4, 64, 1024, 0, 2, 3});
+  for (const auto &row : times)
+    for (const int32_t of_block : row) right &= of_block == 1;
+  BOOST_TEST(right);
+  const Body faulty = [](uint32_t) { shared_at("a test", 0, 4); };
+  BOOST_TEST(says(fault_of(faulty,
+                           [](const Body &one) {
+                             run({call, &one, 4, 64, 1024, 0, 1, 3});
+                           }),
+                  "block 0, 0, warp"));
+}
+
+// Each cluster finds NaN there until one of its threads has waited, and what was written afterwards.
+BOOST_AUTO_TEST_CASE(what_the_launch_ahead_wrote_comes_with_the_wait) {
+  alignas(4) unsigned char memory[4];
+  const WrittenAhead ahead = {memory, {1, 2, 3, 4}};
+  int32_t early = 0, late = 0;
+  const Body body = [&](uint32_t thread) {
+    if (thread == 0) early += memory[3] == 4;
+    block_barrier("__syncthreads", false);
+    wait_for_launch_ahead();
+    late += memory[0] == 1 && memory[3] == 4;
+  };
+  run({call, &body, 3, 64, 1024, 0, 1, 1, &ahead});
+  BOOST_TEST(early == 0);
+  BOOST_TEST(late == 3 * 64);
+  const Body never = [](uint32_t) {};
+  run({call, &never, 1, 64, 1024, 0, 1, 1, &ahead});
+  BOOST_TEST(memory[3] == 4);
+}
+
 // A(i, k) = i + 1 where k is i, B(k, j) = 8 k + j: the product's row i is (i + 1) times B's.
 BOOST_AUTO_TEST_CASE(products_follow_the_fragments) {
   bool right = true;

@@ -47,10 +47,10 @@ std::string as_identifier(std::string text) {
   return text;
 }
 
-// The threads that a kernel is compiled for, as its source says it: the first of __launch_bounds__.
-std::string most_threads_of(std::string_view source) {
+// The threads that an entry point is compiled for, as its source says it: the first of the __launch_bounds__ ahead of its name.
+std::string most_threads_of(std::string_view source, const std::string &entry_point) {
   const std::string_view word = "__launch_bounds__(";
-  const size_t begin = source.find(word) + word.size();
+  const size_t begin = source.rfind(word, source.find(entry_point + "(const ")) + word.size();
   int32_t depth = 0;
   size_t end = begin;
   for (; depth > 0 || (source[end] != ',' && source[end] != ')'); ++end)
@@ -59,16 +59,22 @@ std::string most_threads_of(std::string_view source) {
 }
 
 Status write_unit(const Unit &unit, const std::string &module) {
-  const std::string kernel = unit.row().passport->name, id = as_identifier(unit.output.stem().string());
-  const std::string entry = kernel + "_in_" + id, broken = unit.broken != nullptr ? unit.broken->name : unit.variant;
+  const std::string id = as_identifier(unit.output.stem().string());
+  const std::string broken = unit.broken != nullptr ? unit.broken->name : unit.variant;
   // The part that defines a kernel's own variant has been read when the name becomes another's.
   const std::string other =
       unit.variant.empty() ? "" : "#include \"variants.cuh\"\n#define PlainScores " + unit.variant + "\n";
-  return write(unit.output, "#include \"device.hpp\"\n#define flashcore flashcore_in_" + id + "\n#define " + kernel +
-                                " " + entry + "\n" + other + "#include \"" + unit.source.string() + "\"\n\n" +
+  std::string renamed, entry_points;
+  for (int32_t i = 0; unit.row().passport->entry_point(i) != nullptr; ++i) {
+    const std::string name = unit.row().passport->entry_point(i), here = name + "_in_" + id;
+    renamed += "#define " + name + " " + here + "\n";
+    entry_points += std::string(i == 0 ? "" : ", ") + "{::emulator::Entry<" + here + ">::call, " +
+                    most_threads_of(unit.row().source, name) + "}";
+  }
+  return write(unit.output, "#include \"device.hpp\"\n#define flashcore flashcore_in_" + id + "\n" + renamed + other +
+                                "#include \"" + unit.source.string() + "\"\n\n" +
                                 "static const bool added = ::emulator::add_module({\"" + module + "\", \"" + broken +
-                                "\", ::emulator::Entry<" + entry + ">::call, " + most_threads_of(unit.row().source) +
-                                "});\n");
+                                "\", {" + entry_points + "}});\n");
 }
 
 Status write_edited_files(Unit &unit) {

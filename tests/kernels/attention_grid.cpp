@@ -133,6 +133,16 @@ void add_decode(Cases &cases) {
                          .garbage = garbage});
 }
 
+// Few rows with keys enough for all multiprocessors of a GPU: they are split over the grid there.
+void add_split_keys(Cases &cases) {
+  AttentionCase one = {.seqlen_q = 1, .seqlen_kv = 20000, .heads_q = 8, .heads_kv = 1, .layout = Layout::padded};
+  cases.push_back(one);
+  one.causal = ReferenceCausal::bottom_right, one.seqlen_kv = 9000, one.lse = LseRequest::base2;
+  for (const int64_t queries : {5, 16, 300}) one.seqlen_q = queries, cases.push_back(one);
+  one.garbage = Garbage::later_values, one.heads_q = 6, one.heads_kv = 2, one.dtype = Float16Type::bfloat16;
+  cases.push_back(one);
+}
+
 void add_lse_requests(Cases &cases) {
   for (LseRequest lse : {LseRequest::none, LseRequest::natural, LseRequest::base2, LseRequest::padded})
     for (ReferenceCausal causal : all_masks)
@@ -472,8 +482,8 @@ std::vector<AttentionCase> attention_grid(GridSize size) {
   if (size == GridSize::reduced) {
     cases = reduced_grid();
   } else {
-    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_lse_requests,
-                           add_scores, add_sinks, add_garbage, add_long_rows, add_hard, add_extremes})
+    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_split_keys,
+                           add_lse_requests, add_scores, add_sinks, add_garbage, add_long_rows, add_hard, add_extremes})
       add(cases);
     const bool full = size == GridSize::full;
     if (full) add_long_hard(cases);

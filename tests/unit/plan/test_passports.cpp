@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "attention_fwd/decode.h"
+#include "attention_fwd/wgmma.h"
 #include "contract/arch.h"
 #include "parts/block_work.cuh"
 #include "parts/rounds.cuh"
@@ -52,6 +53,14 @@ struct Row {
   int64_t batch, head, query, rank;
 };
 
+// Blocks that share the keys of a row, by how the kernels split them: those of a cluster, and parts over the grid.
+int32_t ranks_of(const Passport &passport, const Specialization &s, const ProblemKey &key, const DeviceLimits &device) {
+  const Launch launch = passport.plan(s, key, device).main_stage();
+  if (passport.value(s, "packed", 0) != 0)
+    return sm90_fwd_wgmma::cheapest_split(choices_of<sm90_fwd_wgmma::Choices>(s), key, device).split.parts;
+  return launch.cluster * static_cast<int32_t>(launch.grid.y);
+}
+
 // Tiles of the rows of one head.
 template <int32_t tile_q>
 std::vector<Row> rows_of_tile(bool causal, const AttentionFwdParams &params, uint32_t block) {
@@ -86,7 +95,20 @@ std::vector<Row> rows_of_rounds(bool causal, const AttentionFwdParams &params, u
   return rows;
 }
 
-// Tiles of the rows of all heads that share a key head.
+// Tiles of the rows of all heads that share a key head, each for every part of its keys.
+template <int32_t tile_q>
+std::vector<Row> packed_rows_of_rounds(const AttentionFwdParams &params, uint32_t block, const Launch &launch,
+                                       int32_t parts) {
+  const auto rounds = PackedRounds<tile_q>::of(params, parts, block, static_cast<uint32_t>(launch.grid.x));
+  std::vector<Row> rows;
+  for (int32_t round = 0; round < rounds.count; ++round) {
+    const PackedWork work = rounds.work(params, round);
+    for (int32_t r = 0; r < tile_q / params.heads_per_kv * params.heads_per_kv; ++r)
+      if (const int32_t query = work.first_query + r / params.heads_per_kv; query < params.seqlen_q)
+        rows.push_back({work.batch, work.head_q + r % params.heads_per_kv, query, work.part});
+  }
+  return rows;
+}
 template <int32_t cluster>
 std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
   constexpr int32_t tile_q = 8;
@@ -94,12 +116,12 @@ std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
   std::vector<Row> rows;
   for (int32_t r = work.first_row; r < work.first_row + tile_q && r < work.row_count; ++r)
     rows.push_back(
-        {work.batch, work.head_kv * params.heads_per_kv + r % params.heads_per_kv, r / params.heads_per_kv, work.part});
+        {work.batch, work.head_kv * params.heads_per_kv + r % params.heads_per_kv, r / params.heads_per_kv, work.rank});
   return rows;
 }
 
 std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
-                               uint32_t block, const Launch &launch) {
+                               uint32_t block, const Launch &launch, int32_t ranks) {
   if (std::string_view(passport.name).ends_with("_fwd_decode")) {
     BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 8);
     switch (passport.value(s, "cluster", 0)) {
@@ -114,6 +136,10 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
     }
   }
   const bool causal = passport.value(s, "causal", 0) != 0;
+  if (passport.value(s, "packed", 0) != 0) {
+    BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 128);
+    return packed_rows_of_rounds<128>(params, block, launch, ranks);
+  }
   if (std::string_view(passport.name).ends_with("_fwd_wgmma")) switch (passport.value(s, "tile_q", 0)) {
       case 128:
         return rows_of_rounds<128>(causal, params, block, launch);
@@ -146,8 +172,9 @@ void check_plan(const Passport &passport, const Specialization &s, const Problem
   if (plan.cost.waves > 0) {
     const double counted = plan.cost.waves * plan.cost.blocks_per_multiprocessor * device.multiprocessors;
     const double least = plan.main_stage().cluster > 2 ? 0.8 : 1.0;
-    BOOST_TEST((static_cast<double>(plan.main_stage().grid.x) > counted * (least - 1e-9)), counted);
-    BOOST_TEST((static_cast<double>(plan.main_stage().grid.x) < counted * (1 / least + 1e-9)), counted);
+    const auto blocks = static_cast<double>(plan.main_stage().grid.x * plan.main_stage().grid.y);
+    BOOST_TEST((blocks > counted * (least - 1e-9)), counted);
+    BOOST_TEST((blocks < counted * (1 / least + 1e-9)), counted);
   }
   for (int32_t i = 0; i < plan.stage_count; ++i) {
     const Launch &launch = plan.stages[i];
@@ -159,8 +186,10 @@ void check_plan(const Passport &passport, const Specialization &s, const Problem
     BOOST_TEST(launch.dynamic_shared_bytes <= passport.dynamic_shared_bytes(s));
     BOOST_REQUIRE(passport.entry_point(launch.entry_point) != nullptr);
     BOOST_TEST((launch.attributes & ~uint32_t{cluster_in_code | programmatic_dependent}) == 0u);
-    BOOST_TEST(((launch.attributes & programmatic_dependent) == 0 || passport.minimum_arch >= 90));
+    BOOST_TEST(((launch.attributes & programmatic_dependent) == 0 || (device.arch >= 90 && i > 0)));
   }
+  // What goes on to the next stage goes through a workspace.
+  BOOST_TEST((plan.stage_count > 1) == (plan.workspace_bytes > 0));
 }
 
 }  // namespace
@@ -267,7 +296,11 @@ BOOST_AUTO_TEST_CASE(plans_are_launches_that_a_device_takes) {
       BOOST_TEST(passport.dynamic_shared_bytes(s) > 0);
       BOOST_TEST(passport.dynamic_shared_bytes(s) <= arch.shared_bytes_per_block, "on " << arch.number);
       for (const int64_t seqlen : {1, 63, 64, 65, 129, 1000})
-        check_plan(passport, s, problem_for(passport, s, seqlen), device);
+        for (const int32_t key_parts : {0, 1, 4}) {
+          DeviceLimits asked = device;
+          asked.key_parts = key_parts;
+          check_plan(passport, s, problem_for(passport, s, seqlen), asked);
+        }
     });
   }
 }
@@ -327,9 +360,10 @@ BOOST_AUTO_TEST_CASE(tensor_maps_have_room) {
 // By the kernels' own functions from a block's index to its rows: every query row of every head is some block's, and of one only, or
 // of one block of each rank where the blocks of a cluster share rows.
 BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
-  constexpr DeviceLimits device{90, 132, 232448, 233472, 1 << 20};
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
-    for (const int64_t seqlen : {1, 31, 64, 65, 200}) {
+    for (const auto &[seqlen, key_parts] :
+         {std::pair<int64_t, int32_t>{1, 0}, {31, 0}, {64, 0}, {65, 1}, {200, 2}, {700, 3}}) {
+      const DeviceLimits device{90, 132, 232448, 233472, 1 << 20, key_parts};
       const ProblemKey key = problem_for(passport, s, seqlen);
       // Where the struct of the family lies in the kernel's own, the patch of its first member says.
       alignas(64) unsigned char parameters[most_parameter_bytes];
@@ -338,11 +372,13 @@ BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
       AttentionFwdParams params;
       std::memcpy(&params, parameters + passport.patches.begin()->byte_offset, sizeof(params));
       const Launch launch = passport.plan(s, key, device).main_stage();
-      std::vector<int32_t> times(static_cast<size_t>(key.batch * key.heads_q * seqlen * launch.cluster));
-      for (int64_t block = 0; block < launch.grid.x; ++block)
-        for (const Row &row : rows_of_block(passport, s, params, static_cast<uint32_t>(block), launch))
-          ++times.at(static_cast<size_t>(((row.batch * key.heads_q + row.head) * seqlen + row.query) * launch.cluster +
-                                         row.rank));
+      const int32_t ranks = ranks_of(passport, s, key, device);
+      std::vector<int32_t> times(static_cast<size_t>(key.batch * key.heads_q * seqlen * ranks));
+      for (int64_t part = 0; part < launch.grid.y; ++part)
+        for (int64_t block = 0; block < launch.grid.x; ++block)
+          for (const Row &row : rows_of_block(passport, s, params, static_cast<uint32_t>(block), launch, ranks))
+            ++times.at(static_cast<size_t>(((row.batch * key.heads_q + row.head) * seqlen + row.query) * ranks +
+                                           part * launch.cluster + row.rank));
       BOOST_TEST(std::count(times.begin(), times.end(), 1) == static_cast<int64_t>(times.size()), "of " << seqlen);
     }
   });

@@ -9,6 +9,7 @@ namespace flashcore::kernels {
 
 __device__ __forceinline__ int32_t thread_anew() { return static_cast<int32_t>(threadIdx.x); }
 __device__ __forceinline__ uint32_t block_anew() { return blockIdx.x; }
+__device__ __forceinline__ int32_t block_y_anew() { return static_cast<int32_t>(blockIdx.y); }
 __device__ __forceinline__ int32_t computed_here(int32_t value) { return value; }
 __device__ __forceinline__ int64_t computed_here(int64_t value) { return value; }
 

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What blocks of a grid have of the same rows, each from a part of the keys, made one by a second launch (attention_fwd/grid_split.h).
+#pragma once
+
+#include "attention_fwd/grid_split.h"
+#include "parts/launch_order.cuh"
+#include "parts/numeric.cuh"
+#include "parts/rows.cuh"
+
+namespace flashcore::kernels {
+
+// Of the rows of all key heads, each with those of the query heads that share it: query by query, the heads of a query side by side.
+struct PackedRow {
+  int32_t batch, head_q, head_kv, query;
+
+  static __device__ __forceinline__ int64_t index(const AttentionFwdParams &params, int32_t batch, int32_t head_kv,
+                                                  int64_t row_of_head) {
+    const int64_t heads_kv = params.heads_q / params.heads_per_kv;
+    return (batch * heads_kv + head_kv) * params.seqlen_q * params.heads_per_kv + row_of_head;
+  }
+  static __device__ __forceinline__ PackedRow of(const AttentionFwdParams &params, uint32_t index) {
+    const auto heads_per_kv = static_cast<uint32_t>(params.heads_per_kv),
+               rows_of_head = static_cast<uint32_t>(params.seqlen_q) * heads_per_kv,
+               heads_kv = static_cast<uint32_t>(params.heads_q) / heads_per_kv;
+    const uint32_t head = index / rows_of_head, row = index % rows_of_head;
+    const auto head_kv = static_cast<int32_t>(head % heads_kv);
+    return {static_cast<int32_t>(head / heads_kv),
+            head_kv * params.heads_per_kv + static_cast<int32_t>(row % heads_per_kv), head_kv,
+            static_cast<int32_t>(row / heads_per_kv)};
+  }
+};
+
+// Where a part of a row lies in the workspace.
+struct WorkspaceRow {
+  float *output;  // head_dim_v columns
+  float2 *state;  // its reference, NaN where the row has to be computed again, and its sum
+
+  static __device__ __forceinline__ WorkspaceRow of(const AttentionFwdParams &params, const GridSplit &split,
+                                                    int64_t row, int32_t part) {
+    const int64_t index = row * split.parts + part;
+    const int64_t all = int64_t{params.batch} * params.heads_q * params.seqlen_q * split.parts;
+    float *const outputs = reinterpret_cast<float *>(split.workspace);
+    return {outputs + index * params.head_dim_v, reinterpret_cast<float2 *>(outputs + all * params.head_dim_v) + index};
+  }
+};
+
+// One row for each block of merge_threads threads.
+template <int32_t dtype, int32_t head_dim_v>
+struct GridMerge {
+  static constexpr int32_t quads = grid_split::merge_quads(head_dim_v), groups = grid_split::merge_groups(head_dim_v),
+                           batch = grid_split::merge_batch;
+
+  // Four columns of a row, of some of its parts.
+  struct Partial {
+    float4 output;
+    float reference, sum;
+  };
+  static constexpr Partial nothing = {{0.0f, 0.0f, 0.0f, 0.0f}, -infinity, 0.0f};
+  // of(i): of the i-th
+  template <int32_t count, typename Of>
+  static __device__ __forceinline__ void add(Partial &merged, float scale_log2, Of of) {
+    Partial parts[count];
+    float reference = merged.reference;
+#pragma unroll
+    for (int32_t i = 0; i < count; ++i) parts[i] = of(i), reference = fmaxf(reference, parts[i].reference);
+    const auto weight = [&](float of_part) { return exp2_approx((of_part - subtrahend(reference)) * scale_log2); };
+    float w = weight(merged.reference);
+    merged.output = make_float4(merged.output.x * w, merged.output.y * w, merged.output.z * w, merged.output.w * w);
+    merged.sum *= w, merged.reference = reference;
+#pragma unroll
+    for (int32_t i = 0; i < count; ++i) {
+      w = weight(parts[i].reference);
+      const float4 &part = parts[i].output;
+      merged.output = make_float4(fmaf(part.x, w, merged.output.x), fmaf(part.y, w, merged.output.y),
+                                  fmaf(part.z, w, merged.output.z), fmaf(part.w, w, merged.output.w));
+      merged.sum = fmaf(parts[i].sum, w, merged.sum);
+    }
+  }
+
+  // compute_again(row): by one warp, where a part could not.
+  template <typename ComputeAgain>
+  static __device__ __forceinline__ void run(const AttentionFwdParams &params, const GridSplit &split, float *shared,
+                                             float scale_log2, const ComputeAgain &compute_again) {
+    const auto row = PackedRow::of(params, blockIdx.x);
+    const auto seen = visibility<any_prefix>(params).keys_of(row.query);
+    // Parts that hold a key which the row sees: of others nothing needs to have been written.
+    const auto keys_per_part = static_cast<uint32_t>(split.keys_per_part);
+    const auto begin = static_cast<int32_t>(static_cast<uint32_t>(seen.begin) / keys_per_part),
+               end = static_cast<int32_t>((static_cast<uint32_t>(seen.end) + keys_per_part - 1) / keys_per_part);
+    const auto thread = static_cast<int32_t>(threadIdx.x);
+    const int32_t group = thread / quads, column = thread % quads * 4;
+    const bool has_column = group < groups && column < params.head_dim_v;
+    const auto place = WorkspaceRow::of(params, split, blockIdx.x, 0);
+    Partial merged = nothing;
+    bool lost = false;
+    wait_for_launch_ahead();
+    if (has_column)
+#pragma unroll 1
+      for (int32_t first = begin + group; first < end; first += groups * batch)
+        add<batch>(merged, scale_log2, [&](int32_t i) {
+          const int32_t part = first + i * groups;
+          if (part >= end) return nothing;
+          const float2 state = place.state[part];
+          lost = lost || state.x != state.x;
+          return Partial{*reinterpret_cast<const float4 *>(place.output + part * params.head_dim_v + column), state.x,
+                         state.y};
+        });
+    if (__syncthreads_or(lost)) {
+      if (thread < 32) compute_again(row);
+      return;
+    }
+    // O of the groups, and behind it their references and sums.
+    float4 *const outputs = reinterpret_cast<float4 *>(shared);
+    float2 *const states = reinterpret_cast<float2 *>(outputs + groups * quads);
+    if (has_column) outputs[thread] = merged.output;
+    if (has_column && column == 0) states[group] = make_float2(merged.reference, merged.sum);
+    __syncthreads();
+    if (group != 0 || !has_column) return;
+#pragma unroll 1
+    for (int32_t first = 1; first < groups; first += 4)
+      add<4>(merged, scale_log2, [&](int32_t i) {
+        const int32_t other = first + i;
+        return other < groups ? Partial{outputs[other * quads + thread], states[other].x, states[other].y} : nothing;
+      });
+    const float inverse = merged.sum == 0.0f ? 0.0f : reciprocal_approx(merged.sum);  // no key seen: O = 0
+    *reinterpret_cast<uint2 *>(StridedRows::of(params.output, row.batch, row.head_q).row(row.query) + column) =
+        make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
+                   pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
+    if (column == 0) write_lse(params, row.batch, row.head_q, row.query, merged.reference, scale_log2, merged.sum);
+  }
+};
+
+}  // namespace flashcore::kernels
