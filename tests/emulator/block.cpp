@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "source_line.hpp"
+
 namespace emulator {
 namespace {
 constexpr int32_t registers_of_multiprocessor = 65536, least_registers = 24, most_registers = 248;
@@ -37,7 +39,8 @@ Block::Block(const Launch &launch, Cluster &cluster, uint32_t block)
 void Block::fault(const std::string &what) const {
   const uint32_t thread = place_.thread.x;
   throw Fault("block " + std::to_string(place_.block.x) + ", warp " + std::to_string(thread / warp_size) + ", lane " +
-              std::to_string(thread % warp_size) + ", seed " + std::to_string(launch_.seed) + ": " + what);
+              std::to_string(thread % warp_size) + ", seed " + std::to_string(launch_.seed) + ": " + what + "; at " +
+              current_line());
 }
 
 void Block::start(Thread &thread) {
@@ -82,12 +85,13 @@ Thread *Block::next() {
   return next();
 }
 
-std::string Block::stuck() const {
-  for (const Thread &thread : threads_)
-    if (!thread.ended)
-      return "block " + std::to_string(place_.block.x) + ", seed " + std::to_string(launch_.seed) + ": thread " +
-             std::to_string(thread.index.x) + " waits at " + thread.waits_at + " for threads that do not come";
-  return "";
+// It says so itself, since it knows where it stands.
+void Block::check_not_stuck() {
+  const auto stuck = std::find_if(threads_.begin(), threads_.end(), [](const Thread &thread) { return !thread.ended; });
+  if (stuck == threads_.end()) return;
+  is_stuck_ = true;
+  wake(*stuck);
+  run();
 }
 
 void Block::check_guard() const {
@@ -115,8 +119,8 @@ void Block::run() {
 }
 
 void Block::wait(const char *what) {
-  current_->waits_at = what;
   current_->fiber->pause();
+  if (is_stuck_) fault(std::string("waits at ") + what + " for threads that do not come");
 }
 
 void Block::let_others_go_first(const char *what) {

@@ -43,7 +43,6 @@ struct Copy {
 struct Thread {
   Index index;
   std::unique_ptr<Fiber> fiber;
-  const char *waits_at = nullptr;
   bool ended = false;
   int32_t groups = 0;  // ended ones
   std::vector<Copy> copies;
@@ -76,7 +75,8 @@ class Block {
   bool can_run() const;
   bool has_begun() const { return has_begun_; }
   bool has_ended() const { return ended_ == threads_.size(); }
-  std::string stuck() const;
+  // Ends the launch where threads wait that nobody will wake.
+  void check_not_stuck();
   void check_guard() const;
   void wake(const Thread &thread) {
     warps_[thread.index.x / warp_size].runnable |= uint32_t{1} << thread.index.x % warp_size;
@@ -145,7 +145,7 @@ class Block {
   int32_t free_registers_ = 0;
   std::vector<const Thread *> waiting_for_registers_;
   bool one_warp_ahead_;  // a warp runs until it waits for others; or all a little
-  bool has_begun_ = false, ends_turn_ = false;
+  bool has_begun_ = false, ends_turn_ = false, is_stuck_ = false;
   size_t ended_ = 0;
   mutable std::vector<unsigned char> memory_;  // while another block of the cluster runs
   std::exception_ptr failure_;

@@ -28,8 +28,10 @@ void Cluster::run() {
     running = able[random_() % able.size()];
     running->run();
   }
-  for (const auto &block : blocks_)
-    if (const std::string why = block->stuck(); !why.empty()) throw Fault(why);
+  for (const auto &block : blocks_) {
+    running = block.get();
+    block->check_not_stuck();
+  }
 }
 
 // Threads that have ended count as arrived.
