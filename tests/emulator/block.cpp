@@ -17,6 +17,7 @@ Block::Block(const Launch &launch, Cluster &cluster, uint32_t block)
       cluster_(cluster),
       random_(launch.seed * 7919u + block * 104729u + 1u),
       spoilt_word_((launch.seed + block) % 2 == 0 ? 0xffffffffu : 0x44a544a5u),
+      races_(cluster, block % static_cast<uint32_t>(launch.cluster), launch.threads, launch.shared_bytes),
       engine_(*this) {
   place_.block = {block, 0, 0};
   place_.grid = {static_cast<uint32_t>(launch.blocks), 1, 1};
@@ -130,7 +131,7 @@ void Block::let_others_go_first(const char *what) {
 }
 
 // bar.sync and bar.arrive meet at one barrier.
-Barrier &Block::join(const char *what, size_t id, int32_t threads) {
+Barrier &Block::join(const char *what, size_t id, int32_t threads, bool waits, bool value) {
   Barrier &barrier = barriers_[id];
   const auto kind = [](const char *name) { return std::string(name).substr(0, 4) == "bar." ? "bar" : name; };
   if (barrier.arrived == 0) {
@@ -139,22 +140,24 @@ Barrier &Block::join(const char *what, size_t id, int32_t threads) {
     fault(std::string(what) + " of " + std::to_string(threads) + " threads where others are at " + barrier.what +
           " of " + std::to_string(barrier.threads));
   }
-  if (++barrier.arrived == threads) {
-    barrier.arrived = 0;
-    for (const Thread *thread : barrier.waiting) wake(*thread);
-    barrier.waiting.clear();
-    reorder();
-  }
+  barrier.any |= value;
+  const bool orders = id < first_of_warpgroups;
+  if (waits)
+    barrier.waiting.push_back(current_);
+  else if (orders)
+    races_.release(thread(), barrier.knowledge);
+  if (++barrier.arrived < threads) return barrier;
+  std::vector<uint32_t> woken;
+  for (const Thread *one : barrier.waiting) wake(*one), woken.push_back(one->index.x);
+  if (orders) races_.meet(woken, barrier.knowledge);
+  barrier.knowledge = {}, barrier.waiting.clear();
+  barrier.arrived = 0, barrier.answer = barrier.any;
+  reorder();
   return barrier;
 }
 
 bool Block::meet(const char *what, size_t id, int32_t threads, bool value) {
-  Barrier &barrier = join(what, id, threads);
-  barrier.any |= value;
-  if (barrier.arrived == 0)
-    wake(*current_), barrier.answer = barrier.any;
-  else
-    barrier.waiting.push_back(current_);
+  const Barrier &barrier = join(what, id, threads, true, value);
   wait(what);
   return barrier.answer;
 }
@@ -166,7 +169,7 @@ bool Block::barrier(const char *what, int32_t id, int32_t threads, bool value) {
 
 void Block::arrive_at_barrier(const char *what, int32_t id, int32_t threads) {
   if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
-  join(what, static_cast<size_t>(id), threads);
+  join(what, static_cast<size_t>(id), threads, false, false);
 }
 
 void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&)[warp_size])) {
@@ -187,7 +190,7 @@ void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void
 int32_t Block::change_registers(const char *what, int32_t count) {
   if (count < least_registers || count > most_registers || count % 8 != 0)
     fault(std::string(what) + " to " + std::to_string(count) + "; allowed: multiples of 8 from 24 to 248");
-  meet(what, 16 + current_->index.x / Warpgroup::threads, Warpgroup::threads, false);
+  meet(what, first_of_warpgroups + current_->index.x / Warpgroup::threads, Warpgroup::threads, false);
   return count - current_->registers;
 }
 
