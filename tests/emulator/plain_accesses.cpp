@@ -42,31 +42,24 @@ Written &written() {
   return of_launch;
 }
 
-// Of the units that the bytes lie in.
-template <typename Function>
-void for_each_unit(uintptr_t begin, size_t bytes, Function function) {
-  Writer *chunk = nullptr;
-  uintptr_t number = 0;
-  for (uintptr_t at = begin / unit_bytes; at <= (begin + bytes - 1) / unit_bytes; ++at) {
-    if (chunk == nullptr || number != at / units) number = at / units, chunk = written().chunks[number].data();
-    function(chunk[at % units]);
-  }
-}
-
-void write_global(uintptr_t begin, size_t bytes, const void *caller) {
+void look_at_global(Access access, uintptr_t begin, uintptr_t end, const void *caller) {
+  const bool writes = access == Access::write;
+  Written &all = written();
+  if (!writes && (begin >= all.end || end <= all.begin)) return;
   const Block &now = running_block();
-  for_each_unit(begin, bytes, [&](Writer &writer) {
-    if (writer.is_in_race()) fault("a race in global memory: a plain write where " + writer.text());
-    writer = {now.place().block.x, now.thread(), now.races().epoch_of(now.thread()), caller};
-  });
-  written().begin = std::min(written().begin, begin), written().end = std::max(written().end, begin + bytes);
-}
-
-void read_global(uintptr_t begin, size_t bytes) {
-  if (begin >= written().end || begin + bytes <= written().begin) return;
-  for_each_unit(begin, bytes, [&](const Writer &writer) {
-    if (writer.is_in_race()) fault("a race in global memory: a plain read where " + writer.text());
-  });
+  for (uintptr_t chunk = begin / chunk_bytes; chunk * chunk_bytes < end; ++chunk) {
+    if (!writes && !all.chunks.contains(chunk)) continue;
+    std::array<Writer, units> &writers = all.chunks[chunk];
+    for (size_t i = 0; i < units; ++i) {
+      const uintptr_t unit = chunk * chunk_bytes + i * unit_bytes;
+      if (unit + unit_bytes <= begin || unit >= end) continue;
+      if (writers[i].is_in_race())
+        fault(std::string("a race in global memory: a plain ") + (writes ? "write" : "read") + " where " +
+              writers[i].text());
+      if (writes) writers[i] = {now.place().block.x, now.thread(), now.races().epoch_of(now.thread()), caller};
+    }
+  }
+  if (writes) all.begin = std::min(all.begin, begin), all.end = std::max(all.end, end);
 }
 
 void look(Access access, const void *at, size_t bytes, const void *caller) {
@@ -75,8 +68,7 @@ void look(Access access, const void *at, size_t bytes, const void *caller) {
   if (offset >= 0 && offset < arena_bytes)
     running_block().plain_access(access, {offset, offset + static_cast<int64_t>(bytes)}, caller);
   else if (!running_block().current().fiber->is_on_stack(at))
-    access == Access::write ? write_global(reinterpret_cast<uintptr_t>(at), bytes, caller)
-                            : read_global(reinterpret_cast<uintptr_t>(at), bytes);
+    look_at_global(access, reinterpret_cast<uintptr_t>(at), reinterpret_cast<uintptr_t>(at) + bytes, caller);
 }
 
 }  // namespace

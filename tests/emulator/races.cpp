@@ -151,13 +151,20 @@ void Races::note_chunk(const Record &now, const Issuer &issuer, int64_t chunk) {
   for (size_t i = 0; i < records.size();) {
     Record &before = records[i];
     const bool same_actor = before.actor.first == now.actor.first && before.rank == now.rank;
-    if (now.access == Access::read && (before.actor.lanes & now.actor.lanes) == now.actor.lanes && before.same(now))
-      return;
     if (before.access == Access::read && now.access == Access::read) {
-      if (before.same(now))
+      if (!same_actor) {  // most of all pairs
+        ++i;
+        continue;
+      }
+      if (before.same(now)) {
+        if ((before.actor.lanes & now.actor.lanes) == now.actor.lanes) {
+          std::swap(before, records[i / 2]);  // the next lane is likely to look for it as well
+          return;
+        }
         before.actor.lanes |= now.actor.lanes, noted = true;
-      else if (same_actor && (before.bytes & ~now.bytes) == 0)
+      } else if ((before.bytes & ~now.bytes) == 0) {
         before.actor.lanes &= ~now.actor.lanes;
+      }
     } else if ((before.bytes & now.bytes) != 0 && (before.access != Access::atomic || now.access != Access::atomic)) {
       // A thread alone is in no race with itself.
       const bool itself = same_actor && now.actor.first < threads_ && std::has_single_bit(now.actor.lanes);

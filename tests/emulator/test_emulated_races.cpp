@@ -269,8 +269,12 @@ BOOST_AUTO_TEST_CASE(blocks_of_a_cluster) {
   check_race(body(1), "st.shared again", "ld.shared::cluster", 4);
 }
 
+namespace {
+boost::test_tools::assertion_result are_seen(boost::unit_test::test_unit_id) { return plain_accesses_are_seen; }
+}  // namespace
+
 // Named by the lines of both.
-BOOST_AUTO_TEST_CASE(plain_accesses) {
+BOOST_AUTO_TEST_CASE(plain_accesses, *boost::unit_test::precondition(are_seen)) {
   const auto word = [](uint32_t i) { return reinterpret_cast<uint32_t *>(shared) + i; };
   const auto body = [&](bool ordered) {
     return [=](uint32_t thread) {
@@ -291,7 +295,7 @@ BOOST_AUTO_TEST_CASE(plain_accesses) {
   BOOST_TEST(outside.find("a plain write of bytes 2048 to 2051 of shared memory") != std::string::npos, outside);
 }
 
-BOOST_AUTO_TEST_CASE(global_memory) {
+BOOST_AUTO_TEST_CASE(global_memory, *boost::unit_test::precondition(are_seen)) {
   static uint32_t output[256];
   const auto check = [](const Body &body, const std::string &words) {
     for (uint32_t seed = 0; seed < seeds; ++seed) {

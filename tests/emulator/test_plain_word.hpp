@@ -8,3 +8,4 @@
 void write_plainly(uint32_t *at);
 uint32_t read_plainly(const uint32_t *at);
 extern const int line_of_write, line_of_read;
+extern const bool plain_accesses_are_seen;
