@@ -112,6 +112,11 @@ BOOST_AUTO_TEST_CASE(shared_memory_has_bounds) {
       says(fault_of([](uint32_t) { shared_at("ld.shared", address_of(1024), 4); }), "the launch asked for 1024"));
   BOOST_TEST(says(fault_of([](uint32_t) { shared_at("ld.shared", 0, 4); }), "ld.shared: bytes -1024"));
   BOOST_TEST(says(fault_of([](uint32_t) { shared_at("ld.shared.v4", address_of(8), 16); }), "no multiple of 16"));
+  BOOST_TEST(says(fault_of([](uint32_t) {
+                    uint32_t r[4];
+                    wmma_load(r, 4, address_of(512), 16 * 2, Order::rows);
+                  }),
+                  "wmma.load: bytes 1024 to 1025"));
   BOOST_TEST(says(fault_of([](uint32_t) { shared_at("a test", address_of(0), 1)[1030] = 1; }),
                   "shared memory was written at byte 1030"));
 }

@@ -181,10 +181,12 @@ void wmma_load(uint32_t *r, int32_t registers, uint32_t tile_address, int32_t pi
   } own{tile_address, static_cast<uint32_t>(pitch) * 2, {"wmma.load", __builtin_return_address(0)}};
   warp_operation("wmma.load", &own, [](Lanes &lanes) {
     const OfLane &first = of<OfLane>(lanes, 0);
+    Block &block = running_block();
     for (uint32_t line = 0; line < 16; ++line) {
-      const int64_t begin = offset_of(first.tile + line * first.pitch_bytes);
-      running_block().races().by_lanes(running_block().warp(), 0xffffffffu, Access::read, {begin, begin + 32},
-                                       first.site);
+      const uint32_t begin = first.tile + line * first.pitch_bytes, last = begin + 30;
+      for (const uint32_t element : {begin, last}) block.shared_at(first.site.what, element, 2);
+      block.races().by_lanes(block.warp(), 0xffffffffu, Access::read, {offset_of(begin), offset_of(begin) + 32},
+                             first.site);
     }
   });
   const uint32_t lane = place().thread.x % warp_size, row = lane / 2, first = lane % 2 * 8;
