@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "source_line.hpp"
+
 namespace emulator {
 namespace {
 constexpr int32_t registers_of_multiprocessor = 65536, least_registers = 24, most_registers = 248;
@@ -15,6 +17,7 @@ Block::Block(const Launch &launch, Cluster &cluster, const Index &block)
       cluster_(cluster),
       random_(launch.seed * 7919u + block.x * 104729u + block.y * 15485863u + 1u),
       spoilt_word_((launch.seed + block.x) % 2 == 0 ? 0xffffffffu : 0x44a544a5u),
+      races_(cluster, block.x % static_cast<uint32_t>(launch.cluster), launch.threads, launch.shared_bytes),
       engine_(*this) {
   place_.block = block;
   place_.grid = {static_cast<uint32_t>(launch.blocks), static_cast<uint32_t>(launch.blocks_y), 1};
@@ -42,7 +45,7 @@ std::string Block::name() const {
 void Block::fault(const std::string &what) const {
   const uint32_t thread = place_.thread.x;
   throw Fault(name() + ", warp " + std::to_string(thread / warp_size) + ", lane " + std::to_string(thread % warp_size) +
-              ", seed " + std::to_string(launch_.seed) + ": " + what);
+              ", seed " + std::to_string(launch_.seed) + ": " + what + "; at " + current_line());
 }
 
 void Block::start(Thread &thread) {
@@ -87,12 +90,13 @@ Thread *Block::next() {
   return next();
 }
 
-std::string Block::stuck() const {
-  for (const Thread &thread : threads_)
-    if (!thread.ended)
-      return name() + ", seed " + std::to_string(launch_.seed) + ": thread " + std::to_string(thread.index.x) +
-             " waits at " + thread.waits_at + " for threads that do not come";
-  return "";
+// It says so itself, since it knows where it stands.
+void Block::check_not_stuck() {
+  const auto stuck = std::find_if(threads_.begin(), threads_.end(), [](const Thread &thread) { return !thread.ended; });
+  if (stuck == threads_.end()) return;
+  is_stuck_ = true;
+  wake(*stuck);
+  run();
 }
 
 void Block::check_guard() const {
@@ -119,8 +123,8 @@ void Block::run() {
 }
 
 void Block::wait(const char *what) {
-  current_->waits_at = what;
   current_->fiber->pause();
+  if (is_stuck_) fault(std::string("waits at ") + what + " for threads that do not come");
 }
 
 void Block::let_others_go_first(const char *what) {
@@ -130,7 +134,7 @@ void Block::let_others_go_first(const char *what) {
 }
 
 // bar.sync and bar.arrive meet at one barrier.
-Barrier &Block::join(const char *what, size_t id, int32_t threads) {
+Barrier &Block::join(const char *what, size_t id, int32_t threads, bool waits, bool value) {
   Barrier &barrier = barriers_[id];
   const auto kind = [](const char *name) { return std::string(name).substr(0, 4) == "bar." ? "bar" : name; };
   if (barrier.arrived == 0) {
@@ -139,22 +143,24 @@ Barrier &Block::join(const char *what, size_t id, int32_t threads) {
     fault(std::string(what) + " of " + std::to_string(threads) + " threads where others are at " + barrier.what +
           " of " + std::to_string(barrier.threads));
   }
-  if (++barrier.arrived == threads) {
-    barrier.arrived = 0;
-    for (const Thread *thread : barrier.waiting) wake(*thread);
-    barrier.waiting.clear();
-    reorder();
-  }
+  barrier.any |= value;
+  const bool orders = id < first_of_warpgroups;
+  if (waits)
+    barrier.waiting.push_back(current_);
+  else if (orders)
+    races_.release(thread(), barrier.knowledge);
+  if (++barrier.arrived < threads) return barrier;
+  std::vector<uint32_t> woken;
+  for (const Thread *one : barrier.waiting) wake(*one), woken.push_back(one->index.x);
+  if (orders) races_.meet(woken, barrier.knowledge);
+  barrier.knowledge = {}, barrier.waiting.clear();
+  barrier.arrived = 0, barrier.answer = barrier.any;
+  reorder();
   return barrier;
 }
 
 bool Block::meet(const char *what, size_t id, int32_t threads, bool value) {
-  Barrier &barrier = join(what, id, threads);
-  barrier.any |= value;
-  if (barrier.arrived == 0)
-    wake(*current_), barrier.answer = barrier.any;
-  else
-    barrier.waiting.push_back(current_);
+  const Barrier &barrier = join(what, id, threads, true, value);
   wait(what);
   return barrier.answer;
 }
@@ -166,7 +172,7 @@ bool Block::barrier(const char *what, int32_t id, int32_t threads, bool value) {
 
 void Block::arrive_at_barrier(const char *what, int32_t id, int32_t threads) {
   if (id < 0 || id >= 16) fault(std::string(what) + ": barrier " + std::to_string(id) + "; there are 0 to 15");
-  join(what, static_cast<size_t>(id), threads);
+  join(what, static_cast<size_t>(id), threads, false, false);
 }
 
 void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&)[warp_size])) {
@@ -187,7 +193,7 @@ void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void
 int32_t Block::change_registers(const char *what, int32_t count) {
   if (count < least_registers || count > most_registers || count % 8 != 0)
     fault(std::string(what) + " to " + std::to_string(count) + "; allowed: multiples of 8 from 24 to 248");
-  meet(what, 16 + current_->index.x / Warpgroup::threads, Warpgroup::threads, false);
+  meet(what, first_of_warpgroups + current_->index.x / Warpgroup::threads, Warpgroup::threads, false);
   return count - current_->registers;
 }
 

@@ -62,8 +62,12 @@ void warp_operation(const char *what, void *of_lane, void (*perform)(void *const
 // ---- Shared memory -------------------------------------------------------------------------------------------------
 // An address in the shared window, as 32-bit instructions take it.
 uint32_t shared_address(const void *pointer);
-// What lies there: inside of what the launch asked for, and aligned to its size.
+// What lies there: inside of what the launch asked for, and aligned to its size. Nobody is told of the access.
 unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes);
+// Accesses of the thread that runs, which are in no race (races.hpp).
+void load_shared(const char *what, uint32_t address, void *to, int32_t bytes);
+void store_shared(const char *what, uint32_t address, const void *from, int32_t bytes);
+void or_shared(const char *what, uint32_t address, uint32_t bits);
 
 // Bytes that arrive later (cp.async): at the latest when the thread waits for their group, at the earliest at once. Until then NaN lies
 // at the destination.
@@ -76,9 +80,9 @@ void wait_for_copies(int32_t groups_pending);
 void cluster_barrier(const char *what);
 int32_t cluster_rank();
 int32_t cluster_size();
-// The address of the same place in the shared memory of the block of this rank, and what lies there.
+// The address of the same place in the shared memory of the block of this rank.
 uint32_t cluster_address(const char *what, uint32_t own, int32_t rank);
-unsigned char *cluster_shared_at(const char *what, uint32_t address, int32_t bytes);
+void load_cluster_shared(const char *what, uint32_t address, void *to, int32_t bytes);
 
 // What the launch ahead wrote is there.
 void wait_for_launch_ahead();

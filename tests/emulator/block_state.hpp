@@ -13,6 +13,7 @@
 #include "copy_engine.hpp"
 #include "fiber.hpp"
 #include "products.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
@@ -23,6 +24,7 @@ inline constexpr uint32_t window_begins = 1024;  // so that 0 is the address of 
 // Above these bits stands the rank of the block in its cluster, as on a GPU.
 inline constexpr uint32_t rank_shift = 24;
 constexpr uint32_t without_rank(uint32_t address) { return address & ((uint32_t{1} << rank_shift) - 1); }
+constexpr int64_t offset_of(uint32_t address) { return int64_t{without_rank(address)} - window_begins; }
 // NaN in every type: what a block begins with, and what cp.async has under way.
 inline constexpr unsigned char fresh = 0xff;
 
@@ -43,7 +45,6 @@ struct Copy {
 struct Thread {
   Index index;
   std::unique_ptr<Fiber> fiber;
-  const char *waits_at = nullptr;
   bool ended = false;
   int32_t groups = 0;  // ended ones
   std::vector<Copy> copies;
@@ -60,6 +61,7 @@ struct Barrier {
   const char *what = nullptr;
   int32_t threads = 0, arrived = 0;
   std::vector<Thread *> waiting;
+  Gathering knowledge;
   bool any = false, answer = false;
 };
 
@@ -76,7 +78,8 @@ class Block {
   bool can_run() const;
   bool has_begun() const { return has_begun_; }
   bool has_ended() const { return ended_ == threads_.size(); }
-  std::string stuck() const;
+  // Ends the launch where threads wait that nobody will wake.
+  void check_not_stuck();
   void check_guard() const;
   void wake(const Thread &thread) {
     warps_[thread.index.x / warp_size].runnable |= uint32_t{1} << thread.index.x % warp_size;
@@ -104,10 +107,21 @@ class Block {
   void give_registers_back(int32_t count);
   void take_registers(int32_t count);
   unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes) const;
-  unsigned char *cluster_shared_at(const char *what, uint32_t address, int32_t bytes) const;
-  void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes);
+  void load_shared(uint32_t address, void *to, int32_t bytes, const Site &site);
+  void store_shared(uint32_t address, const void *from, int32_t bytes, const Site &site);
+  void or_shared(uint32_t address, uint32_t bits, const Site &site);
+  void load_cluster_shared(uint32_t address, void *to, int32_t bytes, const Site &site);
+  void plain_access(Access access, const ByteRange &range, const void *caller);
+  void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes, const Site &site);
   void end_copy_group() { ++current_->groups; }
   void wait_for_copies(int32_t groups_pending);
+
+  // ---- Races
+  Races &races() { return races_; }
+  const Races &races() const { return races_; }
+  uint32_t thread() const { return current_->index.x; }  // that runs
+  uint32_t warp() const { return current_->index.x / warp_size; }
+  void meet_warp() { races_.meet_warp(warp()); }
 
   // ---- What runs in the background
   CopyEngine &engine() { return engine_; }
@@ -124,29 +138,33 @@ class Block {
  private:
   void start(Thread &thread);
   Thread *next();
-  Barrier &join(const char *what, size_t id, int32_t threads);
+  Barrier &join(const char *what, size_t id, int32_t threads, bool waits, bool value);
   bool meet(const char *what, size_t id, int32_t threads, bool value);
   int32_t change_registers(const char *what, int32_t count);
   void check_end() const;
   unsigned char *at(const Block &owner, const char *what, uint32_t address, int32_t bytes) const;
+  static ByteRange range_at(uint32_t address, int32_t bytes);
 
   const Launch &launch_;
   Cluster &cluster_;
   std::minstd_rand random_;
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
-  std::vector<size_t> order_;                                 // of warps, changed at each barrier
-  Barrier barriers_[16 + most_threads / Warpgroup::threads];  // those of PTX, and one for each warpgroup
+  std::vector<size_t> order_;  // of warps, changed at each barrier
+  // Those of PTX, and one for each warpgroup, which orders nothing.
+  static constexpr size_t first_of_warpgroups = 16;
+  Barrier barriers_[first_of_warpgroups + most_threads / Warpgroup::threads];
   Thread *current_ = nullptr;
   Place place_{};
   Time copy_time_, product_time_;
   uint32_t spoilt_word_;
+  Races races_;
   CopyEngine engine_;
   std::vector<std::unique_ptr<Warpgroup>> warpgroups_;
   int32_t free_registers_ = 0;
   std::vector<const Thread *> waiting_for_registers_;
   bool one_warp_ahead_;  // a warp runs until it waits for others; or all a little
-  bool has_begun_ = false, ends_turn_ = false;
+  bool has_begun_ = false, ends_turn_ = false, is_stuck_ = false;
   size_t ended_ = 0;
   mutable std::vector<unsigned char> memory_;  // while another block of the cluster runs
   std::exception_ptr failure_;
@@ -160,7 +178,7 @@ class Cluster {
   void run();
   bool is_alone() const { return blocks_.size() == 1; }
   size_t size() const { return blocks_.size(); }
-  const Block &block(size_t rank) const { return *blocks_[rank]; }
+  Block &block(size_t rank) const { return *blocks_[rank]; }
   void barrier(Block &block, const char *what);
   void thread_ended() {
     ++ended_;
@@ -181,5 +199,7 @@ class Cluster {
 };
 
 Block &running_block();
+bool is_running();            // any
+void forget_global_writes();  // at the beginning of a launch
 
 }  // namespace emulator

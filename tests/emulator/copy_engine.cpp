@@ -11,12 +11,11 @@
 namespace emulator {
 namespace {
 
-constexpr const char *copy_name = "cp.async.bulk.tensor", *wait_name = "mbarrier.try_wait";
-constexpr int64_t element_bytes = 2, row_bytes = 128, chunk_bytes = 16, chunk_elements = chunk_bytes / element_bytes;
+constexpr const char *copy_name = "cp.async.bulk.tensor";
+constexpr int64_t barrier_bytes = 8, element_bytes = 2, row_bytes = 128, chunk_bytes = 16,
+                  chunk_elements = chunk_bytes / element_bytes;
 // Most arrivals, and most bytes under way either way.
 constexpr int32_t most_arrivals = (1 << 20) - 1;
-
-int64_t offset_of(uint32_t address) { return int64_t{without_rank(address)} - window_begins; }
 
 // Where the permutation of 128-byte rows puts a byte.
 int64_t permuted(int64_t offset) { return offset ^ (offset >> 7 & 7) << 4; }
@@ -28,15 +27,19 @@ std::string ByteRange::text() const {
 }
 
 // ---- Barriers ------------------------------------------------------------------------------------------------------
-void CopyEngine::init(uint32_t at, int32_t arrivals) {
-  unsigned char *const bytes = block_.shared_at("mbarrier.init", at, 8);
+void CopyEngine::init(uint32_t at, int32_t arrivals, const Site &site) {
+  unsigned char *const bytes = block_.shared_at(site.what, at, barrier_bytes);
   if (arrivals < 1 || arrivals > most_arrivals)
     block_.fault("mbarrier.init: " + std::to_string(arrivals) + " arrivals; allowed: 1 to " +
                  std::to_string(most_arrivals));
   if (barriers_.contains(at)) block_.fault("mbarrier.init: there is a barrier already");
+  block_.races().by_thread(block_.races(), block_.thread(), Access::write,
+                           {offset_of(at), offset_of(at) + barrier_bytes}, site);
   const uint64_t token = uint64_t{0xba221e50} << 32 | at;
   std::memcpy(bytes, &token, sizeof(token));
-  barriers_[at] = {token, arrivals, arrivals, 0, 0, &block_.current(), false, {}};
+  Barrier barrier{token, arrivals, arrivals};
+  barrier.number = static_cast<uint32_t>(barriers_.size()), barrier.initialiser = &block_.current();
+  barriers_[at] = std::move(barrier);
 }
 
 void CopyEngine::fence_init() {
@@ -44,23 +47,31 @@ void CopyEngine::fence_init() {
     if (barrier.initialiser == &block_.current()) barrier.fenced = true;
 }
 
-CopyEngine::Barrier &CopyEngine::find(const char *what, uint32_t at) {
-  const unsigned char *const bytes = block_.shared_at(what, at, 8);
+CopyEngine::Barrier &CopyEngine::find(uint32_t at, const Site &site) {
+  const unsigned char *const bytes = block_.shared_at(site.what, at, barrier_bytes);
   const auto found = barriers_.find(at);
   if (found == barriers_.end())
-    block_.fault(std::string(what) + ": no barrier was initialised at byte " + std::to_string(offset_of(at)));
-  if (std::memcmp(bytes, &found->second.token, 8) != 0)
-    block_.fault(std::string(what) + ": the barrier at byte " + std::to_string(offset_of(at)) + " was overwritten");
+    block_.fault(std::string(site.what) + ": no barrier was initialised at byte " + std::to_string(offset_of(at)));
+  if (std::memcmp(bytes, &found->second.token, barrier_bytes) != 0)
+    block_.fault(std::string(site.what) + ": the barrier at byte " + std::to_string(offset_of(at)) +
+                 " was overwritten");
   return found->second;
 }
 
-void CopyEngine::arrive(uint32_t at, uint32_t expected_bytes) {
-  const char *const what = expected_bytes != 0 ? "mbarrier.arrive.expect_tx" : "mbarrier.arrive";
-  Barrier &barrier = find(what, at);
+CopyEngine::Barrier &CopyEngine::find_for_thread(uint32_t at, const Site &site) {
+  Barrier &barrier = find(at, site);
+  block_.races().by_thread(block_.races(), block_.thread(), Access::atomic,
+                           {offset_of(at), offset_of(at) + barrier_bytes}, site);
+  return barrier;
+}
+
+void CopyEngine::arrive(uint32_t at, uint32_t expected_bytes, const Site &site) {
+  Barrier &barrier = find_for_thread(at, site);
   if (barrier.pending == 0)
-    block_.fault(std::string(what) + ": the phase has had its " + std::to_string(barrier.arrivals) + " arrivals");
+    block_.fault(std::string(site.what) + ": the phase has had its " + std::to_string(barrier.arrivals) + " arrivals");
   barrier.bytes += expected_bytes;
-  if (barrier.bytes > most_arrivals) block_.fault(std::string(what) + ": more bytes than a barrier counts");
+  if (barrier.bytes > most_arrivals) block_.fault(std::string(site.what) + ": more bytes than a barrier counts");
+  block_.races().release(block_.thread(), barrier.knowledge);
   --barrier.pending;
   end_phase_if_due(barrier);
 }
@@ -68,6 +79,11 @@ void CopyEngine::arrive(uint32_t at, uint32_t expected_bytes) {
 void CopyEngine::end_phase_if_due(Barrier &barrier) {
   if (barrier.pending != 0 || barrier.bytes != 0) return;
   ++barrier.phase;
+  uint32_t arrived = barrier.phase;  // all boxes of earlier phases, as a rule
+  for (const Box &box : boxes_)
+    if (&barriers_.at(box.barrier) == &barrier) arrived = std::min(arrived, box.phase);
+  barrier.knowledge.set(block_.races().copies_to(barrier.number), arrived);
+  barrier.of_last_phase = barrier.knowledge.give();
   barrier.pending = barrier.arrivals;
   for (const Thread *thread : barrier.waiting) block_.wake(*thread);
   barrier.waiting.clear();
@@ -75,13 +91,15 @@ void CopyEngine::end_phase_if_due(Barrier &barrier) {
 }
 
 // Whoever is woken looks again, and may find that it has come a phase too late.
-void CopyEngine::wait(uint32_t at, uint32_t parity) {
-  if (parity > 1) block_.fault(std::string(wait_name) + ": the parity is " + std::to_string(parity));
-  block_.let_others_go_first(wait_name);
-  while (find(wait_name, at).phase % 2 == parity) {
-    find(wait_name, at).waiting.push_back(&block_.current());
-    block_.wait(wait_name);
+void CopyEngine::wait(uint32_t at, uint32_t parity, const Site &site) {
+  if (parity > 1) block_.fault(std::string(site.what) + ": the parity is " + std::to_string(parity));
+  block_.let_others_go_first(site.what);
+  find_for_thread(at, site);
+  while (find(at, site).phase % 2 == parity) {
+    find(at, site).waiting.push_back(&block_.current());
+    block_.wait(site.what);
   }
+  block_.races().acquire(block_.thread(), find(at, site).of_last_phase);
 }
 
 // ---- Copies --------------------------------------------------------------------------------------------------------
@@ -99,12 +117,14 @@ void check_tensor_map(const char *what, const void *tensor_map) {
     fault(name + ": only boxes of 16-bit tensors of four dimensions, with rows of 128 permuted bytes, are emulated");
 }
 
-void CopyEngine::copy(uint32_t destination, const void *tensor_map, uint32_t barrier, const BoxPlace &place) {
+void CopyEngine::copy(uint32_t destination, const void *tensor_map, uint32_t barrier, const BoxPlace &place,
+                      const Site &site) {
   check_tensor_map(copy_name, tensor_map);
-  Box box{{}, place, {}, barrier};
+  const Barrier &arrival = find_for_thread(barrier, site);
+  Box box{{}, place, {}, barrier, arrival.phase, site};
   std::memcpy(&box.map, tensor_map, sizeof(box.map));
   const int64_t rows = int64_t{box.map.box[1]} * box.map.box[2] * box.map.box[3];
-  if (!find(copy_name, barrier).fenced)
+  if (!arrival.fenced)
     block_.fault(std::string(copy_name) + ": its barrier was initialised without fence.mbarrier_init");
   block_.shared_at(copy_name, destination, row_bytes);
   box.destination = {offset_of(destination), offset_of(destination) + rows * row_bytes};
@@ -113,6 +133,7 @@ void CopyEngine::copy(uint32_t destination, const void *tensor_map, uint32_t bar
     if (other.destination.meets(box.destination))
       block_.fault(std::string(copy_name) + " to " + box.destination.text() + ", where another is under way");
   block_.check_not_read(copy_name, box.destination);
+  block_.races().by_copy_to(arrival.number, arrival.phase, block_.thread(), box.destination, site);
   block_.spoil(shared_window() + box.destination.begin, rows * row_bytes);
   if (block_.now(block_.copy_time()))
     land(box);
@@ -148,7 +169,7 @@ void CopyEngine::land(const Box &box) {
   if (!unfenced_.empty())
     std::fill(unfenced_.begin() + box.destination.begin / chunk_bytes,
               unfenced_.begin() + box.destination.end / chunk_bytes, uint16_t{0});
-  Barrier &barrier = find(copy_name, box.barrier);
+  Barrier &barrier = find(box.barrier, box.site);
   barrier.bytes -= box.destination.end - box.destination.begin;
   if (barrier.bytes < -most_arrivals) block_.fault(std::string(copy_name) + ": more bytes than a barrier counts");
   end_phase_if_due(barrier);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hopper.hpp"
+#include "races.hpp"
 #include "tensor_map_image.hpp"
 
 namespace emulator {
@@ -27,12 +28,12 @@ class CopyEngine {
  public:
   explicit CopyEngine(Block &block) : block_(block) {}
 
-  void init(uint32_t at, int32_t arrivals);
+  void init(uint32_t at, int32_t arrivals, const Site &site);
   void fence_init();
-  void arrive(uint32_t at, uint32_t expected_bytes);
-  void wait(uint32_t at, uint32_t parity);
+  void arrive(uint32_t at, uint32_t expected_bytes, const Site &site);
+  void wait(uint32_t at, uint32_t parity, const Site &site);
 
-  void copy(uint32_t destination, const void *tensor_map, uint32_t barrier, const BoxPlace &place);
+  void copy(uint32_t destination, const void *tensor_map, uint32_t barrier, const BoxPlace &place, const Site &site);
   void stored(uint32_t address, int32_t bytes);
   void fence_stores();
   // Where a copy is under way, or plain stores have not been fenced: a fault.
@@ -46,18 +47,22 @@ class CopyEngine {
     uint64_t token;
     int32_t arrivals, pending;
     int64_t bytes = 0;
-    uint32_t phase = 0;
-    const Thread *initialiser;
+    uint32_t number = 0, phase = 0;
+    const Thread *initialiser = nullptr;
     bool fenced = false;
     std::vector<const Thread *> waiting;
+    Gathering knowledge;
+    Clock of_last_phase;
   };
   struct Box {
     fake::TensorMapImage map;
     BoxPlace place;
     ByteRange destination;
-    uint32_t barrier;
+    uint32_t barrier, phase;
+    Site site;
   };
-  Barrier &find(const char *what, uint32_t at);
+  Barrier &find(uint32_t at, const Site &site);
+  Barrier &find_for_thread(uint32_t at, const Site &site);
   void end_phase_if_due(Barrier &barrier);
   void land(const Box &box);
 

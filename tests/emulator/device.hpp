@@ -83,7 +83,7 @@ inline size_t __cvta_generic_to_local(const void *pointer) { return reinterpret_
 
 inline void __syncthreads() { ::emulator::block_barrier("__syncthreads", false); }
 inline int __syncthreads_or(int value) { return ::emulator::block_barrier("__syncthreads_or", value != 0) ? 1 : 0; }
-inline void __syncwarp() { ::emulator::meet(); }
+inline void __syncwarp() { ::emulator::sync_warp(); }
 
 namespace emulator {
 inline void check_mask(uint32_t mask) {

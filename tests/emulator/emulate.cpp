@@ -115,8 +115,10 @@ CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, cons
   } catch (const Fault &fault) {
     return failed(fault.what());
   }
-  return workspace.guard_holds() ? CaseOutcome{Verdict::passed, ""}
-                                 : failed("the workspace was written behind its end");
+  if (!workspace.guard_holds()) return failed("the workspace was written behind its end");
+  CaseOutcome passed{Verdict::passed, ""};
+  passed.module = choice.module->name;
+  return passed;
 }
 
 }  // namespace
@@ -138,8 +140,11 @@ CaseOutcome emulate(const flashcore_attention_args &args, const Request &request
 
 CaseOutcome emulate_case(const tests::Device &host, const tests::AttentionCase &one, const Request &request) {
   tests::CaseOnDevice run(host, one, "");
-  const CaseOutcome outcome = emulate(run.args(), request);
-  return outcome.verdict == Verdict::passed ? tests::judge_result(run, one) : outcome;
+  const CaseOutcome emulated = emulate(run.args(), request);
+  if (emulated.verdict != Verdict::passed) return emulated;
+  CaseOutcome judged = tests::judge_result(run, one);
+  judged.module = emulated.module;
+  return judged;
 }
 
 }  // namespace emulator

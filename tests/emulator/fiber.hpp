@@ -18,6 +18,9 @@ class Fiber {
 
   void resume();  // until it pauses or ends
   void pause();   // called within it
+  bool is_on_stack(const void *at) const {
+    return at < stack_.sp && at >= static_cast<const char *>(stack_.sp) - stack_.size;
+  }
 
  private:
   std::function<void()> body_;

@@ -22,9 +22,7 @@ struct BoxPlace {
 };
 void copy_box(uint32_t destination, const void *tensor_map, uint32_t barrier, const BoxPlace &place);
 void check_tensor_map(const char *what, const void *tensor_map);
-// Plain stores are seen by products only behind the writer's fence.
-void stored_to_shared(uint32_t address, int32_t bytes);
-void fence_stores_for_async();
+void fence_stores_for_async();  // what this thread has stored is seen by products only from here on
 
 // ---- Named barriers and registers ----------------------------------------------------------------------------------
 void arrive_at_barrier(const char *what, int32_t id, int32_t threads);  // and go on

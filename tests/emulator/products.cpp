@@ -52,6 +52,29 @@ std::vector<ByteRange> ranges_read(const Operands &operands) {
   return ranges;
 }
 
+// Of 16 bytes each: what the products really read, where the ranges above are of whole rows.
+template <typename Function>
+void for_each_chunk(const Operands &operands, Function function) {
+  const auto rows = [&](const Matrix &matrix, int64_t count, int64_t panel, int64_t bytes) {
+    for (int64_t row = 0; row < count; ++row)
+      for (int64_t column = 0; column < bytes; column += 16) {
+        const int64_t begin = matrix.offset(row, panel * matrix.panel_bytes + column);
+        function(ByteRange{begin, begin + 16});
+      }
+  };
+  constexpr int64_t depth_bytes = depth * 2, panel_columns = 64;
+  if (operands.a == nullptr) rows(Matrix(operands.a_matrix), Warpgroup::rows, 0, depth_bytes);
+  const Matrix b(operands.b_matrix);
+  if (!operands.b_is_transposed) return rows(b, operands.columns, 0, depth_bytes);
+  for (int64_t panel = 0; panel * panel_columns < operands.columns; ++panel)
+    rows(b, depth, panel, std::min(panel_columns, operands.columns - panel * panel_columns) * 2);
+}
+
+struct Issued {
+  Operands operands;
+  Site site;
+};
+
 // Where a thread has its i-th accumulator, and the halves of a register of A.
 struct Element {
   int32_t row, column;
@@ -138,7 +161,9 @@ void Warpgroup::begin(Product &product, size_t thread, const Operands &operands)
 }
 
 void Warpgroup::issue(size_t warp, void *const (&lanes)[warp_size]) {
-  const auto operands_of = [&](size_t lane) -> const Operands & { return *static_cast<const Operands *>(lanes[lane]); };
+  const auto operands_of = [&](size_t lane) -> const Operands & {
+    return static_cast<const Issued *>(lanes[lane])->operands;
+  };
   const Operands &first = operands_of(0);
   if (!Matrix::is_emulated(first.b_matrix) || (first.a == nullptr && !Matrix::is_emulated(first.a_matrix)))
     block_.fault(std::string(product_name) + ": only matrices of rows of 128 permuted bytes are emulated");
@@ -166,6 +191,10 @@ void Warpgroup::issue(size_t warp, void *const (&lanes)[warp_size]) {
         block_.shared_at(product_name, address(range.end - 16), 16);
     block_.engine().check_read(product_name, range);
   }
+  const auto number = static_cast<uint32_t>(issued_[warp] - 1);
+  block_.races().by_product(
+      number, block_.warp(), product.issuer, [&](const auto &read) { for_each_chunk(first, read); },
+      static_cast<const Issued *>(lanes[0])->site);
   if (++product.warps_issued < warps) return;
   if (block_.now(block_.product_time())) compute_to(product);
   for (const Thread *thread : waiting_) block_.wake(*thread);
@@ -267,6 +296,12 @@ void Warpgroup::wait(size_t thread, int32_t groups_pending) {
     check_operand(*next(), thread);
     if (!next()->done) compute_to(*next());
   }
+  if (of_threads_[thread].first_not_waited != 0) {
+    const auto products = static_cast<uint32_t>(of_threads_[thread].first_not_waited);
+    if (done_ == nullptr || products != products_done_)
+      done_ = block_.races().products_done(block_.warp() / warps, products), products_done_ = products;
+    block_.races().acquire(block_.thread(), done_);
+  }
   deliver(thread, groups_due);
   for (size_t i = first; i < of_threads_[thread].first_not_waited; ++i) ++products_[i - first_].threads_waited;
   while (!products_.empty() && products_.front().threads_waited == threads) products_.pop_front(), ++first_;
@@ -276,7 +311,7 @@ bool Warpgroup::has_unfinished() const { return !products_.empty(); }
 
 // ---- What kernels call ---------------------------------------------------------------------------------------------
 void multiply_in_background(const Operands &operands) {
-  Operands own = operands;
+  Issued own{operands, {product_name, __builtin_return_address(0)}};
   warp_operation(product_name, &own, [](void *const(&lanes)[warp_size]) {
     running_block().warpgroup().issue(running_block().warp_in_warpgroup(), lanes);
   });

@@ -24,7 +24,7 @@ class Warpgroup {
   explicit Warpgroup(Block &block) : block_(block), of_threads_(threads) {}
 
   // By all lanes of a warp, and once for it.
-  void issue(size_t warp, void *const (&operands)[warp_size]);
+  void issue(size_t warp, void *const (&issued)[warp_size]);
   void end_group(size_t warp) { ++groups_[warp]; }
   // By each thread, within the warpgroup.
   void fence(size_t thread);
@@ -52,6 +52,7 @@ class Warpgroup {
     const uint32_t *a[threads] = {};
     uint32_t a_when_issued[threads][4] = {};
     std::vector<ByteRange> reads;
+    Clock issuer;  // of the threads whose reads were looked at last
   };
   // Registers that products have used, and what they held at the last fence.
   struct Registers {
@@ -83,6 +84,8 @@ class Warpgroup {
   int64_t groups_[warps] = {};
   std::vector<OfThread> of_threads_;
   std::vector<const Thread *> waiting_;
+  Clock done_;  // of so many products: threads wait for the same one after the other
+  uint32_t products_done_ = 0;
 };
 
 }  // namespace emulator

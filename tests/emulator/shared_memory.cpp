@@ -60,15 +60,46 @@ unsigned char *Block::shared_at(const char *what, uint32_t address, int32_t byte
   return at(*this, what, without_rank(address), bytes);
 }
 
-unsigned char *Block::cluster_shared_at(const char *what, uint32_t address, int32_t bytes) const {
+ByteRange Block::range_at(uint32_t address, int32_t bytes) { return {offset_of(address), offset_of(address) + bytes}; }
+
+void Block::load_shared(uint32_t address, void *to, int32_t bytes, const Site &site) {
+  const unsigned char *const from = shared_at(site.what, address, bytes);
+  races_.by_thread(races_, thread(), Access::read, range_at(address, bytes), site);
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+void Block::store_shared(uint32_t address, const void *from, int32_t bytes, const Site &site) {
+  unsigned char *const to = shared_at(site.what, address, bytes);
+  engine_.stored(address, bytes);
+  races_.by_thread(races_, thread(), Access::write, range_at(address, bytes), site);
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+void Block::or_shared(uint32_t address, uint32_t bits, const Site &site) {
+  unsigned char *const at = shared_at(site.what, address, 4);
+  engine_.stored(address, 4);
+  races_.by_thread(races_, thread(), Access::atomic, range_at(address, 4), site);
+  *reinterpret_cast<uint32_t *>(at) |= bits;
+}
+
+void Block::load_cluster_shared(uint32_t address, void *to, int32_t bytes, const Site &site) {
   const size_t rank = address >> rank_shift;
   if (rank >= cluster_.size())
-    fault(std::string(what) + ": " + std::to_string(address) + " is no address in the cluster's shared memory");
-  const Block &owner = cluster_.block(rank);
+    fault(std::string(site.what) + ": " + std::to_string(address) + " is no address in the cluster's shared memory");
+  Block &owner = cluster_.block(rank);
   if (!owner.has_begun() || owner.has_ended())
-    fault(std::string(what) + ": the shared memory of block " + std::to_string(owner.place_.block.x) + ", which has " +
-          (owner.has_begun() ? "ended" : "not begun"));
-  return at(owner, what, without_rank(address), bytes);
+    fault(std::string(site.what) + ": the shared memory of block " + std::to_string(owner.place_.block.x) +
+          ", which has " + (owner.has_begun() ? "ended" : "not begun"));
+  const unsigned char *const from = at(owner, site.what, without_rank(address), bytes);
+  races_.by_thread(owner.races_, thread(), Access::read, range_at(address, bytes), site);
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+void Block::plain_access(Access access, const ByteRange &range, const void *caller) {
+  const char *const what = access == Access::read ? "a plain read" : "a plain write";
+  if (range.end > launch_.shared_bytes)
+    fault(std::string(what) + " of " + range.text() + "; the launch asked for " + std::to_string(launch_.shared_bytes));
+  races_.by_thread(races_, thread(), access, range, {what, caller});
 }
 
 uint32_t cluster_address(const char *what, uint32_t own, int32_t rank) {
@@ -79,9 +110,10 @@ uint32_t cluster_address(const char *what, uint32_t own, int32_t rank) {
   return without_rank(own) | static_cast<uint32_t>(rank) << rank_shift;
 }
 
-void Block::copy_in_background(uint32_t destination, const void *source, int32_t source_bytes) {
-  if (source_bytes > 0) check_alignment("cp.async", source, 16);
-  const Copy copy{shared_at("cp.async", destination, 16), source, source_bytes, current_->groups};
+void Block::copy_in_background(uint32_t destination, const void *source, int32_t source_bytes, const Site &site) {
+  if (source_bytes > 0) check_alignment(site.what, source, 16);
+  const Copy copy{shared_at(site.what, destination, 16), source, source_bytes, current_->groups};
+  races_.by_copy(thread(), static_cast<uint32_t>(current_->groups), range_at(destination, 16), site);
   std::memset(copy.destination, fresh, 16);
   if (now(copy_time_))
     copy.arrive();
@@ -95,6 +127,8 @@ void Block::wait_for_copies(int32_t groups_pending) {
     if (due) copy.arrive();
     return due;
   });
+  if (current_->groups > groups_pending)
+    races_.copies_arrived(thread(), static_cast<uint32_t>(current_->groups - groups_pending));
 }
 
 uint32_t shared_address(const void *pointer) {

@@ -4,6 +4,7 @@
 // gives the right answer on most days. The kernels that they were made of pass the same cases under all of them.
 #define BOOST_TEST_MODULE test_emulated_broken
 #include <boost/test/unit_test.hpp>
+#include <fstream>
 #include <set>
 
 #include "broken_list.hpp"
@@ -29,6 +30,20 @@ std::string mistake_shown(const Device &host, emulator::Request request) {
   return "";
 }
 
+// The text of the line whose "FILE:LINE" follows these words of a fault.
+std::string line_behind(const std::string &fault, const std::string &words) {
+  const size_t begin = fault.find(words);
+  if (begin == std::string::npos) return "";
+  const std::string place =
+      fault.substr(begin + words.size(), fault.find_first_of(" )", begin + words.size()) - begin - words.size());
+  const size_t colon = place.rfind(':');
+  if (colon == std::string::npos) return "";
+  std::ifstream file(place.substr(0, colon));
+  std::string line;
+  for (int n = std::atoi(place.c_str() + colon + 1); n > 0; --n) std::getline(file, line);
+  return line;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(each_mistake_is_seen) {
@@ -47,4 +62,22 @@ BOOST_AUTO_TEST_CASE(what_they_were_made_of_is_right) {
   std::set<std::string> kernels;
   for (const flashcore::Broken &broken : flashcore::broken_kernels()) kernels.insert(broken.kernel);
   for (const std::string &kernel : kernels) BOOST_TEST(mistake_shown(host, {kernel}) == "", kernel);
+}
+
+// Also where the order that was drawn does no harm.
+BOOST_AUTO_TEST_CASE(races_are_named_under_every_seed) {
+  const Device host(FLASHCORE_DEVICE_CPU, 0);
+  for (const char *const broken : {"missing_barrier", "missing_wait"})
+    for (uint32_t seed = 0; seed < 2 * emulator::ways_of_seeds; ++seed) {
+      const std::string fault =
+          emulator::emulate_case(host, cases[0], {.kernel = "fwd_wmma_64x64_async", .broken = broken, .seed = seed})
+              .message;
+      BOOST_TEST(fault.find("a race at bytes ") != std::string::npos, broken << ", seed " << seed << ": " << fault);
+      const std::string now = line_behind(fault, "; at "), before = line_behind(fault, " (");
+      const auto meets = [](const std::string &one, const std::string &other) {
+        return one.find("copy_async_16(") != std::string::npos && other.find("wmma_load") != std::string::npos;
+      };
+      BOOST_TEST((meets(now, before) || meets(before, now)),
+                 broken << ", seed " << seed << ": " << now << before << fault);
+    }
 }

@@ -43,6 +43,10 @@ constexpr int64_t barrier_at = 60 * 1024;
 const uint32_t barrier_address = address_of(barrier_at);
 
 uint16_t &half_at(int64_t offset) { return *reinterpret_cast<uint16_t *>(shared_at("a test", address_of(offset), 2)); }
+void store_16(uint32_t address) {
+  const unsigned char bytes[16] = {};
+  store_shared("st.shared", address, bytes, 16);
+}
 // Where column `column` of row `row` of a tile of 128-byte rows lies.
 int64_t permuted(int64_t row, int64_t column) { return row * 128 + ((column / 8 ^ row % 8) * 8 + column % 8) * 2; }
 
@@ -406,15 +410,56 @@ BOOST_AUTO_TEST_CASE(copies_and_products_keep_away_from_each_other) {
                     Fragment own(thread);
                     fence_registers();
                     multiply_in_background(own.registers());
-                    stored_to_shared(address_of(b_tile + 48), 16);
+                    store_16(address_of(b_tile + 48));
                   }),
                   "st.shared to bytes 8240 to 8255 of shared memory, which a product under way reads"));
   BOOST_TEST(says(fault_of([](uint32_t thread) {
                     Fragment own(thread);
-                    if (thread == 7) stored_to_shared(address_of(b_tile + 48), 16);
+                    if (thread == 7) store_16(address_of(b_tile + 48));
                     block_barrier("__syncthreads", false);
                     fence_registers();
                     multiply_in_background(own.registers());
                   }),
                   "thread 7 has stored without fence.proxy.async"));
+}
+
+// Under every seed, whatever has happened to be there already.
+BOOST_AUTO_TEST_CASE(boxes_and_products_are_in_races) {
+  const Tensor tensor;
+  enum Mistake { none, no_wait, read_before };
+  const auto copied = [&](Mistake mistake) {
+    return [&tensor, mistake](uint32_t thread) {
+      uint32_t word;
+      prepare_barrier(1);
+      if (mistake == read_before && thread == 40) load_shared("ld.shared", address_of(512), &word, 4);
+      if (thread == 0) {
+        shared_barrier_arrive(barrier_address, 1024);
+        copy_box(address_of(0), tensor.map, barrier_address, {0, 0, 0, 0});
+      }
+      if (mistake != no_wait || thread == 0) shared_barrier_wait(barrier_address, 0);
+      if (thread == 41) load_shared("ld.shared", address_of(512), &word, 4);
+    };
+  };
+  const auto multiplied = [](bool ordered) {
+    return [ordered](uint32_t thread) {
+      store_tiles(true);
+      Fragment own(thread);
+      if (thread == 7) store_16(address_of(b_tile + 48));
+      fence_stores_for_async();
+      if (ordered) block_barrier("__syncthreads", false);
+      fence_registers();
+      multiply_in_background(own.registers());
+      end_product_group();
+      wait_for_products(0);
+      if (thread == 60) store_16(address_of(b_tile + 48));
+    };
+  };
+  for (uint32_t seed = 0; seed < 6; ++seed) {
+    BOOST_TEST(fault_of(copied(none), seed) == "no fault");
+    BOOST_TEST(says(fault_of(copied(no_wait), seed), "a race at bytes 51"));
+    BOOST_TEST(says(fault_of(copied(read_before), seed), "a race at bytes 51"));
+    BOOST_TEST(fault_of(multiplied(true), seed) == "no fault");
+    const std::string fault = fault_of(multiplied(false), seed);
+    BOOST_TEST((says(fault, "a race at bytes 824") || says(fault, "which a product under way reads")));
+  }
 }

@@ -6,10 +6,12 @@
 //
 //   FLASHCORE_EMULATED_GRID=short|full   another grid (tests/kernels/attention_grid.hpp), each case under one seed
 //   FLASHCORE_EMULATED_PART=3/40         of its cases the third and every 40th from there
+//   FLASHCORE_EMULATED_ERRORS=FILE       writes the largest error of each module and case, for tests/kernels/measure_emulated.cpp
 #define BOOST_TEST_NO_MAIN  // which kernels there are is known at run time
 #include <boost/test/unit_test.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <set>
 
 #include "block.hpp"
@@ -55,6 +57,15 @@ Grid grid_from_environment() {
 
 std::string kernel_of(const emulator::Module &module) { return module.name.substr(0, module.name.find('-')); }
 
+void write_error(const AttentionCase &one, const CaseOutcome &outcome) {
+  const char *const name = std::getenv("FLASHCORE_EMULATED_ERRORS");
+  if (name == nullptr || outcome.module.empty()) return;
+  static std::ofstream file(name);
+  static std::set<std::string> written;
+  const std::string run = outcome.module + '\t' + one.describe();
+  if (written.insert(run).second) file << run << '\t' << outcome.max_error << '\t' << outcome.max_error_gate << '\n';
+}
+
 struct Tally {
   int passed = 0, refused = 0;
   double gate_share = 0, lse_share = 0;
@@ -63,6 +74,7 @@ struct Tally {
     passed += outcome.verdict == Verdict::passed;
     refused += outcome.verdict == Verdict::refused;
     gate_share = std::max(gate_share, outcome.gate_share), lse_share = std::max(lse_share, outcome.lse_share);
+    write_error(one, outcome);
     if (outcome.verdict == Verdict::failed) BOOST_ERROR(one.describe() << ", seed " << seed << ": " << outcome.message);
   }
 };

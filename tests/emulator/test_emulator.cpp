@@ -112,6 +112,11 @@ BOOST_AUTO_TEST_CASE(shared_memory_has_bounds) {
       says(fault_of([](uint32_t) { shared_at("ld.shared", address_of(1024), 4); }), "the launch asked for 1024"));
   BOOST_TEST(says(fault_of([](uint32_t) { shared_at("ld.shared", 0, 4); }), "ld.shared: bytes -1024"));
   BOOST_TEST(says(fault_of([](uint32_t) { shared_at("ld.shared.v4", address_of(8), 16); }), "no multiple of 16"));
+  BOOST_TEST(says(fault_of([](uint32_t) {
+                    uint32_t r[4];
+                    wmma_load(r, 4, address_of(512), 16 * 2, Order::rows);
+                  }),
+                  "wmma.load: bytes 1024 to 1025"));
   BOOST_TEST(says(fault_of([](uint32_t) { shared_at("a test", address_of(0), 1)[1030] = 1; }),
                   "shared memory was written at byte 1030"));
 }
@@ -183,7 +188,7 @@ BOOST_AUTO_TEST_CASE(blocks_of_a_cluster_read_each_other) {
           cluster_barrier("barrier.cluster");
           for (int32_t rank = 0; rank < 4; ++rank) {
             uint32_t there;
-            std::memcpy(&there, cluster_shared_at("a test", cluster_address("mapa", own, rank), 4), 4);
+            load_cluster_shared("a test", cluster_address("mapa", own, rank), &there, 4);
             all &= there == block / 4 * 4 + static_cast<uint32_t>(rank);
           }
           cluster_barrier("barrier.cluster");
@@ -207,7 +212,8 @@ BOOST_AUTO_TEST_CASE(threads_that_have_ended_count_at_a_cluster_barrier) {
 BOOST_AUTO_TEST_CASE(what_a_cluster_must_not_do_is_a_fault) {
   const auto in_cluster = [](const Body &body) { launch_cluster(body, 3); };
   const auto read = [](int32_t rank, uint32_t offset) {
-    cluster_shared_at("ld.shared::cluster", cluster_address("mapa", address_of(0), rank) + offset, 4);
+    uint32_t there;
+    load_cluster_shared("ld.shared::cluster", cluster_address("mapa", address_of(0), rank) + offset, &there, 4);
   };
   BOOST_TEST(says(fault_of([&](uint32_t) { read(4, 0); }, in_cluster), "mapa: block 4 of a cluster of 4"));
   BOOST_TEST(says(fault_of([&](uint32_t) { read(1, 0); }), "mapa: block 1 of a cluster of 1"));

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "block.hpp"
+#include "block_state.hpp"
 #include "cpu/float_convert.hpp"
 
 namespace emulator {
@@ -47,6 +47,16 @@ void multiply(float (&d)[rows][columns], const float (&a)[rows][16], const float
   }
 }
 
+// A lane gets a pair of elements of one row, or of two rows one below the other: these lanes are who reads it.
+uint32_t readers_of_row(size_t row, bool transposed) { return transposed ? 0x11111111u << row / 2 : 0xfu << row * 4; }
+
+// An accumulator's element is the same lane's when it is loaded and when it is stored.
+uint32_t accumulator_address(const char *what, uint32_t tile_address, int32_t pitch) {
+  warp_operation(what, nullptr, [](Lanes &) {});
+  const uint32_t lane = place().thread.x % warp_size;
+  return tile_address + (lane / 2 * static_cast<uint32_t>(pitch) + lane % 2 * 8) * 4;
+}
+
 }  // namespace
 
 float float_of(uint16_t bits, bool bfloat16) {
@@ -59,8 +69,8 @@ uint16_t bits16_of(float value, bool bfloat16) {
 
 float flushed(float value) { return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value; }
 
-void meet() {
-  warp_operation("__syncwarp", nullptr, [](Lanes &) {});
+void sync_warp() {
+  warp_operation("__syncwarp", nullptr, [](Lanes &) { running_block().meet_warp(); });
 }
 
 uint32_t shuffle(uint32_t value, uint32_t source_lane) {
@@ -88,7 +98,17 @@ void load_matrix_x4(uint32_t (&r)[4], uint32_t row_address, bool transposed) {
   struct OfLane {
     const unsigned char *row;
     uint32_t *r;
-  } own{shared_at("ldmatrix", row_address, 16), r};
+    uint32_t address;
+    Site site;
+  } own{shared_at("ldmatrix", row_address, 16), r, row_address, {"ldmatrix", __builtin_return_address(0)}};
+  static const auto note_reads = [](Lanes &lanes, bool is_transposed) {
+    Block &block = running_block();
+    for (size_t l = 0; l < warp_size; ++l) {
+      const OfLane &lane = of<OfLane>(lanes, l);
+      block.races().by_lanes(block.warp(), readers_of_row(l % 8, is_transposed), Access::read,
+                             {offset_of(lane.address), offset_of(lane.address) + 16}, lane.site);
+    }
+  };
   const auto element = [](Lanes &lanes, size_t matrix, size_t row, size_t column) {
     uint16_t bits;
     std::memcpy(&bits, of<OfLane>(lanes, matrix * 8 + row).row + column * 2, 2);
@@ -97,12 +117,14 @@ void load_matrix_x4(uint32_t (&r)[4], uint32_t row_address, bool transposed) {
   static const auto at = element;
   if (transposed)
     warp_operation("ldmatrix.trans", &own, [](Lanes &lanes) {
+      note_reads(lanes, true);
       for (size_t l = 0; l < warp_size; ++l)
         for (size_t m = 0; m < 4; ++m)
           of<OfLane>(lanes, l).r[m] = at(lanes, m, l % 4 * 2, l / 4) | at(lanes, m, l % 4 * 2 + 1, l / 4) << 16;
     });
   else
     warp_operation("ldmatrix", &own, [](Lanes &lanes) {
+      note_reads(lanes, false);
       for (size_t l = 0; l < warp_size; ++l)
         for (size_t m = 0; m < 4; ++m)
           of<OfLane>(lanes, l).r[m] = at(lanes, m, l / 4, l % 4 * 2) | at(lanes, m, l / 4, l % 4 * 2 + 1) << 16;
@@ -151,8 +173,22 @@ void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
   });
 }
 
+// All lanes count as readers of the whole tile, since nobody knows which has what.
 void wmma_load(uint32_t *r, int32_t registers, uint32_t tile_address, int32_t pitch, Order order) {
-  meet();
+  struct OfLane {
+    uint32_t tile, pitch_bytes;
+    Site site;
+  } own{tile_address, static_cast<uint32_t>(pitch) * 2, {"wmma.load", __builtin_return_address(0)}};
+  warp_operation("wmma.load", &own, [](Lanes &lanes) {
+    const OfLane &first = of<OfLane>(lanes, 0);
+    Block &block = running_block();
+    for (uint32_t line = 0; line < 16; ++line) {
+      const uint32_t begin = first.tile + line * first.pitch_bytes, last = begin + 30;
+      for (const uint32_t element : {begin, last}) block.shared_at(first.site.what, element, 2);
+      block.races().by_lanes(block.warp(), 0xffffffffu, Access::read, {offset_of(begin), offset_of(begin) + 32},
+                             first.site);
+    }
+  });
   const uint32_t lane = place().thread.x % warp_size, row = lane / 2, first = lane % 2 * 8;
   const auto element = [&](uint32_t column) {
     const uint32_t p = static_cast<uint32_t>(pitch);
@@ -166,17 +202,15 @@ void wmma_load(uint32_t *r, int32_t registers, uint32_t tile_address, int32_t pi
 }
 
 void wmma_load_floats(float (&r)[8], uint32_t tile_address, int32_t pitch) {
-  meet();
-  const uint32_t lane = place().thread.x % warp_size;
-  const uint32_t at = tile_address + (lane / 2 * static_cast<uint32_t>(pitch) + lane % 2 * 8) * 4;
-  for (uint32_t i = 0; i < 8; ++i) std::memcpy(&r[i], shared_at("wmma.load.c", at + i * 4, 4), 4);
+  const Site site = {"wmma.load.c", __builtin_return_address(0)};
+  const uint32_t at = accumulator_address(site.what, tile_address, pitch);
+  for (uint32_t i = 0; i < 8; ++i) running_block().load_shared(at + i * 4, &r[i], 4, site);
 }
 
 void wmma_store_floats(uint32_t tile_address, const float (&r)[8], int32_t pitch) {
-  meet();
-  const uint32_t lane = place().thread.x % warp_size;
-  const uint32_t at = tile_address + (lane / 2 * static_cast<uint32_t>(pitch) + lane % 2 * 8) * 4;
-  for (uint32_t i = 0; i < 8; ++i) std::memcpy(shared_at("wmma.store.d", at + i * 4, 4), &r[i], 4);
+  const Site site = {"wmma.store.d", __builtin_return_address(0)};
+  const uint32_t at = accumulator_address(site.what, tile_address, pitch);
+  for (uint32_t i = 0; i < 8; ++i) running_block().store_shared(at + i * 4, &r[i], 4, site);
 }
 
 void wmma_multiply(float (&c)[8], const uint32_t *a, const uint32_t *b, bool bfloat16) {

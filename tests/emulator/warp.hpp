@@ -10,7 +10,7 @@ namespace emulator {
 
 uint32_t shuffle(uint32_t value, uint32_t source_lane);
 bool any(bool value);
-void meet();  // nothing but that all have come
+void sync_warp();  // what each has done is before what any does from here on; all else here orders nothing
 
 float float_of(uint16_t bits, bool bfloat16);
 uint16_t bits16_of(float value, bool bfloat16);  // rounded to nearest even

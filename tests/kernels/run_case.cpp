@@ -437,7 +437,7 @@ CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
   const auto error = tools::measure_error(run.output_values(output), expected.output, mask);
   if (!expected.output.empty() && error.compared == 0) return failed("the case compares nothing");
 
-  CaseOutcome outcome{Verdict::passed, "", error.max_abs, error.mean_abs};
+  CaseOutcome outcome{Verdict::passed, "", error.max_abs, error.mean_abs, gate.max_abs};
   const auto share = [](double part, double whole) { return part == 0 ? 0 : part / whole; };
   outcome.gate_share = std::max(share(error.max_abs, gate.max_abs), share(error.mean_abs, gate.mean_abs));
   if (one.lse != LseRequest::none)

@@ -20,8 +20,10 @@ struct CaseOutcome {
   Verdict verdict = Verdict::failed;
   std::string message;  // what failed, or the library's refusal
   double max_error = 0, mean_error = 0;
+  double max_error_gate = 0;
   double gate_share = 0;  // how much of its gate the output used up: above 1 it failed
   double lse_share = 0;   // the same for LSE
+  std::string module;     // which it was, where it ran on the emulator
 };
 
 // A prepared case: inputs on the device, outputs poisoned, arguments filled in. It can be launched any number of times.

@@ -14,10 +14,14 @@ __device__ __forceinline__ SharedAddress cluster_address(SharedAddress own, int3
   return ::emulator::cluster_address("mapa.shared::cluster", own, rank);
 }
 __device__ __forceinline__ float load_cluster_float(SharedAddress source) {
-  return *reinterpret_cast<const float *>(::emulator::cluster_shared_at("ld.shared::cluster", source, 4));
+  float value;
+  ::emulator::load_cluster_shared("ld.shared::cluster", source, &value, 4);
+  return value;
 }
 __device__ __forceinline__ float4 load_cluster_float4(SharedAddress source) {
-  return *reinterpret_cast<const float4 *>(::emulator::cluster_shared_at("ld.shared::cluster.v4", source, 16));
+  float4 value;
+  ::emulator::load_cluster_shared("ld.shared::cluster.v4", source, &value, 16);
+  return value;
 }
 
 }  // namespace flashcore::kernels

@@ -51,18 +51,20 @@ __device__ __forceinline__ void copy_async_wait() {
 }
 
 __device__ __forceinline__ void store_shared_16(SharedAddress destination, uint4 value) {
-  *reinterpret_cast<uint4 *>(::emulator::shared_at("st.shared.v4", destination, 16)) = value;
-  ::emulator::stored_to_shared(destination, 16);
+  ::emulator::store_shared("st.shared.v4", destination, &value, 16);
 }
 __device__ __forceinline__ void or_shared_4(SharedAddress destination, uint32_t bits) {
-  *reinterpret_cast<uint32_t *>(::emulator::shared_at("red.shared.or", destination, 4)) |= bits;
-  ::emulator::stored_to_shared(destination, 4);
+  ::emulator::or_shared("red.shared.or", destination, bits);
 }
 __device__ __forceinline__ uint4 load_shared_16(SharedAddress source) {
-  return *reinterpret_cast<const uint4 *>(::emulator::shared_at("ld.shared.v4", source, 16));
+  uint4 value;
+  ::emulator::load_shared("ld.shared.v4", source, &value, 16);
+  return value;
 }
 __device__ __forceinline__ uint32_t load_shared_4(SharedAddress source) {
-  return *reinterpret_cast<const uint32_t *>(::emulator::shared_at("ld.shared", source, 4));
+  uint32_t value;
+  ::emulator::load_shared("ld.shared", source, &value, 4);
+  return value;
 }
 
 }  // namespace flashcore::kernels
