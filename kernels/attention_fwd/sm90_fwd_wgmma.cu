@@ -60,14 +60,15 @@ static_assert(!mask.begin_moves, "tiles that hold a begin would need masks as we
 using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
 using Variant = PlainScores;
-using Attention = WgmmaAttention<WgmmaShape{dtype, head_dim, head_dim_v, tile_q, tile_kv, mask}, Variant, KeyRows>;
+// Tiles of rows of all heads that share a key head, of which each block multiplies parts of the keys.
+constexpr bool packs = chosen.packed != 0;
+using Attention =
+    WgmmaAttention<WgmmaShape{dtype, head_dim, head_dim_v, tile_q, tile_kv, mask, packs}, Variant, KeyRows>;
 // The blocks of a cluster share the keys of one tile of queries, and merge what they have. A cluster has one tile: its shared memory is read
 // by others at the end, when the next tile's keys would be copied to it.
 constexpr bool splits = chosen.split != 0;
 using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
-// Or tiles have the rows of all heads of a key head, and each block parts of their keys.
-constexpr bool packs = chosen.packed != 0;
 using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
 using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
 using WorkRounds = OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>;
