@@ -4,8 +4,6 @@
 // status and the caller's flashcore_error, and lets no exception out.
 #pragma once
 
-#include <cstddef>
-#include <cstring>
 #include <exception>
 #include <new>
 #include <string_view>
@@ -20,19 +18,21 @@ namespace flashcore {
 
 // Version 1 of flashcore_error is what every caller has at least; a size above the limit was never set.
 inline bool error_is_writable(const flashcore_error *error) {
-  return error != nullptr && error->struct_size >= sizeof(flashcore_error) &&
-         error->struct_size <= largest_struct_bytes;
+  if (error == nullptr) return false;
+  const uint32_t size = struct_size_of(error);
+  return size >= sizeof(flashcore_error) && size <= largest_struct_bytes;
 }
 
-// Every byte but those of struct_size, so that the caller has nothing to clear; without allocation, for when memory is gone.
+// Without allocation, for when memory is gone.
 inline flashcore_status report(flashcore_error *error, flashcore_status status, int32_t driver_code,
                                std::string_view field, std::string_view message) {
   if (!error_is_writable(error)) return status;
-  std::memset(&error->status, 0, error->struct_size - offsetof(flashcore_error, status));
-  error->status = status;
-  error->driver_code = driver_code;
-  copy_text(error->field, field);
-  copy_text(error->message, message);
+  flashcore_error content{};
+  content.status = status;
+  content.driver_code = driver_code;
+  copy_text(content.field, field);
+  copy_text(content.message, message);
+  fill_sized_struct(error, struct_size_of(error), content);
   return status;
 }
 
