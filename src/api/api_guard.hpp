@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The door of the library: every exported function that can fail runs its body in guarded(), which turns an Error into a
-// status and the caller's flashcore_error, and lets no exception out.
+// status and the caller's flashcore_error, lets no exception out, and has a thread that is cancelled end after the call.
 #pragma once
 
 #include <exception>
@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/copy_text.hpp"
+#include "base/deferred_cancellation.hpp"
 #include "base/error.hpp"
 #include "base/struct_size.hpp"
 #include "flashcore/flashcore.h"
@@ -36,8 +37,9 @@ inline flashcore_status report(flashcore_error *error, flashcore_status status, 
   return status;
 }
 
+// No exception comes out but the one that unwinds a thread which is cancelled: this is not noexcept, which would end the process.
 template <typename Body>
-flashcore_status guarded(flashcore_error *error, Body body) noexcept {
+flashcore_status reported(flashcore_error *error, Body body) {
   if (error != nullptr && !error_is_writable(error)) return FLASHCORE_INVALID_ARGUMENT;
   try {
     const Status status = body();
@@ -51,13 +53,19 @@ flashcore_status guarded(flashcore_error *error, Body body) noexcept {
   }
 }
 
+template <typename Body>
+flashcore_status guarded(flashcore_error *error, Body body) {
+  const DeferredCancellation deferred;
+  return reported(error, body);
+}
+
 inline Error null_argument(const char *name) {
   return {FLASHCORE_INVALID_ARGUMENT, std::string(name) + " is NULL; allowed: a valid pointer", name};
 }
 
 // Run a body that needs the context behind the handle.
 template <typename Body>
-flashcore_status with_context(flashcore_context handle, flashcore_error *error, Body body) noexcept {
+flashcore_status with_context(flashcore_context handle, flashcore_error *error, Body body) {
   return guarded(error, [&]() -> Status {
     if (handle == nullptr) return null_argument("context");
     return body(*reinterpret_cast<Context *>(handle));
