@@ -19,9 +19,12 @@
 
 namespace stepper {
 
-// `body` runs to its end unless it is killed; its value is the exit status.
-inline pid_t start_traced(const std::function<int()> &body) {
+inline void no_preparation() {}
+
+// `body` runs to its end unless it is killed; its value is the exit status. What `prepare` does in the child is not seen.
+inline pid_t start_traced(const std::function<int()> &body, const std::function<void()> &prepare = no_preparation) {
   const pid_t child = scratch::start_child([&] {
+    prepare();
     if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) return 255;
     raise(SIGSTOP);
     return body();
@@ -49,8 +52,9 @@ inline bool next_stop(pid_t child, int *status) {
 inline int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status); }
 
 // Kill at the n-th stop. false: the child ended before, so every point has been tried.
-inline bool kill_at_stop(int n, const std::function<int()> &body) {
-  const pid_t child = start_traced(body);
+inline bool kill_at_stop(int n, const std::function<int()> &body,
+                         const std::function<void()> &prepare = no_preparation) {
+  const pid_t child = start_traced(body, prepare);
   int status = 0;
   for (int i = 0; i < n; ++i)
     if (!next_stop(child, &status)) {
@@ -77,6 +81,7 @@ inline bool touches_files(uint64_t number) {
     case SYS_newfstatat:
     case SYS_fstat:
     case SYS_getdents64:
+    case SYS_read:
     case SYS_write:
     case SYS_fsync:
     case SYS_close:
@@ -96,8 +101,8 @@ inline bool touches_files(uint64_t number) {
 // Let the n-th call that touches files fail with `code`, and with `for_ever` every later one too. *exit_status: the
 // child's; *failed_call: the number of the first call that failed. false: the child made fewer calls.
 inline bool fail_at_call(int n, int code, bool for_ever, const std::function<int()> &body, int *exit_status,
-                         uint64_t *failed_call) {
-  const pid_t child = start_traced(body);
+                         uint64_t *failed_call, const std::function<void()> &prepare = no_preparation) {
+  const pid_t child = start_traced(body, prepare);
   int status = 0, calls = 0;
   bool entering = true, failing = false, reached = false;
   while (next_stop(child, &status)) {
@@ -127,7 +132,10 @@ inline boost::test_tools::assertion_result can_fail_calls(boost::unit_test::test
 
 #else
 
-inline bool fail_at_call(int, int, bool, const std::function<int()> &, int *, uint64_t *) { return false; }
+inline bool fail_at_call(int, int, bool, const std::function<int()> &, int *, uint64_t *,
+                         const std::function<void()> & = no_preparation) {
+  return false;
+}
 inline boost::test_tools::assertion_result can_fail_calls(boost::unit_test::test_unit_id) {
   return scratch::skip_because("changing a system call's result is written for x86-64 only");
 }
