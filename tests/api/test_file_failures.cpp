@@ -174,3 +174,25 @@ BOOST_AUTO_TEST_CASE(killed_at_every_system_call) {
   BOOST_TEST(killed > 60);
   extent::figure(killed, "processes killed in a call that compiles, one at each system call's beginning and end");
 }
+
+// A damaged entry, a cache that may not be written, and a compiler that fails: one error, which names them.
+BOOST_AUTO_TEST_CASE(everything_fails_at_once, *precondition(modules_exist)) {
+  prepare_cache(true);
+  std::string entry;
+  for (const std::string &path : scratch::files_below(ColdCall::folder()))
+    if (path.ends_with(".fcm")) entry = path;
+  flashcore::Bytes bytes = scratch::read_bytes(entry);
+  bytes[bytes.size() / 2] = static_cast<uint8_t>(bytes[bytes.size() / 2] ^ 1);
+  scratch::write_file(entry, bytes);
+  setenv("FLASHCORE_CACHE", "ro", 1);
+  ColdCall cold(FLASHCORE_JIT_ALLOWED);
+  const int exit_status = scratch::run_child([&cold] {
+    cold.start();
+    FakeNvrtc(FAKE_LIBNVRTC).fake_nvrtc_fail_function("nvrtcCompileProgram", 1, 7, 1);
+    return cold.call();
+  });
+  unsetenv("FLASHCORE_CACHE");
+  BOOST_TEST(exit_status == exit_no_module);
+  for (const char *part : {"COMPILER_UNAVAILABLE 7 ", "nvrtcCompileProgram"}) CHECK_TEXT(said, part);
+  BOOST_TEST((scratch::read_bytes(entry) == bytes));
+}

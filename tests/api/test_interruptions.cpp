@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What reaches a thread from outside while it is in the library: a cancelled thread ends after the call, which does all of its work and
-// leaves the context usable; a storm of signals changes nothing.
+// leaves the context usable; a storm of signals changes nothing; a child that is forked meanwhile is answered.
 #define BOOST_TEST_MODULE interruptions
+#include <atomic>
 #include <boost/test/data/monomorphic.hpp>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 #include <csignal>
 #include <functional>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include <pthread.h>
 #include <sys/time.h>
 
+#include "extent.hpp"
 #include "flashcore/flashcore_inspect.h"
 #include "gpu_fixture.hpp"
 
@@ -150,4 +153,54 @@ BOOST_DATA_TEST_CASE(a_storm_of_signals_changes_nothing, data::make(calls), call
   });
   BOOST_TEST(child.signal == 0);
   BOOST_TEST(child.text == "OK");
+}
+
+// Whatever lock another thread holds at the fork is never let go of in the child: no function may wait for one there.
+BOOST_AUTO_TEST_CASE(a_child_forked_in_the_middle_of_calls_is_answered, *precondition(modules_exist)) {
+  const ChildResult outer = run_in_child([] {
+    Started started(calls[0]);
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (const Call &call : calls)
+      threads.emplace_back([&stop, &call, &started] {
+        while (!stop) {
+          Started own(call);
+          if (call.run(own.context, own.args) != FLASHCORE_OK) std::abort();
+          flashcore_context_info info{};
+          info.struct_size = sizeof(info);
+          if (flashcore_context_describe(started.context, &info, nullptr) != FLASHCORE_OK) std::abort();
+        }
+      });
+    const int forks = extent::is_long() ? 2000 : 100;
+    int stuck = 0;
+    for (int i = 0; i < forks; ++i) {
+      const ChildResult inner = run_in_child([&started] {
+        alarm(10);
+        flashcore_context_info info{};
+        info.struct_size = sizeof(info);
+        flashcore_attention_explanation explanation{};
+        explanation.struct_size = sizeof(explanation);
+        int64_t bytes = 0;
+        std::string text;
+        for (const flashcore_status status :
+             {flashcore_context_describe(started.context, &info, nullptr),
+              flashcore_attention_explain(started.context, &started.args, &explanation, nullptr),
+              flashcore_attention_workspace_bytes(started.context, &started.args, &bytes, nullptr),
+              list(started.context, started.args), prepare(started.context, started.args),
+              forward(started.context, started.args)})
+          text += std::string(flashcore_status_name(status)) + " ";
+        flashcore_context_destroy(started.context);
+        return text;
+      });
+      stuck += inner.signal != 0 || inner.text != "OK OK OK OK FORKED FORKED ";
+    }
+    stop = true;
+    for (std::thread &thread : threads) thread.join();
+    return std::to_string(stuck) + " of " + std::to_string(forks);
+  });
+  BOOST_TEST(outer.signal == 0);
+  BOOST_TEST(outer.text.rfind("0 of ", 0) == 0u, outer.text);
+  if (outer.text.rfind("0 of ", 0) == 0)
+    extent::figure(std::atoll(outer.text.c_str() + 5),
+                   "children forked in the middle of six threads' calls, all answered");
 }
