@@ -10,7 +10,6 @@
 #include <boost/test/unit_test.hpp>
 
 #include "extent.hpp"
-#include "extent.hpp"
 #include "unit/cache/cache_fixture.hpp"
 
 namespace {

@@ -109,7 +109,7 @@ BOOST_DATA_TEST_CASE_F(Writer, killed_at_every_system_call, data::make({false, t
 
 // The one that comes after a killed writer, and would sweep and write anew, is killed too.
 BOOST_DATA_TEST_CASE_F(Writer, killed_again_in_what_was_left, data::make({false, true}), populated) {
-  const int step = extent::is_long() ? 1 : 97;  // between the places where the second one is killed
+  const int step = extent::is_long() ? 7 : 97;  // between the places where the second one is killed
   int pairs = 0;
   bool more = true;
   for (int first = 1; more; ++first)
