@@ -158,6 +158,7 @@ BOOST_DATA_TEST_CASE(a_storm_of_signals_changes_nothing, data::make(calls), call
 // Whatever lock another thread holds at the fork is never let go of in the child: no function may wait for one there.
 BOOST_AUTO_TEST_CASE(a_child_forked_in_the_middle_of_calls_is_answered, *precondition(modules_exist)) {
   const ChildResult outer = run_in_child([] {
+    alarm(extent::is_long() ? 1200 : 60);
     Started started(calls[0]);
     std::atomic<bool> stop{false};
     std::vector<std::thread> threads;
@@ -171,7 +172,7 @@ BOOST_AUTO_TEST_CASE(a_child_forked_in_the_middle_of_calls_is_answered, *precond
           if (flashcore_context_describe(started.context, &info, nullptr) != FLASHCORE_OK) std::abort();
         }
       });
-    const int forks = extent::is_long() ? 2000 : 100;
+    const int forks = extent::is_long() ? 1000 : 100;
     int stuck = 0;
     for (int i = 0; i < forks; ++i) {
       const ChildResult inner = run_in_child([&started] {

@@ -236,6 +236,8 @@ BOOST_DATA_TEST_CASE(of_a_context_that_is_created, both, then) {
     refused += text.rfind("OUT_OF_HOST_MEMORY ", 0) == 0;
   }
   BOOST_TEST(refused > 20, refused << " refused");
+  extent::figure(requests, then == Then::fail ? "requests for memory refused from one on"
+                                              : "requests for memory refused, each alone");
 }
 
 BOOST_TEST_DECORATOR(*precondition(modules_exist))

@@ -14,6 +14,7 @@
 #include <boost/test/unit_test.hpp>
 #include <csignal>
 #include <functional>
+#include <vector>
 
 #include "unit/base/scratch.hpp"
 
@@ -98,6 +99,20 @@ inline bool touches_files(uint64_t number) {
   }
 }
 
+// The numbers of the calls that touch files, in their order.
+inline std::vector<uint64_t> calls_of(const std::function<int()> &body) {
+  const pid_t child = start_traced(body);
+  int status = 0;
+  std::vector<uint64_t> numbers;
+  for (bool entering = true; next_stop(child, &status); entering = !entering) {
+    user_regs_struct registers{};
+    if (ptrace(PTRACE_GETREGS, child, nullptr, &registers) != 0) BOOST_FAIL("PTRACE_GETREGS failed");
+    if (entering && touches_files(registers.orig_rax)) numbers.push_back(registers.orig_rax);
+  }
+  BOOST_TEST(exit_code(status) == 0);
+  return numbers;
+}
+
 // Let the n-th call that touches files fail with `code`, and with `for_ever` every later one too. *exit_status: the
 // child's; *failed_call: the number of the first call that failed. false: the child made fewer calls.
 inline bool fail_at_call(int n, int code, bool for_ever, const std::function<int()> &body, int *exit_status,
@@ -132,6 +147,7 @@ inline boost::test_tools::assertion_result can_fail_calls(boost::unit_test::test
 
 #else
 
+inline std::vector<uint64_t> calls_of(const std::function<int()> &) { return {}; }
 inline bool fail_at_call(int, int, bool, const std::function<int()> &, int *, uint64_t *,
                          const std::function<void()> & = no_preparation) {
   return false;
