@@ -17,9 +17,10 @@ def main(paths):
     for path in paths:
         with open(path, encoding="utf-8") as file:
             for test in map(json.loads, file):
+                name = test["name"].rpartition(" / ")[2]
                 for number, what in FIGURE.findall(test.get("stdout", "")):
-                    sums[test["name"], what] += int(number)
-                    times[test["name"], what] += 1
+                    sums[name, what] += int(number)
+                    times[name, what] += 1
     for (test, what), total in sorted(sums.items()):
         print(f"{test:24} {total:>12,} {what}" + (f" ({times[test, what]} runs)" if times[test, what] > 1 else ""))
     return 0 if sums else 1
