@@ -11,8 +11,11 @@ extern "C" {
 
 flashcore_status flashcore_attention_fwd(flashcore_context context, const flashcore_attention_args *args, void *stream,
                                          flashcore_error *error) {
-  return with_context(context, error,
-                      [&](Context &self) -> Status { return self.device->attention_fwd(args, stream); });
+  // The device defers cancellation where it has more to do than to launch a call that it knows, which this would cost 10 ns more.
+  return reported(error, [&]() -> Status {
+    if (context == nullptr) return null_argument("context");
+    return reinterpret_cast<Context *>(context)->device->attention_fwd(args, stream);
+  });
 }
 
 flashcore_status flashcore_attention_prepare(flashcore_context context, const flashcore_attention_args *args,

@@ -43,7 +43,10 @@ flashcore_status flashcore_context_synchronize(flashcore_context context, flashc
   return with_context(context, error, [](Context &self) { return self.device->synchronize(); });
 }
 
-void flashcore_context_destroy(flashcore_context context) { delete reinterpret_cast<Context *>(context); }
+void flashcore_context_destroy(flashcore_context context) {
+  const DeferredCancellation deferred;
+  delete reinterpret_cast<Context *>(context);
+}
 
 flashcore_status flashcore_context_describe_device(flashcore_context context, flashcore_device_info *info,
                                                    flashcore_error *error) {

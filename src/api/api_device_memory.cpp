@@ -10,7 +10,7 @@ namespace {
 
 // For the functions that give something back.
 template <typename T, typename Body>
-flashcore_status into(flashcore_context context, flashcore_error *error, T *out, const char *name, Body body) noexcept {
+flashcore_status into(flashcore_context context, flashcore_error *error, T *out, const char *name, Body body) {
   clear(out);
   return with_context(context, error, [&](Context &self) -> Status {
     if (out == nullptr) return null_argument(name);

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The door of the library: every exported function that can fail runs its body in guarded(), which turns an Error into a
-// status and the caller's flashcore_error, and lets no exception out.
+// status and the caller's flashcore_error, lets no exception out, and has a thread that is cancelled end after the call.
 #pragma once
 
-#include <cstddef>
-#include <cstring>
 #include <exception>
 #include <new>
 #include <string_view>
 
 #include "base/copy_text.hpp"
+#include "base/deferred_cancellation.hpp"
 #include "base/error.hpp"
 #include "base/struct_size.hpp"
 #include "flashcore/flashcore.h"
@@ -20,24 +19,27 @@ namespace flashcore {
 
 // Version 1 of flashcore_error is what every caller has at least; a size above the limit was never set.
 inline bool error_is_writable(const flashcore_error *error) {
-  return error != nullptr && error->struct_size >= sizeof(flashcore_error) &&
-         error->struct_size <= largest_struct_bytes;
+  if (error == nullptr) return false;
+  const uint32_t size = struct_size_of(error);
+  return size >= sizeof(flashcore_error) && size <= largest_struct_bytes;
 }
 
-// Every byte but those of struct_size, so that the caller has nothing to clear; without allocation, for when memory is gone.
+// Without allocation, for when memory is gone.
 inline flashcore_status report(flashcore_error *error, flashcore_status status, int32_t driver_code,
                                std::string_view field, std::string_view message) {
   if (!error_is_writable(error)) return status;
-  std::memset(&error->status, 0, error->struct_size - offsetof(flashcore_error, status));
-  error->status = status;
-  error->driver_code = driver_code;
-  copy_text(error->field, field);
-  copy_text(error->message, message);
+  flashcore_error content{};
+  content.status = status;
+  content.driver_code = driver_code;
+  copy_text(content.field, field);
+  copy_text(content.message, message);
+  fill_sized_struct(error, struct_size_of(error), content);
   return status;
 }
 
+// No exception comes out but the one that unwinds a thread which is cancelled: this is not noexcept, which would end the process.
 template <typename Body>
-flashcore_status guarded(flashcore_error *error, Body body) noexcept {
+flashcore_status reported(flashcore_error *error, Body body) {
   if (error != nullptr && !error_is_writable(error)) return FLASHCORE_INVALID_ARGUMENT;
   try {
     const Status status = body();
@@ -51,13 +53,19 @@ flashcore_status guarded(flashcore_error *error, Body body) noexcept {
   }
 }
 
+template <typename Body>
+flashcore_status guarded(flashcore_error *error, Body body) {
+  const DeferredCancellation deferred;
+  return reported(error, body);
+}
+
 inline Error null_argument(const char *name) {
   return {FLASHCORE_INVALID_ARGUMENT, std::string(name) + " is NULL; allowed: a valid pointer", name};
 }
 
 // Run a body that needs the context behind the handle.
 template <typename Body>
-flashcore_status with_context(flashcore_context handle, flashcore_error *error, Body body) noexcept {
+flashcore_status with_context(flashcore_context handle, flashcore_error *error, Body body) {
   return guarded(error, [&]() -> Status {
     if (handle == nullptr) return null_argument("context");
     return body(*reinterpret_cast<Context *>(handle));

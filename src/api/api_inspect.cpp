@@ -3,11 +3,11 @@
 // Exported functions of the inspection tier: the kernel table, module files, compiling ahead of time.
 #include "flashcore/flashcore_inspect.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "api/api_guard.hpp"
 #include "api/inspect_info.hpp"
+#include "base/cut_text.hpp"
 #include "base/struct_size.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
@@ -176,9 +176,8 @@ flashcore_status flashcore_environment_describe(const flashcore_context_options 
                    "capacity"};
     FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
     const std::string report_text = environment_report(settings);
-    const size_t length = std::min(report_text.size(), static_cast<size_t>(capacity - 1));
-    std::memcpy(text, report_text.data(), length);
-    text[length] = '\0';
+    const std::string_view fits = cut_text(report_text, static_cast<size_t>(capacity - 1));
+    text[fits.copy(text, fits.size())] = '\0';
     return success();
   });
 }

@@ -18,6 +18,8 @@
 #include <new>
 #include <system_error>
 
+#include "base/uninterrupted.hpp"
+
 namespace flashcore {
 namespace {
 
@@ -114,8 +116,7 @@ Result<FileDescriptor> open_checked_directory(int parent, const std::string &pat
 Status read_to_end(int descriptor, const std::string &name, Bytes &bytes) {
   size_t filled = 0;
   while (filled < bytes.size()) {
-    const ssize_t got = read(descriptor, bytes.data() + filled, bytes.size() - filled);
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got = uninterrupted([&] { return read(descriptor, bytes.data() + filled, bytes.size() - filled); });
     if (got < 0) return system_error(name, "it could not be read", errno);
     // It shrank since fstat. That is no proof of damage: files of the cache are replaced, never changed.
     if (got == 0)
@@ -161,8 +162,7 @@ std::string temporary_name() {
 
 int write_and_sync(FileDescriptor &file, std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
-    const ssize_t wrote = write(file.get(), bytes.data(), bytes.size());
-    if (wrote < 0 && errno == EINTR) continue;
+    const ssize_t wrote = uninterrupted([&] { return write(file.get(), bytes.data(), bytes.size()); });
     if (wrote < 0) return errno;
     bytes = bytes.subspan(static_cast<size_t>(wrote));
   }

@@ -10,6 +10,8 @@
 #include <chrono>
 #include <thread>
 
+#include "base/uninterrupted.hpp"
+
 namespace flashcore {
 namespace {
 
@@ -54,12 +56,8 @@ FileLock::~FileLock() {
 
 LockOutcome FileLock::try_once() {
   struct flock range = one_byte(F_WRLCK, offset_);
-  int code = 0;
-  do {
-    code = fcntl(file_.get(), F_OFD_SETLK, &range) == 0 ? 0 : errno;
-  } while (code == EINTR);
-  if (code == 0) return LockOutcome::held;
-  return code == EAGAIN || code == EACCES ? LockOutcome::busy : LockOutcome::unavailable;
+  if (uninterrupted([&] { return fcntl(file_.get(), F_OFD_SETLK, &range); }) == 0) return LockOutcome::held;
+  return errno == EAGAIN || errno == EACCES ? LockOutcome::busy : LockOutcome::unavailable;
 }
 
 }  // namespace flashcore

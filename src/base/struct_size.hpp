@@ -25,11 +25,17 @@ inline Status check_struct_size(uint32_t size, const char *name, uint32_t versio
                "struct_size"};
 }
 
+// Of a public struct, which may lie at any address.
+inline uint32_t struct_size_of(const void *given) {
+  uint32_t size;
+  std::memcpy(&size, given, sizeof(size));
+  return size;
+}
+
 // Copy a caller's input struct into `copy`. `name` is the argument's name for the error.
 template <typename Struct>
 Status copy_sized_struct(const Struct *given, const char *name, uint32_t version1_size, Struct &copy) {
-  uint32_t size;
-  std::memcpy(&size, given, sizeof(size));
+  const uint32_t size = struct_size_of(given);
   FLASHCORE_TRY(check_struct_size(size, name, version1_size));
   const auto *bytes = reinterpret_cast<const unsigned char *>(given);
   for (uint32_t i = sizeof(Struct); i < size; ++i)
@@ -41,9 +47,9 @@ Status copy_sized_struct(const Struct *given, const char *name, uint32_t version
                    "struct_size"};
   if (size < sizeof(Struct)) {
     copy = Struct{};
-    std::memcpy(&copy, given, size);
+    std::memcpy(&copy, bytes, size);
   } else {
-    std::memcpy(&copy, given, sizeof(Struct));
+    std::memcpy(&copy, bytes, sizeof(Struct));
   }
   copy.struct_size = sizeof(Struct);
   return success();
@@ -57,15 +63,22 @@ Result<Struct> read_sized_struct(const Struct *given, const char *name, uint32_t
   return copy;
 }
 
-// Fill a caller's output struct, all the bytes that the caller has; struct_size keeps the caller's value.
+// All the bytes that the caller has, but those of struct_size, which is `size`.
+template <typename Struct>
+void fill_sized_struct(Struct *target, uint32_t size, const Struct &content) {
+  constexpr size_t first = sizeof(content.struct_size);
+  auto *bytes = reinterpret_cast<unsigned char *>(target);
+  std::memcpy(bytes + first, reinterpret_cast<const unsigned char *>(&content) + first,
+              (size < sizeof(Struct) ? size : sizeof(Struct)) - first);
+  if (size > sizeof(Struct)) std::memset(bytes + sizeof(Struct), 0, size - sizeof(Struct));
+}
+
+// Fill a caller's output struct.
 template <typename Struct>
 Status write_sized_struct(Struct *target, const Struct &content, const char *name, uint32_t version1_size) {
-  const uint32_t size = target->struct_size;
+  const uint32_t size = struct_size_of(target);
   FLASHCORE_TRY(check_struct_size(size, name, version1_size));
-  std::memcpy(target, &content, size < sizeof(Struct) ? size : sizeof(Struct));
-  if (size > sizeof(Struct))
-    std::memset(reinterpret_cast<unsigned char *>(target) + sizeof(Struct), 0, size - sizeof(Struct));
-  target->struct_size = size;
+  fill_sized_struct(target, size, content);
   return success();
 }
 

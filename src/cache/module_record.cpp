@@ -17,6 +17,7 @@
 #define JSON_ASSERT(condition) static_cast<void>(0)
 #include <nlohmann/json.hpp>
 
+#include "base/cut_text.hpp"
 #include "cache/module_key.hpp"
 
 namespace flashcore {
@@ -320,7 +321,7 @@ std::string object_of(const RenderedFields &fields) {
 std::string module_record_fault(const ModuleRecord &record) {
   for (const TextField &field : text_fields)
     if (const std::string &text = record.*field.member; !keeps_rule(field, text))
-      return std::string(field.name) + " is \"" + text.substr(0, 128) + "\"; allowed: " + allowed(field);
+      return std::string(field.name) + " is \"" + std::string(cut_text(text, 128)) + "\"; allowed: " + allowed(field);
   for (const NumberField &field : number_fields)
     if (const int64_t number = record.*field.member; number < field.minimum || number > field.maximum)
       return std::string(field.name) + " is " + std::to_string(number) + "; allowed: " + std::to_string(field.minimum) +

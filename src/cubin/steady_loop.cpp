@@ -148,6 +148,7 @@ std::optional<SteadyLoop> find_steady_loop(std::span<const uint8_t> bytes, int32
     if (!is_loop_with_products(code, loop) || loop.target <= last_end) continue;
     last_end = loop.at;  // so that each instruction is counted once
     const SteadyLoop counts = count_classes(code, loop);
+    if (counts.products() == 0) continue;  // few passes make any
     const auto all = [](const SteadyLoop &one) {
       return one.products() + one.ldsm + one.mufu + one.ffma + one.fmnmx + one.other;
     };

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/copy_text.hpp"
+#include "base/deferred_cancellation.hpp"
 #include "cpu/cpu_attention.hpp"
 #include "plan/select_kernel.hpp"
 
@@ -62,6 +63,7 @@ void CpuDevice::describe(flashcore_device_info *info) const {
 }
 
 Status CpuDevice::attention_fwd(const flashcore_attention_args *args, void *) {
+  const DeferredCancellation deferred;
   FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
   FLASHCORE_TRY(check_kernel(problem));
   if (problem.empty()) return success();

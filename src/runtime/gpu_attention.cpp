@@ -2,6 +2,7 @@
 //
 // Attention on a GPU, from arguments to launch: the warm path, and the cold one beside it.
 #include "base/copy_text.hpp"
+#include "base/deferred_cancellation.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
@@ -37,6 +38,7 @@ std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *ar
 }
 
 Status GpuDevice::launch_in_workspace(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream) {
+  const DeferredCancellation deferred;
   FLASHCORE_TRY_ASSIGN(const Workspace::Lease lease, workspace_.lease(stream, call.plan().workspace_bytes));
   addresses[kernels::address_workspace] = lease.address();
   return launch(driver_, call.plan(), stream, call.patch(addresses));
@@ -98,6 +100,7 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
 
 Status GpuDevice::attention_fwd(const flashcore_attention_args *args, void *stream) {
   if (std::optional<Status> again = launch_again(args, static_cast<CudaStream>(stream))) return *std::move(again);
+  const DeferredCancellation deferred;
   FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));

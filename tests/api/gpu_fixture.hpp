@@ -14,6 +14,7 @@
 
 #include "fake_library.hpp"
 #include "flashcore/flashcore.h"
+#include "flashcore/flashcore_inspect.h"
 #include "run_in_child.hpp"
 
 inline FakeCuda &fake() {
@@ -140,6 +141,24 @@ struct GpuContext {
   GpuContext &operator=(const GpuContext &) = delete;
   ~GpuContext() { flashcore_context_destroy(handle); }
 };
+
+// What a compiler would give, without the time that it takes.
+inline std::vector<char> cubin_of_the_small_problem() {
+  GpuContext context;
+  const flashcore_attention_args args = small_args();
+  flashcore_attention_explanation explanation{};
+  explanation.struct_size = sizeof(explanation);
+  flashcore_module_info info{};
+  info.struct_size = sizeof(info);
+  void *cubin = nullptr;
+  flashcore_error error = fresh_error();
+  if (flashcore_attention_explain(context.handle, &args, &explanation, &error) != FLASHCORE_OK ||
+      flashcore_module_obtain(nullptr, explanation.module, "sm_89", &info, &cubin, nullptr, &error) != FLASHCORE_OK)
+    throw std::runtime_error(error.message);
+  std::vector<char> bytes(static_cast<char *>(cubin), static_cast<char *>(cubin) + info.cubin_bytes);
+  flashcore_inspect_free(cubin);
+  return bytes;
+}
 
 // Tensors of the small problem (or of `args`, when given).
 struct GpuProblem {

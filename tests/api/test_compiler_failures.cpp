@@ -8,6 +8,7 @@
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include "extent.hpp"
 #include "flashcore/flashcore_inspect.h"
 #include "gpu_fixture.hpp"
 
@@ -138,6 +139,85 @@ BOOST_AUTO_TEST_CASE(an_absent_compiler_and_no_module_is_one_clear_error) {
   BOOST_TEST(child.text.rfind("COMPILER_UNAVAILABLE 0 ", 0) == 0u, child.text);
   CHECK_TEXT(child.text, "/nonexistent/libnvrtc.so.13");
   CHECK_TEXT(child.text, "sm_89");
+}
+
+// ---- every call, with every code
+
+namespace {
+
+constexpr int32_t codes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 99};
+
+// Of the compiler that gives one cubin without compiling; CUDA does not start in this process.
+const std::string &given_cubin() {
+  static const std::string cubin = run_in_child([] {
+                                     const std::vector<char> bytes = cubin_of_the_small_problem();
+                                     return std::string(bytes.begin(), bytes.end());
+                                   }).text;
+  return cubin;
+}
+
+// The calls of a cold one that compiles and keeps its module.
+int64_t count_compiler_calls() {
+  return std::atoll(run_in_child([] {
+                      setenv("FLASHCORE_LIBNVRTC", FAKE_LIBNVRTC, 1);
+                      setenv("FLASHCORE_CACHE", "off", 1);
+                      FakeNvrtc compiler(FAKE_LIBNVRTC);
+                      compiler.fake_nvrtc_set_cubin(given_cubin().data(), static_cast<int64_t>(given_cubin().size()));
+                      GpuContext context(FLASHCORE_JIT_ALLOWED);
+                      return prepare(context.handle) == "OK" ? std::to_string(compiler.fake_nvrtc_calls("")) : "";
+                    }).text.c_str());
+}
+
+std::string compile_with_failure(int64_t nth, int32_t code, bool for_ever) {
+  const std::string folder = Sandbox::get().folder() + "/compiled";
+  std::filesystem::remove_all(folder);
+  setenv("FLASHCORE_CACHE_DIR", folder.c_str(), 1);
+  setenv("FLASHCORE_LIBNVRTC", FAKE_LIBNVRTC, 1);
+  FakeNvrtc compiler(FAKE_LIBNVRTC);
+  compiler.fake_nvrtc_set_cubin(given_cubin().data(), static_cast<int64_t>(given_cubin().size()));
+  GpuContext context(FLASHCORE_JIT_ALLOWED);
+  compiler.fake_nvrtc_fail_function("", nth, code, for_ever);
+  const std::string first = prepare(context.handle);
+  const std::string status = first.substr(0, first.find(' '));
+  // What is only tidied up or said: a program that is not destroyed, the name of another error.
+  const bool told = status == "OUT_OF_HOST_MEMORY" || status == "COMPILER_UNAVAILABLE" || status == "COMPILE_FAILED";
+  if (!told && status != "OK") return first;
+  if (told && !contains(first, " " + std::to_string(code) + " ") && !contains(first, " 0 ")) return first;
+  const auto entries = [&folder] {
+    int64_t count = 0;
+    std::error_code ignored;
+    for (auto entry = std::filesystem::recursive_directory_iterator(folder, ignored);
+         entry != std::filesystem::end(entry); entry.increment(ignored))
+      count += entry->path().extension() == ".fcm";
+    return count;
+  };
+  if (entries() != (status == "OK" ? 1 : 0))
+    return "the cache has " + std::to_string(entries()) + " entries after " + first;
+  if (fake().fake_open("modules") != (status == "OK" ? 1 : 0)) return "modules are open after " + first;
+  compiler.fake_nvrtc_reset();
+  const std::string again = prepare(context.handle);
+  if (again != "OK") return "again: " + again;
+  return entries() == 1 ? status : "the cache has " + std::to_string(entries()) + " entries in the end";
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_call_fails_with_every_code, *precondition(modules_exist)) {
+  BOOST_REQUIRE(given_cubin().size() > 1000u);
+  const int64_t calls = count_compiler_calls();
+  BOOST_TEST(calls >= 8);
+  int64_t tried = 0, passed_over = 0;
+  for (const bool for_ever : {false, true})
+    for (const int32_t code : codes)
+      for (int64_t nth = 1; nth <= calls; ++nth, ++tried) {
+        const ChildResult child = run_in_child([&] { return compile_with_failure(nth, code, for_ever); });
+        const bool good = child.signal == 0 && !contains(child.text, " ") && !child.text.empty();
+        BOOST_TEST(good, "call " << nth << " with " << code << (for_ever ? " for ever: " : " once: ") << child.text
+                                 << ", signal " << child.signal);
+        passed_over += child.text == "OK";
+      }
+  BOOST_TEST(passed_over * calls <= 2 * tried);  // one call, that which destroys the program; and what comes after it
+  extent::figure(tried, "failures of the compiler: every call with each of 14 codes, once and for ever");
 }
 
 // ---- modules that the driver refuses

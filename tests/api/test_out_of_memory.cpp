@@ -13,6 +13,7 @@
 
 #include <sys/mman.h>
 
+#include "extent.hpp"
 #include "flashcore/flashcore_inspect.h"
 #include "gpu_fixture.hpp"
 #include "malloc_failures.hpp"
@@ -110,7 +111,8 @@ void check_sweep(Then then, const std::function<std::unique_ptr<Trial>()> &make)
   BOOST_TEST(child.signal == 0, "request " << *failing << " ended the process by signal " << child.signal);
   BOOST_TEST(contains(child.text, " requests"), child.text);
   BOOST_TEST(!contains(child.text, ","), child.text);
-  BOOST_TEST_MESSAGE(child.text);
+  extent::figure(std::atoll(child.text.c_str()), then == Then::fail ? "requests for memory refused from one on"
+                                                                    : "requests for memory refused, each alone");
 }
 
 struct OnContext : Trial {
@@ -162,24 +164,6 @@ struct Doctor : Trial {
     return status == FLASHCORE_OK && !right ? FLASHCORE_INTERNAL : status;
   }
 };
-
-// What a compiler would give, without the time that it takes.
-std::vector<char> cubin_of_the_small_problem() {
-  GpuContext context;
-  const flashcore_attention_args args = small_args();
-  flashcore_attention_explanation explanation{};
-  explanation.struct_size = sizeof(explanation);
-  flashcore_module_info info{};
-  info.struct_size = sizeof(info);
-  void *cubin = nullptr;
-  flashcore_error error = fresh_error();
-  if (flashcore_attention_explain(context.handle, &args, &explanation, &error) != FLASHCORE_OK ||
-      flashcore_module_obtain(nullptr, explanation.module, "sm_89", &info, &cubin, nullptr, &error) != FLASHCORE_OK)
-    throw std::runtime_error(error.message);
-  std::vector<char> bytes(static_cast<char *>(cubin), static_cast<char *>(cubin) + info.cubin_bytes);
-  flashcore_inspect_free(cubin);
-  return bytes;
-}
 
 struct Compile : Trial {
   std::unique_ptr<GpuContext> context;
@@ -252,6 +236,8 @@ BOOST_DATA_TEST_CASE(of_a_context_that_is_created, both, then) {
     refused += text.rfind("OUT_OF_HOST_MEMORY ", 0) == 0;
   }
   BOOST_TEST(refused > 20, refused << " refused");
+  extent::figure(requests, then == Then::fail ? "requests for memory refused from one on"
+                                              : "requests for memory refused, each alone");
 }
 
 BOOST_TEST_DECORATOR(*precondition(modules_exist))

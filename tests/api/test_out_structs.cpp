@@ -9,6 +9,31 @@
 #include "flashcore/flashcore_inspect.h"
 #include "out_struct.hpp"
 
+namespace {
+
+// A public struct so many bytes past an aligned address.
+template <typename Struct>
+class Shifted {
+ public:
+  explicit Shifted(size_t shift, Struct content = {}) : shift_(shift), bytes_(sizeof(Struct) + 8) {
+    content.struct_size = sizeof(Struct);
+    std::memcpy(bytes_.data() + shift_, &content, sizeof(content));
+  }
+  // Through an integer: the compiler must not learn that the pointer is misaligned.
+  Struct *get() { return reinterpret_cast<Struct *>(reinterpret_cast<uintptr_t>(bytes_.data()) + shift_); }
+  Struct value() const {
+    Struct content;
+    std::memcpy(&content, bytes_.data() + shift_, sizeof(content));
+    return content;
+  }
+
+ private:
+  size_t shift_;
+  std::vector<unsigned char> bytes_;
+};
+
+}  // namespace
+
 BOOST_FIXTURE_TEST_SUITE(out_struct_suite, CpuContext)
 
 BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_is_written) {
@@ -62,6 +87,46 @@ BOOST_AUTO_TEST_CASE(every_byte_of_an_error_is_written) {
     for (size_t i = size; i < first.bytes.size(); ++i)
       BOOST_TEST(first.bytes[i] == 0x5a, "byte " << i << " is written");
   }
+}
+
+// Callers that read them out of a file, or pack them, have them anywhere.
+BOOST_AUTO_TEST_CASE(structs_may_lie_at_any_address) {
+  Problem problem;
+  problem.args.softcap = 2.0f;
+  for (size_t shift = 0; shift < 8; ++shift) {
+    Shifted<flashcore_attention_args> args(shift, problem.args);
+    Shifted<flashcore_attention_explanation> explanation(shift);
+    Shifted<flashcore_context_options> options(shift, FLASHCORE_CONTEXT_OPTIONS_INIT);
+    Shifted<flashcore_error> error(shift);
+    flashcore_context created = nullptr;
+    BOOST_TEST(flashcore_attention_explain(context, args.get(), explanation.get(), error.get()) == FLASHCORE_OK);
+    BOOST_TEST(std::string(explanation.value().reasons).find("softcap") != std::string::npos);
+    BOOST_TEST(flashcore_attention_fwd(context, args.get(), nullptr, error.get()) == FLASHCORE_UNSUPPORTED);
+    BOOST_TEST(std::string(error.value().field) == "softcap");
+    BOOST_TEST(flashcore_context_create(options.get(), &created, error.get()) == FLASHCORE_OK);
+    flashcore_context_destroy(created);
+  }
+}
+
+// Half a character is no UTF-8, so that what shows or parses the text would fail.
+BOOST_AUTO_TEST_CASE(a_report_that_does_not_fit_is_cut_between_characters) {
+  const char *before = std::getenv("FLASHCORE_MODULE_PATH");
+  const std::string restored = before == nullptr ? "" : before;
+  setenv("FLASHCORE_MODULE_PATH", "/\xe4\xb8\x96/\xf0\x9f\x98\x80/\xc3\xa4", 1);
+  std::vector<char> whole(16384);
+  BOOST_TEST(flashcore_environment_describe(nullptr, whole.data(), 16384, nullptr) == FLASHCORE_OK);
+  const std::string report = whole.data();
+  BOOST_TEST(report.find("\xf0\x9f\x98\x80") != std::string::npos);
+  for (size_t capacity = 1; capacity <= report.size(); ++capacity) {
+    std::vector<char> text(capacity);
+    BOOST_TEST(flashcore_environment_describe(nullptr, text.data(), static_cast<int64_t>(capacity), nullptr) ==
+               FLASHCORE_OK);
+    const size_t length = std::strlen(text.data());
+    BOOST_TEST((length < capacity && length + 4 >= capacity));
+    BOOST_TEST(report.compare(0, length, text.data()) == 0);
+    BOOST_TEST((static_cast<unsigned char>(report[length]) & 0xc0) != 0x80, "cut at byte " << length);
+  }
+  before == nullptr ? unsetenv("FLASHCORE_MODULE_PATH") : setenv("FLASHCORE_MODULE_PATH", restored.c_str(), 1);
 }
 
 // Whatever is wrong: the context, the arguments, or the error to report it in.

@@ -123,7 +123,8 @@ def path_problems(root):
 
 
 # Who reads variables of its own, beside the library: the kernel tests and the bindings.
-READERS_OUTSIDE = ["tests/kernels/attention_grid.cpp", "tests/emulator/test_emulated_kernels.cpp", "bindings/python/flashcore/_abi.py",
+READERS_OUTSIDE = ["tests/kernels/attention_grid.cpp", "tests/extent.hpp", "tests/fuzz/replay.cpp",
+                   "tests/emulator/test_emulated_kernels.cpp", "bindings/python/flashcore/_abi.py",
                    "bindings/python/setup.py", "bindings/rust/flashcore-sys/build.rs"]
 
 

@@ -18,6 +18,7 @@
 
 #include "float16.hpp"
 #include "memory.hpp"
+#include "uninterrupted.hpp"
 
 namespace flashcore::tools {
 namespace {
@@ -169,8 +170,7 @@ class OpenFile {
 bool read_exactly(int descriptor, void *memory, int64_t bytes) {
   auto *cursor = static_cast<uint8_t *>(memory);
   while (bytes > 0) {
-    const ssize_t got = ::read(descriptor, cursor, static_cast<size_t>(bytes));
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got = uninterrupted([&] { return ::read(descriptor, cursor, static_cast<size_t>(bytes)); });
     if (got <= 0) {
       if (got == 0) errno = EIO;  // the file became shorter while it was read
       return false;

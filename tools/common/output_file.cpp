@@ -14,6 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "uninterrupted.hpp"
+
 namespace flashcore::tools {
 namespace {
 
@@ -31,8 +33,7 @@ void on_interrupt(int) {
 // 0, or errno.
 int write_whole(int descriptor, std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
+    const ssize_t written = uninterrupted([&] { return ::write(descriptor, bytes.data(), bytes.size()); });
     if (written < 0) return errno;
     bytes = bytes.subspan(static_cast<size_t>(written));
   }

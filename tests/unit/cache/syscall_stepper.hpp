@@ -14,14 +14,18 @@
 #include <boost/test/unit_test.hpp>
 #include <csignal>
 #include <functional>
+#include <vector>
 
 #include "unit/base/scratch.hpp"
 
 namespace stepper {
 
-// `body` runs to its end unless it is killed; its value is the exit status.
-inline pid_t start_traced(const std::function<int()> &body) {
+inline void no_preparation() {}
+
+// `body` runs to its end unless it is killed; its value is the exit status. What `prepare` does in the child is not seen.
+inline pid_t start_traced(const std::function<int()> &body, const std::function<void()> &prepare = no_preparation) {
   const pid_t child = scratch::start_child([&] {
+    prepare();
     if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) return 255;
     raise(SIGSTOP);
     return body();
@@ -49,8 +53,9 @@ inline bool next_stop(pid_t child, int *status) {
 inline int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status); }
 
 // Kill at the n-th stop. false: the child ended before, so every point has been tried.
-inline bool kill_at_stop(int n, const std::function<int()> &body) {
-  const pid_t child = start_traced(body);
+inline bool kill_at_stop(int n, const std::function<int()> &body,
+                         const std::function<void()> &prepare = no_preparation) {
+  const pid_t child = start_traced(body, prepare);
   int status = 0;
   for (int i = 0; i < n; ++i)
     if (!next_stop(child, &status)) {
@@ -77,6 +82,7 @@ inline bool touches_files(uint64_t number) {
     case SYS_newfstatat:
     case SYS_fstat:
     case SYS_getdents64:
+    case SYS_read:
     case SYS_write:
     case SYS_fsync:
     case SYS_close:
@@ -93,11 +99,25 @@ inline bool touches_files(uint64_t number) {
   }
 }
 
+// The numbers of the calls that touch files, in their order.
+inline std::vector<uint64_t> calls_of(const std::function<int()> &body) {
+  const pid_t child = start_traced(body);
+  int status = 0;
+  std::vector<uint64_t> numbers;
+  for (bool entering = true; next_stop(child, &status); entering = !entering) {
+    user_regs_struct registers{};
+    if (ptrace(PTRACE_GETREGS, child, nullptr, &registers) != 0) BOOST_FAIL("PTRACE_GETREGS failed");
+    if (entering && touches_files(registers.orig_rax)) numbers.push_back(registers.orig_rax);
+  }
+  BOOST_TEST(exit_code(status) == 0);
+  return numbers;
+}
+
 // Let the n-th call that touches files fail with `code`, and with `for_ever` every later one too. *exit_status: the
 // child's; *failed_call: the number of the first call that failed. false: the child made fewer calls.
 inline bool fail_at_call(int n, int code, bool for_ever, const std::function<int()> &body, int *exit_status,
-                         uint64_t *failed_call) {
-  const pid_t child = start_traced(body);
+                         uint64_t *failed_call, const std::function<void()> &prepare = no_preparation) {
+  const pid_t child = start_traced(body, prepare);
   int status = 0, calls = 0;
   bool entering = true, failing = false, reached = false;
   while (next_stop(child, &status)) {
@@ -127,7 +147,11 @@ inline boost::test_tools::assertion_result can_fail_calls(boost::unit_test::test
 
 #else
 
-inline bool fail_at_call(int, int, bool, const std::function<int()> &, int *, uint64_t *) { return false; }
+inline std::vector<uint64_t> calls_of(const std::function<int()> &) { return {}; }
+inline bool fail_at_call(int, int, bool, const std::function<int()> &, int *, uint64_t *,
+                         const std::function<void()> & = no_preparation) {
+  return false;
+}
 inline boost::test_tools::assertion_result can_fail_calls(boost::unit_test::test_unit_id) {
   return scratch::skip_because("changing a system call's result is written for x86-64 only");
 }

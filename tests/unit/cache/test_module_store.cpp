@@ -9,6 +9,7 @@
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include "extent.hpp"
 #include "unit/cache/cache_fixture.hpp"
 
 namespace {
@@ -111,6 +112,36 @@ BOOST_AUTO_TEST_CASE(corrupt_user_entry_is_a_miss_and_is_removed) {
 }
 
 // A bad file of one compiler does not hide a good one of another, and a bad pack does not hide the user cache.
+// Whatever bit of a file turns, and wherever it ends: nothing is loaded, the file goes, and what is kept next is found.
+BOOST_AUTO_TEST_CASE(every_damage_to_a_file_is_a_miss) {
+  put_user(module);
+  const std::string path = root + "/" + module.user_path();
+  const size_t bits = module.encoded.size() * 8, step = extent::is_long() ? 1 : 11;
+  int64_t damages = 0, found = 0, left = 0, rejected = 0;
+  const auto damage = [&](const Bytes &bytes) {
+    scratch::write_file(path, bytes);
+    ModuleStore store(options());
+    found += find(store, module).has_value();
+    rejected += store.counters().rejected;
+    left += scratch::exists(path);
+    ++damages;
+  };
+  for (size_t bit = 0; bit < bits; bit += step) {
+    Bytes flipped = module.encoded;
+    flipped[bit / 8] = static_cast<uint8_t>(flipped[bit / 8] ^ 1u << bit % 8);
+    damage(flipped);
+  }
+  for (size_t size = 0; size < module.encoded.size(); size += step)
+    damage(Bytes(module.encoded.begin(), module.encoded.begin() + static_cast<ptrdiff_t>(size)));
+  BOOST_TEST(found == 0);
+  BOOST_TEST(left == 0);
+  BOOST_TEST(rejected == damages);
+  ModuleStore store(options());
+  store.keep(module.record, module.encoded);
+  BOOST_TEST(find(store, module).has_value());
+  extent::figure(damages, "damaged files in the cache, none found, all removed");
+}
+
 BOOST_AUTO_TEST_CASE(search_goes_on_behind_a_corrupt_entry) {
   const Module other = make_module("m", "sm_89", compiler_b);
   put_user(other);

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "cache/module_store.hpp"
+#include "extent.hpp"
 #include "unit/cache/cache_fixture.hpp"
 
 namespace {
@@ -95,13 +96,41 @@ struct Fixture {
 BOOST_FIXTURE_TEST_SUITE(store_processes, Fixture)
 
 BOOST_AUTO_TEST_CASE(cold_crowd_compiles_once) {
-  constexpr int processes = 24;
+  constexpr int processes = 64;
   Crowd crowd;
   for (int i = 0; i < processes; ++i) crowd.add([&] { return find_or_compile(); });
   BOOST_TEST(crowd.run() == processes);
   BOOST_TEST(compiles() == 1u);
   BOOST_TEST(entries().size() == 1u);
   BOOST_TEST(scratch::files_below(root).size() == 2u);  // and the lock
+  extent::figure(processes, "processes cold on one key, which compiled once");
+}
+
+// Writers of one entry over and over, against readers of it: nobody meets a damaged one, and one file is left.
+BOOST_AUTO_TEST_CASE(writers_against_readers_of_one_key) {
+  constexpr int writers = 32, readers = 32;
+  const int rounds = extent::is_long() ? 20 : 3;
+  for (int round = 0; round < rounds; ++round) {
+    std::filesystem::remove_all(root);
+    Crowd crowd;
+    for (int i = 0; i < writers; ++i)
+      crowd.add([&] {
+        ModuleStore store(user_options(root));
+        for (int again = 0; again < 3; ++again) store.keep(module.record, module.encoded);
+        return store.counters().write_failures == 0 ? 0 : 1;
+      });
+    for (int i = 0; i < readers; ++i)
+      crowd.add([&] {
+        ModuleStore store(user_options(root));
+        for (int again = 0; again < 20; ++again)
+          if (const auto found = find(store, module); found && found->entry.cubin != module.cubin) return 1;
+        return store.counters().rejected == 0 ? 0 : 2;
+      });
+    BOOST_TEST(crowd.run() == writers + readers);
+    BOOST_TEST(entries().size() == 1u);
+    BOOST_TEST(scratch::files_below(root + "/v1/tmp").empty());
+  }
+  extent::figure(int64_t{rounds} * (writers + readers), "processes that wrote and read one entry at once");
 }
 
 // With a folder where the lock file belongs there is no lock: everybody compiles, and all is well all the same.

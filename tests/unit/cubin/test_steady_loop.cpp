@@ -224,6 +224,18 @@ BOOST_AUTO_TEST_CASE(loops_that_cross) {
   BOOST_TEST(loop->first_byte == 0);
 }
 
+// A loop that loads matrices, and multiplies only behind a branch: it has no product that every pass makes.
+BOOST_DATA_TEST_CASE(a_loop_whose_products_are_all_jumped_over, data::make(archs), arch) {
+  Code code(arch);
+  code.add(ldsm).branch(5, if_p0).add(hmma, 3).branch(0, if_p0);
+  BOOST_TEST(!find_steady_loop(code.bytes(), arch).has_value());
+  const int64_t head = code.here();
+  code.add(ldsm).add(hmma).branch(head, if_p0);
+  const auto loop = find_steady_loop(code.bytes(), arch);
+  BOOST_REQUIRE(loop.has_value());
+  BOOST_TEST(loop->hmma == 1);
+}
+
 // Any bytes are safe.
 BOOST_DATA_TEST_CASE(random_bytes, data::make(archs), arch) {
   std::mt19937_64 random(7);
