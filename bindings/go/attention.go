@@ -44,6 +44,8 @@ type Attention struct {
 	Causal       Causal
 	WindowLeft   *int64 // key j is visible to query i only when j >= i + seqlen_kv - seqlen_q - *WindowLeft; nil: open
 	WindowRight  *int64 // ... and j <= i + seqlen_kv - seqlen_q + *WindowRight; nil: open
+	// Keys of the query's own chunk of this many positions only; 0: of all.
+	AttentionChunk int
 
 	AlibiSlopes Tensor // optional: float32 [1, 1, heads_q, 1], or [batch, 1, heads_q, 1]
 	Bias        Tensor // optional, added to the scores: [batch, seqlen_q, heads_q, seqlen_kv], strides 0 where it is the same for all
@@ -185,6 +187,7 @@ func (a *Attention) fillScalars(args *C.flashcore_attention_args) error {
 		args.flags |= C.FLASHCORE_FLAG_SOFTMAX_SCALE
 		args.softmax_scale = C.float(*a.SoftmaxScale)
 	}
+	args.attention_chunk = C.int64_t(a.AttentionChunk)
 	if a.WindowLeft != nil {
 		args.flags |= C.FLASHCORE_FLAG_WINDOW_LEFT
 		args.window_left = C.int64_t(*a.WindowLeft)

@@ -55,10 +55,11 @@ func TestBadInputIsRefusedWithItsField(t *testing.T) {
 		// Judged by the library.
 		{"softmax_scale", ErrInvalidArgument, "nan", func(a *Attention) { a.SoftmaxScale = Ptr(float32(math.NaN())) }},
 		{"causal", ErrInvalidArgument, "7", func(a *Attention) { a.Causal = 7 }},
-		{"softcap", ErrUnsupported, "30", func(a *Attention) { a.Softcap = 30 }},
+		{"softcap", ErrInvalidArgument, "-30", func(a *Attention) { a.Softcap = -30 }},
+		{"window_left", ErrInvalidArgument, "-1", func(a *Attention) { a.WindowLeft = Ptr(int64(-1)) }},
+		{"attention_chunk", ErrInvalidArgument, "-1", func(a *Attention) { a.AttentionChunk = -1 }},
 		{"flags", ErrUnsupported, "FLASHCORE_FLAG_BATCH_INVARIANT", func(a *Attention) { a.BatchInvariant = true }},
 		{"kernel", ErrInvalidArgument, "no_such_kernel", func(a *Attention) { a.Kernel = "no_such_kernel" }},
-		{"alibi_slopes", ErrUnsupported, "ALiBi", func(a *Attention) { a.AlibiSlopes = Host(slopes, 1, 1, 4, 1) }},
 		{"query.dtype", ErrUnsupported, "FLOAT16", func(a *Attention) {
 			a.Query = Host(make([]float32, elements), 2, 5, 4, 16)
 			a.Key, a.Value, a.Output = a.Query, a.Query, Host(make([]float32, elements), 2, 5, 4, 16)
@@ -210,9 +211,9 @@ func TestExplainSaysWhyNot(t *testing.T) {
 	if err := c.Prepare(&a); err != nil {
 		t.Error(err)
 	}
-	a.Softcap = 1
+	a.BatchInvariant = true
 	explanation = must[Explanation](t)(c.Explain(&a))
-	if explanation.Supported || !strings.Contains(explanation.Reasons, "softcap") {
+	if explanation.Supported || !strings.Contains(explanation.Reasons, "BATCH_INVARIANT") {
 		t.Errorf("%+v", explanation)
 	}
 }

@@ -47,10 +47,10 @@ func ExampleError() {
 	tensor := flashcore.Host(make([]flashcore.Float16, 64), 1, 1, 1, 64)
 	err = context.Forward(&flashcore.Attention{
 		Query: tensor, Key: tensor, Value: tensor, Output: flashcore.Host(make([]flashcore.Float16, 64), 1, 1, 1, 64),
-		Softcap: 30,
+		Softcap: -30,
 	}, nil)
 	var failure *flashcore.Error
-	if errors.Is(err, flashcore.ErrUnsupported) && errors.As(err, &failure) {
+	if errors.Is(err, flashcore.ErrInvalidArgument) && errors.As(err, &failure) {
 		fmt.Println(failure.Field)
 	}
 	// Output: softcap

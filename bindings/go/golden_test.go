@@ -25,6 +25,7 @@ type goldenCase struct {
 	D, Dv                  int
 	Dtype, Causal          string
 	Window                 [2]int64
+	Chunk                  int64
 	Softcap, Scale         float32
 	Alibi, Sink, Bias      bool
 	Std                    float64
@@ -116,6 +117,9 @@ func (g *goldenCase) featureFields() []string {
 	if g.Window != [2]int64{-1, -1} {
 		fields = append(fields, "flags", "window_left", "window_right")
 	}
+	if g.Chunk != 0 {
+		fields = append(fields, "attention_chunk")
+	}
 	if g.Softcap != 0 {
 		fields = append(fields, "softcap")
 	}
@@ -152,7 +156,7 @@ func computeGolden[T half](t *testing.T, c *Context, g *goldenCase) ([]float64, 
 	attention := Attention{
 		Query: query.Tensor(g.B, g.Sq, g.Hq, g.D), Key: key.Tensor(g.B, g.Sk, g.Hk, g.D), Value: value.Tensor(g.B, g.Sk, g.Hk, g.Dv),
 		Output: output.Tensor(g.B, g.Sq, g.Hq, g.Dv), LSE: logs.Tensor(g.B, g.Hq, g.Sq, 1),
-		SoftmaxScale: &g.Scale, Softcap: g.Softcap,
+		SoftmaxScale: &g.Scale, Softcap: g.Softcap, AttentionChunk: int(g.Chunk),
 		Causal: map[string]Causal{"none": CausalNone, "top_left": CausalTopLeft, "bottom_right": CausalBottomRight}[g.Causal],
 	}
 	if g.Window[0] >= 0 {

@@ -5,11 +5,20 @@
 #pragma once
 
 #include "contract/choice.h"
-#include "contract/problem_key.h"
+#include "contract/passport.h"
+#include "contract/visibility.h"
 
-#ifndef __CUDACC_RTC__
 namespace flashcore::kernels::attention_fwd {
 
+// Is a module compiled for the problem's mask, and for what happens to its scores?
+template <typename Choices>
+constexpr bool serves_features(const Choices &s, const ProblemKey &key) {
+  return (s.causal != 0) == mask_of(key).end_moves && s.window == key.window() && s.scores == key.scores;
+}
+// For `allows` of kernels with both choices.
+inline constexpr Refusal chunk_without_end = {"causal", "1 where keys are in chunks, which end as well as begin"};
+
+#ifndef __CUDACC_RTC__
 struct Range {
   int32_t least, most;
 };
@@ -22,8 +31,13 @@ constexpr Choice head_dim(Range range) { return {"head_dim", Choice::number, "d"
 constexpr Choice head_dim_v(Range range) {
   return {"head_dim_v", Choice::joined, "v", range.least, range.most, Choice::that_before};
 }
-// 1: the mask "key <= query + causal_offset" is applied; 0: none.
+// 1: the last key that a query sees moves with it, by a causal mask or a window's right end; 0: it is the sequence's.
 inline constexpr Choice causal = {"causal", Choice::word, "causal", 0, 1, 0};
+// What moves the first key (contract/problem_key.h's Window), and what is done to scores (its Scores). Of the problem: what is shipped has
+// neither, and what a problem needs is compiled on first need (fitted() of contract/passport.h).
+inline constexpr Choice window = {"window", Choice::word, "window|chunk", 0, window_in_chunks, 0};
+inline constexpr Choice scores = {
+    "scores", Choice::word, "softcap|alibi|softcap_alibi|sinks|softcap_sinks|alibi_sinks|softcap_alibi_sinks", 0, 7, 0};
 // Query rows of a thread block, and keys of a step.
 constexpr Choice tile_q(Range range, Tries tries = {}) {
   return {"tile_q", Choice::number, "", range.least, range.most, Choice::none, tries};
@@ -55,5 +69,6 @@ constexpr Choice alignment_bytes(Range range) {
   return {"alignment_bytes", Choice::word, "unaligned", range.least, range.most, 16};
 }
 
-}  // namespace flashcore::kernels::attention_fwd
 #endif
+
+}  // namespace flashcore::kernels::attention_fwd

@@ -17,19 +17,21 @@ struct Tile {
   int32_t head_dim, tile_kv, warps, cluster;
 };
 
-// There is none for the mask: one module serves every mask.
+// There is none for where the mask ends: one module serves every causal mask, and none.
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, tile_q, tile_kv, warps, cluster;
+  int32_t dtype, head_dim, head_dim_v, window, scores, tile_q, tile_kv, warps, cluster;
 };
 #ifndef __CUDACC_RTC__
 struct ChoiceList {
-  Choice list[7];
+  Choice list[9];
 };
 constexpr ChoiceList choices_with(const Choice &cluster) {
   return {{
       attention_fwd::dtype,
       attention_fwd::head_dim({32, largest_head_dim}),
       attention_fwd::head_dim_v({32, largest_head_dim}),
+      attention_fwd::window,
+      attention_fwd::scores,
       attention_fwd::tile_q({8, 16}, Tries(8, 16)),
       attention_fwd::tile_kv({16, 32}, Tries(16, 32)),
       attention_fwd::warps({2, 16}, Tries(2, 4, 8, 16)),
@@ -52,6 +54,8 @@ constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Choices
   *out = {(index & 1) != 0 ? dtype_bfloat16 : dtype_float16,
           tile.head_dim,
           tile.head_dim,
+          window_none,
+          0,
           tile_q,
           tile.tile_kv,
           tile.warps,
@@ -110,7 +114,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
 }
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
-  return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v;
+  return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
+         s.window == key.window() && s.scores == key.scores;
 }
 
 // A partial output with its references and sums for each warp, and the block's where blocks merge; and Q.
@@ -175,6 +180,8 @@ struct SplitCost {
 // Into as many parts as cost least, of those that give every multiprocessor a block, or so many blocks. Parts of whole steps of all warps.
 constexpr SplitCost cheapest_split(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   const int64_t step_keys = int64_t{s.tile_kv} * s.warps * s.cluster;
+  // A window's keys are few, and parts are counted from the first key of all.
+  if (s.window != window_none) return {grid_split::shares(key, 1, step_keys), cost(s, key, device)};
   if (device.key_parts > 0) {
     const GridSplit split = grid_split::shares(key, device.key_parts, step_keys);
     return {split, cost(s, key, device, split.parts)};

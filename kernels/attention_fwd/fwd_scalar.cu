@@ -51,7 +51,7 @@ constexpr Refusal refuse(const ProblemKey &key) {
 }
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
-  return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
+  return s.dtype == key.dtype && (s.causal != 0) == mask_of(key).end_moves;
 }
 
 // The query row, the tile's probabilities, and one word per warp for block-wide sums; all float32.

@@ -71,7 +71,7 @@ constexpr Refusal refuse(const ProblemKey &key, int32_t tile_q) {
 }
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
-  return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
+  return s.dtype == key.dtype && (s.causal != 0) == mask_of(key).end_moves;
 }
 
 constexpr int64_t dynamic_shared_bytes(const Choices &s) { return wmma_layout(tile_of(s)).total_bytes; }

@@ -45,6 +45,10 @@ constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCal
   params.scale_log2 = scale_log2(call.softmax_scale);
   params.lse_factor = call.lse_base2 != 0 ? 1.0f : 0.69314718055994530942f;
   params.heads_per_group = heads_per_group(key, device.l2_cache_bytes);
+  params.softcap = call.softcap;
+  params.softcap_inverse = call.softcap == 0.0f ? 0.0f : 1.0f / call.softcap;
+  params.alibi_slopes = call.operands[operand_alibi_slopes];
+  params.sinks = call.operands[operand_sinks];
   return params;
 }
 
@@ -62,6 +66,8 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_value, offset + __builtin_offsetof(AttentionFwdParams, value.data)},
     {operand_output, offset + __builtin_offsetof(AttentionFwdParams, output.data)},
     {operand_lse, offset + __builtin_offsetof(AttentionFwdParams, lse.data)},
+    {operand_alibi_slopes, offset + __builtin_offsetof(AttentionFwdParams, alibi_slopes.data)},
+    {operand_sinks, offset + __builtin_offsetof(AttentionFwdParams, sinks.data)},
 };
 inline constexpr auto &patches = patches_at<0>;
 // And where the workspace's is.

@@ -23,6 +23,13 @@ struct AttentionFwdParams {
   float scale_log2;         // |softmax scale| times log2(e), above 0: scores go straight into exp2
   float lse_factor;         // ln(2) for natural logarithms, 1 for base 2
   int32_t heads_per_group;  // query heads whose keys and values fit into L2 together; causal kernels go by groups
+  // Read by modules that are compiled for them alone.
+  int32_t first_offset;     // Visibility's
+  int32_t chunk;            // Visibility's
+  float softcap;            // above 0
+  float softcap_inverse;    // 1 / softcap
+  TensorView alibi_slopes;  // float32; rows are not used
+  TensorView sinks;         // float32, by head alone
 };
 
 // Which keys the queries see, as the host puts it into the parameters, and as the kernel reads it there.
@@ -30,10 +37,13 @@ constexpr void set_visibility(AttentionFwdParams &params, const Visibility<any_m
   params.seqlen_q = seen.queries;
   params.seqlen_kv = seen.keys;
   params.causal_offset = seen.last_offset;
+  params.first_offset = seen.first_offset;
+  params.chunk = seen.chunk;
 }
 template <Mask mask>
 constexpr Visibility<mask> visibility(const AttentionFwdParams &params) {
-  return {params.seqlen_q, params.seqlen_kv, 0, params.causal_offset};
+  return {params.seqlen_q, params.seqlen_kv, mask.begin_moves ? params.first_offset : 0, params.causal_offset,
+          mask.in_chunks ? params.chunk : 0};
 }
 
 }  // namespace flashcore::kernels

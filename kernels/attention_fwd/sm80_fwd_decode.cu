@@ -56,9 +56,9 @@ namespace flashcore::kernels::sm80_fwd_decode {
 // How rows of K and V are reached (parts/rows.cuh).
 using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
-using Variant = PlainScores;
+using Variant = ChosenScores<chosen.scores>;
 using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv,
-                                  chosen.warps, chosen.cluster},
+                                  chosen.warps, chosen.cluster, chosen.window},
                       Variant, KeyRows>;
 static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_bytes(chosen));
 }  // namespace flashcore::kernels::sm80_fwd_decode

@@ -76,7 +76,8 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, warps, stages, q_in_registers, alignment_bytes;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, tile_q, tile_kv, warps, stages, q_in_registers,
+      alignment_bytes;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -84,6 +85,8 @@ inline constexpr Choice choices[] = {
     attention_fwd::head_dim({32, largest_head_dim}),
     attention_fwd::head_dim_v({32, largest_head_dim}),
     attention_fwd::causal,
+    attention_fwd::window,
+    attention_fwd::scores,
     attention_fwd::tile_q({16, 1024}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)),
     attention_fwd::tile_kv({16, 256}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 256)),
     attention_fwd::warps({1, 16}, Tries(1, 2, 3, 4, 6, 8, 12, 16)),
@@ -103,6 +106,8 @@ constexpr bool specialization(int32_t index, Choices *out) {
               tile.head_dim,
               tile.head_dim_v,
               (variant & 2) != 0 ? 1 : 0,
+              window_none,
+              0,
               tile.tile_q,
               tile.tile_kv,
               tile.warps,
@@ -119,6 +124,7 @@ constexpr int32_t rows_per_pass(int32_t columns, int32_t warps) { return columns
 
 // What the body can be compiled for, within the ranges of the choices.
 constexpr Refusal allows(const Choices &s) {
+  if (s.window == window_in_chunks && s.causal == 0) return attention_fwd::chunk_without_end;
   if (s.head_dim % 32 != 0) return {"head_dim", "32 to 256, by 32"};
   if (s.head_dim_v % 32 != 0) return {"head_dim_v", "32 to 256, by 32"};
   if (s.tile_q % (16 * s.warps) != 0 || s.tile_q > 64 * s.warps)
@@ -146,7 +152,7 @@ constexpr Refusal refuse(const ProblemKey &key) {
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         s.causal == (key.causal != causal_none) && s.alignment_bytes <= key.alignment_bytes &&
+         attention_fwd::serves_features(s, key) && s.alignment_bytes <= key.alignment_bytes &&
          (key.alignment_bytes < 16 || s.alignment_bytes == 16);
 }
 
@@ -193,6 +199,7 @@ inline constexpr Passport passport = {
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
 #include "parts/mma_attention.cuh"
+#include "parts/row_end.cuh"
 #include "specialization.h"
 
 namespace flashcore::kernels::sm80_fwd_mma {
@@ -200,8 +207,7 @@ namespace flashcore::kernels::sm80_fwd_mma {
 constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = chosen.head_dim,
                   head_dim_v = chosen.head_dim_v;
 constexpr int32_t threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes, stages = chosen.stages;
-constexpr Mask mask = mask_if(chosen.causal != 0);
-static_assert(!mask.begin_moves, "tiles that hold a begin would need steps with masks after those without");
+constexpr Mask mask = mask_of(chosen.causal != 0, chosen.window);
 using Tiles = KeyTiles<mask>;
 // Where a register more would be spilled, the lane is read anew in every step.
 constexpr bool tight = head_dim >= 128 && stages > 1 && __CUDA_ARCH__ >= 1000;
@@ -212,7 +218,7 @@ static_assert(tile_q % (16 * chosen.warps) == 0);
 // How rows of K and V are reached (parts/rows.cuh).
 using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
-using Variant = PlainScores;
+using Variant = ChosenScores<chosen.scores>;
 using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
                                         threads, true, mask, chosen.q_in_registers != 0},
                                Variant, KeyRows>;
@@ -233,16 +239,18 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
       const float sum = quad_sum(state.row_sum[i][half]) * (settled ? 1.0f / Attention::sum_factor : 1.0f);
-      const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
+      const auto row = [&] {
+        return RowSum{state.reference[i][half], settled ? 1.0f : Attention::scale_log2(params), sum};
+      };
+      const RowEnd<Variant> end(params, work.head_q, row);
+      const float inverse = end.inverse(sum);
       const int32_t query = work.first_query + warp * warp_rows + i * 16 + half * 8 + lane / 4;
       uint32_t words[Attention::value_columns];
 #pragma unroll
       for (int32_t n = 0; n < Attention::value_columns; ++n)
         words[n] = pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse);
       store_row<alignment_bytes>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
-      if (lane % 4 == 0 && query < params.seqlen_q)
-        write_lse(params, work.batch, work.head_q, query, state.reference[i][half],
-                  settled ? 1.0f : Attention::scale_log2(params), sum);
+      if (lane % 4 == 0 && query < params.seqlen_q) end.write_lse(params, work.batch, work.head_q, query, row);
     }
 }
 
@@ -253,7 +261,8 @@ struct SharedWork {
 
   __device__ __forceinline__ void put(const BlockWork &work, const Tiles &tiles) const {
     store_shared_16(at, make_uint4(work.batch, work.head_q, work.head_kv, work.first_query));
-    store_shared_16(at + 16, make_uint4(tiles.end, tiles.whole_end, 0, 0));
+    store_shared_16(at + 16, make_uint4(tiles.end, tiles.whole_end, mask.begin_moves ? tiles.moving_begin : 0,
+                                        mask.begin_moves ? tiles.moving_whole_begin : 0));
     store_shared_16(at + 32, make_uint4(0, 0, 0, 0));
   }
   // Whether a masked tile held an infinite or NaN value, which was taken for 0.
@@ -269,7 +278,8 @@ struct SharedWork {
   }
   __device__ __forceinline__ Tiles tiles() const {
     const uint4 words = load_shared_16(at + 16);
-    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), 0, 0};
+    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y),
+            mask.begin_moves ? static_cast<int32_t>(words.z) : 0, mask.begin_moves ? static_cast<int32_t>(words.w) : 0};
   }
 };
 
@@ -323,14 +333,15 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   while (true) {
     const BlockWork work = shared_work.work();
     int32_t tile = shared_work.tiles().end - 1;
+    const int32_t first_tile = mask.begin_moves ? shared_work.tiles().begin() : 0;
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
     KeyLoader key_loader(KeyRows::of(params.key, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
-    if (tile >= 0) key_loader.load_last(key_tiles_at, params.head_dim);
+    if (tile >= first_tile) key_loader.load_last(key_tiles_at, params.head_dim);
     // After the keys are under way: worked out beside their addresses it does not fit into the registers.
     ValueLoader value_loader(KeyRows::of(params.value, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
-    if (tile >= 0 && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
+    if (tile >= first_tile && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     copy_async_commit();
     Attention::clear(output);
     state = Attention::RowState();
@@ -343,8 +354,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     }
 
     uint32_t stage = 0;
-    const auto step = [&](auto with_mask) {
-      constexpr bool masked = decltype(with_mask)::value;
+    const auto step = [&](auto exactly, auto with_mask) {
+      constexpr bool exact = decltype(exactly)::value, masked = decltype(with_mask)::value;
       const Tiles tiles = masked ? shared_work.tiles() : Tiles{};
       const SharedAddress key_tile = key_tiles_at + stage * key_bytes,
                           value_tile = value_tiles_at + stage * value_bytes;
@@ -366,7 +377,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       } else {
         value_arrives();
         stage ^= 1;
-        if (tile > 0) {
+        if (tile > first_tile) {
           key_loader.load_next(key_tiles_at + stage * key_bytes, params.head_dim);
           value_loader.load_next(value_tiles_at + stage * value_bytes, params.head_dim_v);
         }
@@ -385,11 +396,11 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
                                shared_work.work().first_query + thread_anew() / 32 * warp_rows);
       if constexpr (stages == 1) {
         value_arrives();
-        if (tile > 0) key_loader.load_next(key_tile, params.head_dim);
+        if (tile > first_tile) key_loader.load_next(key_tile, params.head_dim);
         copy_async_commit();
       }
       Attention::TileSums tile_sums;
-      if constexpr (masked) {
+      if constexpr (exact) {
         Attention::raise_references(scores, output, state, Attention::scale_log2(params));
         Attention::exponentiate(scores, state, Attention::scale_log2(params));
       } else {
@@ -399,7 +410,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       Attention::round_probabilities(probabilities, scores);
       const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
       Attention::multiply_probability_value(output, probabilities, value_lane);
-      if constexpr (!masked)
+      if constexpr (!exact)
         Attention::watch_large_probabilities(output, state, tile_sums, probabilities, value_tile,
                                              [&] { return shared_work.tiles().end - 1 - tile; });
     };
@@ -410,18 +421,25 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       const Tiles tiles = shared_work.tiles();
       const int32_t after_a_key = visibility<mask>(params).whole_end_after_a_key(tiles, first_row, tile_kv),
                     after_exact_tiles = tiles.end > Attention::exact_tiles ? tiles.end - Attention::exact_tiles : 0;
-      return after_a_key < after_exact_tiles ? after_a_key : after_exact_tiles;
+      const int32_t end = after_a_key < after_exact_tiles ? after_a_key : after_exact_tiles;
+      return mask.begin_moves && end < tiles.begin() ? tiles.begin() : end;
     };
-    for (; shared_work.again() ? tile >= 0 : tile >= optimistic_tiles(); --tile) {
-      step(Constant<true>{});
-      if (Attention::OutputSum::ends_stretch(tile) && shared_work.again())
-        output_sum.end_stretch(output, state.reference, tile, shared_work.tiles().end - 1,
+    for (; shared_work.again() ? tile >= first_tile : tile >= optimistic_tiles(); --tile) {
+      step(Constant<true>{}, Constant<true>{});
+      if (Attention::OutputSum::ends_stretch(tile - first_tile) && shared_work.again())
+        output_sum.end_stretch(output, state.reference, tile - first_tile, shared_work.tiles().end - 1 - first_tile,
                                Attention::scale_log2(params));
     }
     if (!shared_work.again()) Attention::settle_references(state, Attention::scale_log2(params));
-    for (; tile >= 0; --tile) {
-      while (step(Constant<false>{}), !Attention::OutputSum::ends_stretch(tile)) --tile;
-      output_sum.end_stretch(output, state.reference, tile, optimistic_tiles() - 1, 1.0f);
+    // Tiles that hold a begin come last, and every row that sees a key has a reference by then.
+    const auto optimistic_step = [&] {
+      if constexpr (mask.begin_moves)
+        if (tile < shared_work.tiles().whole_begin()) return step(Constant<false>{}, Constant<true>{});
+      step(Constant<false>{}, Constant<false>{});
+    };
+    for (; tile >= first_tile; --tile) {
+      while (optimistic_step(), !Attention::OutputSum::ends_stretch(tile - first_tile)) --tile;
+      output_sum.end_stretch(output, state.reference, tile - first_tile, optimistic_tiles() - 1 - first_tile, 1.0f);
     }
     if (shared_work.again() || !__syncthreads_or(Attention::is_lost(output, state))) break;
     if (threadIdx.x == 0) shared_work.note_again();
@@ -432,6 +450,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     const Tiles tiles = shared_work.tiles();
     Attention::add_nonfinite_values(output, params, work, tiles.whole_end * tile_kv, tiles.end * tile_kv,
                                     work.first_query + thread_anew() / 32 * warp_rows);
+    if constexpr (mask.begin_moves)
+      Attention::add_nonfinite_values(output, params, work, tiles.begin() * tile_kv,
+                                      min(tiles.whole_begin(), tiles.whole_end) * tile_kv,
+                                      work.first_query + thread_anew() / 32 * warp_rows);
   }
   write_output(params, shared_work.work(), output, state, !shared_work.again());
 }

@@ -22,7 +22,7 @@ namespace flashcore::kernels::sm80_fwd_small {
 inline constexpr int32_t head_dim = 64, tile_q = 32, tile_kv = 32, warps = 8, groups = warps;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, warps, q_in_registers;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, tile_q, tile_kv, warps, q_in_registers;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -30,6 +30,8 @@ inline constexpr Choice choices[] = {
     attention_fwd::head_dim(attention_fwd::exactly(head_dim)),
     attention_fwd::head_dim_v(attention_fwd::exactly(head_dim)),
     attention_fwd::causal,
+    attention_fwd::window,
+    attention_fwd::scores,
     attention_fwd::tile_q(attention_fwd::exactly(tile_q)),
     attention_fwd::tile_kv(attention_fwd::exactly(tile_kv)),
     attention_fwd::warps(attention_fwd::exactly(warps)),
@@ -39,8 +41,21 @@ inline constexpr Choice choices[] = {
 
 constexpr bool specialization(int32_t index, Choices *out) {
   if (index < 0 || index >= 4) return false;
-  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16, head_dim, head_dim, index & 1, tile_q, tile_kv, warps, 1};
+  *out = {(index & 2) ? dtype_bfloat16 : dtype_float16,
+          head_dim,
+          head_dim,
+          index & 1,
+          window_none,
+          0,
+          tile_q,
+          tile_kv,
+          warps,
+          1};
   return true;
+}
+
+constexpr Refusal allows(const Choices &s) {
+  return s.window == window_in_chunks && s.causal == 0 ? attention_fwd::chunk_without_end : no_refusal;
 }
 
 constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
@@ -58,7 +73,7 @@ constexpr Refusal refuse(const ProblemKey &key) {
 }
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
-  return s.dtype == key.dtype && s.causal == (key.causal != causal_none);
+  return s.dtype == key.dtype && attention_fwd::serves_features(s, key);
 }
 
 constexpr int32_t tile_bytes = tile_kv * head_dim * 2;
@@ -94,7 +109,7 @@ inline constexpr Passport passport = {
     .by_name_only = false,
     .choices = choice_table<Choices>(choices),
     .specialization = on_choices<specialization>,
-    .allows = allows_all,
+    .allows = on_choices<allows>,
     .refuse = refuse,
     .serves = on_choices<serves>,
     .dynamic_shared_bytes = on_choices<dynamic_shared_bytes>,
@@ -109,17 +124,17 @@ inline constexpr Passport passport = {
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
 #include "parts/mma_attention.cuh"
+#include "parts/row_end.cuh"
 #include "specialization.h"
 
 namespace flashcore::kernels::sm80_fwd_small {
 
 constexpr int32_t threads = warps * 32, group_threads = threads / groups, dtype = chosen.dtype;
-constexpr Mask mask = mask_if(chosen.causal != 0);
-static_assert(!mask.begin_moves, "tiles that hold a begin would need steps with masks after those without");
+constexpr Mask mask = mask_of(chosen.causal != 0, chosen.window);
 // How rows of K and V are reached (parts/rows.cuh).
 using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
-using Variant = PlainScores;
+using Variant = ChosenScores<chosen.scores>;
 using Attention =
     MmaAttention<MmaShape{dtype, head_dim, head_dim, tile_kv, 2, group_threads, false, mask, true}, Variant, KeyRows>;
 using Rows = Attention::Rows;
@@ -176,12 +191,14 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
 #pragma unroll
     for (int32_t i = 0; i < 8; ++i) output[i] = fmaf(values[i], weight, output[i]);
   }
-  const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);
+  const auto of_row = [&] { return RowSum{reference, Attention::scale_log2(params), sum}; };
+  const RowEnd<Variant> end(params, work.head_q, of_row);
+  const float inverse = end.inverse(sum);
   const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
   *reinterpret_cast<uint4 *>(rows.row(query) + column) = make_uint4(
       pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
       pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
-  if (column == 0) write_lse(params, work.batch, work.head_q, query, reference, Attention::scale_log2(params), sum);
+  if (column == 0) end.write_lse(params, work.batch, work.head_q, query, of_row);
 }
 
 }  // namespace flashcore::kernels::sm80_fwd_small
@@ -205,7 +222,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
 
   const BlockWork work = block_work<tile_q, mask>(params, blockIdx.x);
   const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile_q, tile_kv);
-  const int32_t last = tiles.end - 1 - group_index;  // this group's first tile; below 0: none
+  const int32_t first = tiles.begin(), last = tiles.end - 1 - group_index;  // this group's tiles; last < first: none
   Loader key_loader(KeyRows::of(params.key, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
   Loader value_loader(KeyRows::of(params.value, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
 
@@ -215,9 +232,9 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
                                        work.first_query, params.seqlen_q, thread);
   copy_async_commit();
   // Every step commits the same number of groups of copies, empty or not, so that waits can count.
-  if (last >= 0) key_loader.load_last(key_tile);
+  if (last >= first) key_loader.load_last(key_tile);
   copy_async_commit();
-  if (last >= 0) value_loader.load_last(value_tile);
+  if (last >= first) value_loader.load_last(value_tile);
   copy_async_commit();
   copy_async_wait<2>();
   __syncthreads();
@@ -233,7 +250,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   bool nonfinite = false;
   const auto step = [&](int32_t tile, auto with_mask) {
     constexpr bool masked = decltype(with_mask)::value;
-    const bool refill = tile - groups >= 0;
+    const bool refill = tile - groups >= first;
     copy_async_wait<1>();
     group.barrier();
     Attention::Scores scores;
@@ -263,16 +280,23 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
     copy_async_commit();
   };
   int32_t tile = last;
-  for (; tile >= 0 && tiles.needs_mask(tile); tile -= groups) step(tile, Constant<true>{});
-  Attention::OutputSum output_sum;
-  for (const int32_t first = tile / groups; tile >= 0; tile -= groups) {
+  for (; tile >= first && tiles.needs_mask(tile); tile -= groups) step(tile, Constant<true>{});
+  const auto later_step = [&] {  // tiles that hold a begin come last
+    if constexpr (mask.begin_moves)
+      if (tile < tiles.whole_begin()) return step(tile, Constant<true>{});
     step(tile, Constant<false>{});
-    if (Attention::OutputSum::ends_stretch(tile / groups))
-      output_sum.end_stretch(output, state.reference, tile / groups, first, Attention::scale_log2(params));
+  };
+  Attention::OutputSum output_sum;
+  for (const int32_t steps = (tile - first) / groups; tile >= first; tile -= groups) {
+    later_step();
+    const int32_t steps_left = (tile - first) / groups;
+    if (Attention::OutputSum::ends_stretch(steps_left))
+      output_sum.end_stretch(output, state.reference, steps_left, steps, Attention::scale_log2(params));
   }
   if (__any_sync(0xffffffffu, nonfinite))
-    for (tile = last; tile >= tiles.whole_end; tile -= groups)
-      Attention::add_nonfinite_values(output, params, work, tile * tile_kv, (tile + 1) * tile_kv, work.first_query);
+    for (tile = last; tile >= (mask.begin_moves ? first : tiles.whole_end); tile -= groups)
+      if (!mask.begin_moves || tiles.needs_mask(tile))
+        Attention::add_nonfinite_values(output, params, work, tile * tile_kv, (tile + 1) * tile_kv, work.first_query);
 
   __syncthreads();  // every group is done with the tiles
   leave_partial(Partial(shared, group_index), output, state, lane);

@@ -53,13 +53,12 @@ constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : shares_keys
 // Warpgroups take turns at the tensor cores, so that one's exponentials fall into the other's products. At D=256 the
 // products are so much longer that they do so by themselves.
 constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
-constexpr Mask mask = mask_if(chosen.causal != 0);
-static_assert(!mask.begin_moves, "tiles that hold a begin would need masks as well");
+constexpr Mask mask = mask_of(chosen.causal != 0, chosen.window);
 
 // How rows of V behind a mask are reached once more (parts/rows.cuh); the copy engine knows dense tensors.
 using KeyRows = StridedRows;
 // How scores change (parts/variant.cuh).
-using Variant = PlainScores;
+using Variant = ChosenScores<chosen.scores>;
 // Tiles of rows of all heads that share a key head, of which each block multiplies parts of the keys.
 constexpr bool packs = chosen.packed != 0;
 using Attention =
@@ -67,7 +66,7 @@ using Attention =
 // The blocks of a cluster share the keys of one tile of queries, and merge what they have. A cluster has one tile: its shared memory is read
 // by others at the end, when the next tile's keys would be copied to it.
 constexpr bool splits = chosen.split != 0;
-using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4>;
+using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4, Variant>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
 using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
 using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
@@ -150,8 +149,19 @@ __device__ __forceinline__ Visibility<mask> visibility_anew(const AttentionFwdPa
 __device__ __forceinline__ int32_t queries_in(const AttentionFwdParams &params, int32_t rows) {
   return packs ? rows / params.heads_per_kv : rows;
 }
-__device__ __forceinline__ int32_t tiles_end(const AttentionFwdParams &params, const BlockWork &work) {
-  return visibility_anew(params).tiles_of(work.first_query, queries_in(params, tile_q), tile_kv).end;
+__device__ __forceinline__ Visibility<mask>::Tiles all_key_tiles(const AttentionFwdParams &params,
+                                                                 const BlockWork &work) {
+  return visibility_anew(params).tiles_of(work.first_query, queries_in(params, tile_q), tile_kv);
+}
+__device__ __forceinline__ bool sees_keys(const AttentionFwdParams &params, const BlockWork &work) {
+  const auto all = all_key_tiles(params, work);
+  return all.end > all.begin();
+}
+// The first tile that all of a warpgroup's rows see from its beginning on.
+__device__ __forceinline__ int32_t whole_begin_of(const AttentionFwdParams &params, int32_t first_row) {
+  const Visibility<mask> seen = visibility_anew(params);
+  const int32_t last_row = min(first_row + 63, seen.queries - 1);
+  return static_cast<int32_t>(seen.keys_of(last_row).begin + tile_kv - 1) / tile_kv;
 }
 // Of the tiles of keys that a tile of queries sees, those that this block multiplies; no query sees a key where there are none.
 struct KeyTiles {
@@ -159,13 +169,14 @@ struct KeyTiles {
 };
 template <typename WorkOfKernel>
 __device__ __forceinline__ KeyTiles key_tiles(const Params &params, const WorkOfKernel &work) {
-  const int32_t end = tiles_end(params.attention, work);
+  const auto all = all_key_tiles(params.attention, work);
+  const int32_t end = all.end, first = all.begin();
   if constexpr (packs) {
     const int32_t share = params.split.keys_per_part / tile_kv, begin = share * work.part;
     return {begin, begin >= end ? 0 : end - begin < share ? end - begin : share};
   }
-  if (!splits || end == 0) return {0, end};
-  const int32_t share = ceil_div(end, cluster_size()), begin = share * cluster_rank();
+  if (!splits || end == first) return {first, end - first};
+  const int32_t share = ceil_div(end - first, cluster_size()), begin = first + share * cluster_rank();
   // Who has none multiplies one behind the end, of which all is masked.
   return {begin, begin >= end ? 1 : end - begin < share ? end - begin : share};
 }
@@ -283,7 +294,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
 #pragma unroll 1
     for (++round; round < rounds.count; ++round) {
       const Work work = rounds.work(attention, round);
-      if (work.first_query >= 0 && (packs ? key_tiles(params, work).count : tiles_end(attention, work)) > 0) break;
+      if (work.first_query >= 0 && (packs ? key_tiles(params, work).count > 0 : sees_keys(attention, work))) break;
     }
     return round;
   };
@@ -293,9 +304,9 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     for (int32_t round = 0; round < rounds.count; ++round) {
       const Work work = rounds.work(attention, round);
       if constexpr (packs) {  // where keys are split the merge writes them
-        if (tiles_end(attention, work) == 0 && params.split.parts == 1)
+        if (!sees_keys(attention, work) && params.split.parts == 1)
           Packed::write_zeros(attention, work, first_row_of_warp(warpgroup));
-      } else if (work.first_query >= 0 && tiles_end(attention, work) == 0 && (!splits || cluster_rank() == 0)) {
+      } else if (work.first_query >= 0 && !sees_keys(attention, work) && (!splits || cluster_rank() == 0)) {
         Whole::write_zeros(attention, work, work.first_query + warpgroup * 64);
       }
     }
@@ -339,6 +350,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     Attention::TileEffect effect;
     int32_t tile = count - 1;  // of the block's own
     const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv - begin;
+    const int32_t whole_begin = mask.begin_moves ? whole_begin_of(attention, first_row) - begin : 0;
     const auto exponentiate = [&](auto with_mask) {
       if constexpr (Variant::changes_scores && packs)
         Packed::change_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
@@ -395,7 +407,12 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       const int32_t last = Attention::OutputSum::last_before_end(tile + 1) - 1;
       // Two loops, because a branch around the mask bounds what the compiler moves about: it would wait for P.V before the maxima.
       if constexpr (mask.end_moves) steps_to(last < whole_end ? whole_end : last, Constant<true>{});
-      steps_to(last, Constant<false>{});
+      if constexpr (mask.begin_moves) {
+        steps_to(last < whole_begin ? whole_begin : last, Constant<false>{});
+        steps_to(last, Constant<true>{});
+      } else {
+        steps_to(last, Constant<false>{});
+      }
       if (tile >= 0)
         output_sum.end_stretch(output, state.reference, last + 1, count - 1, Attention::scale_log2(attention));
     }
@@ -441,7 +458,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
 __device__ __forceinline__ void merge_output(const Params &params, const Shared &shared) {
   const AttentionFwdParams &attention = params.attention;
   const Work work = rounds_anew(params).work(attention, 0);
-  if (tiles_end(attention, work) == 0) return;
+  if (!sees_keys(attention, work)) return;
   Merge{shared.base}.merge(attention, work, thread_anew() / 32 - 4, Attention::scale_log2(attention),
                            [&](int32_t first_query) { Whole::compute_again(attention, work, first_query); });
 }
@@ -485,7 +502,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::grid_split::mer
   using namespace flashcore::kernels::sm90_fwd_wgmma;
   extern __shared__ __align__(16) float shared[];
   if constexpr (packs)
-    GridMerge<dtype, head_dim_v>::run(params.attention, params.split, shared, Attention::scale_log2(params.attention),
-                                      [&](const PackedRow &row) { Packed::compute_row_again(params.attention, row); });
+    GridMerge<dtype, head_dim_v, mask, Variant>::run(
+        params.attention, params.split, shared, Attention::scale_log2(params.attention),
+        [&](const PackedRow &row) { Packed::compute_row_again(params.attention, row); });
 }
 #endif

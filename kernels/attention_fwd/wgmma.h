@@ -25,7 +25,7 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, stages = 2, panel_columns = tensor_map_columns;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, tile_q, tile_kv, split, packed;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, tile_q, tile_kv, split, packed;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -33,6 +33,8 @@ inline constexpr Choice choices[] = {
     attention_fwd::head_dim({64, largest_head_dim}),
     attention_fwd::head_dim_v({64, largest_head_dim}),
     attention_fwd::causal,
+    attention_fwd::window,
+    attention_fwd::scores,
     attention_fwd::tile_q({128, 192}, Tries(128, 192)),
     attention_fwd::tile_kv({64, 192}, Tries(64, 80, 96, 112, 128, 160, 176, 192)),
     attention_fwd::split,
@@ -49,6 +51,8 @@ constexpr bool specialization(int32_t index, Choices *out) {
               tile.head_dim,
               tile.head_dim_v,
               variant / 2,
+              window_none,
+              0,
               tile.tile_q,
               tile.tile_kv,
               tile.split,
@@ -84,6 +88,8 @@ constexpr bool is_shape_of_wgmma(int32_t columns) {
   return false;
 }
 constexpr Refusal allows(const Choices &s) {
+  if (s.window == window_in_chunks && s.causal == 0) return attention_fwd::chunk_without_end;
+  if (s.packed != 0 && s.window != window_none) return {"packed", "0 where the first key moves"};
   if (s.head_dim % 32 != 0) return {"head_dim", "64 to 256, by 32"};
   if (s.head_dim_v % 32 != 0 || !is_shape_of_wgmma(s.head_dim_v)) return {"head_dim_v", "64, 96, 128, 160, 192 or 256"};
   if (s.tile_q % 64 != 0) return {"tile_q", "128 or 192"};
@@ -119,13 +125,14 @@ inline constexpr int32_t least_cluster = 2, most_cluster = 8;  // blocks that sh
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         s.causal == (key.causal != causal_none) && heads_of_tile(s, key) <= s.tile_q &&
+         attention_fwd::serves_features(s, key) && heads_of_tile(s, key) <= s.tile_q &&
          (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster);
 }
 
 // What blocks take in turns (Rounds): tiles of queries, or pairs of them where there are more than blocks; or what clusters share.
 constexpr bool in_pairs(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return s.causal != 0 && s.split == 0 && s.packed == 0 && query_tiles(s, key) > device.multiprocessors;
+  return s.causal != 0 && s.window == window_none && s.split == 0 && s.packed == 0 &&
+         query_tiles(s, key) > device.multiprocessors;
 }
 constexpr int64_t units(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   return in_pairs(s, key, device) ? ceil_div(ceil_div(key.seqlen_q, s.tile_q), 2) * key.heads_q * key.batch

@@ -14,7 +14,9 @@ enum AttentionOperand : int32_t {
   operand_key,
   operand_value,
   operand_output,
-  operand_lse,  // float32
+  operand_lse,           // float32
+  operand_alibi_slopes,  // float32, a number for each batch entry and head
+  operand_sinks,         // float32, a number for each head
   operand_count
 };
 // What has an address in a call: the operands, then what the library adds.
@@ -23,6 +25,7 @@ enum AttentionAddress : int32_t { address_workspace = operand_count, address_cou
 struct AttentionCall {
   TensorView operands[operand_count];
   float softmax_scale;
+  float softcap;      // 0: none
   int32_t lse_base2;  // 1: logarithms of base 2 are wanted, 0: natural ones
   // Device memory of as many bytes as the plan asks for, at a multiple of 16; 0: the plan asks for none. It is the call's own until the
   // last stage of the plan has ended: a stage that may begin before the launch ahead of it has ended waits for that one first.

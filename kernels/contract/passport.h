@@ -79,6 +79,24 @@ struct Passport {
   constexpr int32_t value(const Specialization &s, const char *choice, int32_t otherwise) const {
     return value_of(choices, s, choice, otherwise);
   }
+  // Why the kernel cannot serve the problem in any specialization: it has no code for what the problem needs, or `refuse` says so.
+  constexpr Refusal refusal(const ProblemKey &key) const {
+    const int32_t window = key.window() > largest("window") ? key.window() : window_none;
+    if (const char *field = feature_field(window, key.scores & ~largest("scores")); field != nullptr)
+      return {field, "left out, the kernel has no code for it"};
+    return refuse(key);
+  }
+  // A shipped specialization with the code that the problem needs beside: compiled on first need, if `allows` has nothing against it.
+  constexpr Specialization fitted(Specialization s, const ProblemKey &key) const {
+    if (const int32_t i = find_choice(choices, "window"); i >= 0) s.values[i] = key.window();
+    if (const int32_t i = find_choice(choices, "scores"); i >= 0) s.values[i] = key.scores;
+    return s;
+  }
+  // 0: there is no such choice.
+  constexpr int32_t largest(const char *choice) const {
+    const int32_t i = find_choice(choices, choice);
+    return i < 0 ? 0 : choices.first[i].most;
+  }
   // nullptr: there is none.
   constexpr const char *entry_point(int32_t index) const {
     return index == 0 ? name : index < most_stages ? further_entry_points[index - 1] : nullptr;

@@ -13,6 +13,23 @@ namespace flashcore::kernels {
 // Numbers of the public header's causal enumeration; static_asserts in src/problem hold them together.
 enum Causal : int32_t { causal_none = 0, causal_top_left = 1, causal_bottom_right = 2 };
 
+// What moves the first key that a query sees; the words of the choice `window` (attention_fwd/choices.h).
+enum Window : int32_t { window_none = 0, window_moves = 1, window_in_chunks = 2 };
+inline constexpr int64_t window_open = -1;
+
+// What happens to scores between Q.K^T and the softmax, as bits; the words of the choice `scores`.
+enum Scores : int32_t { scores_softcap = 1, scores_alibi = 2, scores_sinks = 4 };
+
+// The public field that asks for the first of these; nullptr: none.
+constexpr const char *feature_field(int32_t window, int32_t scores) {
+  return window == window_in_chunks       ? "attention_chunk"
+         : window == window_moves         ? "window_left"
+         : (scores & scores_softcap) != 0 ? "softcap"
+         : (scores & scores_alibi) != 0   ? "alibi_slopes"
+         : (scores & scores_sinks) != 0   ? "sinks"
+                                          : nullptr;
+}
+
 struct ProblemKey {
   int64_t batch;
   int64_t seqlen_q;
@@ -21,13 +38,23 @@ struct ProblemKey {
   int32_t heads_kv;
   int32_t head_dim;
   int32_t head_dim_v;
-  int32_t dtype;            // Dtype of query, key, value and output
-  int32_t causal;           // Causal
-  int32_t alignment_bytes;  // largest power of two up to 16 that divides every row's address of q, k, v and o
-  int32_t kernel_index;     // the only kernel that may serve the call, or -1
-  Specialization module{};  // and in no other specialization than this one; all 0: in any
+  int32_t dtype;                // Dtype of query, key, value and output
+  int32_t causal;               // Causal
+  int32_t alignment_bytes;      // largest power of two up to 16 that divides every row's address of q, k, v and o
+  int32_t kernel_index;         // the only kernel that may serve the call, or -1
+  Specialization module{};      // and in no other specialization than this one; all 0: in any
+  int32_t attention_chunk = 0;  // positions of a chunk; 0: no chunks
+  int32_t scores = 0;           // Scores
+  // Positions that a query sees to the left and right of its own, or window_open, as for every window that hides no key.
+  int64_t window_left = window_open, window_right = window_open;
 
   constexpr bool one_module() const { return module.values[0] != 0; }
+  // Window
+  constexpr int32_t window() const {
+    return attention_chunk != 0 ? window_in_chunks : window_left != window_open ? window_moves : window_none;
+  }
+  // Nothing that a shipped module has no code for.
+  constexpr bool plain() const { return window() == window_none && window_right == window_open && scores == 0; }
 };
 
 }  // namespace flashcore::kernels

@@ -4,8 +4,8 @@
 // references of tests and tools have definitions of their own.
 //
 // What all of them rely on, and a further mask has to keep: a query sees one run of keys, begin .. end - 1, perhaps an empty one, and
-// neither end falls from a query to the next. Causal masks and sliding windows are of this form. What is not (a mask tensor, say) is a
-// change of scores.
+// neither end falls from a query to the next. Causal masks, sliding windows and chunks are of this form. What is not (a mask tensor, say)
+// is a change of scores.
 #pragma once
 
 #include "contract/problem_key.h"
@@ -17,14 +17,18 @@ namespace flashcore::kernels {
 // that stays costs nothing. A kernel that cannot work with a begin that moves says so in a static_assert.
 struct Mask {
   bool begin_moves, end_moves;
+  bool in_chunks = false;  // both ends move, and no further than those of the query's own chunk
 
   constexpr bool later_see_more() const { return end_moves && !begin_moves; }
 };
 inline constexpr Mask no_mask = {false, false}, causal_mask = {false, true};
 constexpr Mask mask_if(bool causal) { return causal ? causal_mask : no_mask; }
-// For whoever asks without being compiled for a mask: none is a causal one that is too far off to hide a key. any_prefix: of the masks
-// that leave leading keys, for a kernel that works with no others; any_mask: of all that there are.
-inline constexpr Mask any_prefix = causal_mask, any_mask = causal_mask;
+// What the choices of a kernel's module say: does the end move, and what moves the begin?
+constexpr Mask mask_of(bool end_moves, int32_t window) {
+  return {window != window_none, end_moves, window == window_in_chunks};
+}
+// For whoever asks without being compiled for a mask: an end that stays is one that moves too far off to hide a key.
+inline constexpr Mask any_mask = {true, true, true};
 
 // Keys begin .. end - 1, counted from the sequence's first key or from another one.
 template <Mask mask, typename Count>
@@ -67,12 +71,14 @@ constexpr int64_t sum_of_quotients(int64_t count, int64_t first, int64_t step, i
   }
 }
 
-// Query i of a sequence sees the keys i + first_offset .. i + last_offset, as far as they exist.
+// Query i of a sequence sees the keys i + first_offset .. i + last_offset, as far as they exist; in chunks those alone that are in the same
+// chunk of keys as its own position, i + keys - queries.
 template <Mask mask>
 struct Visibility {
   int32_t queries, keys;
   int32_t first_offset;  // asked for only where the begin moves
   int32_t last_offset;   // where the end does
+  int32_t chunk = 0;     // keys of a chunk, in chunks; for any_mask 0: none
 
   using Run = KeyRun<mask, int64_t>;
   using NearRun = KeyRun<mask, int32_t>;  // counted from a key nearby
@@ -80,7 +86,14 @@ struct Visibility {
 
   // Keys that do not exist included.
   constexpr Run band_of(int64_t query) const {
-    return {mask.begin_moves ? query + first_offset : 0, mask.end_moves ? query + last_offset + 1 : keys};
+    Run band = {mask.begin_moves ? query + first_offset : 0, mask.end_moves ? query + last_offset + 1 : keys};
+    if constexpr (mask.in_chunks)
+      if (chunk != 0) {
+        const int64_t begin = begin_of_chunk(query);
+        if (band.begin < begin) band.begin = begin;
+        if (band.end > begin + chunk) band.end = begin + chunk;
+      }
+    return band;
   }
   constexpr Run keys_of(int64_t query) const {
     const Run band = band_of(query);
@@ -99,6 +112,8 @@ struct Visibility {
   }
   // Tiles are walked from the last to the first. The end of those whole ones before which every query from first_query on has seen a key.
   constexpr int32_t whole_end_after_a_key(const Tiles &tiles, int32_t first_query, int32_t tile_kv) const {
+    if constexpr (mask.begin_moves)
+      if (const Run run = keys_of(first_query); run.begin == run.end) return tiles.begin();
     const int64_t seen = keys_of(first_query).end;
     const auto left = static_cast<int32_t>((seen > 0 ? seen - 1 : 0) / tile_kv);
     return left < tiles.whole_end ? left : tiles.whole_end;
@@ -115,9 +130,25 @@ struct Visibility {
       return {begin_of_first + row - from, (mask.end_moves && end < end_of_sequence ? end : end_of_sequence) - from};
     }
   };
-  constexpr NearRuns runs_near(int32_t first_query, int32_t first_key) const {
-    const Run band = band_of(first_query);
-    return {near(band.begin - first_key), near(band.end - first_key), keys - first_key};
+  // In chunks a run's ends do not move along with the rows.
+  template <typename Seen>
+  struct NearRunsInChunks {
+    Seen seen;
+    int32_t first_query, first_key;
+
+    constexpr NearRun of(int32_t row, int32_t from) const {
+      const Run band = seen.band_of(int64_t{first_query} + row);
+      const int64_t end = band.end < seen.keys ? band.end : seen.keys;
+      return {near(band.begin - first_key) - from, near(end - first_key) - from};
+    }
+  };
+  constexpr auto runs_near(int32_t first_query, int32_t first_key) const {
+    if constexpr (mask.in_chunks) {
+      return NearRunsInChunks<Visibility>{*this, first_query, first_key};
+    } else {
+      const Run band = band_of(first_query);
+      return NearRuns{near(band.begin - first_key), near(band.end - first_key), keys - first_key};
+    }
   }
   // A query's keys among first_key .. first_key + count - 1, counted from there and held to 0 .. count.
   constexpr NearRun run_within(int64_t query, int32_t first_key, int32_t count) const {
@@ -130,10 +161,11 @@ struct Visibility {
   // Of all keys, those that some query sees.
   constexpr int64_t keys_of_all() const { return queries == 0 ? 0 : keys_of(queries - 1).end - keys_of(0).begin; }
 
-  // Over all blocks of tile_q queries, which take keys_per_step keys a step.
+  // Over all blocks of tile_q queries, which take keys_per_step keys a step. Where begins move and blocks are many, over some of them.
   constexpr KeySteps steps_of(int32_t tile_q, int32_t keys_per_step) const {
-    static_assert(!mask.begin_moves, "what the begins leave out has to be subtracted");
     if (queries == 0) return {0, 0};
+    if constexpr (mask.begin_moves)
+      if (chunk != 0 || int64_t{first_offset} + queries > 1) return steps_of_some(tile_q, keys_per_step);
     // All blocks but the last end at end_of_first + i * tile_q, held to 0 .. keys.
     const int64_t others = (int64_t{queries} - 1) / tile_q, end_of_first = band_of(tile_q - 1).end;
     const auto ending_below = [&](int64_t key) {
@@ -156,15 +188,42 @@ struct Visibility {
     constexpr int64_t far = 1 << 29;  // above any tile, and room for the rows of a warp
     return static_cast<int32_t>(distance < -far ? -far : distance > far ? far : distance);
   }
+  // Of the chunk that a query's position is in, which may be one before all keys.
+  constexpr int64_t begin_of_chunk(int64_t query) const {
+    const int64_t position = query + keys - queries;
+    return (position < 0 ? position - (chunk - 1) : position) / chunk * chunk;
+  }
+  constexpr KeySteps steps_of_some(int32_t tile_q, int32_t keys_per_step) const {
+    constexpr int64_t most = 64;
+    const int64_t blocks = (int64_t{queries} + tile_q - 1) / tile_q, count = blocks < most ? blocks : most;
+    int64_t longest = 0, sum = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t block = blocks <= most ? i : i * (blocks - 1) / (most - 1);
+      const Tiles tiles = tiles_of(static_cast<int32_t>(block * tile_q), tile_q, keys_per_step);
+      const int64_t steps = tiles.end - tiles.begin();
+      sum += steps;
+      if (steps > longest) longest = steps;
+    }
+    return {static_cast<double>(longest), static_cast<double>(sum) / static_cast<double>(count)};
+  }
 };
 
+constexpr Mask mask_of(const ProblemKey &key) {
+  return mask_of(key.causal != causal_none || key.window_right != window_open || key.attention_chunk != 0,
+                 key.window());
+}
+
+// Sizes are below 2^31: src/problem holds them there.
 constexpr Visibility<any_mask> visibility_of(const ProblemKey &key) {
-  const int64_t last_offset = key.causal == causal_bottom_right ? key.seqlen_kv - key.seqlen_q
-                              : key.causal == causal_top_left   ? 0
-                                                                : key.seqlen_kv;
-  // Sizes are below 2^31: src/problem holds them there.
-  return {static_cast<int32_t>(key.seqlen_q), static_cast<int32_t>(key.seqlen_kv), 0,
-          static_cast<int32_t>(last_offset)};
+  constexpr int64_t too_far = -0x80000000ll;
+  const int64_t diagonal = key.seqlen_kv - key.seqlen_q;
+  int64_t first = key.window_left == window_open ? too_far : diagonal - key.window_left;
+  int64_t last = key.causal == causal_bottom_right ? diagonal : key.causal == causal_top_left ? 0 : key.seqlen_kv;
+  if (key.window_right != window_open && last > diagonal + key.window_right) last = diagonal + key.window_right;
+  if (first < too_far) first = too_far;
+  if (first > last) last = too_far;  // no query sees a key, and no block has to look for one
+  return {static_cast<int32_t>(key.seqlen_q), static_cast<int32_t>(key.seqlen_kv), static_cast<int32_t>(first),
+          static_cast<int32_t>(last), key.attention_chunk};
 }
 
 }  // namespace flashcore::kernels

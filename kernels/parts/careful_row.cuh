@@ -7,6 +7,7 @@
 
 #include "parts/block_work.cuh"
 #include "parts/numeric.cuh"
+#include "parts/row_end.cuh"
 #include "parts/rows.cuh"
 #include "parts/variant.cuh"
 
@@ -79,13 +80,15 @@ struct CarefulRow {
 #pragma unroll
     for (int32_t distance = 16; distance != 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
 
-    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    const auto of_row = [&] { return RowSum{reference, scale_log2, sum}; };
+    const RowEnd<Variant> end_of_row(params, work.head_q, of_row);
+    const float inverse = Variant::has_sinks ? end_of_row.inverse(sum) : sum == 0.0f ? 0.0f : 1.0f / sum;
     uint16_t *const row = StridedRows::of(params.output, work.batch, work.head_q).row(query);
 #pragma unroll
     for (int32_t c = 0; c < most_columns / 32; ++c)
       if (c * 32 + lane < params.head_dim_v)
         row[c * 32 + lane] = static_cast<uint16_t>(pack2<dtype>(output[c] * inverse, 0.0f));
-    if (lane == 0) write_lse(params, work.batch, work.head_q, query, reference, scale_log2, sum);
+    if (lane == 0) end_of_row.write_lse(params, work.batch, work.head_q, query, of_row);
   }
 };
 

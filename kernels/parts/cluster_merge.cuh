@@ -5,11 +5,12 @@
 
 #include "parts/cluster.cuh"
 #include "parts/mma_attention.cuh"
+#include "parts/row_end.cuh"
 
 namespace flashcore::kernels {
 
 // `warps` of a block have 16 rows each, in the layout of mma.sync's C fragments.
-template <int32_t dtype, int32_t head_dim_v, int32_t warps>
+template <int32_t dtype, int32_t head_dim_v, int32_t warps, typename Variant>
 struct ClusterMerge {
   static constexpr int32_t fragments = head_dim_v / 8, fragments_of_item = 4, columns_of_item = fragments_of_item * 8;
   static constexpr int32_t most_blocks = 8;  // of a cluster, which all of them are asked at once
@@ -91,7 +92,9 @@ struct ClusterMerge {
       }
 #pragma unroll
       for (int32_t half = 0; half < 2; ++half) {
-        const float inverse = sum[half] == 0.0f ? 0.0f : reciprocal_approx(sum[half]);  // no key seen: O = 0
+        const auto of_row = [&] { return RowSum{largest[half], scale_log2, sum[half]}; };
+        const RowEnd<Variant> end(params, work.head_q, of_row);
+        const float inverse = end.inverse(sum[half]);
         const int32_t query = first_query + half * 8 + lane / 4;
         uint32_t words[fragments_of_item];
 #pragma unroll
@@ -100,7 +103,7 @@ struct ClusterMerge {
         store_row<16>(rows.row(query) + first_fragment * 8, words, lane % 4, query < params.seqlen_q,
                       params.head_dim_v - first_fragment * 8);
         if (first_fragment == 0 && lane % 4 == 0 && query < params.seqlen_q)
-          write_lse(params, work.batch, work.head_q, query, largest[half], scale_log2, sum[half]);
+          end.write_lse(params, work.batch, work.head_q, query, of_row);
       }
     }
   }

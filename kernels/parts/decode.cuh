@@ -23,6 +23,7 @@
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
 #include "parts/partial_rows.cuh"
+#include "parts/row_end.cuh"
 #include "parts/tile_io.cuh"
 #include "parts/variant.cuh"
 
@@ -47,12 +48,21 @@ struct Decode {
     return block_y_anew() * params.split.keys_per_part;
   }
 
-  // Keys first_of_part .. n-1 are seen by a row. Rows past the last one count as the last.
-  static __device__ __forceinline__ int32_t keys_seen(const Params &params, const Work &work, int32_t row) {
+  // An end that stays is one that moves far off: one module does for both.
+  static constexpr Mask mask = mask_of(true, shape.window);
+  // Keys begin .. end - 1 of the part are seen by a row. Rows past the last one count as the last.
+  static __device__ __forceinline__ auto keys_of(const Params &params, const Work &work, int32_t row) {
     const int32_t query = min(work.first_row + row, work.row_count - 1) / params.heads_per_kv;
-    const auto end = static_cast<int32_t>(visibility<any_prefix>(params).keys_of(query).end);
+    return visibility<mask>(params).keys_of(query);
+  }
+  static __device__ __forceinline__ int32_t end_seen(const Params &params, const Work &work, int32_t row) {
+    const auto end = static_cast<int32_t>(keys_of(params, work, row).end);
     const int32_t first = first_of_part(params), most = params.split.keys_per_part;
     return end - first < most ? end : first + most;
+  }
+  // Where begins move there is one part.
+  static __device__ __forceinline__ int32_t begin_seen(const Params &params, const Work &work, int32_t row) {
+    return mask.begin_moves ? static_cast<int32_t>(keys_of(params, work, row).begin) : first_of_part(params);
   }
 
   using Loads = DecodeLoads<shape, KeyRows>;
@@ -121,16 +131,20 @@ struct Decode {
       }
   }
 
-  // How many keys of the step the rows 2t and 2t+1 see. keys_left: how many the last row sees.
+  // Which keys of the step the rows 2t and 2t+1 see. keys_left: until the last key that the last row sees.
   struct Seen {
-    int32_t keys[row_tiles][2];
+    KeyRun<mask, int32_t> keys[row_tiles][2];
     __device__ __forceinline__ Seen(const Params &params, int32_t keys_left, int32_t lane) {
       const Work here = work_anew(params);
-      const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left;
+      const int32_t first_key = end_seen(params, here, tile_q - 1) - keys_left;
 #pragma unroll
       for (int32_t n = 0; n < row_tiles; ++n)
 #pragma unroll
-        for (int32_t r = 0; r < 2; ++r) keys[n][r] = keys_seen(params, here, n * 8 + lane % 4 * 2 + r) - first_key;
+        for (int32_t r = 0; r < 2; ++r) {
+          const int32_t row = n * 8 + lane % 4 * 2 + r;
+          keys[n][r] = {mask.begin_moves ? begin_seen(params, here, row) - first_key : 0,
+                        end_seen(params, here, row) - first_key};
+        }
     }
   };
 
@@ -143,14 +157,14 @@ struct Decode {
       for (int32_t n = 0; n < row_tiles; ++n)
 #pragma unroll
         for (int32_t x = 0; x < 4; ++x)
-          if (i * 16 + x / 2 * 8 + lane / 4 >= seen.keys[n][x % 2]) scores[i][n][x] = -infinity;
+          if (!seen.keys[n][x % 2].sees(i * 16 + x / 2 * 8 + lane / 4)) scores[i][n][x] = -infinity;
   }
 
   // What the variant makes of the scores.
   static __device__ __forceinline__ void change_scores(Scores &scores, const Params &params, int32_t keys_left,
                                                        int32_t lane) {
     const Work here = work_anew(params);
-    const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left + lane / 4;
+    const int32_t first_key = end_seen(params, here, tile_q - 1) - keys_left + lane / 4;
 #pragma unroll
     for (int32_t n = 0; n < row_tiles; ++n)
 #pragma unroll
@@ -254,7 +268,7 @@ struct Decode {
     const Seen seen(params, keys_left, lane);
     const Work here = work_anew(params);
     const auto rows = KeyRows::of(params.value, here.batch, here.head_kv);
-    const int32_t first_key = keys_seen(params, here, tile_q - 1) - keys_left;
+    const int32_t first_key = end_seen(params, here, tile_q - 1) - keys_left;
 #pragma unroll 1
     for (int32_t k = 0; k < 16 * key_groups; ++k) {
       uint32_t held[row_tiles] = {};  // this lane's register that may hold the key's probabilities
@@ -271,7 +285,7 @@ struct Decode {
         for (int32_t r = 0; r < 2; ++r) {
           const uint32_t pair = __shfl_sync(0xffffffffu, held[n], (lane % 4 * 2 + r) * 4 + k % 8 / 2);
           const float p = to_float<dtype>(static_cast<uint16_t>(k % 2 == 0 ? pair : pair >> 16));
-          if (k >= seen.keys[n][r]) continue;
+          if (!seen.keys[n][r].sees(k)) continue;
 #pragma unroll
           for (int32_t c = 0; c < value_chunks; ++c) {
             const int32_t column = c * 64 + lane / 4 * 8;
@@ -332,13 +346,15 @@ struct Decode {
     if (packed_row >= work.row_count) return;
     if (params.split.parts > 1) return store_part(params, work, packed_row, column, merged);
     const int32_t head = work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv;
-    const float inverse = merged.sum == 0.0f ? 0.0f : reciprocal_approx(merged.sum);
+    const auto of_row = [&] { return RowSum{merged.reference, scale_log2(params), merged.sum}; };
+    const RowEnd<Variant> end(params, head, of_row);
+    const float inverse = end.inverse(merged.sum);
     const auto rows = StridedRows::of(params.output, work.batch, head);
     if (column < params.head_dim_v)
       *reinterpret_cast<uint2 *>(rows.row(query) + column) =
           make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
                      pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
-    if (column == 0) write_lse(params, work.batch, head, query, merged.reference, scale_log2(params), merged.sum);
+    if (column == 0) end.write_lse(params, work.batch, head, query, of_row);
   }
 
   static __device__ __forceinline__ Work work_anew(const Params &params) { return work(params, block_anew()); }
@@ -347,19 +363,22 @@ struct Decode {
     const SharedAddress query = shared_address(shared + query_at);
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
-    // The first key of this warp.
+    // The first key of this warp: the block's are those from the first that its first row sees on.
     const auto of_warp = [&](const Work &work) {
-      return first_of_part(params) + (work.rank * shape.warps + thread_anew() / 32) * shape.tile_kv;
+      return begin_seen(params, work, 0) + (work.rank * shape.warps + thread_anew() / 32) * shape.tile_kv;
     };
     Cursor key_cursor, value_cursor;
     int32_t first_key, keys_left,
         masked_left;  // of the step; until the last key that a row sees; until the first that one does not see
+    [[maybe_unused]] int32_t whole_left;  // what keys_left is where every row's keys have begun
     {
       const int32_t thread = static_cast<int32_t>(threadIdx.x), lane = thread % 32;
       const Work here = work(params, blockIdx.x);
       first_key = of_warp(here);
-      keys_left = keys_seen(params, here, tile_q - 1) - first_key;
-      masked_left = keys_seen(params, here, 0) - first_key;
+      keys_left = end_seen(params, here, tile_q - 1) - first_key;
+      masked_left = end_seen(params, here, 0) - first_key;
+      if constexpr (mask.begin_moves)
+        whole_left = end_seen(params, here, tile_q - 1) - begin_seen(params, here, tile_q - 1);
       key_cursor.start(KeyRows::of(params.key, here.batch, here.head_kv), first_key + Keys::first_key(lane),
                        Keys::first_column(lane));
       value_cursor.start(KeyRows::of(params.value, here.batch, here.head_kv), first_key + Values::first_key(lane),
@@ -389,7 +408,8 @@ struct Decode {
       else
         values.load(value_cursor, params, keys_left);
       if constexpr (Variant::changes_scores) change_scores(scores, params, keys_left, thread_anew() % 32);
-      const bool masked = masked_left < shape.tile_kv;
+      bool masked = masked_left < shape.tile_kv;
+      if constexpr (mask.begin_moves) masked |= keys_left > whole_left;
       if (masked) mask_scores(scores, params, keys_left, thread_anew() % 32);
       raise_references(scores, output, state, scale_log2(params));
       Probabilities probabilities;
@@ -402,7 +422,7 @@ struct Decode {
       const int32_t step = (keys_left - 1) / stride;  // counted down to 0
       if (OutputSum::ends_stretch(step)) {
         const Work here = work_anew(params);
-        const int32_t first_step = (keys_seen(params, here, tile_q - 1) - of_warp(here) - 1) / stride;
+        const int32_t first_step = (end_seen(params, here, tile_q - 1) - of_warp(here) - 1) / stride;
         output_sum.end_stretch(output, state.reference, step, first_step, scale_log2(params));
       }
       keys_left -= stride;
@@ -458,7 +478,8 @@ struct Decode {
 
   // The second launch.
   static __device__ __forceinline__ void merge_parts(const Params &params, float *shared) {
-    GridMerge<dtype, shape.head_dim_v>::run(params, params.split, shared, scale_log2(params), [](const PackedRow &) {});
+    GridMerge<dtype, shape.head_dim_v, mask, Variant>::run(params, params.split, shared, scale_log2(params),
+                                                           [](const PackedRow &) {});
   }
 };
 

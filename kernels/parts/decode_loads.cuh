@@ -16,6 +16,7 @@ struct DecodeShape {
   int32_t tile_kv;  // keys of a step of a warp: 16 or 32
   int32_t warps;
   int32_t blocks;  // of a cluster
+  int32_t window;  // Window
 };
 
 template <DecodeShape shape, typename KeyRows>

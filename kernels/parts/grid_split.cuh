@@ -6,6 +6,7 @@
 #include "attention_fwd/grid_split.h"
 #include "parts/launch_order.cuh"
 #include "parts/numeric.cuh"
+#include "parts/row_end.cuh"
 #include "parts/rows.cuh"
 
 namespace flashcore::kernels {
@@ -46,7 +47,7 @@ struct WorkspaceRow {
 };
 
 // One row for each block of merge_threads threads.
-template <int32_t dtype, int32_t head_dim_v>
+template <int32_t dtype, int32_t head_dim_v, Mask mask, typename Variant>
 struct GridMerge {
   static constexpr int32_t quads = grid_split::merge_quads(head_dim_v), groups = grid_split::merge_groups(head_dim_v),
                            batch = grid_split::merge_batch;
@@ -83,7 +84,7 @@ struct GridMerge {
   static __device__ __forceinline__ void run(const AttentionFwdParams &params, const GridSplit &split, float *shared,
                                              float scale_log2, const ComputeAgain &compute_again) {
     const auto row = PackedRow::of(params, blockIdx.x);
-    const auto seen = visibility<any_prefix>(params).keys_of(row.query);
+    const auto seen = visibility<mask>(params).keys_of(row.query);
     // Parts that hold a key which the row sees: of others nothing needs to have been written.
     const auto keys_per_part = static_cast<uint32_t>(split.keys_per_part);
     const auto begin = static_cast<int32_t>(static_cast<uint32_t>(seen.begin) / keys_per_part),
@@ -123,11 +124,13 @@ struct GridMerge {
         const int32_t other = first + i;
         return other < groups ? Partial{outputs[other * quads + thread], states[other].x, states[other].y} : nothing;
       });
-    const float inverse = merged.sum == 0.0f ? 0.0f : reciprocal_approx(merged.sum);  // no key seen: O = 0
+    const auto of_row = [&] { return RowSum{merged.reference, scale_log2, merged.sum}; };
+    const RowEnd<Variant> end_of_row(params, row.head_q, of_row);
+    const float inverse = end_of_row.inverse(merged.sum);
     *reinterpret_cast<uint2 *>(StridedRows::of(params.output, row.batch, row.head_q).row(row.query) + column) =
         make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
                    pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
-    if (column == 0) write_lse(params, row.batch, row.head_q, row.query, merged.reference, scale_log2, merged.sum);
+    if (column == 0) end_of_row.write_lse(params, row.batch, row.head_q, row.query, of_row);
   }
 };
 

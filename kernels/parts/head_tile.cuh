@@ -4,6 +4,7 @@
 #pragma once
 
 #include "parts/careful_row.cuh"
+#include "parts/row_end.cuh"
 #include "parts/tile_io.cuh"
 
 namespace flashcore::kernels {
@@ -30,15 +31,16 @@ struct HeadTile {
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
       const float sum = quad_sum(state.row_sum[0][half]);
-      const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
+      const auto of_row = [&] { return RowSum{state.reference[0][half], Attention::scale_log2(params), sum}; };
+      const RowEnd<Variant> end(params, work.head_q, of_row);
+      const float inverse = end.inverse(sum);
       const int32_t query = first_of_warp + half * 8 + lane / 4;
       uint32_t words[head_dim_v / 8];
 #pragma unroll
       for (int32_t n = 0; n < head_dim_v / 8; ++n)
         words[n] = pack2<dtype>(output[0][n][half * 2] * inverse, output[0][n][half * 2 + 1] * inverse);
       store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
-      if (lane % 4 == 0 && query < params.seqlen_q)
-        write_lse(params, work.batch, work.head_q, query, state.reference[0][half], Attention::scale_log2(params), sum);
+      if (lane % 4 == 0 && query < params.seqlen_q) end.write_lse(params, work.batch, work.head_q, query, of_row);
     }
     if (__builtin_expect(!lost, 1)) return;
     __syncwarp();  // other lanes write the rows anew
@@ -50,12 +52,14 @@ struct HeadTile {
                                                      int32_t first_row) {
     const int32_t lane = thread_anew() % 32, first_of_warp = first_row + thread_anew() % 128 / 32 * 16;
     const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
+    const auto no_key_seen = [] { return RowSum{-infinity, 1.0f, 0.0f}; };
 #pragma unroll 1
     for (int32_t query = first_of_warp + lane / 4; query < first_of_warp + 16; query += 8) {
       uint32_t words[head_dim_v / 8] = {};
       store_row<16>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q)
-        write_lse(params, work.batch, work.head_q, query, -infinity, 1.0f, 0.0f);
+        RowEnd<Variant>(params, work.head_q, no_key_seen)
+            .write_lse(params, work.batch, work.head_q, query, no_key_seen);
     }
   }
 };

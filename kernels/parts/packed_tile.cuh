@@ -10,6 +10,7 @@
 #include "parts/mma_sm80.cuh"
 #include "parts/ptx_sm90.cuh"
 #include "parts/rounds.cuh"
+#include "parts/row_end.cuh"
 #include "parts/tile_io.cuh"
 
 namespace flashcore::kernels {
@@ -122,7 +123,9 @@ struct PackedTile {
                                                    int32_t row_of_tile, const Output &output, int32_t half,
                                                    float reference, float sum) {
     const Row here = row(params, work, row_of_tile);
-    const float inverse = sum == 0.0f ? 0.0f : reciprocal_approx(sum);  // no key seen: O = 0
+    const auto of_row = [&] { return RowSum{reference, softmax_scale_log2<Variant>(params), sum}; };
+    const RowEnd<Variant> end(params, here.head_q, of_row);
+    const float inverse = end.inverse(sum);
     uint32_t words[value_fragments];
 #pragma unroll
     for (int32_t n = 0; n < value_fragments; ++n)
@@ -130,8 +133,7 @@ struct PackedTile {
     const int32_t lane = thread_anew() % 4;
     store_row<16>(StridedRows::of(params.output, work.batch, here.head_q).row(here.query), words, lane, here.there,
                   params.head_dim_v);
-    if (lane == 0 && here.there)
-      write_lse(params, work.batch, here.head_q, here.query, reference, softmax_scale_log2<Variant>(params), sum);
+    if (lane == 0 && here.there) end.write_lse(params, work.batch, here.head_q, here.query, of_row);
   }
 
   template <typename Output>

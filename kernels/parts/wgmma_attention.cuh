@@ -28,10 +28,11 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
   static constexpr int32_t dtype = shape.dtype, head_dim = shape.head_dim, head_dim_v = shape.head_dim_v;
   static constexpr int32_t tile_kv = shape.tile_kv, panel_columns = 64;
 
-  // With a mask, or in a part of the keys, the number of steps hides from the compiler that a warp's lanes agree on where a tile is, and every descriptor would go
-  // through vector registers to the uniform ones that a product takes it from (D=256: 60 of 860 instructions of a step).
+  // With a mask, or in a part of the keys, the number of steps hides from the compiler that a warp's lanes agree on where a tile is, and every
+  // descriptor would go through vector registers to the uniform ones that a product takes it from (D=256: 60 of 860 instructions of a step).
   static __device__ __forceinline__ SharedMatrix agreed(SharedMatrix matrix) {
-    if constexpr (shape.mask.end_moves || shape.packed) matrix.low = __shfl_sync(0xffffffffu, matrix.low, 0);
+    if constexpr (shape.mask.end_moves || shape.mask.begin_moves || shape.packed)
+      matrix.low = __shfl_sync(0xffffffffu, matrix.low, 0);
     return matrix;
   }
   // In the background; `query` is at the warpgroup's first row. scores = Q . K^T
@@ -147,7 +148,7 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
       zero = fmaf(sum, 0.0f, zero);
       lost = lost || (sum == 0.0f && state.reference[0][half] != -infinity);
     }
-    if constexpr (shape.mask.end_moves)
+    if constexpr (shape.mask.end_moves || shape.mask.begin_moves)
 #pragma unroll
       for (int32_t n = 0; n < head_dim_v / 8; ++n)
 #pragma unroll

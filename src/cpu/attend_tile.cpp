@@ -92,6 +92,40 @@ FLASHCORE_CPU_INLINE void fill_outside(float *__restrict scores, const BlockRun 
   for (int64_t j = seen.end; j < padded; j++) scores[j] = value;
 }
 
+// What becomes of the scores of row r, whose first is of key first_key, where the task changes any: they are scaled then.
+template <bool fused>
+FLASHCORE_CPU_INLINE void change_scores(const TileTask &task, int64_t r, float *__restrict scores, const BlockRun &seen,
+                                        int64_t first_key) {
+  const float softcap = task.softcap, inverse = softcap == 0.0f ? 0.0f : 1.0f / softcap;
+  for (int64_t j = seen.begin; j < seen.end; j++) scores[j] *= task.scale;
+  if (softcap != 0.0f)
+    for (int64_t j = seen.begin; j < seen.end; j++) scores[j] = softcap * tanh_of<fused>(scores[j] * inverse);
+  if (!task.alibi) return;
+  const float slope = task.rows[r].slope;
+  const int64_t position = task.rows[r].position - first_key;
+  for (int64_t j = seen.begin; j < seen.end; j++)
+    scores[j] = multiply_add<fused>(-slope, std::fabs(static_cast<float>(position - j)), scores[j]);
+}
+
+// The row's largest score becomes a logarithm's, and its sink joins the sum. Returns the factor that corrects what was summed before.
+template <bool fused>
+FLASHCORE_CPU_INLINE float end_row(const TileTask &task, int64_t r, TileStatistics &statistics) {
+  const float minus_infinity = -std::numeric_limits<float>::infinity();
+  const float sink = task.rows[r].sink, scale = task.scale_at_last(), maximum = statistics.maximum[r];
+  float &sum = statistics.sum[r];
+  statistics.logarithm[r] = static_cast<double>(maximum) * static_cast<double>(scale);
+  if (sink == minus_infinity) return 1.0f;
+  const float ahead = maximum == minus_infinity ? minus_infinity : maximum * scale - sink;
+  if (ahead >= 0.0f) {
+    sum += exp2_nonpositive<fused>(-ahead * log2_of_e);
+    return 1.0f;
+  }
+  const float correction = maximum == minus_infinity ? 0.0f : exp2_nonpositive<fused>(ahead * log2_of_e);
+  sum = sum * correction + 1.0f;
+  statistics.logarithm[r] = static_cast<double>(sink);
+  return correction;
+}
+
 // Scores of one row become probabilities, rounded to the type; those of keys that it does not see become 0. Returns the factor
 // that corrects what was summed before.
 template <bool fused>
@@ -106,11 +140,11 @@ FLASHCORE_CPU_INLINE float softmax_row(float *__restrict scores, const BlockRun 
   // Scores of -infinity alone: -infinity is subtracted from nothing, and every probability is 0.
   const float subtrahend = maximum == minus_infinity ? 0.0f : maximum;
   // The first keys have nothing to correct; -inf times a scale of 0 would make a NaN of it.
-  const float correction = old_maximum == minus_infinity
-                               ? 0.0f
-                               : exp2_nonpositive<fused>((old_maximum - subtrahend) * task.scale * log2_of_e);
+  const float scale = task.scale_at_last();
+  const float correction =
+      old_maximum == minus_infinity ? 0.0f : exp2_nonpositive<fused>((old_maximum - subtrahend) * scale * log2_of_e);
   for (int64_t j = 0; j < padded; j++)
-    scores[j] = exp2_nonpositive<fused>((scores[j] - subtrahend) * task.scale * log2_of_e);
+    scores[j] = exp2_nonpositive<fused>((scores[j] - subtrahend) * scale * log2_of_e);
   fill_outside(scores, seen, padded, 0.0f);
   sum = sum * correction + sum_of(scores, padded);
   if (task.bfloat16) {
@@ -175,6 +209,7 @@ FLASHCORE_CPU_INLINE void attend_rows(const TileTask &task, TileScratch &scratch
   for (int n = 0; n < rows; n++) {
     seen[n] = run_in_block(task, r + n, begin, count);
     if (seen[n].begin == seen[n].end) continue;  // nothing seen: a factor of 1 for what was summed before
+    if (task.changes_scores()) change_scores<fused>(task, r + n, scores + n * tile_keys, seen[n], begin);
     const float correction =
         softmax_row<fused>(scores + n * tile_keys, seen[n], task, statistics.maximum[r + n], statistics.sum[r + n]);
     float *row = output + n * scratch.value_columns;
@@ -204,6 +239,16 @@ FLASHCORE_CPU_INLINE void store_output(const TileTask &task, const TileScratch &
 }
 
 template <bool fused>
+FLASHCORE_CPU_INLINE void end_rows(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
+  for (int64_t r = 0; r < task.row_count; r++) {
+    const float correction = end_row<fused>(task, r, statistics);
+    if (correction == 1.0f) continue;
+    float *row = scratch.output + r * scratch.value_columns;
+    for (int64_t d = 0; d < scratch.value_columns; d++) row[d] *= correction;
+  }
+}
+
+template <bool fused>
 FLASHCORE_CPU_INLINE void attend(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
   load_queries(task, scratch);
   for (int64_t r = 0; r < task.row_count; r++) {
@@ -224,6 +269,7 @@ FLASHCORE_CPU_INLINE void attend(const TileTask &task, TileScratch &scratch, Til
     for (; r + 2 <= task.row_count; r += 2) attend_rows<fused, 2>(task, scratch, statistics, r, begin, count);
     if (r < task.row_count) attend_rows<fused, 1>(task, scratch, statistics, r, begin, count);
   }
+  end_rows<fused>(task, scratch, statistics);
   store_output(task, scratch, statistics);
 }
 

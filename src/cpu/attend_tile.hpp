@@ -26,6 +26,9 @@ struct TileRow {
   const uint16_t *query;
   uint16_t *output;
   kernels::Visibility<kernels::any_mask>::Run keys;
+  float slope;       // of ALiBi; 0: none
+  int64_t position;  // among the keys, from which ALiBi counts
+  float sink;        // a logit without a value; -infinity: none
 };
 
 // What a tile reads and writes. Keys and values begin at row 0 of the tile's own batch and head.
@@ -33,17 +36,26 @@ struct TileTask {
   const uint16_t *key, *value;
   int64_t key_stride_row, value_stride_row;  // elements
   int64_t head_dim, head_dim_v;
-  float scale;  // at least 0; scores times this go into exp
-  bool negate;  // the scale was negative: its sign goes to the queries
+  float scale;    // at least 0; scores times this go into exp
+  float softcap;  // 0: none
+  bool alibi;     // rows have slopes
+  bool negate;    // the scale was negative: its sign goes to the queries
   bool bfloat16;
   int64_t row_count;
   TileRow rows[tile_rows];
+
+  // What is done to scores is done to scaled ones.
+  bool changes_scores() const { return softcap != 0.0f || alibi; }
+  // What scores are multiplied by at last.
+  float scale_at_last() const { return changes_scores() ? 1.0f : scale; }
 };
 
-// Softmax statistics of the rows: the largest score, unscaled (-inf: no key seen, or none above it), and the sum of exp.
+// Softmax statistics of the rows: the largest score (-inf: no key seen, or none above it), not scaled unless scores are changed, and the
+// sum of exp. At last the logarithm that the sum is relative to: that score's, or the sink's.
 struct TileStatistics {
   float maximum[tile_rows];
   float sum[tile_rows];
+  double logarithm[tile_rows];
 };
 
 // Working memory of one thread; carved from one allocation that is made before any thread starts.

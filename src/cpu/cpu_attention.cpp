@@ -23,6 +23,8 @@
 namespace flashcore {
 namespace {
 
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
 // Below this many multiplications per thread, starting the thread costs more than it brings (about 30 us each way).
 constexpr int64_t products_per_thread = 1 << 20;
 
@@ -49,9 +51,8 @@ T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head
 }
 
 float natural_or_base2_lse(const AttentionProblem &problem, const TileStatistics &statistics, int64_t r) {
-  if (statistics.sum[r] == 0.0f) return -std::numeric_limits<float>::infinity();  // no key, or none above -infinity
-  const double score = static_cast<double>(statistics.maximum[r]) * std::fabs(problem.softmax_scale);
-  const double natural = score + std::log(static_cast<double>(statistics.sum[r]));
+  if (statistics.sum[r] == 0.0f) return -infinity;  // no key, or none above -infinity
+  const double natural = statistics.logarithm[r] + std::log(static_cast<double>(statistics.sum[r]));
   return static_cast<float>(problem.lse_base2 ? natural * 1.4426950408889634 : natural);
 }
 
@@ -70,14 +71,21 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.head_dim = key.head_dim;
   task.head_dim_v = key.head_dim_v;
   task.scale = std::fabs(problem.softmax_scale);
+  task.softcap = problem.softcap;
+  task.alibi = problem.alibi_slopes().data != 0;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
   task.row_count = std::min(tile_rows, work.rows_per_head - first_row);
   const auto visibility = kernels::visibility_of(key);
+  const bool has_sinks = problem.sinks().data != 0;
   for (int64_t r = 0; r < task.row_count; r++) {
     const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
     task.rows[r] = {element<const uint16_t>(problem.query(), batch, position, head_q),
-                    element<uint16_t>(problem.output(), batch, position, head_q), visibility.keys_of(position)};
+                    element<uint16_t>(problem.output(), batch, position, head_q),
+                    visibility.keys_of(position),
+                    task.alibi ? *element<const float>(problem.alibi_slopes(), batch, 0, head_q) : 0.0f,
+                    position + key.seqlen_kv - key.seqlen_q,
+                    has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity};
   }
 
   TileStatistics statistics;

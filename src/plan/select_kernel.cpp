@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "contract/visibility.h"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
@@ -47,7 +48,10 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
     if (choice.best.tuned != nullptr) return choice;
   }
   Specialization candidate;
-  for (int32_t i = 0; passport.specialization(i, &candidate); ++i) consider_one(candidate);
+  for (int32_t i = 0; passport.specialization(i, &candidate); ++i) {
+    const Specialization fitted = passport.fitted(candidate, key);
+    if (key.plain() || passport.allows(fitted).field == nullptr) consider_one(fitted);
+  }
   return choice;
 }
 
@@ -74,7 +78,7 @@ Exclusion module_exclusion(const Passport &passport, const Specialization &s, co
   if (key.head_dim > head_dim) return other("head_dim", std::to_string(head_dim), std::to_string(key.head_dim));
   if (key.head_dim_v > head_dim_v)
     return other("head_dim_v", std::to_string(head_dim_v), std::to_string(key.head_dim_v));
-  const int32_t masked = key.causal != kernels::causal_none ? 1 : 0, causal = value("causal", masked);
+  const int32_t masked = kernels::mask_of(key).end_moves ? 1 : 0, causal = value("causal", masked);
   if (causal != masked)
     return {"causal", causal != 0 ? "the module applies a causal mask, the call has none"
                                   : "the module applies no mask, the call has a causal one"};
@@ -83,6 +87,10 @@ Exclusion module_exclusion(const Passport &passport, const Specialization &s, co
   if (heads > most_heads)
     return {"heads_q", "the module packs up to " + std::to_string(most_heads) +
                            " query heads of a key head, the call has " + std::to_string(heads)};
+  const int32_t window = value("window", 0), other_window = window == key.window() ? 0 : std::max(window, key.window());
+  if (const char *field = kernels::feature_field(other_window, value("scores", 0) ^ key.scores); field != nullptr)
+    return {field, "the module is compiled for another window or other scores than the call's, for which there is " +
+                       module_name(passport, passport.fitted(s, key))};
   return {"kernel", value("alignment_bytes", 16) > key.alignment_bytes
                         ? "the module moves rows by 16 bytes, the call's are not aligned to that"
                         : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};
@@ -94,7 +102,7 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
     return {"", "needs compute capability " + arch_text(passport.minimum_arch) +
                     (passport.maximum_arch == 0 ? " or newer" : " to " + arch_text(passport.maximum_arch)) +
                     ", the device has " + arch_text(device.arch)};
-  if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
+  if (const kernels::Refusal refusal = passport.refusal(key); refusal.field != nullptr)
     return {refusal.field, std::string(refusal.field) + " must be " + refusal.reason};
   if (key.one_module() && !passport.serves(key.module, key)) return module_exclusion(passport, key.module, key);
   if (choice.smallest_shared_bytes > device.shared_bytes_per_block)
@@ -111,7 +119,7 @@ bool left_to_name(const Passport &passport, const ProblemKey &key) {
 // The choice of one kernel, or none where its passport keeps it out.
 KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
                       const TunedRow *tuned) {
-  if (!runs_on(passport, device.arch) || passport.refuse(key).field != nullptr) return {};
+  if (!runs_on(passport, device.arch) || passport.refusal(key).field != nullptr) return {};
   return best_specialization(index, passport, key, device, tuned);
 }
 

@@ -31,9 +31,9 @@ struct TunedRow {
   const char *origin;  // "sm_89.tsv:7"
 
   constexpr bool holds(const kernels::ProblemKey &key) const {
-    return key.dtype == dtype && (key.causal != kernels::causal_none) == causal && key.head_dim == head_dim &&
-           key.head_dim_v == head_dim_v && batch_heads.holds(key.batch * key.heads_q) && seqlen_q.holds(key.seqlen_q) &&
-           seqlen_kv.holds(key.seqlen_kv);
+    return key.plain() && key.dtype == dtype && (key.causal != kernels::causal_none) == causal &&
+           key.head_dim == head_dim && key.head_dim_v == head_dim_v && batch_heads.holds(key.batch * key.heads_q) &&
+           seqlen_q.holds(key.seqlen_q) && seqlen_kv.holds(key.seqlen_kv);
   }
   constexpr kernels::ProblemKey smallest_problem() const {
     kernels::ProblemKey key{};

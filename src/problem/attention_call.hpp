@@ -16,6 +16,7 @@ inline kernels::AttentionCall attention_call(const AttentionProblem &problem) {
   kernels::AttentionCall call{};
   for (size_t i = 0; i < fwd::operand_count; ++i) call.operands[i] = tensor_view(problem.tensors[i]);
   call.softmax_scale = problem.softmax_scale;
+  call.softcap = problem.softcap;
   call.lse_base2 = problem.lse_base2 ? 1 : 0;
   return call;
 }

@@ -19,6 +19,7 @@ struct AttentionProblem {
   kernels::ProblemKey key{};  // alignment_bytes is 16 or 2; kernel_index is -1, the selector sets it from `kernel`
   std::array<ProblemTensor, fwd::operand_count> tensors{};  // by fwd::Operand
   float softmax_scale = 0;
+  float softcap = 0;  // 0: none
   bool lse_base2 = false;
   uint64_t workspace = 0;
   int64_t workspace_bytes = 0;
@@ -30,6 +31,8 @@ struct AttentionProblem {
   const ProblemTensor &value() const { return tensors[fwd::value]; }
   const ProblemTensor &output() const { return tensors[fwd::output]; }
   const ProblemTensor &lse() const { return tensors[fwd::lse]; }
+  const ProblemTensor &alibi_slopes() const { return tensors[fwd::alibi_slopes]; }
+  const ProblemTensor &sinks() const { return tensors[fwd::sinks]; }
 };
 
 // Every operand of the problem, for what looks at all of them alike.

@@ -72,6 +72,7 @@ struct OperandRule {
   // For an operand that the public struct gives as an address alone: the tensor that it means. nullptr: it is a flashcore_tensor,
   // whose first member the address is.
   flashcore_tensor (*given)(const void *args) = nullptr;
+  const char *batch_stride = nullptr;  // the field of the one stride that such an operand has
 };
 
 template <size_t count>

@@ -113,6 +113,7 @@ TensorFault place_tensor(const flashcore_tensor &given, AddressRule address_rule
 }
 
 std::string stride_field(const ProblemOperand &operand, int dimension) {
+  if (operand.rule->batch_stride != nullptr) return operand.rule->batch_stride;
   return std::string(operand.rule->name) + ".stride[" + std::to_string(dimension) + "]";
 }
 

@@ -6,6 +6,7 @@
 // kernel exists for a valid problem, and whether the kernel asked for by name exists, is the selector's business, one floor above.
 //
 // This runs in every call, so success allocates nothing; errors are put together only once something is wrong.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -106,8 +107,58 @@ Status check_softmax_scale(const Args &args, AttentionProblem &problem) {
   return success();
 }
 
+Status check_softcap(const Args &args, AttentionProblem &problem) {
+  if (std::bit_cast<uint32_t>(args.softcap) == 0) return success();
+  if (!(args.softcap >= std::numeric_limits<float>::min()) || !std::isfinite(args.softcap)) {
+    return invalid_field("softcap", float_text(args.softcap), "0 for none, or a normal number above 0");
+  }
+  problem.softcap = args.softcap;
+  problem.key.scores |= kernels::scores_softcap;
+  return success();
+}
+
+Status check_alibi(const Args &args) {
+  if (args.alibi_batch_stride == 0 || args.alibi_slopes != 0) return success();
+  return invalid_field("alibi_batch_stride", std::to_string(args.alibi_batch_stride),
+                       "0 without alibi_slopes, which are 0");
+}
+
+// Strides of sinks that are absent would be ignored.
+Status check_sinks(const Args &args) {
+  for (size_t i = 0; i < std::size(args.sinks.stride); ++i) {
+    if (args.sinks.data == 0 && args.sinks.stride[i] != 0) {
+      return invalid_field("sinks.stride[" + std::to_string(i) + "]", std::to_string(args.sinks.stride[i]),
+                           "0 without sinks.data, which is 0");
+    }
+  }
+  return success();
+}
+
+// Ends that hide no key are open, so that calls take the same plan and modules without windows wherever they can.
+Status check_window(const Args &args, kernels::ProblemKey &key) {
+  const auto negative = [](const char *field, int64_t value, const char *flag) {
+    return invalid_field(field, std::to_string(value),
+                         std::string("0 or more; without ") + flag + " that side is open");
+  };
+  if (args.window_left < 0) return negative("window_left", args.window_left, "FLASHCORE_FLAG_WINDOW_LEFT");
+  if (args.window_right < 0) return negative("window_right", args.window_right, "FLASHCORE_FLAG_WINDOW_RIGHT");
+  if (args.attention_chunk < 0) {
+    return invalid_field("attention_chunk", std::to_string(args.attention_chunk), "0 or more");
+  }
+  // The last query's position is seqlen_kv - 1, the first one's as far before it as there are queries.
+  if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0 && args.window_left < key.seqlen_kv - 1)
+    key.window_left = args.window_left;
+  if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0 && args.window_right < key.seqlen_q - 1 &&
+      key.causal != kernels::causal_bottom_right)
+    key.window_right = args.window_right;
+  const bool one_chunk = key.seqlen_q <= key.seqlen_kv && args.attention_chunk >= key.seqlen_kv;
+  if (!one_chunk) key.attention_chunk = static_cast<int32_t>(std::min(args.attention_chunk, largest_size));
+  return success();
+}
+
 Status check_score_options(const Args &args, AttentionProblem &problem) {
   FLASHCORE_TRY(check_softmax_scale(args, problem));
+  FLASHCORE_TRY(check_softcap(args, problem));
   if (args.causal < FLASHCORE_CAUSAL_NONE || args.causal > FLASHCORE_CAUSAL_BOTTOM_RIGHT) {
     return invalid_field(
         "causal", std::to_string(args.causal),
@@ -118,6 +169,9 @@ Status check_score_options(const Args &args, AttentionProblem &problem) {
                          "FLASHCORE_LSE_NATURAL (0) or FLASHCORE_LSE_BASE2 (1)");
   }
   problem.key.causal = args.causal;
+  FLASHCORE_TRY(check_window(args, problem.key));
+  FLASHCORE_TRY(check_alibi(args));
+  FLASHCORE_TRY(check_sinks(args));
   problem.lse_base2 = args.lse_base == FLASHCORE_LSE_BASE2;
   return success();
 }
@@ -171,6 +225,8 @@ Status check_tensors(const Args &args, AddressRule rule, AttentionProblem &probl
   FLASHCORE_TRY(check_outputs_apart<fwd::operands>(operands));
   FLASHCORE_TRY(check_workspace_apart(problem, operands));
   for (size_t i = 0; i < operands.size(); ++i) problem.tensors[i] = operands[i].tensor;
+  if (problem.alibi_slopes().data != 0) problem.key.scores |= kernels::scores_alibi;
+  if (problem.sinks().data != 0) problem.key.scores |= kernels::scores_sinks;
   problem.key.alignment_bytes = common_alignment<fwd::operands>(operands);
   return success();
 }

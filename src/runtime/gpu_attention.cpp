@@ -23,6 +23,15 @@ Status check_workspace_bytes(const AttentionProblem &problem, int64_t needed) {
                "workspace_bytes"};
 }
 
+// What nobody can compile may be missing for a feature: modules with them are not shipped.
+Error with_feature(Error error, const kernels::ProblemKey &key) {
+  const char *field = kernels::feature_field(key.window(), key.scores);
+  if (error.status != FLASHCORE_COMPILER_UNAVAILABLE || field == nullptr) return error;
+  error.message += std::string(" ") + field + " needs a module that is not shipped but compiled on first need.";
+  error.field = field;
+  return error;
+}
+
 }  // namespace
 
 std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *args, CudaStream stream) {
@@ -60,7 +69,9 @@ Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const k
                 " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
       if (!addresses_checked_) FLASHCORE_TRY(check_known_addresses(driver_, problem));
     }
-    FLASHCORE_TRY_ASSIGN(functions, loader_.load(selection));
+    Result<ModuleFunctions> loaded = loader_.load(selection);
+    if (!loaded.ok()) return with_feature(std::move(loaded.error()), key);
+    functions = loaded.value();
   }
   const LaunchPlan plan = make_launch_plan(selection, *functions);
   plans_.insert(key, plan);

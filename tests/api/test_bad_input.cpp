@@ -70,8 +70,12 @@ std::vector<BadInput> bad_inputs() {
       INVALID(workspace_bytes, -1),
       UNSUPPORTED(flags, FLASHCORE_FLAG_BATCH_INVARIANT),
       UNSUPPORTED(flags, 0x80000000),
-      UNSUPPORTED(softcap, 1.0f),
-      UNSUPPORTED(alibi_slopes, args.query.data),
+      INVALID(softcap, -1.0f),
+      INVALID(attention_chunk, -1),
+      INVALID(alibi_slopes, args.query.data + 2),
+      INVALID(alibi_batch_stride, 8),
+      INVALID(sinks.data, args.query.data + 1),
+      INVALID(sinks.stride[2], 1),
       UNSUPPORTED(bias.data, args.query.data),
       UNSUPPORTED(mask.data, args.query.data),
       UNSUPPORTED(cu_seqlens_q, args.query.data),
@@ -398,13 +402,13 @@ BOOST_AUTO_TEST_CASE(explanations_of_bad_input) {
   BOOST_TEST(flashcore_attention_explain(context, &problem.args, &explanation, nullptr) == FLASHCORE_OK);
   BOOST_TEST(explanation.supported == 1);
   BOOST_TEST(std::string(explanation.kernel) == "cpu");
-  problem.args.softcap = 2.0f;
+  problem.args.split_count = 2;
   BOOST_TEST(flashcore_attention_explain(context, &problem.args, &explanation, nullptr) == FLASHCORE_OK);
   BOOST_TEST(explanation.supported == 0);
   BOOST_TEST(std::string(explanation.kernel).empty());
-  BOOST_TEST(std::string(explanation.reasons).find("softcap is 2;") != std::string::npos, explanation.reasons);
+  BOOST_TEST(std::string(explanation.reasons).find("split_count is 2;") != std::string::npos, explanation.reasons);
   problem.args.batch = -1;
-  problem.args.softcap = 0;
+  problem.args.split_count = 0;
   PoisonedError poisoned;
   const flashcore_status status = flashcore_attention_explain(context, &problem.args, &explanation, &poisoned.error);
   check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, "batch");

@@ -43,8 +43,9 @@ boost::test_tools::assertion_result nvrtc_exists(boost::unit_test::test_unit_id)
   return result;
 }
 
-std::string prepare(flashcore_context context) {
-  const flashcore_attention_args args = small_args();
+std::string prepare(flashcore_context context, float softcap = 0) {
+  flashcore_attention_args args = small_args();
+  args.softcap = softcap;
   flashcore_error error = fresh_error();
   const flashcore_status status = flashcore_attention_prepare(context, &args, &error);
   return status == FLASHCORE_OK ? "OK" : describe(status, error);
@@ -139,6 +140,17 @@ BOOST_AUTO_TEST_CASE(an_absent_compiler_and_no_module_is_one_clear_error) {
   BOOST_TEST(child.text.rfind("COMPILER_UNAVAILABLE 0 ", 0) == 0u, child.text);
   CHECK_TEXT(child.text, "/nonexistent/libnvrtc.so.13");
   CHECK_TEXT(child.text, "sm_89");
+}
+
+BOOST_AUTO_TEST_CASE(a_module_with_a_feature_that_nobody_can_compile_names_the_feature) {
+  const ChildResult child = run_in_child([] {
+    setenv("FLASHCORE_CACHE", "off", 1);
+    GpuContext context(FLASHCORE_JIT_FORBIDDEN);
+    return prepare(context.handle, 30);
+  });
+  BOOST_TEST(child.text.rfind("COMPILER_UNAVAILABLE 0 [softcap] ", 0) == 0u, child.text);
+  CHECK_TEXT(child.text, "compiling is forbidden");
+  CHECK_TEXT(child.text, "softcap needs a module that is not shipped");
 }
 
 // ---- every call, with every code

@@ -169,7 +169,7 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
     Case("output onto a folder", SMALL + " --output /tmp", USAGE, (), [r"--output: /tmp exists and is not a regular file"]),
     Case("output and lse the same", SMALL + " --output {o.npy} --lse {o.npy}", USAGE, (), [r"options --output and --lse are both"]),
     Case("explain", SMALL + " --explain", OK, [r"nothing was computed", r"kernel +cpu", r"reasons +cpu: chosen"]),
-    Case("explain what cannot be done", SMALL + " --explain --softcap 30", FAILED, [r"kernel +none can do it", r"softcap"]),
+    Case("explain what cannot be done", SMALL + " --explain --split-count 3", FAILED, [r"kernel +none can do it", r"split_count"]),
     Case("no rows", "--random 1 --seqlen-q 0 --seqlen-kv 5 --device cpu --check", OK, [r"check +passed"]),
     Case("no keys", "--random 1 --seqlen-q 5 --seqlen-kv 0 --device cpu --check", OK, [r"check +passed"]),
     Case("no batch", "--random 1 --batch 0 --device cpu --check", OK, [r"check +passed"]),
@@ -177,12 +177,14 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
     Case("bfloat16, gqa, other value dimension", "--random 7 --batch 2 --heads 6 --heads-kv 2 --seqlen-q 17 --seqlen-kv 70 --head-dim 40 --head-dim-v 24 "
          "--dtype bf16 --causal bottom-right --scale 0.2 --lse-base 2 --layout bhsd --device cpu --check", OK, [r"6 heads \(2 of keys\)", r"check +passed"]),
     Case("negative scale", SMALL + " --scale -0.5 --check", OK, [r"check +passed"]),
+    Case("window", "--random 3 --seqlen-q 40 --seqlen-kv 90 --device cpu --window-left 20 --window-right 5 --check", OK, [r"check +passed"]),
+    Case("chunk and softcap", "--random 3 --seqlen-q 40 --seqlen-kv 90 --device cpu --attention-chunk 16 --softcap 2 --check", OK, [r"check +passed"]),
+    Case("negative softcap", SMALL + " --softcap -2", USAGE, (), [r"INVALID_ARGUMENT, field softcap"]),
 ])
 
 # Option and the field that the library names when it refuses it. What a build learns to do moves from here to the tests above.
 REFUSED_NUMBERS = [
-    ("softcap", "30", "softcap"), ("window-left", "4", "window_left"), ("window-right", "4", "window_right"),
-    ("attention-chunk", "8", "attention_chunk"), ("page-size", "16", "page_size"), ("page-count", "3", "page_count"),
+    ("page-size", "16", "page_size"), ("page-count", "3", "page_count"),
     ("rotary-dim", "8", "rotary_dim"), ("split-count", "2", "split_count"), ("split-tokens", "64", "split_tokens"),
     ("multiprocessor-limit", "4", "multiprocessor_limit"),
 ]
@@ -276,7 +278,13 @@ class Files(cli.ToolTest):
         self.refuse(r"head dimension differs|sequence length differs|number of heads|divide", more=["--layout", "bhsd"])
 
     def test_refused_request_writes_nothing(self):
-        self.refuse(r"UNSUPPORTED, field softcap", more=["--softcap", "2"], code=USAGE)
+        self.refuse(r"UNSUPPORTED, field split_count", more=["--split-count", "2"], code=USAGE)
+
+    def test_slopes_and_sinks(self):
+        self.write_array("alibi.npy", "<f4", (1, 4), [0.5, 0.25, 0.125, 2])
+        self.write_array("sinks.npy", "<f4", (4,), [0, 1, -1, 9])
+        self.fc_run(*self.inputs, *self.outputs, "--alibi", self.path("alibi.npy"), "--sinks", self.path("sinks.npy"), "--check",
+                    code=OK, out=[r"check +passed"])
 
     def fail_the_check(self, **expected):
         """An infinite value of a key whose probability is below the smallest float32, in which every kernel computes, and above that of
@@ -369,8 +377,7 @@ class Files(cli.ToolTest):
 
 # Option, type, shape for the inputs of Files, field that the library names.
 REFUSED_ARRAYS = [
-    ("alibi", "<f4", (4,), "alibi_slopes"), ("alibi", "<f4", (1, 4), "alibi_slopes"), ("sinks", "<f4", (4,), "sinks"),
-    ("bias", "<f4", (4, 5, 7), "bias"), ("bias", "<f2", (1, 1, 5, 7), "bias"), ("mask", "|b1", (5, 7), "mask"), ("mask", "|u1", (1, 4, 5, 7), "mask"),
+    ("sinks", "<f2", (4,), "sinks.dtype"), ("bias", "<f4", (4, 5, 7), "bias"), ("bias", "<f2", (1, 1, 5, 7), "bias"), ("mask", "|b1", (5, 7), "mask"), ("mask", "|u1", (1, 4, 5, 7), "mask"),
     ("cu-seqlens-q", "<i4", (2,), "(cu_seqlens_q|index_dtype)"), ("cu-seqlens-kv", "<i8", (2,), "(cu_seqlens_kv|index_dtype)"),
     ("seqused-q", "<i4", (1,), "(seqused_q|index_dtype)"), ("seqused-kv", "<i4", (1,), "(seqused_kv|index_dtype)"),
     ("leftpad-kv", "<i4", (1,), "(leftpad_kv|index_dtype)"), ("kv-batch-index", "<i4", (1,), "(kv_batch_index|index_dtype)"),

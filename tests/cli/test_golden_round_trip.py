@@ -14,12 +14,7 @@ with open(os.path.join(cli.GOLDEN, "cases.json"), encoding="utf-8") as file:
 
 # (feature of the case, field that the library names), in the order in which the library looks.
 NOT_BUILT = [
-    (lambda case: case["softcap"], "softcap"),
-    (lambda case: case["window"][0] >= 0, "window_left"),
-    (lambda case: case["window"][1] >= 0, "window_right"),
-    (lambda case: case["alibi"], "alibi_slopes"),
     (lambda case: case["bias"], "bias"),
-    (lambda case: case["sink"], "sinks"),
 ]
 LARGEST_GPU_HEAD_DIM = 128
 
@@ -42,6 +37,8 @@ def arguments_of(case):
     for option, width in zip(("window-left", "window-right"), case["window"]):
         if width >= 0:
             arguments += [f"--{option}", str(width)]
+    if case["chunk"]:
+        arguments += ["--attention-chunk", str(case["chunk"])]
     for option, name in (("alibi", "alibi"), ("bias", "bias"), ("sinks", "sink")):
         if case[name]:
             arguments += [f"--{option}", os.path.join(folder, f"{name}.npy")]

@@ -131,7 +131,7 @@ CaseOutcome emulate(const flashcore_attention_args &args, const Request &request
   if (problem.value().empty()) return {Verdict::passed, ""};
   const kernels::Passport &passport = passport_at(index);
   const kernels::ProblemKey &key = problem.value().key;
-  if (const kernels::Refusal refusal = passport.refuse(key); refusal.field != nullptr)
+  if (const kernels::Refusal refusal = passport.refusal(key); refusal.field != nullptr)
     return refused(std::string(refusal.field) + ": " + refusal.reason);
   const Choice choice = choose(passport, key, request);
   if (choice.module == nullptr) return refused("no specialization that serves this is compiled for the emulator");

@@ -110,6 +110,7 @@ AttentionCase case_of(const emulator::Module &module) {
     return flashcore::passport_at(name.kernel_index).value(name.specialization, of, otherwise);
   };
   const bool causal = choice("causal", 0) != 0;
+  const int32_t scores = choice("scores", 0);
   const int32_t cluster = choice("cluster", 0), key_groups = choice("split", 0) != 0 ? emulator::most_cluster
                                                              : cluster != 0          ? cluster * choice("warps", 1)
                                                                                      : 1;
@@ -122,7 +123,12 @@ AttentionCase case_of(const emulator::Module &module) {
       .dtype = choice("dtype", 0) == flashcore::kernels::dtype_bfloat16 ? Float16Type::bfloat16 : Float16Type::float16,
       .causal = causal ? ReferenceCausal::bottom_right : ReferenceCausal::none,
       .layout = choice("alignment_bytes", 16) == 2 ? Layout::odd : Layout::contiguous,
-      .scale = causal ? std::optional(-0.1f) : std::nullopt};
+      .scale = causal ? std::optional(-0.1f) : std::nullopt,
+      .window_left = choice("window", 0) == flashcore::kernels::window_moves ? 37 : -1,
+      .attention_chunk = choice("window", 0) == flashcore::kernels::window_in_chunks ? 48 : 0,
+      .softcap = (scores & flashcore::kernels::scores_softcap) != 0 ? 2.0f : 0.0f,
+      .alibi = (scores & flashcore::kernels::scores_alibi) != 0 ? Alibi::by_head : Alibi::none,
+      .sinks = (scores & flashcore::kernels::scores_sinks) != 0 ? std::optional(1.0f) : std::nullopt};
 }
 
 void check_module(const emulator::Module &module, uint32_t seed) {

@@ -62,8 +62,11 @@ Status write_unit(const Unit &unit, const std::string &module) {
   const std::string id = as_identifier(unit.output.stem().string());
   const std::string broken = unit.broken != nullptr ? unit.broken->name : unit.variant;
   // The part that defines a kernel's own variant has been read when the name becomes another's.
-  const std::string other =
-      unit.variant.empty() ? "" : "#include \"variants.cuh\"\n#define PlainScores " + unit.variant + "\n";
+  const std::string other = unit.variant.empty() ? ""
+                                                 : "#include \"variants.cuh\"\ntemplate <int> using AnyScores = "
+                                                   "flashcore::kernels::" +
+                                                       unit.variant + ";\n#define PlainScores " + unit.variant +
+                                                       "\n#define ChosenScores ::AnyScores\n";
   std::string renamed, entry_points;
   for (int32_t i = 0; unit.row().passport->entry_point(i) != nullptr; ++i) {
     const std::string name = unit.row().passport->entry_point(i), here = name + "_in_" + id;

@@ -63,6 +63,7 @@ GoldenCase load_case(const nlohmann::json &row) {
   problem.causal = causal_from(row.at("causal"));
   problem.window_left = row.at("window").at(0);
   problem.window_right = row.at("window").at(1);
+  problem.attention_chunk = row.at("chunk");
 
   const std::string folder = std::string(GOLDEN_DIRECTORY) + "/" + result.name + "/";
   const int64_t b = problem.batch, sq = problem.seqlen_q, sk = problem.seqlen_kv, hq = problem.heads_q;

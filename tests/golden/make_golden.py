@@ -11,6 +11,7 @@ receives: float16 as '<f2', bfloat16 as its bit pattern in '<u2' (its name ends 
     o [b, sq, hq, dv]  lse [b, hq, sq]    expected, float64 arithmetic stored as float32
 Contract: s = scale * q.k ; softcap c > 0: s = c * tanh(s / c) ; + alibi or bias ; then masks ; softmax ; p.v
     causal "bottom_right": key j is visible to query i when j <= i + sk - sq ; "top_left": j <= i
+    chunk c > 0: visible when j // c == (i + off) // c, rounded down
     window (l, r), -1 = open: visible when i + off - l <= j <= i + off + r, off = sk - sq (bottom right)
     alibi: s += -slope[h] * |i + sk - sq - j| ; bias [hq, sq, sk] is added to s
     sink [hq]: one more logit in the softmax's denominator, with no value ; lse includes it
@@ -23,9 +24,9 @@ import sys
 import numpy as np
 import torch
 
-def case(name, b=1, hq=2, hk=2, sq=64, sk=64, d=64, dv=None, dtype="float16", causal="none", window=(-1, -1), softcap=0.0,
+def case(name, b=1, hq=2, hk=2, sq=64, sk=64, d=64, dv=None, dtype="float16", causal="none", window=(-1, -1), chunk=0, softcap=0.0,
          alibi=False, sink=False, bias=False, scale=None, std=1.0):
-    return dict(name=name, b=b, hq=hq, hk=hk, sq=sq, sk=sk, d=d, dv=dv or d, dtype=dtype, causal=causal, window=list(window), softcap=softcap,
+    return dict(name=name, b=b, hq=hq, hk=hk, sq=sq, sk=sk, d=d, dv=dv or d, dtype=dtype, causal=causal, window=list(window), chunk=chunk, softcap=softcap,
                 alibi=alibi, sink=sink, bias=bias, scale=scale or 1 / math.sqrt(d), std=std)
 
 CASES = [
@@ -42,6 +43,8 @@ CASES = [
     case("d32", d=32, sq=65, sk=65), case("d40", d=40, sq=65, sk=65), case("d72", d=72, sq=33, sk=65), case("d80", d=80, sq=65, sk=65),
     case("d96", d=96, sq=65, sk=65, causal="bottom_right"), case("d192_v128", d=192, dv=128, sq=40, sk=65), case("d256", d=256, sq=40, sk=65, causal="bottom_right"),
     case("one_key", sq=5, sk=1), case("one_by_one", hq=1, hk=1, sq=1, sk=1), case("custom_scale", sq=33, sk=47, scale=0.31),
+    case("chunk", sq=70, sk=70, causal="bottom_right", chunk=16), case("window_both_bf16", sk=90, window=(9, 7), dtype="bfloat16"),
+    case("all_scores_bf16", b=2, hq=4, hk=2, sq=45, sk=83, dtype="bfloat16", causal="bottom_right", window=(40, -1), softcap=20.0, alibi=True, sink=True),
 ]
 
 def run(c, out, gen):
@@ -66,6 +69,7 @@ def run(c, out, gen):
     left, right = c["window"]
     if left >= 0: see &= j >= i + off - left
     if right >= 0: see &= j <= i + off + right
+    if c["chunk"]: see &= torch.div(j, c["chunk"], rounding_mode="floor") == torch.div(i + off, c["chunk"], rounding_mode="floor")
     s = s.masked_fill(~see, float("-inf"))
     z = s
     if c["sink"]:

@@ -55,6 +55,14 @@ std::string AttentionCase::describe() const {
   if (seed != 0) text << " seed" << seed;
   if (garbage == Garbage::later_keys) text << " garbage-keys";
   if (garbage == Garbage::later_values) text << " garbage-values";
+  if (garbage == Garbage::earlier_keys) text << " early-garbage-keys";
+  if (garbage == Garbage::earlier_values) text << " early-garbage-values";
+  if (window_left >= 0) text << " left" << window_left;
+  if (window_right >= 0) text << " right" << window_right;
+  if (attention_chunk != 0) text << " chunk" << attention_chunk;
+  if (softcap != 0) text << " softcap" << softcap;
+  if (alibi != Alibi::none) text << (alibi == Alibi::by_head ? " alibi" : " alibi-by-batch");
+  if (sinks) text << " sinks" << *sinks;
   return text.str();
 }
 
@@ -64,6 +72,6 @@ double AttentionCase::softmax_scale() const {
 
 bool AttentionCase::fixed_bounds_apply() const {
   return input_std == 1 && sink == 1 && scores == Scores::normal && extreme == Extreme::none && !scale &&
-         causal == ReferenceCausal::none && seqlen_kv >= 512;
+         causal == ReferenceCausal::none && seqlen_kv >= 512 && !has_window() && !changes_scores();
 }
 }  // namespace flashcore::tests

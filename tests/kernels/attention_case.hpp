@@ -28,8 +28,10 @@ enum class LseRequest { none, natural, base2, padded };  // padded: natural, wit
 // NaN and infinity where no output may show them. Keys and values past the end are NaN in every case.
 enum class Garbage {
   none,
-  later_keys,   // in the last keys, which the first half of the queries does not see (causal cases)
-  later_values  // in their values
+  later_keys,     // in the last keys, which the first half of the queries does not see (causal cases)
+  later_values,   // in their values
+  earlier_keys,   // in the first keys, which the second half of the queries does not see (windows and chunks)
+  earlier_values  // in their values
 };
 
 // How the scores of a row are distributed. Random normal inputs alone hide what real rows do to probabilities of 16 bits:
@@ -64,6 +66,9 @@ enum class Extreme {
 // Around which number the values lie.
 enum class Values { around_0, around_8, narrow /* 1 to 1.25 */ };
 
+// What slopes ALiBi has.
+enum class Alibi { none, by_head, by_batch_and_head };
+
 struct AttentionCase {
   int64_t batch = 1, seqlen_q = 64, seqlen_kv = 64;
   int32_t heads_q = 2, heads_kv = 2;
@@ -79,8 +84,13 @@ struct AttentionCase {
   float many = 1;  // of one_*: the mass of all other keys together, in units of the one's
   Values values = Values::around_0;
   Extreme extreme = Extreme::none;
-  uint32_t seed = 0;           // other inputs for the same case
-  std::optional<float> scale;  // nullopt: the library's default
+  uint32_t seed = 0;                            // other inputs for the same case
+  std::optional<float> scale;                   // nullopt: the library's default
+  int64_t window_left = -1, window_right = -1;  // -1: open
+  int64_t attention_chunk = 0;                  // 0: none
+  float softcap = 0;                            // 0: none
+  Alibi alibi = Alibi::none;
+  std::optional<float> sinks;  // what the sinks of the heads lie around
 
   std::string describe() const;  // "fp16 b1 h4/2 sq65 sk193 d64 causal-br odd lse std3 scale0.5 later-values"
   double softmax_scale() const;
@@ -88,6 +98,8 @@ struct AttentionCase {
   bool fixed_bounds_apply() const;
   // Held to hard_gate instead of output_gate (accuracy.hpp).
   bool is_hard() const { return scores != Scores::normal || values != Values::around_0; }
+  bool has_window() const { return window_left >= 0 || window_right >= 0 || attention_chunk != 0; }
+  bool changes_scores() const { return softcap != 0 || alibi != Alibi::none || sinks; }
 };
 
 }  // namespace flashcore::tests

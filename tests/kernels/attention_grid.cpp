@@ -12,6 +12,8 @@
 #include <random>
 #include <string>
 
+#include "kernels/feature_cases.hpp"
+
 namespace flashcore::tests {
 namespace {
 
@@ -24,8 +26,6 @@ constexpr ReferenceCausal all_masks[] = {ReferenceCausal::none, ReferenceCausal:
 constexpr ReferenceCausal both_causal[] = {ReferenceCausal::top_left, ReferenceCausal::bottom_right};
 constexpr Layout all_layouts[] = {Layout::contiguous, Layout::bshd,         Layout::bhsd,       Layout::padded,
                                   Layout::odd,        Layout::shared_batch, Layout::shared_head};
-
-using Cases = std::vector<AttentionCase>;
 
 // Around every tile border, and pairs that are unequal both ways.
 void add_lengths(Cases &cases) {
@@ -394,6 +394,14 @@ void add_random(Cases &cases, int count, int64_t longest) {
   for (int n = 0; n < count; n++) cases.push_back(random_case(generator, longest));
 }
 
+void add_random_features(Cases &cases, int count, int64_t longest, ScoreFeatures features) {
+  std::mt19937 generator(20261130);
+  for (int n = 0; n < count; n++) {
+    cases.push_back(random_case(generator, longest));
+    add_features(generator, features, cases.back());
+  }
+}
+
 // A taste of every sweep, small enough for memcheck and racecheck.
 Cases reduced_grid() {
   Cases cases;
@@ -460,6 +468,7 @@ Cases reduced_grid() {
         {.seqlen_q = 65, .seqlen_kv = 330, .heads_q = 1, .heads_kv = 1, .scores = scores, .values = Values::around_8});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::large});
+  add_random_features(cases, 24, 140, ScoreFeatures::all_or_none);
   return cases;
 }
 
@@ -482,12 +491,14 @@ std::vector<AttentionCase> attention_grid(GridSize size) {
   if (size == GridSize::reduced) {
     cases = reduced_grid();
   } else {
-    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_split_keys,
-                           add_lse_requests, add_scores, add_sinks, add_garbage, add_long_rows, add_hard, add_extremes})
+    for (const auto add :
+         {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_split_keys, add_lse_requests,
+          add_scores, add_sinks, add_garbage, add_long_rows, add_hard, add_extremes, add_feature_sweeps})
       add(cases);
     const bool full = size == GridSize::full;
     if (full) add_long_hard(cases);
     add_random(cases, full ? 600 : 60, full ? 1025 : 385);
+    add_random_features(cases, full ? 600 : 60, full ? 1025 : 385, ScoreFeatures::any);
   }
   if (const char *part = std::getenv("FLASHCORE_TEST_CASE"))
     std::erase_if(cases, [part](const AttentionCase &one) { return one.describe().find(part) == std::string::npos; });

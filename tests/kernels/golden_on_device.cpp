@@ -14,6 +14,7 @@ using tools::Float16Type;
 std::vector<std::string> feature_fields(const tools::ReferenceAttention &problem) {
   std::vector<std::string> fields;
   if (problem.window_left >= 0 || problem.window_right >= 0) fields = {"flags", "window_left", "window_right"};
+  if (problem.attention_chunk != 0) fields.push_back("attention_chunk");
   if (problem.softcap != 0) fields.push_back("softcap");
   if (!problem.alibi_slopes.empty()) fields.push_back("alibi_slopes");
   if (!problem.bias.empty()) fields.push_back("bias");
@@ -82,6 +83,7 @@ uint64_t GoldenOnDevice::upload_floats(const std::vector<float> &values) {
 void GoldenOnDevice::set_features(const tools::ReferenceAttention &problem) {
   if (problem.window_left >= 0) args_.flags |= FLASHCORE_FLAG_WINDOW_LEFT, args_.window_left = problem.window_left;
   if (problem.window_right >= 0) args_.flags |= FLASHCORE_FLAG_WINDOW_RIGHT, args_.window_right = problem.window_right;
+  args_.attention_chunk = problem.attention_chunk;
   args_.softcap = static_cast<float>(problem.softcap);
   if (!problem.alibi_slopes.empty()) args_.alibi_slopes = upload_floats(problem.alibi_slopes);
   if (!problem.bias.empty()) {

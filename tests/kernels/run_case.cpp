@@ -6,12 +6,9 @@
 #include <cstring>
 #include <functional>
 #include <limits>
-#include <map>
 #include <optional>
 #include <random>
 #include <utility>
-
-#include "common/accuracy.hpp"
 
 namespace flashcore::tests {
 namespace {
@@ -239,6 +236,7 @@ CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const
   reference_.scale = one.softmax_scale();
   reference_.causal = one.causal;
   reference_.lse_base2 = one.lse == LseRequest::base2;
+  set_features(generator);
   plant_garbage(inputs_[1], inputs_[2]);  // after the reference took its copy: it knows only what may be seen
 
   args_.batch = one.batch, args_.seqlen_q = one.seqlen_q, args_.seqlen_kv = one.seqlen_kv;
@@ -270,31 +268,79 @@ CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const
 
 CaseOnDevice::~CaseOnDevice() = default;
 
-// The last third of the keys, less what the first half of the queries sees: something must be left to compare.
-int64_t CaseOnDevice::first_garbage_key() const {
-  int64_t first = case_.seqlen_kv - case_.seqlen_kv / 3;
-  while (first < case_.seqlen_kv && tools::key_is_visible(reference_, (case_.seqlen_q - 1) / 2, first)) first++;
-  return first;
+// Numbers by batch and head lie between NaN: one before them, two behind each batch entry, and where heads have a stride one between.
+uint64_t CaseOnDevice::place_numbers(const std::vector<float> &values, int64_t batches, int64_t head_stride,
+                                     int64_t batch_stride) {
+  std::vector<float> all(static_cast<size_t>(1 + batches * batch_stride), std::numeric_limits<float>::quiet_NaN());
+  const int64_t heads = static_cast<int64_t>(values.size()) / std::max<int64_t>(1, batches);
+  for (int64_t b = 0; b < batches; b++)
+    for (int64_t head = 0; head < heads; head++)
+      all[static_cast<size_t>(1 + b * batch_stride + head * head_stride)] =
+          values[static_cast<size_t>(b * heads + head)];
+  numbers_.push_back(std::make_unique<DeviceBuffer>(device_, static_cast<int64_t>(all.size() * sizeof(float))));
+  numbers_.back()->write(all.data());
+  return numbers_.back()->address() + sizeof(float);
+}
+
+void CaseOnDevice::set_features(std::mt19937 &generator) {
+  if (case_.window_left >= 0) args_.flags |= FLASHCORE_FLAG_WINDOW_LEFT, args_.window_left = case_.window_left;
+  if (case_.window_right >= 0) args_.flags |= FLASHCORE_FLAG_WINDOW_RIGHT, args_.window_right = case_.window_right;
+  args_.attention_chunk = reference_.attention_chunk = case_.attention_chunk;
+  reference_.window_left = case_.window_left, reference_.window_right = case_.window_right;
+  args_.softcap = case_.softcap;
+  reference_.softcap = static_cast<double>(case_.softcap);
+  if (case_.alibi != Alibi::none) {
+    const int64_t batches = case_.alibi == Alibi::by_head ? 1 : case_.batch;
+    for (int64_t n = 0; n < batches * case_.heads_q; n++)
+      reference_.alibi_slopes.push_back(0.01f * static_cast<float>(1 + n * 7 % 25));
+    args_.alibi_slopes = place_numbers(reference_.alibi_slopes, batches, 1, case_.heads_q + 2);
+    if (case_.alibi == Alibi::by_batch_and_head) args_.alibi_batch_stride = case_.heads_q + 2;
+  }
+  if (case_.sinks) {
+    std::normal_distribution<float> normal(*case_.sinks, 1);
+    for (int32_t head = 0; head < case_.heads_q; head++) reference_.sinks.push_back(normal(generator));
+    const bool apart = case_.layout != Layout::contiguous;
+    args_.sinks.data = place_numbers(reference_.sinks, 1, apart ? 2 : 1, case_.heads_q * 2 + 2);
+    if (apart) args_.sinks.stride[2] = 2;
+  }
+}
+
+// The last or the first third of the keys, less what the first or the second half of the queries sees: something must be left to compare.
+CaseOnDevice::KeyRange CaseOnDevice::garbage_keys() const {
+  const int64_t keys = case_.seqlen_kv, middle = (case_.seqlen_q - 1) / 2;
+  if (case_.garbage == Garbage::none) return {0, 0};
+  if (case_.garbage == Garbage::later_keys || case_.garbage == Garbage::later_values) {
+    int64_t first = keys - keys / 3;
+    for (int64_t j = first; j < keys; j++)
+      if (tools::key_is_visible(reference_, middle, j)) first = j + 1;
+    return {first, keys};
+  }
+  int64_t end = keys / 3;
+  for (int64_t j = end - 1; j >= 0; j--)
+    if (tools::key_is_visible(reference_, middle, j)) end = j;
+  return {0, end};
 }
 
 // In every batch and head. Infinities as well as NaN: 0 times either is NaN.
 void CaseOnDevice::plant_garbage(Input &key, Input &value) {
-  if (case_.garbage == Garbage::none) return;
   const uint16_t infinity = case_.dtype == Float16Type::float16 ? 0x7c00 : 0x7f80;
   const uint16_t kinds[] = {poison16, infinity, static_cast<uint16_t>(infinity | 0x8000)};
-  Input &target = case_.garbage == Garbage::later_keys ? key : value;
+  const bool in_keys = case_.garbage == Garbage::later_keys || case_.garbage == Garbage::earlier_keys;
+  Input &target = in_keys ? key : value;
   const Placement &place = target.place;
+  const KeyRange garbage = garbage_keys();
   for (int64_t b = 0; b < place.size[0]; b++)
-    for (int64_t row = first_garbage_key(); row < place.size[1]; row++)
+    for (int64_t row = garbage.begin; row < garbage.end; row++)
       for (int64_t head = 0; head < place.size[2]; head++)
         for (int64_t column = 0; column < place.size[3]; column++)
           target.bits[static_cast<size_t>(place.index(b, row, head, column))] = kinds[(row + column) % 3];
 }
 
 bool CaseOnDevice::row_sees_garbage(int64_t position) const {
-  if (case_.garbage == Garbage::none) return false;
-  const int64_t first = first_garbage_key();  // masks leave a prefix: who does not see the first sees none
-  return first < case_.seqlen_kv && tools::key_is_visible(reference_, position, first);
+  const KeyRange garbage = garbage_keys();
+  for (int64_t j = garbage.begin; j < garbage.end; j++)
+    if (tools::key_is_visible(reference_, position, j)) return true;
+  return false;
 }
 
 // --- Launch and look -----------------------------------------------------------------------------------------------
@@ -390,67 +436,7 @@ CaseOutcome judge_refusal(const CaseOnDevice &run, const flashcore_error &error)
   return {Verdict::refused, std::string(error.field) + ": " + error.message};
 }
 
-struct Truth {
-  tools::ReferenceResult exact, rounded;  // rounded: the yardstick of the case's gate
-  // Where many keys share the top, how the largest is rounded is chance, and so is the largest error: then another yardstick, of
-  // which the worse one counts.
-  std::optional<tools::ReferenceResult> rounded_otherwise;
-};
-
-// A case is the same for every kernel, and its truth takes longer than all of them; so it is worked out once.
-const Truth &truth_of(const tools::ReferenceAttention &problem, const AttentionCase &one) {
-  static std::map<std::string, Truth> known;
-  const auto [place, is_new] = known.try_emplace(one.describe());
-  if (is_new) {
-    const int threads = tools::reference_threads();
-    const bool float32_is_enough =
-        !one.is_hard() && one.extreme == Extreme::none && std::fabs(one.softmax_scale()) < 1e8;
-    Truth &truth = place->second;
-    truth.exact = tools::reference_attention(problem, threads);
-    truth.rounded = float32_is_enough ? tools::plain_16bit_attention(problem, one.dtype, threads)
-                                      : tools::rounded_once_attention(problem, one.dtype, threads);
-    if (one.scores == Scores::rising || one.scores == Scores::falling)
-      truth.rounded_otherwise = tools::rounded_once_attention(problem, one.dtype, threads, std::sqrt(0.5));
-  }
-  return place->second;
-}
-
 }  // namespace
-
-CaseOutcome judge_result(const CaseOnDevice &run, const AttentionCase &one) {
-  const auto output = run.read_output();
-  const auto lse = run.read_lse();
-  for (const std::string &problem : {run.guard_problem(output, lse), run.input_problem()})
-    if (!problem.empty()) return failed(problem);
-
-  const auto mask = run.output_mask();
-  const Truth &truth = truth_of(run.reference(), one);
-  const auto &expected = truth.exact;
-  auto yardstick = tools::measure_error(truth.rounded.output, expected.output, mask);
-  if (truth.rounded_otherwise) {
-    const auto other = tools::measure_error(truth.rounded_otherwise->output, expected.output, mask);
-    yardstick.max_abs = std::max(yardstick.max_abs, other.max_abs),
-    yardstick.mean_abs = std::max(yardstick.mean_abs, other.mean_abs);
-  }
-  const auto gate = one.is_hard() ? tools::hard_gate(yardstick, run.hard_gate_factor())
-                                  : tools::output_gate(one.dtype, yardstick, one.fixed_bounds_apply());
-  const auto error = tools::measure_error(run.output_values(output), expected.output, mask);
-  if (!expected.output.empty() && error.compared == 0) return failed("the case compares nothing");
-
-  CaseOutcome outcome{Verdict::passed, "", error.max_abs, error.mean_abs, gate.max_abs};
-  const auto share = [](double part, double whole) { return part == 0 ? 0 : part / whole; };
-  outcome.gate_share = std::max(share(error.max_abs, gate.max_abs), share(error.mean_abs, gate.mean_abs));
-  if (one.lse != LseRequest::none)
-    outcome.lse_share = tools::lse_gate_ratio(run.lse_values(lse), expected.lse, run.lse_mask());
-  if (!gate.passes(error)) {
-    outcome.verdict = Verdict::failed;
-    outcome.message = "output " + error.describe() + "; gate: " + gate.describe();
-  } else if (!(outcome.lse_share <= 1)) {
-    outcome.verdict = Verdict::failed;
-    outcome.message = "lse is " + std::to_string(outcome.lse_share) + " times as far off as its gate allows";
-  }
-  return outcome;
-}
 
 CaseOutcome run_case(const Device &device, const std::string &kernel, const AttentionCase &one) {
   CaseOnDevice run(device, one, kernel);

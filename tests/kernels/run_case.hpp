@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -60,7 +61,12 @@ class CaseOnDevice {
   struct Input;
 
  private:
-  int64_t first_garbage_key() const;
+  struct KeyRange {
+    int64_t begin, end;
+  };
+  void set_features(std::mt19937 &generator);
+  uint64_t place_numbers(const std::vector<float> &values, int64_t batches, int64_t head_stride, int64_t batch_stride);
+  KeyRange garbage_keys() const;
   bool row_sees_garbage(int64_t position) const;
   void plant_garbage(Input &key, Input &value);
 
@@ -68,7 +74,8 @@ class CaseOnDevice {
   AttentionCase case_;
   tools::ReferenceAttention reference_;
   flashcore_attention_args args_;
-  std::vector<Input> inputs_;  // query, key, value
+  std::vector<Input> inputs_;                           // query, key, value
+  std::vector<std::unique_ptr<DeviceBuffer>> numbers_;  // slopes of ALiBi, sinks
   Placement output_place_, lse_place_;
   std::unique_ptr<DeviceBuffer> output_, lse_;
 };

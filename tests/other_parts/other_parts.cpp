@@ -42,7 +42,9 @@ EditedProblem problem_of_table() {
   return problem;
 }
 
-const std::string variant = "using Variant = PlainScores;", rows = "using KeyRows = StridedRows;";
+// What kernels without choices of scores say, and what those with some say.
+const std::string variant = "using Variant = PlainScores;", chosen = "using Variant = ChosenScores<chosen.scores>;",
+                  rows = "using KeyRows = StridedRows;";
 
 std::vector<Part> parts() {
   return {{"softcap", "variants.cuh", variant, "using Variant = Softcap;",
@@ -79,12 +81,13 @@ int32_t check(const std::string &folder) {
     for (const KernelRow &row : kernel_table()) {
       // The copy engine goes through dense tensors alone.
       if (part.line == rows && row.passport->tensor_maps != nullptr) continue;
+      const bool has_choice = part.line == variant && row.source.find(chosen) != std::string_view::npos;
       const std::string kernel = row.passport->name, arch = row.passport->minimum_arch <= 89 ? "sm_89" : "sm_90a";
       const EditedKernel plain = {kernel, kernel, {}};
       const std::string include = "#include \"specialization.h\"\n";
       const EditedKernel edited = {part.name,
                                    kernel,
-                                   {{kernel + ".cu", part.line, part.other_line},
+                                   {{kernel + ".cu", has_choice ? chosen : part.line, part.other_line},
                                     {kernel + ".cu", include, include + "#include \"" + part.header + "\"\n"}},
                                    {{part.header, text}}};
       const auto own = compile(plain, arch), other = compile(edited, arch);

@@ -50,7 +50,9 @@ Real score(const ReferenceAttention &problem, const Row &row, int64_t j) {
   if (problem.softcap != 0) s = static_cast<Real>(problem.softcap) * std::tanh(s / static_cast<Real>(problem.softcap));
   if (!problem.alibi_slopes.empty()) {
     const int64_t distance = std::abs(row.position + problem.seqlen_kv - problem.seqlen_q - j);
-    s -= static_cast<Real>(problem.alibi_slopes[row.head]) * static_cast<Real>(distance);
+    const bool by_batch = problem.alibi_slopes.size() > static_cast<size_t>(problem.heads_q);
+    const int64_t index = (by_batch ? row.batch * problem.heads_q : 0) + row.head;
+    s -= static_cast<Real>(problem.alibi_slopes[index]) * static_cast<Real>(distance);
   }
   if (!problem.bias.empty())
     s += static_cast<Real>(problem.bias[(row.head * problem.seqlen_q + row.position) * problem.seqlen_kv + j]);
@@ -131,6 +133,9 @@ bool key_is_visible(const ReferenceAttention &problem, int64_t i, int64_t j) {
   if (problem.causal == ReferenceCausal::bottom_right && j > diagonal) return false;
   if (problem.window_left >= 0 && j < diagonal - problem.window_left) return false;
   if (problem.window_right >= 0 && j > diagonal + problem.window_right) return false;
+  if (const int64_t chunk = problem.attention_chunk; chunk != 0) {
+    if (diagonal < 0 || j / chunk != diagonal / chunk) return false;  // before key 0 there is no chunk with keys in it
+  }
   return true;
 }
 

@@ -30,9 +30,10 @@ struct ReferenceAttention {
   double softcap = 0;  // 0: none
   ReferenceCausal causal = ReferenceCausal::none;
   int64_t window_left = -1, window_right = -1;  // -1: open; positions are aligned at the bottom right
-  std::vector<float> alibi_slopes;              // [heads_q], or empty
-  std::vector<float> bias;                      // [heads_q, seqlen_q, seqlen_kv], or empty
-  std::vector<float> sinks;                     // [heads_q], or empty
+  int64_t attention_chunk = 0;      // 0: none; else query i sees keys of the chunk of its own position alone
+  std::vector<float> alibi_slopes;  // [heads_q], or [batch, heads_q], or empty
+  std::vector<float> bias;          // [heads_q, seqlen_q, seqlen_kv], or empty
+  std::vector<float> sinks;         // [heads_q], or empty
   bool lse_base2 = false;
 };
 

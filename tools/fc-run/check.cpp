@@ -76,6 +76,7 @@ ReferenceAttention reference_problem(const RunRequest &request, const Inputs &in
                                                                   : ReferenceCausal::none;
   if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0) problem.window_left = args.window_left;
   if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0) problem.window_right = args.window_right;
+  problem.attention_chunk = args.attention_chunk;
   problem.lse_base2 = args.lse_base == FLASHCORE_LSE_BASE2;
   for (const ExtraArray &extra : inputs.extras) {
     if (extra.option == "alibi") problem.alibi_slopes = floats_of(extra.array);
@@ -97,14 +98,12 @@ bool is_plain_and_long(const RunRequest &request, const Inputs &inputs) {
 Step check_is_possible(const RunRequest &request, const Inputs &inputs) {
   for (const ExtraArray &extra : inputs.extras) {
     const size_t rank = extra.array.shape.size();
-    const bool known = (extra.option == "alibi" && rank == 1) || extra.option == "sinks" ||
+    const bool known = extra.option == "alibi" || extra.option == "sinks" ||
                        (extra.option == "bias" && (rank < 4 || extra.array.shape[0] == 1));
     if (!known)
       return usage_failure(fmt::format("option --check has no reference for --{} of {}; leave one of them out",
                                        extra.option, extra.array.describe()));
   }
-  if (request.args.attention_chunk != 0)
-    return usage_failure("option --check has no reference for --attention-chunk; leave one of them out");
   return Done{};
 }
 

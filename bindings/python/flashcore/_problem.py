@@ -101,6 +101,25 @@ class Problem:
             raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: the name of a kernel or a module of up to {abi.NAME_BYTES - 1} bytes", "kernel")
         args.kernel = name
 
+    def set_features(self, chunk: int, alibi_slopes: Optional[View], sinks: Optional[View]) -> None:
+        """After the inputs: slopes of ALiBi and sinks belong to the heads of query."""
+        args = self.args
+        if isinstance(chunk, bool) or not isinstance(chunk, int) or not -2**63 <= chunk < 2**63:
+            raise InvalidArgumentError(f"attention_chunk is {chunk!r}; allowed: a number of keys, 0 for no chunks", "attention_chunk")
+        args.attention_chunk = chunk
+        heads = args.heads_q
+        if alibi_slopes is not None:
+            _check_numbers("alibi_slopes", alibi_slopes, ((heads,), (args.batch, heads)))
+            if heads > 1 and alibi_slopes.strides[-1] != 1:
+                raise InvalidArgumentError(f"alibi_slopes has a stride of {alibi_slopes.strides[-1]} elements between heads; allowed: 1. "
+                                           "Make it contiguous.", "alibi_slopes")
+            args.alibi_slopes = alibi_slopes.address
+            args.alibi_batch_stride = alibi_slopes.strides[0] if len(alibi_slopes.shape) == 2 and args.batch > 1 else 0
+        if sinks is not None:
+            _check_numbers("sinks", sinks, ((heads,),))
+            args.sinks.data, args.sinks.dtype = sinks.address, abi.DTYPE_FLOAT32
+            args.sinks.stride[2] = sinks.strides[0] if heads > 1 else 0
+
     def set_output(self, output: View) -> None:
         args, layout = self.args, self.layout
         self._check("output", output, self.dtype)
@@ -164,6 +183,14 @@ class Problem:
         if 0 not in sizes:
             tensor.stride[:] = (*(0 if size == 1 else stride for size, stride in zip(sizes[:3], strides[:3])), 1)
         return tensor
+
+
+def _check_numbers(field: str, view: View, shapes: tuple[tuple[int, ...], ...]) -> None:
+    if view.shape not in shapes:
+        raise InvalidArgumentError(f"{field} has shape {list(view.shape)}; allowed: {' or '.join(str(list(one)) for one in shapes)}, "
+                                   "by the heads of query", field)
+    if view.dtype != "float32":
+        raise UnsupportedError(f"{field} is {view.dtype}; allowed: float32", f"{field}.dtype" if field == "sinks" else field)
 
 
 def _checked_number(field: str, number: Any) -> float:

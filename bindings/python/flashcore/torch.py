@@ -55,16 +55,25 @@ def context(device: Any = None) -> Context:
 
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none", scale: Optional[float] = None,
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
-              kernel: str = "", on: Optional[Context] = None) -> torch.Tensor:
+              kernel: str = "", on: Optional[Context] = None, chunk: int = 0, alibi_slopes: Optional[torch.Tensor] = None,
+              sinks: Optional[torch.Tensor] = None) -> torch.Tensor:
     """softmax(scale * query.key^T + mask) . value in a new tensor.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
-    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention.
+    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes and sinks, with which a call
+    is not prepared: it costs the host more, and a graph of torch.compile breaks there.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
+    if chunk != 0 or alibi_slopes is not None or sinks is not None:
+        if output_layout not in (None, layout):
+            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes or sinks", "output_layout")
+        if on is None:
+            on = context(query.device)
+        return on.attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, chunk=chunk,
+                            alibi_slopes=alibi_slopes, sinks=sinks, layout=layout, kernel=kernel)
     if _is_compiling():
         if on is not None:
             return checks.call_untraced(attention, query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, on)

@@ -140,9 +140,21 @@ class TestBadInput(support.ContextTest):
             self.refuse(InvalidArgumentError, "stream", "allowed: a CUstream", stream=stream)
         self.refuse(InvalidArgumentError, "kernel", "no_such_kernel", kernel="no_such_kernel")
 
+    def test_features_belong_to_the_heads(self):
+        heads = self.query.shape[2]
+        self.refuse(InvalidArgumentError, "attention_chunk", "allowed: a number of keys", chunk=2.0)
+        self.refuse(InvalidArgumentError, "attention_chunk", "-1", chunk=-1)
+        for name in ("alibi_slopes", "sinks"):
+            self.refuse(InvalidArgumentError, name, "by the heads of query", **{name: np.zeros(heads + 1, dtype=np.float32)})
+            self.refuse(UnsupportedError, f"{name}.dtype" if name == "sinks" else name, "allowed: float32", **{name: np.zeros(heads, dtype=np.float16)})
+        self.refuse(InvalidArgumentError, "alibi_slopes", "stride", alibi_slopes=np.zeros(2 * heads, dtype=np.float32)[::2])
+
     def test_what_the_library_does_not_do_is_refused_by_it(self):
         """Each of these is computed or refused for its own field; which one is the library's business."""
-        for field, options in (("softcap", {"softcap": 5.0}), ("window_left", {"window": (2, None)}), ("window_right", {"window": (None, 2)})):
+        heads = self.query.shape[2]
+        for field, options in (("softcap", {"softcap": 0.5}), ("window_left", {"window": (1, None)}), ("window_right", {"window": (None, 1)}),
+                               ("attention_chunk", {"chunk": 2}), ("alibi_slopes", {"alibi_slopes": np.ones(heads, dtype=np.float32)}),
+                               ("sinks", {"sinks": np.ones(heads, dtype=np.float32)})):
             try:
                 self.context.attention(self.query, self.key, self.value, **options)
             except UnsupportedError as refusal:

@@ -8,8 +8,8 @@ from support import np
 
 import flashcore
 
-# The binding has no arguments for these yet.
-WITHOUT_ARGUMENT = ("alibi", "sink", "bias")
+# The binding has no argument for these yet.
+WITHOUT_ARGUMENT = ("bias",)
 
 
 def cases():
@@ -20,7 +20,9 @@ def cases():
 def features(case):
     """Fields of what a build may refuse, and then must."""
     left, right = case["window"]
-    return (["softcap"] if case["softcap"] else []) + (["window_left", "flags"] if left >= 0 else []) + (["window_right", "flags"] if right >= 0 else [])
+    named = {"softcap": case["softcap"], "window_left": left >= 0, "window_right": right >= 0, "attention_chunk": case["chunk"],
+             "alibi_slopes": case["alibi"], "sinks": case["sink"]}
+    return [field for field, is_used in named.items() if is_used]
 
 
 def load(case, name):
@@ -52,12 +54,15 @@ class TestGolden(support.ContextTest):
     def compute(self, context, case):
         arrays = [load(case, name) for name in "qkv"]
         window = tuple(side if side >= 0 else None for side in case["window"])
-        options = dict(causal=case["causal"], scale=case["scale"], softcap=case["softcap"], window=window, return_lse=True)
+        options = dict(causal=case["causal"], scale=case["scale"], softcap=case["softcap"], window=window, chunk=case["chunk"],
+                       return_lse=True)
+        by_head = {option: load(case, name) for option, name in (("alibi_slopes", "alibi"), ("sinks", "sink")) if case[name]}
         if context.device == "cuda":
+            options.update({option: context.to_device(array) for option, array in by_head.items()})
             arrays = [context.to_device(array, dtype=case["dtype"]) for array in arrays]
             output, lse = (array.to_numpy() for array in context.attention(*arrays, **options))
         else:
-            output, lse = context.attention(*arrays, dtype=case["dtype"], **options)
+            output, lse = context.attention(*arrays, dtype=case["dtype"], **options, **by_head)
         return (support.bfloat16_values(output) if case["dtype"] == "bfloat16" else output.astype(np.float32)), lse
 
     def on_gpu(self, case):

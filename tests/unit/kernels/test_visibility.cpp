@@ -3,6 +3,7 @@
 // Visibility, held to the masks' definitions key by key. The functions are those that kernels, the CPU device and the cost model ask.
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <utility>
 
 #include "attention_fwd/params.h"
 
@@ -10,13 +11,20 @@ using namespace flashcore::kernels;
 
 namespace {
 
-constexpr Mask window = {true, true}, left_edge = {true, false};
+constexpr Mask window = {true, true}, left_edge = {true, false}, chunks = {true, true, true};
 constexpr int32_t far = 1 << 20;
+
+template <Mask mask>
+bool in_chunk_of(const Visibility<mask> &visibility, int32_t query, int32_t key) {
+  const int32_t chunk = visibility.chunk, position = query + visibility.keys - visibility.queries;
+  if (!mask.in_chunks || chunk == 0) return true;
+  return position >= 0 && position / chunk == key / chunk;
+}
 
 template <Mask mask>
 bool sees(const Visibility<mask> &visibility, int32_t query, int32_t key) {
   return key >= 0 && key < visibility.keys && (!mask.begin_moves || key >= query + visibility.first_offset) &&
-         (!mask.end_moves || key <= query + visibility.last_offset);
+         (!mask.end_moves || key <= query + visibility.last_offset) && in_chunk_of(visibility, query, key);
 }
 
 template <Mask mask>
@@ -57,7 +65,9 @@ void check_tiles(const Visibility<mask> &visibility, int32_t tile_q, int32_t til
           some |= sees(visibility, query, key);
           whole &= sees(visibility, query, key);
         }
-      BOOST_TEST((tile >= tiles.begin() && tile < tiles.end) == some, "tile " << tile << " from query " << first);
+      // Where runs have gaps between them, tiles in a gap are worked through too.
+      const bool taken = tile >= tiles.begin() && tile < tiles.end;
+      BOOST_TEST((mask.in_chunks ? taken || !some : taken == some), "tile " << tile << " from query " << first);
       if (some) BOOST_TEST(tiles.needs_mask(tile) == !whole, "mask of tile " << tile << " from query " << first);
     }
     BOOST_TEST(tiles.begin() <= tiles.end);
@@ -80,8 +90,12 @@ void check_steps(const Visibility<mask> &visibility, int32_t tile_q, int32_t key
   double longest = 0, sum = 0, blocks = 0;
   for (int32_t first = 0; first < visibility.queries; first += tile_q) {
     double steps = 0;
-    for (int32_t key = 0; key < visibility.keys; key += keys_per_step)
-      steps += sees(visibility, std::min(first + tile_q, visibility.queries) - 1, key);
+    for (int32_t key = 0; key < visibility.keys; key += keys_per_step) {
+      bool some = false;
+      for (int32_t query = first; query < std::min(first + tile_q, visibility.queries) && !some; ++query)
+        for (int32_t other = key; other < key + keys_per_step && !some; ++other) some = sees(visibility, query, other);
+      steps += some;
+    }
     longest = std::max(longest, steps), sum += steps, ++blocks;
   }
   const KeySteps steps = visibility.steps_of(tile_q, keys_per_step);
@@ -97,9 +111,11 @@ void check(const Visibility<mask> &visibility) {
       check_runs(visibility, tile_kv);
       for (const int32_t tile_q : {1, 64, 128}) check_tiles(visibility, tile_q, tile_kv);
     }
-    if constexpr (!mask.begin_moves)
+    if constexpr (!mask.in_chunks)
       for (const int32_t tile_q : {1, 3, 64, 128})
-        for (const int32_t keys_per_step : {1, 32, 48, 256}) check_steps(visibility, tile_q, keys_per_step);
+        for (const int32_t keys_per_step : {1, 32, 48, 256})
+          if (!mask.begin_moves || visibility.queries <= 64 * tile_q)  // of more blocks some are asked
+            check_steps(visibility, tile_q, keys_per_step);
   }
 }
 
@@ -129,6 +145,17 @@ BOOST_AUTO_TEST_CASE(windows_hide_what_they_say) {
       }
 }
 
+// With a window beside them and without, with more queries than keys, so that chunks lie before all keys, and with fewer.
+BOOST_AUTO_TEST_CASE(chunks_hide_what_they_say) {
+  for (const int32_t queries : {1, 64, 129})
+    for (const int32_t keys : {0, 1, 63, 200})
+      for (const int32_t chunk : {1, 16, 50, 1000})
+        for (const int32_t first : {-far, keys - queries - 20}) {
+          check(Visibility<chunks>{queries, keys, first, keys - queries, chunk});
+          check(Visibility<chunks>{queries, keys, first, keys, chunk});
+        }
+}
+
 BOOST_AUTO_TEST_CASE(a_problem_says_which_keys_are_seen) {
   const auto seen = [](int32_t causal, int64_t query) {
     return visibility_of(problem(5, 12, causal)).keys_of(query).end;
@@ -142,6 +169,34 @@ BOOST_AUTO_TEST_CASE(a_problem_says_which_keys_are_seen) {
   BOOST_TEST(visibility_of(problem(0, 5, causal_none)).keys_of_all() == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_problem_has_windows_and_chunks) {
+  ProblemKey key = problem(5, 12, causal_none);
+  const auto seen = [&](int64_t query) {
+    const auto run = visibility_of(key).keys_of(query);
+    return std::pair<int64_t, int64_t>(run.begin, run.end);
+  };
+  const auto is_mask = [&](bool begin_moves, bool end_moves, bool in_chunks) {
+    const Mask mask = mask_of(key);
+    return mask.begin_moves == begin_moves && mask.end_moves == end_moves && mask.in_chunks == in_chunks;
+  };
+  key.window_left = 3;  // the first query's position is 7
+  BOOST_TEST((is_mask(true, false, false) && seen(0) == std::pair<int64_t, int64_t>(4, 12)));
+  key.window_right = 2;
+  BOOST_TEST((is_mask(true, true, false) && seen(0) == std::pair<int64_t, int64_t>(4, 10)));
+  BOOST_TEST((seen(4) == std::pair<int64_t, int64_t>(8, 12)));
+  key.causal = causal_bottom_right;
+  BOOST_TEST((seen(0) == std::pair<int64_t, int64_t>(4, 8)));
+  key.window_left = window_open, key.window_right = window_open, key.attention_chunk = 4;
+  BOOST_TEST((is_mask(true, true, true) && seen(0) == std::pair<int64_t, int64_t>(4, 8)));
+  BOOST_TEST((seen(1) == std::pair<int64_t, int64_t>(8, 9)));
+  key.causal = causal_none;
+  BOOST_TEST((seen(1) == std::pair<int64_t, int64_t>(8, 12)));
+  // A window that begins behind its end: no block has anything to do.
+  key.attention_chunk = 0, key.causal = causal_top_left, key.window_left = 2;
+  for (const int64_t query : {0, 4}) BOOST_TEST((seen(query) == std::pair<int64_t, int64_t>(0, 0)));
+  BOOST_TEST(visibility_of(key).tiles_of(0, 64, 64).end == 0);
+}
+
 BOOST_AUTO_TEST_CASE(sequences_at_the_limits_do_not_overflow) {
   constexpr int64_t most = 0x7fffffff;
   const KeySteps rows = visibility_of(problem(most, most, causal_top_left)).steps_of(1, 1);
@@ -152,6 +207,14 @@ BOOST_AUTO_TEST_CASE(sequences_at_the_limits_do_not_overflow) {
   const auto tiles = visibility_of(problem(most, most, causal_none)).tiles_of(0x7fffff80, 128, 64);
   BOOST_TEST(tiles.end == 0x2000000);
   BOOST_TEST(visibility_of(problem(0, most, causal_none)).steps_of(128, 64).mean == 0);
+  // The widest window, of positions at either end, and many blocks.
+  ProblemKey wide = problem(most, most, causal_bottom_right);
+  wide.window_left = most - 2;
+  BOOST_TEST(visibility_of(wide).keys_of(most - 1).begin == 1);
+  BOOST_TEST(visibility_of(wide).steps_of(128, 64).longest == 0x2000000);
+  ProblemKey late = problem(most, 1, causal_none);
+  late.window_left = 0;
+  BOOST_TEST((visibility_of(late).keys_of(0).begin == 0 && visibility_of(late).keys_of(most - 1).end == 1));
   // A far query's keys, seen from a tile far away.
   BOOST_TEST(!(Visibility<causal_mask>{0x7fffffff, 128, 0, -0x7fffffff}.runs_near(0, 64).of(0, 0).sees(0)));
   BOOST_TEST(

@@ -3,6 +3,7 @@
 // The selector: what it chooses, what it refuses, and the words it uses.
 #define BOOST_TEST_MODULE unit_plan
 #include <boost/test/unit_test.hpp>
+#include <utility>
 
 #include "plan/kernel_table.hpp"
 #include "plan/select_kernel.hpp"
@@ -240,6 +241,15 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
       {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.alignment_bytes = 2; }, "kernel",
        "moves rows by 16 bytes"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-unaligned", [](ProblemKey &) {}, "kernel", "rows of any alignment"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.window_left = 9; }, "window_left",
+       "for which there is sm80_fwd_mma-fp16-d64-window-64x64-w4"},
+      {"sm80_fwd_mma-fp16-d64-causal-window-64x64-w4", [](ProblemKey &key) { key.attention_chunk = 9; },
+       "attention_chunk", "for which there is sm80_fwd_mma-fp16-d64-causal-chunk-64x64-w4"},
+      {"sm80_fwd_mma-fp16-d64-softcap-64x64-w4", [](ProblemKey &) {}, "softcap",
+       "for which there is sm80_fwd_mma-fp16-d64-64x64-w4"},
+      {"sm80_fwd_mma-fp16-d64-softcap-64x64-w4",
+       [](ProblemKey &key) { key.scores = kernels::scores_softcap | kernels::scores_sinks; }, "sinks",
+       "sm80_fwd_mma-fp16-d64-softcap_sinks-64x64-w4"},
       {"sm80_fwd_mma-fp16-d128-128x256-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "",
        " bytes of shared memory per block, the device allows 101376"},
   };
@@ -254,6 +264,61 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
     BOOST_TEST(contains(chosen.error().message, one.reason), chosen.error().message);
     BOOST_TEST(contains(explain_selection(key, l4, {}), one.reason));
   }
+}
+
+// What a problem needs beyond what is shipped is a word in the name of the module that is chosen, of whichever kernel.
+BOOST_AUTO_TEST_CASE(features_choose_modules_that_are_not_shipped) {
+  const struct {
+    void (*change)(ProblemKey &);
+    const char *words;  // behind the head dimensions
+  } cases[] = {
+      {[](ProblemKey &key) { key.window_right = 9; }, "-causal-"},
+      {[](ProblemKey &key) { key.window_left = 9; }, "-window-"},
+      {[](ProblemKey &key) { key.window_left = 9, key.causal = kernels::causal_bottom_right; }, "-causal-window-"},
+      {[](ProblemKey &key) { key.attention_chunk = 9; }, "-causal-chunk-"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_sinks; }, "-sinks-"},
+      {[](ProblemKey &key) { key.window_left = 9, key.scores = 7; }, "-window-softcap_alibi_sinks-"},
+  };
+  for (const auto &one : cases)
+    for (const bool large : {false, true})
+      for (const DeviceLimits &device : {l4, h200}) {
+        ProblemKey key = mission();
+        if (large) key.batch = 32, key.head_dim = key.head_dim_v = 128;
+        one.change(key);
+        const auto chosen = select_kernel(key, device, {});
+        BOOST_REQUIRE(chosen.ok());
+        const kernels::Passport &passport = passport_at(chosen.value().kernel_index);
+        const std::string name = module_name(passport, chosen.value().specialization);
+        BOOST_TEST(contains(name, (std::string(large ? "d128" : "d64") + one.words).c_str()), name);
+        BOOST_TEST(passport.serves(chosen.value().specialization, key));
+        BOOST_TEST(passport.allows(chosen.value().specialization).field == nullptr);
+      }
+  // One query with a window reads few keys; nobody chooses by the others.
+  ProblemKey few = mission();
+  few.seqlen_q = 1, few.seqlen_kv = 100000;
+  const double all_us = select_kernel(few, h200, {}).value().plan.cost.total_us;
+  few.window_left = 500;
+  BOOST_TEST(select_kernel(few, h200, {}).value().plan.cost.total_us < all_us / 2);
+}
+
+BOOST_AUTO_TEST_CASE(kernels_without_code_for_a_feature_name_it) {
+  const std::pair<void (*)(ProblemKey &), const char *> cases[] = {
+      {[](ProblemKey &key) { key.window_left = 9; }, "window_left"},
+      {[](ProblemKey &key) { key.attention_chunk = 9; }, "attention_chunk"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_softcap; }, "softcap"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_alibi; }, "alibi_slopes"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_sinks; }, "sinks"},
+  };
+  for (const auto &[change, field] : cases)
+    for (const char *kernel : {"fwd_scalar", "fwd_wmma_64x64"}) {
+      ProblemKey key = mission();
+      change(key);
+      BOOST_REQUIRE(pin_kernel(key, kernel).ok());
+      const auto chosen = select_kernel(key, h200, {});
+      BOOST_REQUIRE(!chosen.ok());
+      BOOST_TEST(chosen.error().field == field);
+      BOOST_TEST(contains(chosen.error().message, "left out, the kernel has no code for it"));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(an_unknown_name_lists_the_kernels) {

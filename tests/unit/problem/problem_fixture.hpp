@@ -52,6 +52,16 @@ inline Args explicit_args() {
   args.softmax_scale = 0.25f;
   args.causal = FLASHCORE_CAUSAL_TOP_LEFT;
   args.lse_base = FLASHCORE_LSE_BASE2;
+  args.flags |= FLASHCORE_FLAG_WINDOW_LEFT | FLASHCORE_FLAG_WINDOW_RIGHT;
+  args.window_left = 3;
+  args.window_right = 2;
+  args.attention_chunk = 4;
+  args.softcap = 30;
+  args.alibi_slopes = 0x900000000;
+  args.alibi_batch_stride = 9;
+  args.sinks.data = 0xa00000000;
+  args.sinks.dtype = FLASHCORE_DTYPE_FLOAT32;
+  args.sinks.stride[2] = 3;
   args.workspace = 0x600000000;
   args.workspace_bytes = 4096;
   std::memset(args.kernel, 'k', sizeof(args.kernel) - 1);
@@ -100,16 +110,17 @@ inline std::string outcome(const Args &args, AddressRule rule = AddressRule::req
   }
   const AttentionProblem &problem = result.value();
   const kernels::ProblemKey &key = problem.key;
-  for (int64_t number : {key.batch, key.seqlen_q, key.seqlen_kv}) text << number << ' ';
+  for (int64_t number : {key.batch, key.seqlen_q, key.seqlen_kv, key.window_left, key.window_right})
+    text << number << ' ';
   for (int32_t number : {key.heads_q, key.heads_kv, key.head_dim, key.head_dim_v, key.dtype, key.causal,
-                         key.alignment_bytes, key.kernel_index}) {
+                         key.alignment_bytes, key.kernel_index, key.attention_chunk, key.scores}) {
     text << number << ' ';
   }
   for (const ProblemTensor &tensor : problem.tensors) {
     text << tensor.data << ' ' << tensor.stride_batch << ' ' << tensor.stride_row << ' ' << tensor.stride_head << ' ';
   }
-  text << std::hexfloat << problem.softmax_scale << ' ' << problem.lse_base2 << ' ' << problem.workspace << ' '
-       << problem.workspace_bytes << ' ' << problem.kernel;
+  text << std::hexfloat << problem.softmax_scale << ' ' << problem.softcap << ' ' << problem.lse_base2 << ' '
+       << problem.workspace << ' ' << problem.workspace_bytes << ' ' << problem.kernel;
   return text.str();
 }
 

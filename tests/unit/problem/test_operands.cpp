@@ -50,14 +50,12 @@ std::map<std::string, size_t> refused_tensors() {
   };
 }
 
-// An operation with more operands than the library's: an output (the public struct's bias will do for its place), sinks, a tensor of one
-// value per head, and lengths, which the public struct gives as an address alone. Two inputs come behind outputs.
+// An operation with more operands than the library's: an output (the public struct's bias will do for its place) and lengths, which the public struct gives as an address alone. Two inputs come behind outputs.
 enum Operand : size_t { query, key, value, output, lse, bias, sinks, lengths, operand_count };
 
 constexpr TensorShape bias_shape(const kernels::ProblemKey &sizes) {
   return {sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.seqlen_kv};
 }
-constexpr TensorShape sinks_shape(const kernels::ProblemKey &sizes) { return {1, 1, sizes.heads_q, 1}; }
 constexpr TensorShape lengths_shape(const kernels::ProblemKey &sizes) { return {sizes.batch, 1, 1, 1}; }
 flashcore_tensor given_lengths(const void *args) {
   return {static_cast<const Args *>(args)->seqused_kv, FLASHCORE_DTYPE_INT32, 0, {0, 0, 0, 0}};
@@ -71,8 +69,7 @@ constexpr OperandTable<operand_count> larger_table = {{
     fwd::operands[fwd::lse],
     {"bias", "bias.data", offsetof(Args, bias.data), OperandRole::optional_output, OperandOrder::rows, like_query, true,
      bias_shape},
-    {"sinks", "sinks.data", offsetof(Args, sinks.data), OperandRole::optional_input, OperandOrder::row_values,
-     kernels::dtype_float32, false, sinks_shape},
+    fwd::operands[fwd::sinks],
     {"seqused_kv", "seqused_kv", offsetof(Args, seqused_kv), OperandRole::optional_input, OperandOrder::row_values,
      kernels::dtype_int32, false, lengths_shape, given_lengths},
 }};
@@ -136,6 +133,7 @@ BOOST_AUTO_TEST_CASE(every_tensor_of_the_header_is_an_operand_or_refused) {
   BOOST_REQUIRE(expected.size() >= fwd::operands.size());
   std::map<std::string, size_t> found = refused_tensors();
   for (const OperandRule &rule : fwd::operands) {
+    if (rule.given != nullptr) continue;  // an address alone
     BOOST_TEST(found.emplace(rule.name, rule.offset).second, rule.name << " is twice in the tables");
     BOOST_TEST(rule.address == std::string(rule.name) + ".data");
   }
@@ -148,17 +146,21 @@ BOOST_AUTO_TEST_CASE(every_tensor_of_the_header_is_an_operand_or_refused) {
 
 // The places of the enumeration are those of the table.
 BOOST_AUTO_TEST_CASE(operands_have_their_names) {
-  const std::pair<fwd::Operand, const char *> names[] = {
-      {fwd::query, "query"}, {fwd::key, "key"}, {fwd::value, "value"}, {fwd::output, "output"}, {fwd::lse, "lse"}};
+  const std::pair<fwd::Operand, const char *> names[] = {{fwd::query, "query"}, {fwd::key, "key"},
+                                                         {fwd::value, "value"}, {fwd::output, "output"},
+                                                         {fwd::lse, "lse"},     {fwd::alibi_slopes, "alibi_slopes"},
+                                                         {fwd::sinks, "sinks"}};
   static_assert(std::size(names) == fwd::operand_count);
   for (const auto &[operand, name] : names) BOOST_TEST(fwd::operands[operand].name == std::string(name));
 }
 
 BOOST_AUTO_TEST_CASE(operands_of_a_problem_lie_where_the_caller_said) {
-  const Args args = contiguous_args();  // 3 sequences, 5 and 7 rows, 4 and 2 heads, 64 and 32
+  Args args = contiguous_args();  // 3 sequences, 5 and 7 rows, 4 and 2 heads, 64 and 32
+  args.alibi_slopes = 0x600000000, args.alibi_batch_stride = 9;
+  args.sinks.data = 0x700000000, args.sinks.stride[2] = 3;
   const auto operands = operands_of(accepted(args));
   const uint64_t bytes[] = {3 * 5 * 4 * 64 * 2, 3 * 7 * 2 * 64 * 2, 3 * 7 * 2 * 32 * 2, 3 * 5 * 4 * 32 * 2,
-                            3 * 5 * 4 * 4};
+                            3 * 5 * 4 * 4,      (2 * 9 + 4) * 4,    (3 * 3 + 1) * 4};
   for (size_t i = 0; i < operands.size(); ++i) {
     BOOST_TEST(operands[i].rule == &fwd::operands[i]);
     BOOST_TEST(operands[i].range.begin == 0x100000000 * (i + 1));

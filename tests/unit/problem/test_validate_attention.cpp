@@ -353,4 +353,91 @@ BOOST_AUTO_TEST_CASE(messages_read_as_one_sentence) {
              "key.dtype is FLASHCORE_DTYPE_FLOAT32 (3); allowed: 0 or the query's, FLASHCORE_DTYPE_FLOAT16 (1)");
 }
 
+// ---- Features -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+kernels::ProblemKey windowed(int64_t left, int64_t right, int32_t causal = FLASHCORE_CAUSAL_NONE) {
+  Args args = contiguous_args();  // 5 queries, 7 keys
+  if (left >= 0) args.flags |= FLASHCORE_FLAG_WINDOW_LEFT, args.window_left = left;
+  if (right >= 0) args.flags |= FLASHCORE_FLAG_WINDOW_RIGHT, args.window_right = right;
+  args.causal = causal;
+  return accepted(args).key;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(windows_that_hide_no_key_are_open) {
+  using kernels::window_open;
+  BOOST_TEST((windowed(5, 3).window_left == 5 && windowed(5, 3).window_right == 3));
+  BOOST_TEST((windowed(6, 4).window_left == window_open && windowed(6, 4).window_right == window_open));
+  BOOST_TEST(windowed(INT64_MAX, INT64_MAX).plain());
+  BOOST_TEST(windowed(-1, 0, FLASHCORE_CAUSAL_BOTTOM_RIGHT).plain());
+  BOOST_TEST(windowed(-1, 0, FLASHCORE_CAUSAL_TOP_LEFT).window_right == 0);
+}
+
+BOOST_AUTO_TEST_CASE(windows_begin_and_end_at_the_query_or_beyond) {
+  Args args = contiguous_args();
+  args.flags = FLASHCORE_FLAG_WINDOW_LEFT | FLASHCORE_FLAG_WINDOW_RIGHT;
+  args.window_left = -1;
+  check_invalid(args, "window_left", {"is -1;", "0 or more", "FLASHCORE_FLAG_WINDOW_LEFT"});
+  args.window_left = 0, args.window_right = INT64_MIN;
+  check_invalid(args, "window_right", {"0 or more", "FLASHCORE_FLAG_WINDOW_RIGHT"});
+}
+
+BOOST_AUTO_TEST_CASE(chunks) {
+  Args args = contiguous_args();
+  args.attention_chunk = 6;
+  BOOST_TEST(accepted(args).key.attention_chunk == 6);
+  args.attention_chunk = 7;
+  BOOST_TEST(accepted(args).key.plain());
+  // More queries than keys: the first ones are in the chunk before all keys.
+  args.seqlen_q = 8;
+  BOOST_TEST(accepted(args).key.attention_chunk == 7);
+  args.attention_chunk = INT64_MAX;
+  BOOST_TEST(accepted(args).key.attention_chunk == INT32_MAX);
+  args.attention_chunk = -1;
+  check_invalid(args, "attention_chunk", {"is -1;", "0 or more"});
+}
+
+BOOST_AUTO_TEST_CASE(softcaps) {
+  Args args = contiguous_args();
+  args.softcap = 30.5f;
+  BOOST_TEST(accepted(args).softcap == 30.5f);
+  BOOST_TEST(accepted(args).key.scores == kernels::scores_softcap);
+  for (const float wrong : {-0.0f, -1.0f, 1e-40f, INFINITY, NAN}) {
+    args.softcap = wrong;
+    check_invalid(args, "softcap", {"a normal number above 0"});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(slopes_and_sinks) {
+  Args args = contiguous_args();
+  args.alibi_batch_stride = 4;
+  check_invalid(args, "alibi_batch_stride", {"is 4;", "0 without alibi_slopes"});
+  args.alibi_slopes = 0x700000002;
+  check_invalid(args, "alibi_slopes", {"a multiple of the element size, 4 bytes"});
+  args.alibi_slopes = 0x700000000, args.alibi_batch_stride = -1;
+  check_invalid(args, "alibi_batch_stride", {"is -1;", "0 or more"});
+  args.alibi_batch_stride = INT64_MAX / 4;
+  check_invalid(args, "alibi_batch_stride", {"2^63"});
+  args.alibi_batch_stride = 0;
+  BOOST_TEST(accepted(args).key.scores == kernels::scores_alibi);
+  BOOST_TEST((accepted(args).alibi_slopes().stride_batch == 0 && accepted(args).alibi_slopes().stride_head == 1));
+  args.sinks.data = 0x800000000;
+  BOOST_TEST(accepted(args).key.scores == (kernels::scores_alibi | kernels::scores_sinks));
+  BOOST_TEST(accepted(args).sinks().stride_head == 1);
+  args.sinks.dtype = FLASHCORE_DTYPE_FLOAT16;
+  check_unsupported(args, "sinks.dtype", {"0 or FLASHCORE_DTYPE_FLOAT32 (3)"});
+  args.sinks.dtype = FLASHCORE_DTYPE_FLOAT32;
+  set_strides(args.sinks, 4, 4, 2, 1);  // of a tensor [1, 1, heads, 1]
+  BOOST_TEST((accepted(args).sinks().stride_batch == 0 && accepted(args).sinks().stride_head == 2));
+  set_strides(args.sinks, 0, 1, 0, 0);
+  args.sinks.data = 0;
+  check_invalid(args, "sinks.stride[1]", {"0 without sinks.data"});
+  args = contiguous_args();
+  args.sinks.data = args.output.data;
+  check_invalid(args, "output.data", {"apart from sinks"});
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -66,6 +66,7 @@ pub struct Attention<'a, T: Element> {
     causal: Causal,
     window_left: Option<i64>,
     window_right: Option<i64>,
+    attention_chunk: usize,
     alibi_slopes: Option<Tensor<'a, f32>>,
     bias: Option<Tensor<'a, f32>>,
     sinks: Option<Tensor<'a, f32>>,
@@ -88,6 +89,7 @@ impl<'a, T: Element> Attention<'a, T> {
             causal: Causal::None,
             window_left: None,
             window_right: None,
+            attention_chunk: 0,
             alibi_slopes: None,
             bias: None,
             sinks: None,
@@ -136,6 +138,12 @@ impl<'a, T: Element> Attention<'a, T> {
     /// Key j is visible to query i only when j <= i + seqlen_kv - seqlen_q + window_right.
     pub fn window_right(mut self, keys: i64) -> Self {
         self.window_right = Some(keys);
+        self
+    }
+
+    /// Keys of the query's own chunk of this many positions only; 0: of all.
+    pub fn attention_chunk(mut self, positions: usize) -> Self {
+        self.attention_chunk = positions;
         self
     }
 
@@ -254,6 +262,8 @@ impl<'a, T: Element> Attention<'a, T> {
         self.key.fill(&mut args.key, "key", context)?;
         self.value.fill(&mut args.value, "value", context)?;
         args.softcap = self.softcap;
+        args.attention_chunk = i64::try_from(self.attention_chunk)
+            .map_err(|_| Error::invalid("attention_chunk", self.attention_chunk, "up to 2^63 - 1"))?;
         args.causal = match self.causal {
             Causal::None => sys::FLASHCORE_CAUSAL_NONE,
             Causal::TopLeft => sys::FLASHCORE_CAUSAL_TOP_LEFT,

@@ -15,6 +15,9 @@ fn feature_fields(golden: &Golden) -> Vec<&'static str> {
     if golden.window != [-1, -1] {
         fields.extend(["flags", "window_left", "window_right"]);
     }
+    if golden.chunk != 0 {
+        fields.push("attention_chunk");
+    }
     if golden.softcap != 0.0 {
         fields.push("softcap");
     }
@@ -58,6 +61,9 @@ fn compute<T: Half>(context: &Context, golden: &Golden) -> Result<(Vec<f32>, Vec
     }
     if golden.window[1] >= 0 {
         attention = attention.window_right(golden.window[1]);
+    }
+    if golden.chunk != 0 {
+        attention = attention.attention_chunk(golden.chunk);
     }
     if let Some(slopes) = &alibi {
         attention = attention.alibi_slopes(slopes.tensor([1, 1, hq, 1]));

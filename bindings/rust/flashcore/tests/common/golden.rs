@@ -18,6 +18,7 @@ pub struct Golden {
     pub head_dim_v: usize,
     pub causal: String,
     pub window: [i64; 2],
+    pub chunk: usize,
     pub softcap: f32,
     pub scale: f32,
     pub std: f64, // of the inputs
@@ -108,6 +109,7 @@ fn load(row: &BTreeMap<String, String>) -> Golden {
         lse: npy_f32(&path("lse.npy"), &[batch, heads_q, seqlen_q]),
         causal: word("causal"),
         window: [window[0], window[1]],
+        chunk: size("chunk"),
         softcap: number("softcap"),
         scale: number("scale"),
         std: number("std").into(),

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Cases with windows, chunks, capped scores, ALiBi and sinks: a sweep for each, and random combinations of all.
+#include "kernels/feature_cases.hpp"
+
+#include <iterator>
+
+namespace flashcore::tests {
+namespace {
+
+using tools::Float16Type;
+using tools::ReferenceCausal;
+
+constexpr Float16Type both_types[] = {Float16Type::float16, Float16Type::bfloat16};
+constexpr ReferenceCausal all_masks[] = {ReferenceCausal::none, ReferenceCausal::top_left,
+                                         ReferenceCausal::bottom_right};
+constexpr ReferenceCausal no_mask = ReferenceCausal::none, bottom_right = ReferenceCausal::bottom_right;
+
+template <typename T, size_t count>
+T pick(std::mt19937 &generator, const T (&choices)[count]) {
+  return choices[generator() % count];
+}
+
+// Narrower than a tile and wider, on either side or both, with more queries and with more keys; some see nothing.
+void add_windows(Cases &cases) {
+  const int64_t lengths[][2] = {{65, 193}, {193, 65}, {200, 333}, {1, 513}, {3, 799}, {513, 513}},
+                windows[][2] = {{0, 0}, {31, 8}, {100, -1}, {-1, 20}, {300, 5}};
+  for (const auto &length : lengths)
+    for (const auto &window : windows)
+      for (ReferenceCausal causal : all_masks) {
+        if (window[1] >= 0 && causal == bottom_right) continue;
+        cases.push_back({.seqlen_q = length[0],
+                         .seqlen_kv = length[1],
+                         .heads_q = 4,
+                         .dtype = both_types[cases.size() % 2],
+                         .causal = causal,
+                         .window_left = window[0],
+                         .window_right = window[1]});
+      }
+  // Blocks of queries that see whole tiles between those that begin and end a window.
+  for (Float16Type dtype : both_types)
+    cases.push_back({.seqlen_q = 400, .seqlen_kv = 900, .dtype = dtype, .causal = bottom_right, .window_left = 450});
+}
+
+void add_chunks(Cases &cases) {
+  const int64_t lengths[][2] = {{65, 193}, {193, 65}, {300, 300}, {1, 300}, {5, 301}};
+  for (const auto &length : lengths)
+    for (int64_t chunk : {1, 16, 100, 256})
+      for (ReferenceCausal causal : {no_mask, bottom_right})
+        cases.push_back({.seqlen_q = length[0],
+                         .seqlen_kv = length[1],
+                         .dtype = both_types[cases.size() % 2],
+                         .causal = causal,
+                         .attention_chunk = chunk});
+  cases.push_back({.seqlen_q = 200, .seqlen_kv = 260, .window_left = 40, .window_right = 30, .attention_chunk = 64});
+}
+
+// Scores far below the cap, around it and far above.
+void add_softcaps(Cases &cases) {
+  for (Float16Type dtype : both_types)
+    for (float input_std : {1.0f, 4.0f})
+      for (float softcap : {0.5f, 30.0f, 1e4f})
+        cases.push_back({.seqlen_q = 100,
+                         .seqlen_kv = 200,
+                         .dtype = dtype,
+                         .causal = softcap == 30 ? bottom_right : no_mask,
+                         .input_std = input_std,
+                         .softcap = softcap});
+  cases.push_back({.seqlen_q = 70, .seqlen_kv = 130, .input_std = 3, .scale = -0.2f, .softcap = 5});
+}
+
+void add_alibi(Cases &cases) {
+  for (Alibi alibi : {Alibi::by_head, Alibi::by_batch_and_head})
+    for (ReferenceCausal causal : all_masks)
+      for (int64_t queries : {1, 193})
+        cases.push_back({.batch = 2,
+                         .seqlen_q = queries,
+                         .seqlen_kv = 260,
+                         .heads_q = 4,
+                         .heads_kv = 2,
+                         .dtype = both_types[cases.size() % 2],
+                         .causal = causal,
+                         .alibi = alibi});
+}
+
+// Sinks that outweigh a row, that count as much and that do not count; rows that see nothing else; no keys at all.
+void add_feature_sinks(Cases &cases) {
+  for (float sinks : {-200.0f, 0.0f, 6.0f, 300.0f})
+    for (int64_t queries : {2, 193})
+      for (Layout layout : {Layout::contiguous, Layout::padded})
+        cases.push_back({.batch = 2,
+                         .seqlen_q = queries,
+                         .seqlen_kv = 130,
+                         .heads_q = 4,
+                         .heads_kv = 2,
+                         .dtype = both_types[cases.size() % 2],
+                         .causal = bottom_right,
+                         .layout = layout,
+                         .lse = queries == 2 ? LseRequest::base2 : LseRequest::natural,
+                         .sinks = sinks});
+  cases.push_back({.seqlen_q = 40, .seqlen_kv = 0, .sinks = 1});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 130, .extreme = Extreme::minus_infinity, .sinks = 1});
+}
+
+// NaN and infinities ahead of the windows and behind them.
+void add_unseen(Cases &cases) {
+  for (Garbage garbage : {Garbage::later_keys, Garbage::later_values, Garbage::earlier_keys, Garbage::earlier_values})
+    for (int64_t queries : {3, 200})
+      for (Float16Type dtype : both_types) {
+        AttentionCase one = {.seqlen_q = queries,
+                             .seqlen_kv = 333,
+                             .heads_q = 4,
+                             .heads_kv = 2,
+                             .dtype = dtype,
+                             .causal = bottom_right,
+                             .layout = Layout::bshd,
+                             .garbage = garbage};
+        for (int64_t left : {20, 150}) cases.push_back(one), cases.back().window_left = left;
+        cases.push_back(one), cases.back().attention_chunk = 64;
+        one.causal = no_mask;
+        cases.push_back(one), cases.back().window_left = 30, cases.back().window_right = 10;
+      }
+}
+
+}  // namespace
+
+void add_feature_sweeps(Cases &cases) {
+  for (const auto add : {add_windows, add_chunks, add_softcaps, add_alibi, add_feature_sinks, add_unseen}) add(cases);
+}
+
+void add_features(std::mt19937 &generator, ScoreFeatures features, AttentionCase &one) {
+  if (one.head_dim != 128) one.head_dim = one.head_dim_v = 64;
+  one.garbage = Garbage::none;
+  const int64_t widths[] = {0, 5, 40, 64, 130, 200};
+  switch (generator() % 5) {
+    case 0:
+      one.window_left = pick(generator, widths);
+      break;
+    case 1:
+      one.window_left = pick(generator, widths);
+      one.window_right = pick(generator, widths);
+      break;
+    case 2:
+      one.window_right = pick(generator, widths);
+      break;
+    case 3:
+      one.attention_chunk = 1 + pick(generator, widths);
+      if (generator() % 4 == 0) one.window_left = pick(generator, widths);
+      break;
+    default:
+      break;
+  }
+  const bool all = features == ScoreFeatures::all_or_none && generator() % 2 == 0;
+  const auto wanted = [&] { return features == ScoreFeatures::any ? generator() % 2 == 0 : all; };
+  const float caps[] = {1, 20, 50};
+  if (wanted()) one.softcap = pick(generator, caps);
+  if (wanted()) one.alibi = generator() % 2 == 0 ? Alibi::by_head : Alibi::by_batch_and_head;
+  if (wanted()) one.sinks = static_cast<float>(generator() % 7) - 3;
+  // Where nothing hides a key, all rows see what was planted.
+  if (one.has_window() && one.seqlen_kv >= 17) one.garbage = static_cast<Garbage>(generator() % 5);
+}
+
+}  // namespace flashcore::tests
