@@ -46,10 +46,13 @@ def shapes(which):
     decode = [(b, 32, kv, 1, s, 128, False) for b, kv, s in ((1, 8, 1024), (1, 8, 4096), (4, 8, 4096), (8, 8, 4096), (32, 8, 4096), (1, 8, 32768),
                                                              (1, 32, 4096), (16, 32, 2048))]
     decode += [(b, 32, 8, 1, 4096, d, False) for d in (64, 256) for b in (1, 8, 32)] + [(1, 8, 1, 1, 16384, 128, False)]
+    verify = [(1, q, kv, rows, s, 128, False) for q, kv in ((64, 8), (32, 8), (8, 1)) for s in (4096, 32768, 131072)
+              for rows in (1, 2, 4, 8, 16)]
+    verify += [(1, heads, heads, 512, 32768, 128, False) for heads in (4, 8)] + [(1, 8, 1, 1, 16384, d, False) for d in (128, 256)]
     large = [(16384 // s, 2048 // d, 2048 // d, s, s, d, c) for d in (64, 128, 256) for s in (512, 1024, 2048, 4096, 8192, 16384)
              for c in (False, True)]
     large += [(2, 32, 8, 4096, 4096, 128, True)]
-    return {"mission": mission, "small": small, "decode": decode, "large": large, "all": small + decode + large}[which]
+    return {"mission": mission, "small": small, "decode": decode, "verify": verify, "large": large, "all": small + decode + large}[which]
 
 
 def flop(shape):
@@ -186,7 +189,7 @@ def main():
     warnings.filterwarnings("ignore", category=UserWarning, module=__name__)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out")
-    parser.add_argument("--shapes", choices=("mission", "small", "decode", "large", "all"), default="all")
+    parser.add_argument("--shapes", choices=("mission", "small", "decode", "verify", "large", "all"), default="all")
     parser.add_argument("--kernel", nargs="*", default=[""], help="kernel names; default: the library's choice")
     parser.add_argument("--dtype", nargs="*", choices=("fp16", "bf16"), default=["fp16"])
     options = parser.parse_args()
@@ -216,4 +219,5 @@ def main():
     print(f"geometric mean of best peer / ours: {report['geometric_mean_best_peer_over_ours']:.3f}; quantiles in {options.out}")
 
 
-main()
+if __name__ == "__main__":
+    main()
