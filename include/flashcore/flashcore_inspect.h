@@ -176,7 +176,8 @@ typedef struct flashcore_model_info {
   double l2_us;         /* L2 bytes */
   double throughput_us; /* all units together, with what they cost each other */
   double latency_us;    /* the steps of a block one after the other */
-  double total_us;      /* launch and the larger of the two */
+  double total_us;      /* launch, the larger of the two, and the merge */
+  double merge_us;      /* a second launch, where keys are split over the grid; 0: there is none */
 } flashcore_model_info;
 
 /* The model's figures for these arguments on a device that need not be there: arch, multiprocessors and

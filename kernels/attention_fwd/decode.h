@@ -169,7 +169,8 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
   cost.l2_us = blocks * l2_us;
   cost.throughput_us = blocks * us_of_block;
   cost.latency_us = whole_waves * wave_us(slots) + (rest > 0.5 ? wave_us(rest) : 0.0);
-  cost.total_us = cost.launch_us + cost.latency_us + grid_split::merge_us(key, parts, s.head_dim_v, device);
+  cost.merge_us = grid_split::merge_us(key, parts, s.head_dim_v, device);
+  cost.total_us = cost.launch_us + cost.latency_us + cost.merge_us;
   return cost;
 }
 

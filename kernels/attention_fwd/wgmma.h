@@ -239,7 +239,8 @@ constexpr PackedCost packed_cost(const Choices &s, const ProblemKey &key, const 
   cost.latency_us = (longest * step_clocks + clocks_of_part) / rates.clock_mhz;
   cost.total_us = cost.launch_us + larger_of(cost.throughput_us, cost.latency_us);
   cost = with_memory_here(cost, key, device);
-  cost.total_us += grid_split::merge_us(key, split.parts, s.head_dim_v, device);
+  cost.merge_us = grid_split::merge_us(key, split.parts, s.head_dim_v, device);
+  cost.total_us += cost.merge_us;
   return {split, cost};
 }
 // Into as many parts as cost least, of those that give every multiprocessor one, or so many.

@@ -30,7 +30,8 @@ struct Cost {
   double tensor_us, mufu_us, issue_us, shared_us, l2_us;
   double throughput_us;              // all units together, with what they cost each other
   double latency_us;                 // the steps one after the other
-  double total_us;                   // launch and the larger of the two
+  double merge_us;                   // a second launch, of what several blocks have of the same rows; 0: there is none
+  double total_us;                   // launch, the larger of throughput and latency, and the merge
   double waves;                      // of thread blocks
   double blocks_per_multiprocessor;  // resident at once
 };

@@ -60,7 +60,8 @@ flashcore_model_info model_info(const Selection &selection) {
   info.waves = cost.waves, info.launch_us = cost.launch_us;
   info.tensor_us = cost.tensor_us, info.mufu_us = cost.mufu_us, info.issue_us = cost.issue_us;
   info.shared_us = cost.shared_us, info.l2_us = cost.l2_us;
-  info.throughput_us = cost.throughput_us, info.latency_us = cost.latency_us, info.total_us = cost.total_us;
+  info.throughput_us = cost.throughput_us, info.latency_us = cost.latency_us;
+  info.merge_us = cost.merge_us, info.total_us = cost.total_us;
   return info;
 }
 

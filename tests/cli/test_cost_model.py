@@ -21,10 +21,13 @@ MISSION = "1 8 8 512 512 64 fp16 none"
 
 
 def model(shape, arch, kernel=None):
-    """The model's JSON, or None where it has nothing to say: a kernel or a shape of another version."""
+    """The model's JSON, or None where what was measured says nothing of it: a kernel or a shape of another version, and where keys are split over
+    the grid, because the committed results are older than that.
+    """
     words = [cli.FC_INSPECT, "show", *([kernel] if kernel else []), "--model", arch, "--shape", shape, "--json"]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=cli.clean_environment("/nonexistent"), text=True, check=False)
-    return json.loads(done.stdout) if done.returncode == 0 else None
+    said = json.loads(done.stdout) if done.returncode == 0 else None
+    return None if said is None or said["merge_us"] > 0 else said
 
 
 def results(pattern):
@@ -88,9 +91,10 @@ class CostModel(unittest.TestCase):
                 measured.setdefault(shape, {})[module] = us
         compared = 0
         for shape, modules in measured.items():
-            chosen = model(shape, H200)["module"]
-            if len(modules) < 2 or chosen not in modules:
+            said = model(shape, H200)
+            if said is None or len(modules) < 2 or said["module"] not in modules:
                 continue
+            chosen = said["module"]
             compared += 1
             self.assertLess(modules[chosen] / min(modules.values()), WORST_CHOICE, f"{shape}: the model chooses {chosen}, measured were {modules}")
         self.assertGreater(compared, 0)

@@ -33,6 +33,7 @@ Json model_json(const Shape &shape, const flashcore_device_info &device, const f
                                    {"l2_us", model.l2_us},
                                    {"throughput_us", model.throughput_us},
                                    {"latency_us", model.latency_us},
+                                   {"merge_us", model.merge_us},
                                    {"total_us", model.total_us}})
     json[key] = value;
   json["bound"] = bound_word(model);
@@ -59,6 +60,7 @@ std::string model_text(const Console &console, const Shape &shape, const flashco
   fields.add("together", fmt::format("{:.2f} us, with what the units cost each other", model.throughput_us));
   fields.add("latency", fmt::format("{:.2f} us, the steps of a block one after the other", model.latency_us));
   fields.add("launch", us(model.launch_us));
+  if (model.merge_us > 0) fields.add("merge", fmt::format("{:.2f} us, a second launch", model.merge_us));
   const double tflops = attention_flop(shape) / model.total_us * 1e-6;
   fields.add("total", fmt::format("{:.2f} us, {:.1f} TFLOP/s; bound by {}", model.total_us, tflops, bound_word(model)),
              Mark::good);
