@@ -222,8 +222,8 @@ inline void pack(const Specialization &s, const ProblemKey &key, const Attention
   params.split.workspace = call.workspace;
 }
 // The struct of the family comes first.
-inline constexpr auto &patches =
-    attention_fwd::patches_with_workspace<0, sizeof(AttentionFwdParams) + __builtin_offsetof(GridSplit, workspace)>;
+inline constexpr auto patches = attention_fwd::with_workspace(
+    attention_fwd::patches, sizeof(AttentionFwdParams) + __builtin_offsetof(GridSplit, workspace));
 #endif
 
 }  // namespace flashcore::kernels::decode

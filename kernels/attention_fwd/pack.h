@@ -70,11 +70,18 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_sinks, offset + __builtin_offsetof(AttentionFwdParams, sinks.data)},
 };
 inline constexpr auto &patches = patches_at<0>;
-// And where the workspace's is.
-template <int32_t offset, int32_t workspace_offset>
-inline constexpr AddressPatch patches_with_workspace[] = {
-    patches_at<offset>[0], patches_at<offset>[1], patches_at<offset>[2],
-    patches_at<offset>[3], patches_at<offset>[4], {address_workspace, workspace_offset }};
+// These, and where the workspace's is.
+template <int32_t count>
+struct PatchList {
+  AddressPatch list[count];
+};
+template <int32_t count>
+constexpr PatchList<count + 1> with_workspace(const AddressPatch (&family)[count], int32_t workspace_offset) {
+  PatchList<count + 1> all{};
+  for (int32_t i = 0; i < count; ++i) all.list[i] = family[i];
+  all.list[count] = {address_workspace, workspace_offset};
+  return all;
+}
 
 }  // namespace flashcore::kernels::attention_fwd
 #endif

@@ -41,7 +41,7 @@ inline constexpr Passport passport = {
     .plan = on_choices<decode::plan>,
     .parameter_bytes = sizeof(decode::Params),
     .pack = decode::pack,
-    .patches = decode::patches,
+    .patches = decode::patches.list,
     .further_entry_points = {"sm80_fwd_decode_merge"},
 };
 #endif

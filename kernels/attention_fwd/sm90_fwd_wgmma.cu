@@ -25,7 +25,7 @@ inline constexpr Passport passport = {
     .plan = on_choices<plan>,
     .parameter_bytes = sizeof(Params),
     .pack = pack,
-    .patches = patches,
+    .patches = patches.list,
     .tensor_maps = on_choices<tensor_maps>,
     .further_entry_points = {"sm90_fwd_wgmma_merge"},
 };

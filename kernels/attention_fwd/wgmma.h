@@ -296,8 +296,8 @@ inline void pack(const Specialization &specialization, const ProblemKey &key, co
   split = s.packed != 0 ? cheapest_split(s, key, device).split : GridSplit{};
   split.workspace = call.workspace;
 }
-inline constexpr auto &patches = attention_fwd::patches_with_workspace<__builtin_offsetof(Params, attention),
-                                                                       __builtin_offsetof(Params, split.workspace)>;
+inline constexpr auto patches = attention_fwd::with_workspace(
+    attention_fwd::patches_at<__builtin_offsetof(Params, attention)>, __builtin_offsetof(Params, split.workspace));
 constexpr int32_t tensor_maps(const Choices &s, TensorMapRule *rules) {
   rules[0] = {operand_query, __builtin_offsetof(Params, query), s.tile_q, s.packed != 0};
   rules[1] = {operand_key, __builtin_offsetof(Params, key), s.tile_kv};
