@@ -73,8 +73,10 @@ inline constexpr auto &patches = patches_at<0>;
 // And where the workspace's is.
 template <int32_t offset, int32_t workspace_offset>
 inline constexpr AddressPatch patches_with_workspace[] = {
-    patches_at<offset>[0], patches_at<offset>[1], patches_at<offset>[2],
-    patches_at<offset>[3], patches_at<offset>[4], {address_workspace, workspace_offset }};
+    patches_at<offset>[0], patches_at<offset>[1], patches_at<offset>[2], patches_at<offset>[3],
+    patches_at<offset>[4], patches_at<offset>[5], patches_at<offset>[6], {address_workspace, workspace_offset }};
+static_assert(sizeof(patches_at<0>) == operand_count * sizeof(AddressPatch));
+static_assert(sizeof(patches_with_workspace<0, 0>) == address_count * sizeof(AddressPatch));
 
 }  // namespace flashcore::kernels::attention_fwd
 #endif
