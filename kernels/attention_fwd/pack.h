@@ -70,6 +70,7 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_sinks, offset + __builtin_offsetof(AttentionFwdParams, sinks.data)},
 };
 inline constexpr auto &patches = patches_at<0>;
+static_assert(sizeof(patches_at<0>) == operand_count * sizeof(AddressPatch));
 // These, and where the workspace's is.
 template <int32_t count>
 struct PatchList {

@@ -149,19 +149,8 @@ __device__ __forceinline__ Visibility<mask> visibility_anew(const AttentionFwdPa
 __device__ __forceinline__ int32_t queries_in(const AttentionFwdParams &params, int32_t rows) {
   return packs ? rows / params.heads_per_kv : rows;
 }
-__device__ __forceinline__ Visibility<mask>::Tiles all_key_tiles(const AttentionFwdParams &params,
-                                                                 const BlockWork &work) {
+__device__ __forceinline__ Visibility<mask>::Tiles tiles_seen(const AttentionFwdParams &params, const BlockWork &work) {
   return visibility_anew(params).tiles_of(work.first_query, queries_in(params, tile_q), tile_kv);
-}
-__device__ __forceinline__ bool sees_keys(const AttentionFwdParams &params, const BlockWork &work) {
-  const auto all = all_key_tiles(params, work);
-  return all.end > all.begin();
-}
-// The first tile that all of a warpgroup's rows see from its beginning on.
-__device__ __forceinline__ int32_t whole_begin_of(const AttentionFwdParams &params, int32_t first_row) {
-  const Visibility<mask> seen = visibility_anew(params);
-  const int32_t last_row = min(first_row + 63, seen.queries - 1);
-  return static_cast<int32_t>(seen.keys_of(last_row).begin + tile_kv - 1) / tile_kv;
 }
 // Of the tiles of keys that a tile of queries sees, those that this block multiplies; no query sees a key where there are none.
 struct KeyTiles {
@@ -169,7 +158,7 @@ struct KeyTiles {
 };
 template <typename WorkOfKernel>
 __device__ __forceinline__ KeyTiles key_tiles(const Params &params, const WorkOfKernel &work) {
-  const auto all = all_key_tiles(params.attention, work);
+  const auto all = tiles_seen(params.attention, work);
   const int32_t end = all.end, first = all.begin();
   if constexpr (packs) {
     const int32_t share = params.split.keys_per_part / tile_kv, begin = share * work.part;
@@ -294,7 +283,8 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
 #pragma unroll 1
     for (++round; round < rounds.count; ++round) {
       const Work work = rounds.work(attention, round);
-      if (work.first_query >= 0 && (packs ? key_tiles(params, work).count > 0 : sees_keys(attention, work))) break;
+      if (work.first_query >= 0 && (packs ? key_tiles(params, work).count > 0 : tiles_seen(attention, work).any()))
+        break;
     }
     return round;
   };
@@ -304,9 +294,9 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     for (int32_t round = 0; round < rounds.count; ++round) {
       const Work work = rounds.work(attention, round);
       if constexpr (packs) {  // where keys are split the merge writes them
-        if (!sees_keys(attention, work) && params.split.parts == 1)
+        if (!tiles_seen(attention, work).any() && params.split.parts == 1)
           Packed::write_zeros(attention, work, first_row_of_warp(warpgroup));
-      } else if (work.first_query >= 0 && !sees_keys(attention, work) && (!splits || cluster_rank() == 0)) {
+      } else if (work.first_query >= 0 && !tiles_seen(attention, work).any() && (!splits || cluster_rank() == 0)) {
         Whole::write_zeros(attention, work, work.first_query + warpgroup * 64);
       }
     }
@@ -350,7 +340,8 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     Attention::TileEffect effect;
     int32_t tile = count - 1;  // of the block's own
     const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv - begin;
-    const int32_t whole_begin = mask.begin_moves ? whole_begin_of(attention, first_row) - begin : 0;
+    const int32_t whole_begin =
+        mask.begin_moves ? visibility_anew(attention).whole_begin_of(first_row, 64, tile_kv) - begin : 0;
     const auto exponentiate = [&](auto with_mask) {
       if constexpr (Variant::changes_scores && packs)
         Packed::change_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
@@ -458,7 +449,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
 __device__ __forceinline__ void merge_output(const Params &params, const Shared &shared) {
   const AttentionFwdParams &attention = params.attention;
   const Work work = rounds_anew(params).work(attention, 0);
-  if (!sees_keys(attention, work)) return;
+  if (!tiles_seen(attention, work).any()) return;
   Merge{shared.base}.merge(attention, work, thread_anew() / 32 - 4, Attention::scale_log2(attention),
                            [&](int32_t first_query) { Whole::compute_again(attention, work, first_query); });
 }

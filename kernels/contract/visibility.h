@@ -46,6 +46,7 @@ struct KeyTiles {
 
   constexpr int32_t begin() const { return mask.begin_moves ? moving_begin : 0; }
   constexpr int32_t whole_begin() const { return mask.begin_moves ? moving_whole_begin : 0; }
+  constexpr bool any() const { return end > begin(); }
   constexpr bool needs_mask(int32_t tile) const {
     return tile >= whole_end || (mask.begin_moves && tile < moving_whole_begin);
   }
@@ -109,6 +110,11 @@ struct Visibility {
     return {end, static_cast<int32_t>(of_first.end / tile_kv),
             of_first.begin < of_last.end ? static_cast<int32_t>(of_first.begin / tile_kv) : end,
             static_cast<int32_t>((of_last.begin + tile_kv - 1) / tile_kv)};
+  }
+  // The first tile that `count` queries, as far as they exist, see from its beginning on.
+  constexpr int32_t whole_begin_of(int32_t first_query, int32_t count, int32_t tile_kv) const {
+    const int32_t last_query = (count < queries - first_query ? first_query + count : queries) - 1;
+    return static_cast<int32_t>((keys_of(last_query).begin + tile_kv - 1) / tile_kv);
   }
   // Tiles are walked from the last to the first. The end of those whole ones before which every query from first_query on has seen a key.
   constexpr int32_t whole_end_after_a_key(const Tiles &tiles, int32_t first_query, int32_t tile_kv) const {

@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE(every_byte_of_an_error_is_written) {
 // Callers that read them out of a file, or pack them, have them anywhere.
 BOOST_AUTO_TEST_CASE(structs_may_lie_at_any_address) {
   Problem problem;
-  problem.args.softcap = 2.0f;
+  problem.args.split_count = 2;
   for (size_t shift = 0; shift < 8; ++shift) {
     Shifted<flashcore_attention_args> args(shift, problem.args);
     Shifted<flashcore_attention_explanation> explanation(shift);
@@ -100,9 +100,9 @@ BOOST_AUTO_TEST_CASE(structs_may_lie_at_any_address) {
     Shifted<flashcore_error> error(shift);
     flashcore_context created = nullptr;
     BOOST_TEST(flashcore_attention_explain(context, args.get(), explanation.get(), error.get()) == FLASHCORE_OK);
-    BOOST_TEST(std::string(explanation.value().reasons).find("softcap") != std::string::npos);
+    BOOST_TEST(std::string(explanation.value().reasons).find("split_count") != std::string::npos);
     BOOST_TEST(flashcore_attention_fwd(context, args.get(), nullptr, error.get()) == FLASHCORE_UNSUPPORTED);
-    BOOST_TEST(std::string(error.value().field) == "softcap");
+    BOOST_TEST(std::string(error.value().field) == "split_count");
     BOOST_TEST(flashcore_context_create(options.get(), &created, error.get()) == FLASHCORE_OK);
     flashcore_context_destroy(created);
   }

@@ -69,6 +69,13 @@ enum class Values { around_0, around_8, narrow /* 1 to 1.25 */ };
 // What slopes ALiBi has.
 enum class Alibi { none, by_head, by_batch_and_head };
 
+// For sweeps over all that there are.
+inline constexpr tools::Float16Type both_types[] = {tools::Float16Type::float16, tools::Float16Type::bfloat16};
+inline constexpr tools::ReferenceCausal all_masks[] = {tools::ReferenceCausal::none, tools::ReferenceCausal::top_left,
+                                                       tools::ReferenceCausal::bottom_right};
+inline constexpr Layout all_layouts[] = {Layout::contiguous, Layout::bshd,         Layout::bhsd,       Layout::padded,
+                                         Layout::odd,        Layout::shared_batch, Layout::shared_head};
+
 struct AttentionCase {
   int64_t batch = 1, seqlen_q = 64, seqlen_kv = 64;
   int32_t heads_q = 2, heads_kv = 2;

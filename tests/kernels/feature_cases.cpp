@@ -11,9 +11,6 @@ namespace {
 using tools::Float16Type;
 using tools::ReferenceCausal;
 
-constexpr Float16Type both_types[] = {Float16Type::float16, Float16Type::bfloat16};
-constexpr ReferenceCausal all_masks[] = {ReferenceCausal::none, ReferenceCausal::top_left,
-                                         ReferenceCausal::bottom_right};
 constexpr ReferenceCausal no_mask = ReferenceCausal::none, bottom_right = ReferenceCausal::bottom_right;
 
 template <typename T, size_t count>

@@ -95,7 +95,7 @@ bool is_plain_and_long(const RunRequest &request, const Inputs &inputs) {
 
 }  // namespace
 
-Step check_is_possible(const RunRequest &request, const Inputs &inputs) {
+Step check_is_possible(const Inputs &inputs) {
   for (const ExtraArray &extra : inputs.extras) {
     const size_t rank = extra.array.shape.size();
     const bool known = extra.option == "alibi" || extra.option == "sinks" ||

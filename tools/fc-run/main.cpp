@@ -70,7 +70,7 @@ Outcome<int> run_request(const Options &options, const Console &console) {
   TOOLS_TRY_ASSIGN(const Inputs inputs,
                    request.random_seed ? random_inputs(request, options) : load_inputs(request, options));
   for (const std::string &note : inputs.notes) console.note(note);
-  if (request.check && !request.explain) TOOLS_TRY(check_is_possible(request, inputs));
+  if (request.check && !request.explain) TOOLS_TRY(check_is_possible(inputs));
   TOOLS_TRY_ASSIGN(const Execution execution, execute(request, inputs, console));
   if (execution.context.cache_warning[0] != '\0' && execution.on_gpu()) console.note(execution.context.cache_warning);
   std::optional<CheckResult> check;

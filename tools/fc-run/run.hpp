@@ -111,7 +111,7 @@ struct CheckResult {
 };
 
 // Is there a reference for this request? A usage failure names the option that it does not know.
-Step check_is_possible(const RunRequest &request, const Inputs &inputs);
+Step check_is_possible(const Inputs &inputs);
 CheckResult check_result(const RunRequest &request, const Inputs &inputs, const Execution &execution,
                          const Console &console);
 
