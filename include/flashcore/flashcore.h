@@ -33,7 +33,7 @@
  *     which may come from work that had begun.
  *   - Threads: every function may be called from many threads at once on one context, one stream or one event, except the destroy
  *     and free functions, which need the object for themselves. Any CUDA context may be current; it is current again when the call
- *     returns. A thread that is cancelled (pthread_cancel) in a call ends after it.
+ *     returns. A thread that is cancelled (pthread_cancel) in a call ends after it, or in the driver's launch where no more is left to do.
  *   - After fork() the child gets FLASHCORE_FORKED from every call on an inherited context of a GPU that has to reach the GPU.
  *     What is only computed or remembered (describe, explain, workspace_bytes) is still answered.
  *   - Text is UTF-8 and ends with a zero; where it names a file, the bytes of the name are in it as they are.

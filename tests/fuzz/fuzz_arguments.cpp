@@ -10,6 +10,7 @@
 
 #include "flashcore/flashcore.h"
 #include "fuzz_target.hpp"
+#include "problem/attention_fwd_operands.hpp"
 
 namespace {
 
@@ -108,6 +109,14 @@ std::vector<fuzz::Bytes> fuzz::seeds() {
   add(args);
   args.seqlen_kv = 0;
   add(args);
+  args = small_args();
+  args.causal = FLASHCORE_CAUSAL_BOTTOM_RIGHT, args.window_left = 2, args.softcap = 3.0f;
+  args.flags |= FLASHCORE_FLAG_WINDOW_LEFT;
+  args.alibi_slopes = 12288, args.sinks.data = 13312;
+  add(args);
+  args = small_args();
+  args.causal = FLASHCORE_CAUSAL_TOP_LEFT, args.attention_chunk = 2;
+  add(args);
   return seeds;
 }
 
@@ -118,8 +127,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   std::memcpy(&args, data, std::min(size, sizeof(args)));
   if (args.struct_size > sizeof(args)) args.struct_size = sizeof(args);  // or it would say that the caller has more
   if (!is_small(args)) return 0;
-  for (flashcore_tensor *tensor : {&args.query, &args.key, &args.value, &args.output, &args.lse})
-    place(tensor->data, arena);
+  for (const flashcore::OperandRule &operand : flashcore::fwd::operands) {
+    uint64_t address;
+    std::memcpy(&address, reinterpret_cast<const char *>(&args) + operand.offset, sizeof(address));
+    place(address, arena);
+    std::memcpy(reinterpret_cast<char *>(&args) + operand.offset, &address, sizeof(address));
+  }
   static const std::vector<uint8_t> before = finite_numbers();
   std::memcpy(arena, before.data(), arena_bytes);
 

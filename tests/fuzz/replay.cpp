@@ -173,8 +173,9 @@ int main(int count, char **words) {
   for (const Bytes &input : inputs) run(input);
   const int64_t mutations = std::atoll(words[2]);
   std::mt19937_64 random(20261);
+  const size_t seeds = fuzz::seeds().size();  // every second time one of these: they reach deepest
   for (int64_t i = 0; i < mutations; ++i)
-    run(mutated(inputs[random() % inputs.size()], inputs[random() % inputs.size()], random));
+    run(mutated(inputs[random() % (i % 2 == 0 ? seeds : inputs.size())], inputs[random() % inputs.size()], random));
   extent::figure(static_cast<int64_t>(inputs.size()) + mutations, "executions of seeds, corpus and mutations");
   return 0;
 }
