@@ -285,19 +285,19 @@ typedef struct flashcore_attention_args {
   flashcore_tensor output;
   flashcore_tensor lse;
 
-  /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. */
+  /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. p = i + seqlen_kv - seqlen_q below. */
   float softmax_scale;     /* with FLASHCORE_FLAG_SOFTMAX_SCALE; any finite value */
   float softcap;           /* 0: none */
   int32_t causal;          /* FLASHCORE_CAUSAL_* */
   int32_t lse_base;        /* FLASHCORE_LSE_* */
-  int64_t window_left;     /* key j is visible to query i when j >= i + seqlen_kv - seqlen_q - window_left */
-  int64_t window_right;    /* ... and j <= i + seqlen_kv - seqlen_q + window_right */
-  int64_t attention_chunk; /* keys of the query's own chunk of this many positions only; 0: off */
-  uint64_t alibi_slopes;   /* float32 [heads_q], or [batch, heads_q] with a batch stride; 0: none */
+  int64_t window_left;     /* key j is visible to query i when j >= p - window_left; 0 or more, with its flag */
+  int64_t window_right;    /* ... and j <= p + window_right; likewise */
+  int64_t attention_chunk; /* ... and j and p are in the same chunk of so many positions; 0: off */
+  uint64_t alibi_slopes;   /* float32 [heads_q], or [batch, heads_q] with a batch stride: -slope * |p - j|; 0: none */
   int64_t alibi_batch_stride;
   flashcore_tensor bias;  /* added to the scores; strides are [batch, seqlen_q, heads_q, seqlen_kv] */
   flashcore_tensor mask;  /* boolean bytes, 0 hides the key; same strides as bias */
-  flashcore_tensor sinks; /* [heads_q], one more logit in the denominator, with no value */
+  flashcore_tensor sinks; /* float32 [heads_q], one more logit in the denominator and in LSE, with no value */
 
   /* Ragged batches. int32 or int64 (index_dtype) on the device. */
   int32_t index_dtype;     /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */

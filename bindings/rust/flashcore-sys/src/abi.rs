@@ -207,20 +207,20 @@ pub struct flashcore_attention_args {
     pub causal: i32,
     /// FLASHCORE_LSE_*
     pub lse_base: i32,
-    /// key j is visible to query i when j >= i + seqlen_kv - seqlen_q - window_left
+    /// key j is visible to query i when j >= p - window_left; 0 or more, with its flag
     pub window_left: i64,
-    /// ... and j <= i + seqlen_kv - seqlen_q + window_right
+    /// ... and j <= p + window_right; likewise
     pub window_right: i64,
-    /// keys of the query's own chunk of this many positions only; 0: off
+    /// ... and j and p are in the same chunk of so many positions; 0: off
     pub attention_chunk: i64,
-    /// float32 \[heads_q\], or \[batch, heads_q\] with a batch stride; 0: none
+    /// float32 \[heads_q\], or \[batch, heads_q\] with a batch stride: -slope * |p - j|; 0: none
     pub alibi_slopes: u64,
     pub alibi_batch_stride: i64,
     /// added to the scores; strides are \[batch, seqlen_q, heads_q, seqlen_kv\]
     pub bias: flashcore_tensor,
     /// boolean bytes, 0 hides the key; same strides as bias
     pub mask: flashcore_tensor,
-    /// \[heads_q\], one more logit in the denominator, with no value
+    /// float32 \[heads_q\], one more logit in the denominator and in LSE, with no value
     pub sinks: flashcore_tensor,
     /// FLASHCORE_DTYPE_INT32 or _INT64; 0: int32
     pub index_dtype: i32,
