@@ -25,7 +25,7 @@ import mutate
 TESTS = {
     "api": ["api/bad_input", "api/test_interruptions", "api/test_driver_failures"],
     "base": ["unit/base/unit_base", "unit/cache/unit_cache", "unit/cache/unit_cache_processes"],
-    "cache": ["unit/cache/unit_cache", "unit/cache/unit_cache_processes"],
+    "cache": ["unit/cache/unit_cache", "unit/cache/unit_cache_processes", "api/test_out_of_memory"],
     "cpu": ["unit/cpu/test_host_addresses", "unit/cpu/test_cpu_attention", "api/bad_input"],
     "cubin": ["unit/cubin/unit_cubin", "unit/cache/unit_cache"],
     "driver": ["unit/driver/test_cuda_driver", "unit/driver/test_load_cuda_driver", "unit/driver/test_nvrtc_library", "api/test_driver_failures"],
