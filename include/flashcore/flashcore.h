@@ -377,8 +377,8 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_attention_prepare(f
  *
  * Without args.workspace such a call has a workspace of the context and the stream. It is allocated on the stream's first call in need of
  * it, grows when one needs more (the stream is waited for then), and is freed with the context: with short-lived threads on
- * CU_STREAM_PER_THREAD, each of which has a stream of its own, bring args.workspace. In a capture it cannot grow: an earlier call
- * on the stream or flashcore_attention_prepare sees to it, else the call is NOT_PREPARED. A captured graph keeps the workspace of
+ * CU_STREAM_PER_THREAD, each of which has a stream of its own, bring args.workspace. In a capture it
+ * grows as well, by memory that stays until the context goes. A captured graph keeps the workspace of
  * the stream that it was captured on, so it must not run at the same time as a call on that stream, or as another graph of it.
  * With args.workspace the call uses that, until its work is done; the caller sees to it that no other call uses it meanwhile. A call that
  * needs none leaves args.workspace alone. */

@@ -239,6 +239,19 @@ Result<uint64_t> CudaDriver::memory_alloc(int64_t bytes) const {
   return static_cast<uint64_t>(address);  // the driver aligns to 256 bytes
 }
 
+Result<uint64_t> CudaDriver::memory_alloc_in_capture(int64_t bytes) const {
+  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  const auto exchange = [&] {
+    return check(*functions_, functions_->thread_exchange_capture_mode(&mode), "cuThreadExchangeStreamCaptureMode");
+  };
+  FLASHCORE_TRY(exchange());
+  Result<uint64_t> address = memory_alloc(bytes);
+  Status restored = exchange();
+  if (restored.ok() || !address.ok()) return address;
+  static_cast<void>(memory_free(address.value()));
+  return std::move(restored).error();
+}
+
 Status CudaDriver::memory_free(uint64_t address) const {
   if (address == 0) return success();
   return check(*functions_, functions_->memory_free(device_pointer(address)), "cuMemFree");

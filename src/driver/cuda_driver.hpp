@@ -112,6 +112,9 @@ class CudaDriver {
   Result<StreamIdentity> stream_identity(CudaStream stream) const;
 
   Result<uint64_t> memory_alloc(int64_t bytes) const;
+  // While a stream is being captured: the thread allows itself for the time what might be unsafe there. Memory that nobody frees before the
+  // graph is gone is not.
+  Result<uint64_t> memory_alloc_in_capture(int64_t bytes) const;
   Status memory_free(uint64_t address) const;
   // Stream-ordered: another stream may use the memory once this one has come to the allocation. Not in a capture of the stream, which would
   // take them into its graph.

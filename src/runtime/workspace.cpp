@@ -64,13 +64,11 @@ Status Workspace::enlarge(StreamBlock &own, CudaStream stream, int64_t bytes) {
 // The old block cannot be freed now: to wait for the stream, or to free on it, would end the capture or become a part of it.
 Status Workspace::enlarge_in_capture(StreamBlock &own, int64_t bytes) {
   own.kept.reserve(own.kept.size() + 1);
-  const Block larger = take_reserved(bytes);
-  if (larger.bytes == 0)
-    return Error{
-        FLASHCORE_NOT_PREPARED,
-        "the stream is being captured, its workspace has " + std::to_string(own.block.bytes) +
-            " bytes, and the call needs " + std::to_string(bytes) +
-            "; call flashcore_attention_prepare with these arguments before the capture begins, or give a workspace"};
+  Block larger = take_reserved(bytes);
+  if (larger.bytes == 0) {
+    FLASHCORE_TRY_ASSIGN(const uint64_t address, driver_.memory_alloc_in_capture(bytes));
+    larger = {address, bytes};
+  }
   own.kept.push_back(std::exchange(own.block, larger));
   return success();
 }

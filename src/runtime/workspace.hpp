@@ -10,8 +10,8 @@
 //   - Threads may call on one stream at once: whoever has the block keeps the others out until all stages are launched, else the stages of
 //     one call would find what another one wrote, or a block that had to make room for a larger one.
 //   - A graph that was captured on a stream launches with its block for as long as anybody has the graph: such a block is never freed
-//     before the context, and a larger one takes its place. Nothing can be allocated in a capture: what prepare has reserved is
-//     for the first stream in need of it.
+//     before the context, and a larger one takes its place. In a capture memory is allocated beside the graph, not as a node of it; what
+//     prepare has reserved spares that, for the first stream in need of it.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +45,8 @@ class Workspace {
   Workspace &operator=(const Workspace &) = delete;
   ~Workspace();  // frees; the work on them must have ended
 
-  // The stream's block, of `bytes` bytes or more. Where it has to grow the stream is waited for. NOT_PREPARED in a capture that would need
-  // memory, OUT_OF_DEVICE_MEMORY.
+  // The stream's block, of `bytes` bytes or more. Where it has to grow outside of a capture the stream is waited for.
+  // OUT_OF_DEVICE_MEMORY.
   Result<Lease> lease(CudaStream stream, int64_t bytes);
   // For prepare: whichever stream needs a block of up to `bytes` bytes next has one.
   Status reserve(int64_t bytes);

@@ -54,7 +54,7 @@ CUresult enter_in_context(const char *name) {
 
 CUresult enter_outside_capture(const char *name) {
   const CUresult result = enter_in_context(name);
-  if (result != CUDA_SUCCESS || !any_capture()) return result;
+  if (result != CUDA_SUCCESS || !any_capture() || capture_mode() == CU_STREAM_CAPTURE_MODE_RELAXED) return result;
   note_misuse(std::string(name) + " during a capture");
   return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 }

@@ -256,6 +256,14 @@ CUresult fake_stream_is_capturing(CUstream stream, CUstreamCaptureStatus *status
   return CUDA_SUCCESS;
 }
 
+CUresult fake_thread_exchange_capture_mode(CUstreamCaptureMode *mode) {
+  const Lock lock(state().mutex);
+  const CUresult result = enter_in_context("cuThreadExchangeStreamCaptureMode");
+  if (result != CUDA_SUCCESS) return result;
+  std::swap(*mode, fake::capture_mode());
+  return CUDA_SUCCESS;
+}
+
 CUresult fake_event_create(CUevent *event, unsigned int) {
   const Lock lock(state().mutex);
   const CUresult result = enter_in_context("cuEventCreate");

@@ -75,6 +75,10 @@ std::vector<Context *> &context_stack() {
   if (stack == nullptr) pthread_setspecific(key, stack = new Stack);
   return *stack;
 }
+CUstreamCaptureMode &capture_mode() {
+  thread_local CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+  return mode;
+}
 
 Context *primary_of(int ordinal) {
   Context *&primary = state().primaries[ordinal];

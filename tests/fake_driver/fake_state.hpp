@@ -3,6 +3,8 @@
 // Everything the stand-in driver remembers: options, books of what is open, launches, captures.
 #pragma once
 
+#include <cuda.h>
+
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -76,6 +78,7 @@ State &state();
 void set_defaults(State &state);
 int64_t option(const char *name);
 std::vector<Context *> &context_stack();  // of this thread
+CUstreamCaptureMode &capture_mode();      // of this thread
 Context *primary_of(int ordinal);         // made on first use, lives as long as the process
 void note_misuse(const std::string &what);
 bool any_capture();
