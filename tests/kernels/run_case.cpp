@@ -420,7 +420,7 @@ double CaseOnDevice::hard_gate_factor() const {
   const bool by_name_only = std::any_of(kernels.begin(), kernels.end(), [&](const flashcore_kernel_info &kernel) {
     return kernel.name == name && kernel.by_name_only != 0;
   });
-  return by_name_only && case_.seqlen_kv > 16384 ? 2 : 1.25;
+  return by_name_only ? std::max(1.25, static_cast<double>(case_.seqlen_kv) / 16384) : 1.25;
 }
 
 // --- Verdict -------------------------------------------------------------------------------------------------------
