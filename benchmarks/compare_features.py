@@ -72,11 +72,12 @@ def measure(context, shape, dtype):
     calls = 4 if work > 1e12 else 8 if work > 2e11 else 32
     row = dict(dtype=str(dtype)[6:], batch=shape[0], heads_q=shape[1], heads_kv=shape[2], seqlen_q=shape[3], seqlen_kv=shape[4],
                head_dim=shape[5], candidates={})
-    graphs = {}
+    graphs, held = {}, []  # what graphs read must outlive them
     for name, arguments in features(shape[1]).items():
         def ours(one, arguments=arguments):
             return context.attention(*one, causal="top_left", layout="bhsd", **arguments)
         candidates = {f"flashcore:{name}": ours, f"flex:{name}": flex(shape, arguments)}
+        held.append(candidates)
         for candidate, call in candidates.items():
             if call is None:
                 continue
