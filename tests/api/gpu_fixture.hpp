@@ -142,19 +142,25 @@ struct GpuContext {
   ~GpuContext() { flashcore_context_destroy(handle); }
 };
 
-// What a compiler would give, without the time that it takes.
-inline std::vector<char> cubin_of_the_small_problem() {
+// The module that the small problem runs on; with `cubin` what is in it as well, for flashcore_inspect_free.
+inline flashcore_module_info module_of_the_small_problem(void **cubin = nullptr) {
   GpuContext context;
   const flashcore_attention_args args = small_args();
   flashcore_attention_explanation explanation{};
   explanation.struct_size = sizeof(explanation);
   flashcore_module_info info{};
   info.struct_size = sizeof(info);
-  void *cubin = nullptr;
   flashcore_error error = fresh_error();
   if (flashcore_attention_explain(context.handle, &args, &explanation, &error) != FLASHCORE_OK ||
-      flashcore_module_obtain(nullptr, explanation.module, "sm_89", &info, &cubin, nullptr, &error) != FLASHCORE_OK)
+      flashcore_module_obtain(nullptr, explanation.module, "sm_89", &info, cubin, nullptr, &error) != FLASHCORE_OK)
     throw std::runtime_error(error.message);
+  return info;
+}
+
+// What a compiler would give, without the time that it takes.
+inline std::vector<char> cubin_of_the_small_problem() {
+  void *cubin = nullptr;
+  const flashcore_module_info info = module_of_the_small_problem(&cubin);
   std::vector<char> bytes(static_cast<char *>(cubin), static_cast<char *>(cubin) + info.cubin_bytes);
   flashcore_inspect_free(cubin);
   return bytes;

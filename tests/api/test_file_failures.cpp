@@ -19,13 +19,7 @@ using boost::unit_test::precondition;
 
 namespace {
 
-struct Fault {
-  int code;
-  bool for_ever;
-};
-std::ostream &operator<<(std::ostream &stream, const Fault &fault) {
-  return stream << std::strerror(fault.code) << (fault.for_ever ? ", from then on" : ", once");
-}
+using stepper::Fault;
 
 // ENOENT and ESTALE are what a network file system says that shows another machine's files late.
 std::vector<Fault> faults() {

@@ -31,18 +31,7 @@ struct Pack {
     setenv("FLASHCORE_MODULE_PATH", root.c_str(), 1);
   }
   // The module that the small problem needs: the tests say so by using it.
-  std::string file() const {
-    GpuContext context;
-    const flashcore_attention_args args = small_args();
-    flashcore_attention_explanation explanation{};
-    explanation.struct_size = sizeof(explanation);
-    flashcore_module_info info{};
-    info.struct_size = sizeof(info);
-    if (flashcore_attention_explain(context.handle, &args, &explanation, nullptr) != FLASHCORE_OK ||
-        flashcore_module_obtain(nullptr, explanation.module, "sm_89", &info, nullptr, nullptr, nullptr) != FLASHCORE_OK)
-      throw std::runtime_error("the module is not there");
-    return info.path;
-  }
+  std::string file() const { return module_of_the_small_problem().path; }
 };
 
 std::string prepare(flashcore_context context) {

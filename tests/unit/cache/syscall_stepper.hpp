@@ -13,12 +13,23 @@
 
 #include <boost/test/unit_test.hpp>
 #include <csignal>
+#include <cstring>
 #include <functional>
+#include <ostream>
 #include <vector>
 
 #include "unit/base/scratch.hpp"
 
 namespace stepper {
+
+// What a chosen call is answered with.
+struct Fault {
+  int code;  // errno's
+  bool for_ever;
+};
+inline std::ostream &operator<<(std::ostream &stream, const Fault &fault) {
+  return stream << std::strerror(fault.code) << (fault.for_ever ? ", from then on" : ", once");
+}
 
 inline void no_preparation() {}
 

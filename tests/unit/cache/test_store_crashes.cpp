@@ -133,13 +133,7 @@ BOOST_AUTO_TEST_SUITE_END()
 
 namespace {
 
-struct Fault {
-  int code;
-  bool for_ever;
-};
-std::ostream &operator<<(std::ostream &stream, const Fault &fault) {
-  return stream << std::strerror(fault.code) << (fault.for_ever ? ", from then on" : ", once");
-}
+using stepper::Fault;
 const Fault quick_faults[] = {{ENOSPC, false}, {EIO, false}, {EACCES, false}, {EINTR, false},
                               {ENOENT, false}, {EIO, true},  {EROFS, true},   {EINTR, true}};
 
