@@ -36,7 +36,7 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(c
                                                                                flashcore_error *error);
 
 enum {
-  FLASHCORE_MOST_CHOICES = 12, /* of a kernel: the length of lists of values */
+  FLASHCORE_MOST_CHOICES = 14, /* of a kernel: the length of lists of values */
   FLASHCORE_MOST_TRIED = 16
 };
 

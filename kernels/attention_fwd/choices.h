@@ -6,7 +6,7 @@
 
 #include "contract/choice.h"
 #include "contract/passport.h"
-#include "contract/visibility.h"
+#include "contract/sequence.h"
 
 namespace flashcore::kernels::attention_fwd {
 
@@ -14,6 +14,12 @@ namespace flashcore::kernels::attention_fwd {
 template <typename Choices>
 constexpr bool serves_features(const Choices &s, const ProblemKey &key) {
   return (s.causal != 0) == mask_of(key).end_moves && s.window == key.window() && s.scores == key.scores;
+}
+// Tiles of tile_q queries of all sequences, for one head; those of sequences that follow one another as places for them
+// (parts/sequence.cuh).
+constexpr int64_t query_tiles(const ProblemKey &key, int32_t tile_q) {
+  return key.total_q == no_total ? ceil_div(key.seqlen_q, tile_q) * key.batch
+                                 : places_of_tiles(key.total_q, key.batch, tile_q);
 }
 // For `allows` of kernels with both choices.
 inline constexpr Refusal chunk_without_end = {"causal", "1 where keys are in chunks, which end as well as begin"};
@@ -38,6 +44,8 @@ inline constexpr Choice causal = {"causal", Choice::word, "causal", 0, 1, 0};
 inline constexpr Choice window = {"window", Choice::word, "window|chunk", 0, window_in_chunks, 0};
 inline constexpr Choice scores = {
     "scores", Choice::word, "softcap|alibi|softcap_alibi|sinks|softcap_sinks|alibi_sinks|softcap_alibi_sinks", 0, 7, 0};
+// How the rows of sequences are found (contract/problem_key.h's RowAccess). Of the problem, as these two.
+inline constexpr Choice rows = {"rows", Choice::word, "ragged|paged", 0, rows_paged, 0};
 // Query rows of a thread block, and keys of a step.
 constexpr Choice tile_q(Range range, Tries tries = {}) {
   return {"tile_q", Choice::number, "", range.least, range.most, Choice::none, tries};

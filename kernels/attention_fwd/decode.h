@@ -19,11 +19,11 @@ struct Tile {
 
 // There is none for where the mask ends: one module serves every causal mask, and none.
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, window, scores, tile_q, tile_kv, warps, cluster;
+  int32_t dtype, head_dim, head_dim_v, window, scores, rows, tile_q, tile_kv, warps, cluster;
 };
 #ifndef __CUDACC_RTC__
 struct ChoiceList {
-  Choice list[9];
+  Choice list[10];
 };
 constexpr ChoiceList choices_with(const Choice &cluster) {
   return {{
@@ -32,6 +32,7 @@ constexpr ChoiceList choices_with(const Choice &cluster) {
       attention_fwd::head_dim_v({32, largest_head_dim}),
       attention_fwd::window,
       attention_fwd::scores,
+      attention_fwd::rows,
       attention_fwd::tile_q({8, 16}, Tries(8, 16)),
       attention_fwd::tile_kv({16, 32}, Tries(16, 32)),
       attention_fwd::warps({2, 16}, Tries(2, 4, 8, 16)),
@@ -56,6 +57,7 @@ constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Choices
           tile.head_dim,
           window_none,
           0,
+          rows_dense,
           tile_q,
           tile.tile_kv,
           tile.warps,
@@ -86,10 +88,12 @@ struct BlockRows {
   int32_t batch, head_kv, first_row, row_count;
   int32_t rank;  // in the cluster
 };
-template <int32_t tile_q, int32_t cluster>
+template <int32_t tile_q, int32_t cluster, int32_t rows_found = rows_dense>
 constexpr BlockRows block_rows(const AttentionFwdParams &params, uint32_t block) {
   const uint32_t rows = static_cast<uint32_t>(params.seqlen_q) * static_cast<uint32_t>(params.heads_per_kv);
-  const uint32_t tiles = (rows + tile_q - 1) / tile_q,
+  const uint32_t most_rows =
+      static_cast<uint32_t>(most_queries<rows_found>(params)) * static_cast<uint32_t>(params.heads_per_kv);
+  const uint32_t tiles = (most_rows + tile_q - 1) / tile_q,
                  heads = static_cast<uint32_t>(params.heads_q / params.heads_per_kv);
   const uint32_t index = block / cluster, head = index / tiles;
   return {static_cast<int32_t>(head / heads), static_cast<int32_t>(head % heads),
@@ -115,13 +119,21 @@ constexpr Refusal refuse(const ProblemKey &key) {
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         s.window == key.window() && s.scores == key.scores;
+         s.window == key.window() && s.scores == key.scores && s.rows == key.rows;
 }
 
-// A partial output with its references and sums for each warp, and the block's where blocks merge; and Q.
-constexpr int64_t dynamic_shared_bytes(const Choices &s) {
+struct Params : AttentionFwdParams {
+  GridSplit split;
+};
+
+// A partial output with its references and sums for each warp, and the block's where blocks merge; Q; and the parameters of a ragged batch's
+// sequence.
+constexpr int64_t bytes_before_sequence(const Choices &s) {
   const int32_t partials = s.warps + (s.cluster > 1 ? 1 : 0);
   return int64_t{partials} * s.tile_q * (s.head_dim_v + 4 + 2) * 4 + s.tile_q * ((s.head_dim + 31) / 32) * 64;
+}
+constexpr int64_t dynamic_shared_bytes(const Choices &s) {
+  return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(Params));
 }
 
 // Fitted on the H200: what a block takes beside its keys, alone and with a second one on its multiprocessor; what the merge of a cluster
@@ -196,6 +208,13 @@ constexpr SplitCost cheapest_split(const Choices &s, const ProblemKey &key, cons
     if (const Cost other = cost(s, key, device, split.parts); other.total_us < best.cost.total_us)
       best = {split, other};
   }
+  // Sequences of a ragged batch may be of any length, and one long one must not be a single block's. Blocks of parts that a sequence does
+  // not have end at once.
+  constexpr int64_t most_keys_of_part = 8192;
+  if (s.rows != rows_dense && best.split.keys_per_part > most_keys_of_part) {
+    const GridSplit split = grid_split::shares(key, ceil_div(key.seqlen_kv, most_keys_of_part), step_keys);
+    best = {split, cost(s, key, device, split.parts)};
+  }
   return best;
 }
 
@@ -206,12 +225,8 @@ constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits 
   plan.stages[0].cluster = s.cluster;
   if (s.cluster > 1) plan.stages[0].attributes = cluster_in_code;
   plan.stages[0].grid.y = split.parts;
-  return grid_split::with_merge(plan, split, key, s.head_dim_v, device);
+  return grid_split::with_merge(plan, split, key, s.head_dim_v, device, s.rows == rows_dense ? 0 : sizeof(Params));
 }
-
-struct Params : AttentionFwdParams {
-  GridSplit split;
-};
 
 #ifndef __CUDACC_RTC__
 inline void pack(const Specialization &s, const ProblemKey &key, const AttentionCall &call, const DeviceLimits &device,

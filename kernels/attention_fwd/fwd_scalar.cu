@@ -157,8 +157,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_scalar::thr
   const BlockWork work = block_work<1, mask>(params, blockIdx.x);
   const auto seen = visibility<mask>(params).keys_of(work.first_query);
   const int32_t key_end = static_cast<int32_t>(seen.end);
-  const auto key_rows = KeyRows::of(params.key, work.batch, work.head_kv);
-  const auto value_rows = KeyRows::of(params.value, work.batch, work.head_kv);
+  const auto key_rows = KeyRows::keys(params, work.batch, work.head_kv);
+  const auto value_rows = KeyRows::values(params, work.batch, work.head_kv);
   const auto query_rows = StridedRows::of(params.query, work.batch, work.head_q);
   for (int32_t column = thread; column < params.head_dim; column += threads) {
     const float q = to_float<dtype>(query_rows.row(work.first_query)[column]);

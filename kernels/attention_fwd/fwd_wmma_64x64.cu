@@ -71,8 +71,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::fwd_wmma_64x64:
   const Attention attention(shared);
   const BlockWork work = block_work<tile.tile_q, mask>(params, blockIdx.x);
   const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile.tile_q, tile.tile_kv);
-  const auto key_rows = KeyRows::of(params.key, work.batch, work.head_kv);
-  const auto value_rows = KeyRows::of(params.value, work.batch, work.head_kv);
+  const auto key_rows = KeyRows::keys(params, work.batch, work.head_kv);
+  const auto value_rows = KeyRows::values(params, work.batch, work.head_kv);
 
   StagedTile<tile.tile_q, tile.head_dim, threads, dtype> query;
   query.fetch(StridedRows::of(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q);

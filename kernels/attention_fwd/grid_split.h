@@ -55,14 +55,14 @@ constexpr double merge_us(const ProblemKey &key, int32_t parts, int32_t head_dim
   return merge_launch_us + merge_turn_us * static_cast<double>(turns) + traffic_us;
 }
 
-// The plan of one launch, with that of the merge behind it.
+// The plan of one launch, with that of the merge behind it. more_shared_bytes: behind those of merge_shared_bytes.
 constexpr Plan with_merge(Plan plan, const GridSplit &split, const ProblemKey &key, int32_t head_dim_v,
-                          const DeviceLimits &device) {
+                          const DeviceLimits &device, int64_t more_shared_bytes = 0) {
   if (split.parts == 1) return plan;
   plan.stages[1] = {{rows(key), 1, 1},
                     merge_threads,
                     1,
-                    merge_shared_bytes(head_dim_v),
+                    merge_shared_bytes(head_dim_v) + more_shared_bytes,
                     device.arch >= 90 ? uint32_t{programmatic_dependent} : 0u,
                     1};
   plan.stage_count = 2;

@@ -49,6 +49,7 @@ constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCal
   params.softcap_inverse = call.softcap == 0.0f ? 0.0f : 1.0f / call.softcap;
   params.alibi_slopes = call.operands[operand_alibi_slopes];
   params.sinks = call.operands[operand_sinks];
+  params.ragged = ragged_rows_of(key, call);
   return params;
 }
 
@@ -68,6 +69,14 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_lse, offset + __builtin_offsetof(AttentionFwdParams, lse.data)},
     {operand_alibi_slopes, offset + __builtin_offsetof(AttentionFwdParams, alibi_slopes.data)},
     {operand_sinks, offset + __builtin_offsetof(AttentionFwdParams, sinks.data)},
+    {operand_cu_seqlens_q, offset + __builtin_offsetof(AttentionFwdParams, ragged.cu_seqlens_q)},
+    {operand_cu_seqlens_kv, offset + __builtin_offsetof(AttentionFwdParams, ragged.cu_seqlens_kv)},
+    {operand_seqused_q, offset + __builtin_offsetof(AttentionFwdParams, ragged.seqused_q)},
+    {operand_seqused_kv, offset + __builtin_offsetof(AttentionFwdParams, ragged.seqused_kv)},
+    {operand_leftpad_kv, offset + __builtin_offsetof(AttentionFwdParams, ragged.leftpad_kv)},
+    {operand_kv_batch_index, offset + __builtin_offsetof(AttentionFwdParams, ragged.kv_batch_index)},
+    {operand_page_table, offset + __builtin_offsetof(AttentionFwdParams, ragged.page_table)},
+    {operand_page_table_value, offset + __builtin_offsetof(AttentionFwdParams, ragged.page_table_value)},
 };
 inline constexpr auto &patches = patches_at<0>;
 static_assert(sizeof(patches_at<0>) == operand_count * sizeof(AddressPatch));

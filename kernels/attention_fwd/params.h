@@ -3,6 +3,7 @@
 // What a forward kernel receives, by value, as its only parameter.
 #pragma once
 
+#include "contract/sequence.h"
 #include "contract/tensor_view.h"
 #include "contract/visibility.h"
 
@@ -30,6 +31,7 @@ struct AttentionFwdParams {
   float softcap_inverse;    // 1 / softcap
   TensorView alibi_slopes;  // float32; rows are not used
   TensorView sinks;         // float32, by head alone
+  RaggedRows ragged;
 };
 
 // Which keys the queries see, as the host puts it into the parameters, and as the kernel reads it there.
@@ -44,6 +46,12 @@ template <Mask mask>
 constexpr Visibility<mask> visibility(const AttentionFwdParams &params) {
   return {params.seqlen_q, params.seqlen_kv, mask.begin_moves ? params.first_offset : 0, params.causal_offset,
           mask.in_chunks ? params.chunk : 0};
+}
+
+// Query rows that a sequence of the batch may have: by them blocks and workspaces are dealt out.
+template <int32_t rows>
+constexpr int32_t most_queries(const AttentionFwdParams &params) {
+  return rows == rows_dense ? params.seqlen_q : params.ragged.most_queries;
 }
 
 }  // namespace flashcore::kernels

@@ -54,13 +54,13 @@ inline constexpr Passport passport = {
 
 namespace flashcore::kernels::sm80_fwd_decode {
 // How rows of K and V are reached (parts/rows.cuh).
-using KeyRows = StridedRows;
+using KeyRows = ChosenKeyRows<chosen.rows>;
 // How scores change (parts/variant.cuh).
 using Variant = ChosenScores<chosen.scores>;
 using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv,
-                                  chosen.warps, chosen.cluster, chosen.window},
+                                  chosen.warps, chosen.cluster, chosen.window, chosen.rows},
                       Variant, KeyRows>;
-static_assert(sizeof(float) * Kernel::shared_floats == decode::dynamic_shared_bytes(chosen));
+static_assert(sizeof(float) * Kernel::shared_floats == decode::bytes_before_sequence(chosen));
 }  // namespace flashcore::kernels::sm80_fwd_decode
 
 extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_decode::Kernel::threads,

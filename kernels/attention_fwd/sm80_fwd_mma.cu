@@ -76,7 +76,7 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, window, scores, tile_q, tile_kv, warps, stages, q_in_registers,
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, tile_q, tile_kv, warps, stages, q_in_registers,
       alignment_bytes;
 };
 #ifndef __CUDACC_RTC__
@@ -87,6 +87,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::causal,
     attention_fwd::window,
     attention_fwd::scores,
+    attention_fwd::rows,
     attention_fwd::tile_q({16, 1024}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)),
     attention_fwd::tile_kv({16, 256}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 256)),
     attention_fwd::warps({1, 16}, Tries(1, 2, 3, 4, 6, 8, 12, 16)),
@@ -108,6 +109,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
               (variant & 2) != 0 ? 1 : 0,
               window_none,
               0,
+              rows_dense,
               tile.tile_q,
               tile.tile_kv,
               tile.warps,
@@ -138,28 +140,31 @@ constexpr Refusal allows(const Choices &s) {
 }
 
 constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
-  return ceil_div(key.seqlen_q, s.tile_q) * key.heads_q * key.batch;
+  return attention_fwd::query_tiles(key, s.tile_q) * key.heads_q;
 }
 
 constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 256"};
   if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
   // The smallest tile has the most thread blocks; a grid holds 2^31 - 1.
-  if (ceil_div(key.seqlen_q, 32) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+  if (attention_fwd::query_tiles(key, 32) > 0x7fffffff / key.heads_q)
     return {"batch", "batch * heads_q * seqlen_q / 32 below 2^31"};
   return no_refusal;
 }
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         attention_fwd::serves_features(s, key) && s.alignment_bytes <= key.alignment_bytes &&
+         attention_fwd::serves_features(s, key) && s.rows == key.rows && s.alignment_bytes <= key.alignment_bytes &&
          (key.alignment_bytes < 16 || s.alignment_bytes == 16);
 }
 
-// The Q tile, the stages of K and V, and what the block computes (SharedWork).
-constexpr int64_t dynamic_shared_bytes(const Choices &s) {
+// The Q tile, the stages of K and V, what the block computes (SharedWork), and the parameters of a ragged batch's sequence.
+constexpr int64_t bytes_before_sequence(const Choices &s) {
   return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 +
          shared_work_bytes;
+}
+constexpr int64_t dynamic_shared_bytes(const Choices &s) {
+  return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(AttentionFwdParams));
 }
 
 constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
@@ -200,6 +205,7 @@ inline constexpr Passport passport = {
 #ifdef __CUDACC_RTC__
 #include "parts/mma_attention.cuh"
 #include "parts/row_end.cuh"
+#include "parts/sequence.cuh"
 #include "specialization.h"
 
 namespace flashcore::kernels::sm80_fwd_mma {
@@ -216,7 +222,7 @@ constexpr int32_t min_blocks = alignment_bytes < 16 || (head_dim == 192 && tile_
 static_assert(tile_q % (16 * chosen.warps) == 0);
 
 // How rows of K and V are reached (parts/rows.cuh).
-using KeyRows = StridedRows;
+using KeyRows = ChosenKeyRows<chosen.rows>;
 // How scores change (parts/variant.cuh).
 using Variant = ChosenScores<chosen.scores>;
 using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
@@ -302,7 +308,7 @@ struct SharedWork {
 // that lost a row all is done again in exact steps, which are the masked ones.
 extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::threads,
                                              flashcore::kernels::sm80_fwd_mma::min_blocks)
-    sm80_fwd_mma(const __grid_constant__ flashcore::kernels::AttentionFwdParams params) {
+    sm80_fwd_mma(const __grid_constant__ flashcore::kernels::AttentionFwdParams given) {
   using namespace flashcore::kernels;
   using namespace flashcore::kernels::sm80_fwd_mma;
   extern __shared__ __align__(1024) unsigned char shared[];
@@ -311,13 +317,15 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   const SharedAddress value_tiles_at = key_tiles_at + stages * key_bytes;
 
   const SharedWork shared_work{value_tiles_at + stages * value_bytes};
-  {
-    const BlockWork work = block_work<tile_q, mask>(params, blockIdx.x);
-    load_tile<tile_q, threads, alignment_bytes, Rows>(
-        query_tile, StridedRows::of(params.query, work.batch, work.head_q), work.first_query, params.seqlen_q,
-        thread_anew(), params.head_dim);
-    if (threadIdx.x == 0) shared_work.put(work, visibility<mask>(params).tiles_of(work.first_query, tile_q, tile_kv));
-  }
+  BlockWork first_work = work_of_block<tile_q, mask, chosen.rows>(given, blockIdx.x);
+  const AttentionFwdParams &params =
+      params_of_sequence<chosen.rows, threads>(given, shared + bytes_before_sequence(chosen), first_work.batch);
+  if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(params, first_work)) return;
+  load_tile<tile_q, threads, alignment_bytes, Rows>(
+      query_tile, StridedRows::of(params.query, first_work.batch, first_work.head_q), first_work.first_query,
+      params.seqlen_q, thread_anew(), params.head_dim);
+  if (threadIdx.x == 0)
+    shared_work.put(first_work, visibility<mask>(params).tiles_of(first_work.first_query, tile_q, tile_kv));
   if (params.negate_query != 0) {
     copy_async_commit();
     copy_async_wait<0>();
@@ -337,10 +345,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
-    KeyLoader key_loader(KeyRows::of(params.key, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    KeyLoader key_loader(KeyRows::keys(params, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
     if (tile >= first_tile) key_loader.load_last(key_tiles_at, params.head_dim);
     // After the keys are under way: worked out beside their addresses it does not fit into the registers.
-    ValueLoader value_loader(KeyRows::of(params.value, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    ValueLoader value_loader(KeyRows::values(params, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
     if (tile >= first_tile && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     copy_async_commit();
     Attention::clear(output);

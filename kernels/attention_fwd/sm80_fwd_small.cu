@@ -223,8 +223,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   const BlockWork work = block_work<tile_q, mask>(params, blockIdx.x);
   const auto tiles = visibility<mask>(params).tiles_of(work.first_query, tile_q, tile_kv);
   const int32_t first = tiles.begin(), last = tiles.end - 1 - group_index;  // this group's tiles; last < first: none
-  Loader key_loader(KeyRows::of(params.key, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
-  Loader value_loader(KeyRows::of(params.value, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
+  Loader key_loader(KeyRows::keys(params, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
+  Loader value_loader(KeyRows::values(params, work.batch, work.head_kv), last, params.seqlen_kv, group.thread);
 
   Attention::Output output{};
   Attention::RowState state;

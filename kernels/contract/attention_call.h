@@ -17,6 +17,16 @@ enum AttentionOperand : int32_t {
   operand_lse,           // float32
   operand_alibi_slopes,  // float32, a number for each batch entry and head
   operand_sinks,         // float32, a number for each head
+  // Integers of the problem's index_dtype: where sequences begin, how many rows they have, what of them is left out, and where they lie.
+  operand_cu_seqlens_q,
+  operand_cu_seqlens_kv,
+  operand_seqused_q,
+  operand_seqused_kv,
+  operand_leftpad_kv,
+  operand_kv_batch_index,
+  // int32: the pages of each sequence's keys, a row for each
+  operand_page_table,
+  operand_page_table_value,
   operand_count
 };
 // What has an address in a call: the operands, then what the library adds.

@@ -10,7 +10,7 @@
 
 namespace flashcore::kernels {
 
-inline constexpr int32_t most_choices = 12;  // of a kernel
+inline constexpr int32_t most_choices = 14;  // of a kernel
 
 // A value for each choice of one kernel, in the order of its table, and zeros behind them. The first choice is never 0. Part of
 // keys that are compared as bytes.

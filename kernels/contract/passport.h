@@ -82,7 +82,11 @@ struct Passport {
   // Why the kernel cannot serve the problem in any specialization: it has no code for what the problem needs, or `refuse` says so.
   constexpr Refusal refusal(const ProblemKey &key) const {
     const int32_t window = key.window() > largest("window") ? key.window() : window_none;
-    if (const char *field = feature_field(window, key.scores & ~largest("scores")); field != nullptr)
+    const int32_t rows = largest("rows");
+    if (const char *field =
+            feature_field(window, key.scores & ~largest("scores"), key.rows == rows_paged && rows < rows_paged,
+                          rows < rows_ragged ? key.ragged_by : int32_t{by_nothing});
+        field != nullptr)
       return {field, "left out, the kernel has no code for it"};
     return refuse(key);
   }
@@ -90,6 +94,7 @@ struct Passport {
   constexpr Specialization fitted(Specialization s, const ProblemKey &key) const {
     if (const int32_t i = find_choice(choices, "window"); i >= 0) s.values[i] = key.window();
     if (const int32_t i = find_choice(choices, "scores"); i >= 0) s.values[i] = key.scores;
+    if (const int32_t i = find_choice(choices, "rows"); i >= 0) s.values[i] = key.rows;
     return s;
   }
   // 0: there is no such choice.

@@ -20,9 +20,31 @@ inline constexpr int64_t window_open = -1;
 // What happens to scores between Q.K^T and the softmax, as bits; the words of the choice `scores`.
 enum Scores : int32_t { scores_softcap = 1, scores_alibi = 2, scores_sinks = 4 };
 
+// How the rows of sequences are found; the words of the choice `rows`. rows_ragged: sequences have lengths and places of their own, which
+// lie in device memory; rows_paged: and their keys lie in pages that a table names.
+enum RowAccess : int32_t { rows_dense = 0, rows_ragged = 1, rows_paged = 2 };
+inline constexpr int64_t no_total = -1;
+// The first of the fields that make rows ragged.
+enum RaggedBy : int32_t {
+  by_nothing,
+  by_cu_seqlens_q,
+  by_cu_seqlens_kv,
+  by_seqused_q,
+  by_seqused_kv,
+  by_leftpad_kv,
+  by_kv_batch_index
+};
+constexpr const char *ragged_field(int32_t ragged_by) {
+  constexpr const char *fields[] = {nullptr,      "cu_seqlens_q", "cu_seqlens_kv", "seqused_q",
+                                    "seqused_kv", "leftpad_kv",   "kv_batch_index"};
+  return fields[ragged_by];
+}
+
 // The public field that asks for the first of these; nullptr: none.
-constexpr const char *feature_field(int32_t window, int32_t scores) {
-  return window == window_in_chunks       ? "attention_chunk"
+constexpr const char *feature_field(int32_t window, int32_t scores, bool paged, int32_t ragged_by) {
+  return paged                            ? "page_table"
+         : ragged_by != by_nothing        ? ragged_field(ragged_by)
+         : window == window_in_chunks     ? "attention_chunk"
          : window == window_moves         ? "window_left"
          : (scores & scores_softcap) != 0 ? "softcap"
          : (scores & scores_alibi) != 0   ? "alibi_slopes"
@@ -47,6 +69,15 @@ struct ProblemKey {
   int32_t scores = 0;           // Scores
   // Positions that a query sees to the left and right of its own, or window_open, as for every window that hides no key.
   int64_t window_left = window_open, window_right = window_open;
+  // Where rows are ragged, seqlen_q and seqlen_kv are the most that a sequence has.
+  int32_t rows = rows_dense;          // RowAccess
+  int32_t index_dtype = dtype_int32;  // of lengths and places
+  int64_t total_q = no_total;         // rows of query, output and lse, where sequences follow one another in them
+  int64_t total_kv = no_total;        // likewise of key and value
+  int64_t kv_batches =
+      0;                  // entries of key and value along their batch stride: those of the batch, of a cache, or pages
+  int32_t page_size = 0;  // keys of a page
+  int32_t ragged_by = by_nothing;  // RaggedBy
 
   constexpr bool one_module() const { return module.values[0] != 0; }
   // Window
@@ -54,7 +85,9 @@ struct ProblemKey {
     return attention_chunk != 0 ? window_in_chunks : window_left != window_open ? window_moves : window_none;
   }
   // Nothing that a shipped module has no code for.
-  constexpr bool plain() const { return window() == window_none && window_right == window_open && scores == 0; }
+  constexpr bool plain() const {
+    return window() == window_none && window_right == window_open && scores == 0 && rows == rows_dense;
+  }
 };
 
 }  // namespace flashcore::kernels

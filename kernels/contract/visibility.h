@@ -219,17 +219,31 @@ constexpr Mask mask_of(const ProblemKey &key) {
                  key.window());
 }
 
-// Sizes are below 2^31: src/problem holds them there.
+// What hides keys, whatever the lengths.
+struct MaskRule {
+  int32_t causal;  // Causal
+  int32_t chunk;   // positions; 0: no chunks
+  int64_t window_left, window_right;
+
+  // Lengths are below 2^31: src/problem holds them there.
+  constexpr Visibility<any_mask> visibility(int64_t queries, int64_t keys) const {
+    constexpr int64_t too_far = -0x80000000ll;
+    const int64_t diagonal = keys - queries;
+    int64_t first = window_left == window_open ? too_far : diagonal - window_left;
+    int64_t last = causal == causal_bottom_right ? diagonal : causal == causal_top_left ? 0 : keys;
+    if (window_right != window_open && last > diagonal + window_right) last = diagonal + window_right;
+    if (first < too_far) first = too_far;
+    if (first > last) last = too_far;  // no query sees a key, and no block has to look for one
+    return {static_cast<int32_t>(queries), static_cast<int32_t>(keys), static_cast<int32_t>(first),
+            static_cast<int32_t>(last), chunk};
+  }
+};
+constexpr MaskRule mask_rule_of(const ProblemKey &key) {
+  return {key.causal, key.attention_chunk, key.window_left, key.window_right};
+}
+// Of sequences as long as any may be.
 constexpr Visibility<any_mask> visibility_of(const ProblemKey &key) {
-  constexpr int64_t too_far = -0x80000000ll;
-  const int64_t diagonal = key.seqlen_kv - key.seqlen_q;
-  int64_t first = key.window_left == window_open ? too_far : diagonal - key.window_left;
-  int64_t last = key.causal == causal_bottom_right ? diagonal : key.causal == causal_top_left ? 0 : key.seqlen_kv;
-  if (key.window_right != window_open && last > diagonal + key.window_right) last = diagonal + key.window_right;
-  if (first < too_far) first = too_far;
-  if (first > last) last = too_far;  // no query sees a key, and no block has to look for one
-  return {static_cast<int32_t>(key.seqlen_q), static_cast<int32_t>(key.seqlen_kv), static_cast<int32_t>(first),
-          static_cast<int32_t>(last), key.attention_chunk};
+  return mask_rule_of(key).visibility(key.seqlen_q, key.seqlen_kv);
 }
 
 }  // namespace flashcore::kernels

@@ -22,7 +22,7 @@ struct CarefulRow {
   // q . k, changed by the variant
   __device__ __forceinline__ float score(int32_t key) const {
     const uint16_t *const q = StridedRows::of(params.query, work.batch, work.head_q).row(query);
-    const uint16_t *const k = KeyRows::of(params.key, work.batch, work.head_kv).row(key);
+    const uint16_t *const k = KeyRows::keys(params, work.batch, work.head_kv).row(key);
     float product = 0.0f;
 #pragma unroll 1
     for (int32_t column = 0; column < params.head_dim; ++column)
@@ -59,7 +59,7 @@ struct CarefulRow {
     if (__any_sync(0xffffffffu, spoilt)) return write(not_a_number);
 
     float output[(most_columns + 31) / 32] = {};
-    const auto values = KeyRows::of(params.value, work.batch, work.head_kv);
+    const auto values = KeyRows::values(params, work.batch, work.head_kv);
 #pragma unroll 1
     for (int32_t key = first; key < end; key += 32) {
       const bool there = key + lane < end;

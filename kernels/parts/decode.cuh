@@ -24,6 +24,7 @@
 #include "parts/numeric.cuh"
 #include "parts/partial_rows.cuh"
 #include "parts/row_end.cuh"
+#include "parts/sequence.cuh"
 #include "parts/tile_io.cuh"
 #include "parts/variant.cuh"
 
@@ -41,7 +42,7 @@ struct Decode {
   using Params = decode::Params;
   using Work = decode::BlockRows;
   static __device__ __forceinline__ Work work(const Params &params, uint32_t block) {
-    return decode::block_rows<tile_q, shape.blocks>(params, block);
+    return decode::block_rows<tile_q, shape.blocks, shape.rows>(params, block);
   }
   // The first key of the grid's part that the block is in.
   static __device__ __forceinline__ int32_t first_of_part(const Params &params) {
@@ -267,7 +268,7 @@ struct Decode {
                                                                int32_t lane) {
     const Seen seen(params, keys_left, lane);
     const Work here = work_anew(params);
-    const auto rows = KeyRows::of(params.value, here.batch, here.head_kv);
+    const auto rows = KeyRows::values(params, here.batch, here.head_kv);
     const int32_t first_key = end_seen(params, here, tile_q - 1) - keys_left;
 #pragma unroll 1
     for (int32_t k = 0; k < 16 * key_groups; ++k) {
@@ -335,16 +336,22 @@ struct Decode {
 
   static __device__ __forceinline__ void store_part(const Params &params, const Work &work, int32_t packed_row,
                                                     int32_t column, const Merged &merged) {
-    const auto place = WorkspaceRow::of(params, params.split,
-                                        PackedRow::index(params, work.batch, work.head_kv, packed_row), block_y_anew());
+    const auto place = WorkspaceRow::of<shape.rows>(
+        params, params.split, PackedRow::index<shape.rows>(params, work.batch, work.head_kv, packed_row),
+        block_y_anew());
     if (column < params.head_dim_v) *reinterpret_cast<float4 *>(place.output + column) = merged.output;
     if (column == 0) *place.state = make_float2(merged.reference, merged.sum);
+  }
+  // Is the row merged by the second launch? Sequences of a ragged batch may be shorter than a part.
+  static __device__ __forceinline__ bool has_parts(const Params &params, int32_t query) {
+    if constexpr (shape.rows == rows_dense) return params.split.parts > 1;
+    return visibility<mask>(params).keys_of(query).end > params.split.keys_per_part;
   }
   static __device__ __forceinline__ void store(const Params &params, const Work &work, int32_t row, int32_t column,
                                                const Merged &merged) {
     const int32_t packed_row = work.first_row + row, query = packed_row / params.heads_per_kv;
     if (packed_row >= work.row_count) return;
-    if (params.split.parts > 1) return store_part(params, work, packed_row, column, merged);
+    if (has_parts(params, query)) return store_part(params, work, packed_row, column, merged);
     const int32_t head = work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv;
     const auto of_row = [&] { return RowSum{merged.reference, scale_log2(params), merged.sum}; };
     const RowEnd<Variant> end(params, head, of_row);
@@ -357,9 +364,19 @@ struct Decode {
     if (column == 0) end.write_lse(params, work.batch, head, query, of_row);
   }
 
+  // A block whose tile is behind the sequence's last row, or whose part is behind the last key: all of a cluster have nothing then. The
+  // first part is everybody's, who may see no key at all.
+  static __device__ __forceinline__ bool has_nothing(const Params &params) {
+    const Work here = work(params, blockIdx.x);
+    return here.first_row >= here.row_count ||
+           (block_y_anew() > 0 && end_seen(params, here, tile_q - 1) <= first_of_part(params));
+  }
   static __device__ __forceinline__ Work work_anew(const Params &params) { return work(params, block_anew()); }
 
-  static __device__ __forceinline__ void run(const Params &params, float *shared) {
+  static __device__ __forceinline__ void run(const Params &given, float *shared) {
+    const Params &params =
+        params_of_sequence<shape.rows, threads>(given, shared + shared_floats, work(given, blockIdx.x).batch);
+    if (shape.rows != rows_dense && has_nothing(params)) return;
     const SharedAddress query = shared_address(shared + query_at);
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
@@ -379,9 +396,9 @@ struct Decode {
       masked_left = end_seen(params, here, 0) - first_key;
       if constexpr (mask.begin_moves)
         whole_left = end_seen(params, here, tile_q - 1) - begin_seen(params, here, tile_q - 1);
-      key_cursor.start(KeyRows::of(params.key, here.batch, here.head_kv), first_key + Keys::first_key(lane),
+      key_cursor.start(KeyRows::keys(params, here.batch, here.head_kv), first_key + Keys::first_key(lane),
                        Keys::first_column(lane));
-      value_cursor.start(KeyRows::of(params.value, here.batch, here.head_kv), first_key + Values::first_key(lane),
+      value_cursor.start(KeyRows::values(params, here.batch, here.head_kv), first_key + Values::first_key(lane),
                          Values::first_column(lane));
       load_query(query, params, here, thread);
     }
@@ -478,8 +495,8 @@ struct Decode {
 
   // The second launch.
   static __device__ __forceinline__ void merge_parts(const Params &params, float *shared) {
-    GridMerge<dtype, shape.head_dim_v, mask, Variant>::run(params, params.split, shared, scale_log2(params),
-                                                           [](const PackedRow &) {});
+    GridMerge<dtype, shape.head_dim_v, mask, Variant, shape.rows>::run(params, params.split, shared, scale_log2(params),
+                                                                       [](const PackedRow &) {});
   }
 };
 

@@ -17,6 +17,7 @@ struct DecodeShape {
   int32_t warps;
   int32_t blocks;  // of a cluster
   int32_t window;  // Window
+  int32_t rows;    // RowAccess
 };
 
 template <DecodeShape shape, typename KeyRows>
@@ -36,10 +37,11 @@ struct DecodeLoads {
   // Where a lane reads in the rows of a head, step by step, from its first key and column in the step. What can be had from its number
   // is worked out at each step: registers are what limits how much is under way.
   using Cursor = typename KeyRows::Ascent;
-  static __device__ __forceinline__ uint4 load_keys(const Cursor &cursor, const TensorView &tensor, int32_t keys_left,
-                                                    int32_t columns_left, int32_t key, int32_t column) {
+  static __device__ __forceinline__ uint4 load_keys(const Cursor &cursor, const AttentionFwdParams &params,
+                                                    const TensorView &tensor, int32_t keys_left, int32_t columns_left,
+                                                    int32_t key, int32_t column) {
     const bool valid = key < keys_left && column < columns_left;
-    return load_chunk(cursor.address(tensor, key, column, valid), valid);
+    return load_chunk(cursor.address(params, tensor, key, column, valid), valid);
   }
 
   // The keys of a step, as this lane holds them: key 16 i + 8 h + g.
@@ -56,7 +58,7 @@ struct DecodeLoads {
         for (int32_t h = 0; h < 2; ++h)
 #pragma unroll
           for (int32_t c = 0; c < key_chunks; ++c)
-            chunk[i][h][c] = load_keys(cursor, params.key, left, columns, i * 16 + h * 8, c * 32);
+            chunk[i][h][c] = load_keys(cursor, params, params.key, left, columns, i * 16 + h * 8, c * 32);
     }
   };
 
@@ -74,7 +76,7 @@ struct DecodeLoads {
         for (int32_t k = 0; k < 4; ++k)
 #pragma unroll
           for (int32_t c = 0; c < value_chunks; ++c)
-            chunk[i][k][c] = load_keys(cursor, params.value, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
+            chunk[i][k][c] = load_keys(cursor, params, params.value, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
     }
     __device__ __forceinline__ bool has_nonfinite() const {
       bool any = false;

@@ -8,6 +8,7 @@
 #include "parts/numeric.cuh"
 #include "parts/row_end.cuh"
 #include "parts/rows.cuh"
+#include "parts/sequence.cuh"
 
 namespace flashcore::kernels {
 
@@ -15,14 +16,16 @@ namespace flashcore::kernels {
 struct PackedRow {
   int32_t batch, head_q, head_kv, query;
 
+  template <int32_t rows>
   static __device__ __forceinline__ int64_t index(const AttentionFwdParams &params, int32_t batch, int32_t head_kv,
                                                   int64_t row_of_head) {
     const int64_t heads_kv = params.heads_q / params.heads_per_kv;
-    return (batch * heads_kv + head_kv) * params.seqlen_q * params.heads_per_kv + row_of_head;
+    return (batch * heads_kv + head_kv) * most_queries<rows>(params) * params.heads_per_kv + row_of_head;
   }
+  template <int32_t rows>
   static __device__ __forceinline__ PackedRow of(const AttentionFwdParams &params, uint32_t index) {
     const auto heads_per_kv = static_cast<uint32_t>(params.heads_per_kv),
-               rows_of_head = static_cast<uint32_t>(params.seqlen_q) * heads_per_kv,
+               rows_of_head = static_cast<uint32_t>(most_queries<rows>(params)) * heads_per_kv,
                heads_kv = static_cast<uint32_t>(params.heads_q) / heads_per_kv;
     const uint32_t head = index / rows_of_head, row = index % rows_of_head;
     const auto head_kv = static_cast<int32_t>(head % heads_kv);
@@ -37,17 +40,18 @@ struct WorkspaceRow {
   float *output;  // head_dim_v columns
   float2 *state;  // its reference, NaN where the row has to be computed again, and its sum
 
+  template <int32_t rows>
   static __device__ __forceinline__ WorkspaceRow of(const AttentionFwdParams &params, const GridSplit &split,
                                                     int64_t row, int32_t part) {
     const int64_t index = row * split.parts + part;
-    const int64_t all = int64_t{params.batch} * params.heads_q * params.seqlen_q * split.parts;
+    const int64_t all = int64_t{params.batch} * params.heads_q * most_queries<rows>(params) * split.parts;
     float *const outputs = reinterpret_cast<float *>(split.workspace);
     return {outputs + index * params.head_dim_v, reinterpret_cast<float2 *>(outputs + all * params.head_dim_v) + index};
   }
 };
 
 // One row for each block of merge_threads threads.
-template <int32_t dtype, int32_t head_dim_v, Mask mask, typename Variant>
+template <int32_t dtype, int32_t head_dim_v, Mask mask, typename Variant, int32_t rows = rows_dense>
 struct GridMerge {
   static constexpr int32_t quads = grid_split::merge_quads(head_dim_v), groups = grid_split::merge_groups(head_dim_v),
                            batch = grid_split::merge_batch;
@@ -81,9 +85,12 @@ struct GridMerge {
 
   // compute_again(row): by one warp, where a part could not.
   template <typename ComputeAgain>
-  static __device__ __forceinline__ void run(const AttentionFwdParams &params, const GridSplit &split, float *shared,
+  static __device__ __forceinline__ void run(const AttentionFwdParams &given, const GridSplit &split, float *shared,
                                              float scale_log2, const ComputeAgain &compute_again) {
-    const auto row = PackedRow::of(params, blockIdx.x);
+    const auto row = PackedRow::of<rows>(given, blockIdx.x);
+    const AttentionFwdParams &params = params_of_sequence<rows, grid_split::merge_threads>(
+        given, shared + grid_split::merge_shared_bytes(head_dim_v) / 4, row.batch);
+    if (rows != rows_dense && row.query >= params.seqlen_q) return;
     const auto seen = visibility<mask>(params).keys_of(row.query);
     // Parts that hold a key which the row sees: of others nothing needs to have been written.
     const auto keys_per_part = static_cast<uint32_t>(split.keys_per_part);
@@ -92,7 +99,9 @@ struct GridMerge {
     const auto thread = static_cast<int32_t>(threadIdx.x);
     const int32_t group = thread / quads, column = thread % quads * 4;
     const bool has_column = group < groups && column < params.head_dim_v;
-    const auto place = WorkspaceRow::of(params, split, blockIdx.x, 0);
+    // One part alone, or none, was written as output.
+    if (rows != rows_dense && end - begin <= 1) return;
+    const auto place = WorkspaceRow::of<rows>(params, split, blockIdx.x, 0);
     Partial merged = nothing;
     bool lost = false;
     wait_for_launch_ahead();

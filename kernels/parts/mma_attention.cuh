@@ -425,7 +425,7 @@ struct MmaAttention {
                                                               const BlockWork &work, int32_t first_key, int32_t key_end,
                                                               int32_t first_row) {
     const int32_t lane = thread_anew() % 32, first_column = lane % 4 * 2;
-    const auto rows = KeyRows::of(params.value, work.batch, work.head_kv);
+    const auto rows = KeyRows::values(params, work.batch, work.head_kv);
     KeyRun<shape.mask, int64_t> run[row_tiles][2];
 #pragma unroll
     for (int32_t i = 0; i < row_tiles; ++i)

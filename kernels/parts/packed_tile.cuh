@@ -142,8 +142,8 @@ struct PackedTile {
                                                     int32_t half, float reference, float sum) {
     if (!row(params, work, row_of_tile).there) return;
     const int64_t row_of_head = int64_t{work.first_query} * params.heads_per_kv + row_of_tile;
-    const auto place =
-        WorkspaceRow::of(params, split, PackedRow::index(params, work.batch, work.head_kv, row_of_head), work.part);
+    const auto place = WorkspaceRow::of<rows_dense>(
+        params, split, PackedRow::index<rows_dense>(params, work.batch, work.head_kv, row_of_head), work.part);
     const int32_t lane = thread_anew() % 4;
 #pragma unroll
     for (int32_t n = 0; n < value_fragments; ++n)

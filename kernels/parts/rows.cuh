@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How the rows of one batch entry and head of a tensor are reached. Each kernel names how those of K and V are in its line
-// `using KeyRows = ...;`; Q and O are reached by strides. What stands there has of(), row() and address(), and two ways to go through
-// rows step by step: Descent and Ascent, as StridedRows has them. Rows past the end of the sequence are never asked for as valid ones.
+// `using KeyRows = ...;`; Q and O are reached by strides. What stands there has keys(), values(), row() and address(), and two ways to go
+// through rows step by step: Descent and Ascent, as StridedRows has them. Rows past the end of the sequence are never asked for as valid
+// ones.
 #pragma once
 
-#include "contract/tensor_view.h"
+#include "attention_fwd/params.h"
 #include "parts/numeric.cuh"
 
 namespace flashcore::kernels {
@@ -18,6 +19,12 @@ struct StridedRows {
   static __device__ __forceinline__ StridedRows of(const TensorView &tensor, int32_t batch, int32_t head) {
     return {reinterpret_cast<uint16_t *>(tensor.data) + batch * tensor.stride_batch + head * tensor.stride_head,
             tensor.stride_row};
+  }
+  static __device__ __forceinline__ StridedRows keys(const AttentionFwdParams &params, int32_t batch, int32_t head) {
+    return of(params.key, batch, head);
+  }
+  static __device__ __forceinline__ StridedRows values(const AttentionFwdParams &params, int32_t batch, int32_t head) {
+    return of(params.value, batch, head);
   }
   __device__ __forceinline__ uint16_t *row(int32_t row) const { return first + row * stride; }
   // Of an element, or where `valid` is false of any that is there: never read, but a legal address.
@@ -51,8 +58,8 @@ struct StridedRows {
     __device__ __forceinline__ void start(const StridedRows &rows, int32_t row, int32_t column) {
       place_ = rows.first + row * rows.stride + column;
     }
-    __device__ __forceinline__ const uint16_t *address(const TensorView &tensor, int32_t row, int32_t column,
-                                                       bool /*valid*/) const {
+    __device__ __forceinline__ const uint16_t *address(const AttentionFwdParams &, const TensorView &tensor,
+                                                       int32_t row, int32_t column, bool /*valid*/) const {
       return place_ + row * tensor.stride_row + column;
     }
     __device__ __forceinline__ void ascend(const TensorView &tensor, int32_t rows) {

@@ -167,10 +167,10 @@ FLASHCORE_CPU_INLINE void load_queries(const TileTask &task, TileScratch &scratc
 // Keys [begin, begin + count) as columns and values as rows. No other key is read; missing columns are zero.
 FLASHCORE_CPU_INLINE void load_block(const TileTask &task, TileScratch &scratch, int64_t begin, int64_t count) {
   for (int64_t j = 0; j < count; j++) {
-    const uint16_t *key = task.key + (begin + j) * task.key_stride_row;
+    const uint16_t *key = task.keys.row(begin + j);
     convert_to_float(key, scratch.converted, task.head_dim, task.bfloat16);
     for (int64_t d = 0; d < task.head_dim; d++) scratch.key_columns[d * tile_keys + j] = scratch.converted[d];
-    const uint16_t *value = task.value + (begin + j) * task.value_stride_row;
+    const uint16_t *value = task.values.row(begin + j);
     convert_to_float(value, scratch.values + j * scratch.value_columns, task.head_dim_v, task.bfloat16);
   }
   for (int64_t d = 0; d < task.head_dim; d++)

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "contract/visibility.h"
+#include "contract/sequence.h"
 
 namespace flashcore {
 
@@ -31,10 +31,27 @@ struct TileRow {
   float sink;        // a logit without a value; -infinity: none
 };
 
-// What a tile reads and writes. Keys and values begin at row 0 of the tile's own batch and head.
+// Keys or values of the tile's own sequence and head, by rows.
+struct TileKeyRows {
+  const uint16_t *first;  // of the sequence, or of page 0
+  int64_t stride_row;     // elements
+  const int32_t *pages = nullptr;
+  int64_t stride_page = 0;
+  const kernels::RaggedRows *ragged = nullptr;  // of pages
+  int64_t first_row = 0;                        // the sequence's, through its pages
+
+  const uint16_t *row(int64_t row) const {
+    if (pages == nullptr) return first + row * stride_row;
+    const auto place = static_cast<int32_t>(first_row + row);
+    const int32_t page = kernels::page_of(*ragged, place);
+    return first + kernels::page_at(pages, page, ragged->kv_batches) * stride_page +
+           (place - page * ragged->page_size) * stride_row;
+  }
+};
+
+// What a tile reads and writes.
 struct TileTask {
-  const uint16_t *key, *value;
-  int64_t key_stride_row, value_stride_row;  // elements
+  TileKeyRows keys, values;
   int64_t head_dim, head_dim_v;
   float scale;    // at least 0; scores times this go into exp
   float softcap;  // 0: none

@@ -16,9 +16,10 @@
 #include <limits>
 #include <vector>
 
-#include "contract/visibility.h"
+#include "contract/sequence.h"
 #include "cpu/attend_tile.hpp"
 #include "cpu/run_attention.hpp"
+#include "problem/attention_call.hpp"
 
 namespace flashcore {
 namespace {
@@ -36,6 +37,7 @@ struct Work {
   int64_t rows_per_head;  // packed rows of one key head: group * seqlen_q
   int64_t tiles_per_head;
   int64_t tile_count;
+  kernels::RaggedRows ragged;  // where rows are not dense
   std::atomic<int64_t> next_tile{0};
 };
 
@@ -56,18 +58,42 @@ float natural_or_base2_lse(const AttentionProblem &problem, const TileStatistics
   return static_cast<float>(problem.lse_base2 ? natural * 1.4426950408889634 : natural);
 }
 
+// The sequence of a batch entry.
+kernels::Sequence sequence_of(const Work &work, int64_t batch) {
+  const kernels::ProblemKey &key = work.problem.key;
+  if (key.rows != kernels::rows_dense) return kernels::sequence_of(work.ragged, static_cast<int32_t>(batch));
+  const auto entry = static_cast<int32_t>(batch);
+  return {static_cast<int32_t>(key.seqlen_q), static_cast<int32_t>(key.seqlen_kv), entry, 0, entry, 0};
+}
+
+TileKeyRows key_rows(const Work &work, const ProblemTensor &tensor, const kernels::Sequence &sequence, int64_t batch,
+                     int64_t head_kv, uint64_t page_table) {
+  if (sequence.keys == 0) return {nullptr, 0};
+  if (work.problem.key.rows != kernels::rows_paged)
+    return {element<const uint16_t>(tensor, sequence.key_batch, sequence.first_key_row, head_kv), tensor.stride_row};
+  return {element<const uint16_t>(tensor, 0, 0, head_kv),
+          tensor.stride_row,
+          reinterpret_cast<const int32_t *>(page_table) + batch * work.ragged.page_table_stride,
+          tensor.stride_batch,
+          &work.ragged,
+          sequence.first_key_row};
+}
+
 void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   const AttentionProblem &problem = work.problem;
   const kernels::ProblemKey &key = problem.key;
   const int64_t head = tile / work.tiles_per_head;  // of batch * heads_kv
   const int64_t batch = head / key.heads_kv, head_kv = head % key.heads_kv;
   const int64_t first_row = tile % work.tiles_per_head * tile_rows;
+  const kernels::Sequence sequence = sequence_of(work, batch);
+  const int64_t row_count = std::min(tile_rows, work.group * sequence.queries - first_row);
+  if (row_count <= 0) return;
 
   TileTask task;
-  task.key = key.seqlen_kv > 0 ? element<const uint16_t>(problem.key_tensor(), batch, 0, head_kv) : nullptr;
-  task.value = key.seqlen_kv > 0 ? element<const uint16_t>(problem.value(), batch, 0, head_kv) : nullptr;
-  task.key_stride_row = problem.key_tensor().stride_row;
-  task.value_stride_row = problem.value().stride_row;
+  const kernels::RaggedRows &ragged = work.ragged;
+  task.keys = key_rows(work, problem.key_tensor(), sequence, batch, head_kv, ragged.page_table);
+  task.values = key_rows(work, problem.value(), sequence, batch, head_kv,
+                         ragged.page_table_value != 0 ? ragged.page_table_value : ragged.page_table);
   task.head_dim = key.head_dim;
   task.head_dim_v = key.head_dim_v;
   task.scale = std::fabs(problem.softmax_scale);
@@ -75,26 +101,27 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.alibi = problem.alibi_slopes().data != 0;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
-  task.row_count = std::min(tile_rows, work.rows_per_head - first_row);
-  const auto visibility = kernels::visibility_of(key);
+  task.row_count = row_count;
+  const auto visibility = kernels::mask_rule_of(key).visibility(sequence.queries, sequence.keys);
   const bool has_sinks = problem.sinks().data != 0;
-  for (int64_t r = 0; r < task.row_count; r++) {
-    const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
-    task.rows[r] = {element<const uint16_t>(problem.query(), batch, position, head_q),
-                    element<uint16_t>(problem.output(), batch, position, head_q),
+  const auto position_of = [&](int64_t r) { return (first_row + r) / work.group; };
+  const auto head_of = [&](int64_t r) { return head_kv * work.group + (first_row + r) % work.group; };
+  for (int64_t r = 0; r < row_count; r++) {
+    const int64_t position = position_of(r), row = sequence.first_query_row + position, head_q = head_of(r);
+    task.rows[r] = {element<const uint16_t>(problem.query(), sequence.query_batch, row, head_q),
+                    element<uint16_t>(problem.output(), sequence.query_batch, row, head_q),
                     visibility.keys_of(position),
                     task.alibi ? *element<const float>(problem.alibi_slopes(), batch, 0, head_q) : 0.0f,
-                    position + key.seqlen_kv - key.seqlen_q,
+                    position + sequence.keys - sequence.queries,
                     has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity};
   }
 
   TileStatistics statistics;
   work.attend(task, scratch, statistics);
   if (problem.lse().data == 0) return;
-  for (int64_t r = 0; r < task.row_count; r++) {
-    const int64_t position = (first_row + r) / work.group, head_q = head_kv * work.group + (first_row + r) % work.group;
-    *element<float>(problem.lse(), batch, position, head_q) = natural_or_base2_lse(problem, statistics, r);
-  }
+  for (int64_t r = 0; r < row_count; r++)
+    *element<float>(problem.lse(), sequence.query_batch, sequence.first_query_row + position_of(r), head_of(r)) =
+        natural_or_base2_lse(problem, statistics, r);
 }
 
 void *run_worker(void *argument) {
@@ -148,7 +175,8 @@ int32_t cpu_thread_count(int32_t requested) {
 Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTile attend) {
   if (problem.empty()) return success();
   const kernels::ProblemKey &key = problem.key;
-  Work work{problem, attend, key.heads_q / key.heads_kv, 0, 0, 0};
+  Work work{problem, attend, key.heads_q / key.heads_kv, 0, 0, 0, {}};
+  if (key.rows != kernels::rows_dense) work.ragged = kernels::ragged_rows_of(key, attention_call(problem));
   work.rows_per_head = work.group * key.seqlen_q;
   work.tiles_per_head = (work.rows_per_head + tile_rows - 1) / tile_rows;
   work.tile_count = work.tiles_per_head * key.batch * key.heads_kv;

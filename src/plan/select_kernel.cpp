@@ -88,9 +88,14 @@ Exclusion module_exclusion(const Passport &passport, const Specialization &s, co
     return {"heads_q", "the module packs up to " + std::to_string(most_heads) +
                            " query heads of a key head, the call has " + std::to_string(heads)};
   const int32_t window = value("window", 0), other_window = window == key.window() ? 0 : std::max(window, key.window());
-  if (const char *field = kernels::feature_field(other_window, value("scores", 0) ^ key.scores); field != nullptr)
+  if (const char *field =
+          kernels::feature_field(other_window, value("scores", 0) ^ key.scores, false, kernels::by_nothing);
+      field != nullptr)
     return {field, "the module is compiled for another window or other scores than the call's, for which there is " +
                        module_name(passport, passport.fitted(s, key))};
+  if (value("rows", kernels::rows_dense) != key.rows)
+    return {"kernel", "the module is compiled for sequences that lie otherwise than the call's, for which there is " +
+                          module_name(passport, passport.fitted(s, key))};
   return {"kernel", value("alignment_bytes", 16) > key.alignment_bytes
                         ? "the module moves rows by 16 bytes, the call's are not aligned to that"
                         : "the module is for rows of any alignment, the call's are aligned to 16 bytes"};

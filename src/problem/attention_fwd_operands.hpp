@@ -20,24 +20,33 @@ enum Operand : size_t {
   lse = kernels::operand_lse,
   alibi_slopes = kernels::operand_alibi_slopes,
   sinks = kernels::operand_sinks,
+  cu_seqlens_q = kernels::operand_cu_seqlens_q,
+  cu_seqlens_kv = kernels::operand_cu_seqlens_kv,
+  seqused_q = kernels::operand_seqused_q,
+  seqused_kv = kernels::operand_seqused_kv,
+  leftpad_kv = kernels::operand_leftpad_kv,
+  kv_batch_index = kernels::operand_kv_batch_index,
+  page_table = kernels::operand_page_table,
+  page_table_value = kernels::operand_page_table_value,
   operand_count = kernels::operand_count
 };
 
-constexpr TensorShape query_shape(const kernels::ProblemKey &sizes) {
-  return {sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim};
+// Sequences that follow one another are as one of all their rows; pages are entries of the batch.
+constexpr TensorShape rows_of_queries(const kernels::ProblemKey &sizes, int32_t columns) {
+  if (sizes.total_q != kernels::no_total) return {1, sizes.total_q, sizes.heads_q, columns};
+  return {sizes.batch, sizes.seqlen_q, sizes.heads_q, columns};
 }
-constexpr TensorShape key_shape(const kernels::ProblemKey &sizes) {
-  return {sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim};
+constexpr TensorShape rows_of_keys(const kernels::ProblemKey &sizes, int32_t columns) {
+  if (sizes.total_kv != kernels::no_total) return {1, sizes.total_kv, sizes.heads_kv, columns};
+  return {sizes.kv_batches, sizes.page_size != 0 ? sizes.page_size : sizes.seqlen_kv, sizes.heads_kv, columns};
 }
-constexpr TensorShape value_shape(const kernels::ProblemKey &sizes) {
-  return {sizes.batch, sizes.seqlen_kv, sizes.heads_kv, sizes.head_dim_v};
-}
+constexpr TensorShape query_shape(const kernels::ProblemKey &sizes) { return rows_of_queries(sizes, sizes.head_dim); }
+constexpr TensorShape key_shape(const kernels::ProblemKey &sizes) { return rows_of_keys(sizes, sizes.head_dim); }
+constexpr TensorShape value_shape(const kernels::ProblemKey &sizes) { return rows_of_keys(sizes, sizes.head_dim_v); }
 constexpr TensorShape output_shape(const kernels::ProblemKey &sizes) {
-  return {sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.head_dim_v};
+  return rows_of_queries(sizes, sizes.head_dim_v);
 }
-constexpr TensorShape lse_shape(const kernels::ProblemKey &sizes) {
-  return {sizes.batch, sizes.seqlen_q, sizes.heads_q, 1};
-}
+constexpr TensorShape lse_shape(const kernels::ProblemKey &sizes) { return rows_of_queries(sizes, 1); }
 constexpr TensorShape alibi_shape(const kernels::ProblemKey &sizes) { return {sizes.batch, 1, sizes.heads_q, 1}; }
 constexpr TensorShape sinks_shape(const kernels::ProblemKey &sizes) { return {1, 1, sizes.heads_q, 1}; }
 // Heads are neighbours; without a stride all batch entries have the same slopes.
@@ -47,9 +56,38 @@ inline flashcore_tensor given_alibi_slopes(const void *args) {
   return {all.alibi_slopes, FLASHCORE_DTYPE_DEFAULT, 0, {all.alibi_batch_stride, 0, 1, 0}};
 }
 
+// Numbers of a batch are columns of one row, pages those of a row for each sequence.
+constexpr TensorShape bounds_shape(const kernels::ProblemKey &sizes) { return {1, 1, 1, sizes.batch + 1}; }
+constexpr TensorShape lengths_shape(const kernels::ProblemKey &sizes) { return {1, 1, 1, sizes.batch}; }
+constexpr int64_t pages_per_sequence(const kernels::ProblemKey &sizes) {
+  return sizes.page_size == 0 ? 0 : (sizes.seqlen_kv + sizes.page_size - 1) / sizes.page_size;
+}
+constexpr TensorShape pages_shape(const kernels::ProblemKey &sizes) {
+  return {1, sizes.batch, 1, pages_per_sequence(sizes)};
+}
+template <uint64_t flashcore_attention_args::*field>
+flashcore_tensor given_numbers(const void *args) {
+  flashcore_attention_args all;
+  std::memcpy(&all, args, sizeof(all));
+  return {all.*field, FLASHCORE_DTYPE_DEFAULT, 0, {0, 0, 0, 0}};
+}
+template <uint64_t flashcore_attention_args::*field>
+flashcore_tensor given_pages(const void *args) {
+  flashcore_attention_args all;
+  std::memcpy(&all, args, sizeof(all));
+  const int64_t stride = all.page_table_stride;
+  return {all.*field, FLASHCORE_DTYPE_DEFAULT, 0, {0, stride, 0, stride == 0 ? 0 : 1}};
+}
+
 // In the order of `Operand`, which is also the order in which operands are checked: of two faults the first one is told.
 #define FLASHCORE_TENSOR(field) #field, #field ".data", offsetof(flashcore_attention_args, field.data)
 #define FLASHCORE_ADDRESS(field) #field, #field, offsetof(flashcore_attention_args, field)
+#define FLASHCORE_NUMBERS(field, shape)                                                                \
+  FLASHCORE_ADDRESS(field), OperandRole::optional_input, OperandOrder::rows, like_index, false, shape, \
+      given_numbers<&flashcore_attention_args::field>
+#define FLASHCORE_PAGES(field)                                                                                         \
+  FLASHCORE_ADDRESS(field), OperandRole::optional_input, OperandOrder::rows, kernels::dtype_int32, false, pages_shape, \
+      given_pages<&flashcore_attention_args::field>, "page_table_stride"
 inline constexpr OperandTable<operand_count> operands = {{
     // clang-format off
     {FLASHCORE_TENSOR(query),  OperandRole::input,           OperandOrder::rows,       like_query,             true,  query_shape},
@@ -60,9 +98,19 @@ inline constexpr OperandTable<operand_count> operands = {{
     {FLASHCORE_ADDRESS(alibi_slopes), OperandRole::optional_input, OperandOrder::row_values, kernels::dtype_float32, false, alibi_shape,
      given_alibi_slopes, "alibi_batch_stride"},
     {FLASHCORE_TENSOR(sinks),  OperandRole::optional_input,  OperandOrder::row_values, kernels::dtype_float32, false, sinks_shape},
+    {FLASHCORE_NUMBERS(cu_seqlens_q, bounds_shape)},
+    {FLASHCORE_NUMBERS(cu_seqlens_kv, bounds_shape)},
+    {FLASHCORE_NUMBERS(seqused_q, lengths_shape)},
+    {FLASHCORE_NUMBERS(seqused_kv, lengths_shape)},
+    {FLASHCORE_NUMBERS(leftpad_kv, lengths_shape)},
+    {FLASHCORE_NUMBERS(kv_batch_index, lengths_shape)},
+    {FLASHCORE_PAGES(page_table)},
+    {FLASHCORE_PAGES(page_table_value)},
     // clang-format on
 }};
 #undef FLASHCORE_TENSOR
 #undef FLASHCORE_ADDRESS
+#undef FLASHCORE_NUMBERS
+#undef FLASHCORE_PAGES
 
 }  // namespace flashcore::fwd

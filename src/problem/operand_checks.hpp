@@ -30,7 +30,8 @@ Status check_dtypes(const void *args, int32_t query_dtype) {
   const bool right = all_operands<table.size()>([&](auto i) {
     wrong = i;
     const int32_t dtype = given_tensor(table[i], args).dtype;
-    return dtype == FLASHCORE_DTYPE_DEFAULT || dtype == dtype_of(table[i], query_dtype);
+    return dtype == FLASHCORE_DTYPE_DEFAULT ||
+           dtype == (table[i].element == like_query ? query_dtype : table[i].element);
   });
   if (right) return success();
   return wrong_dtype_error(table[wrong], given_tensor(table[wrong], args).dtype, query_dtype);

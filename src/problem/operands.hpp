@@ -57,7 +57,8 @@ enum class OperandOrder {
   row_values  // [batch, head, row] when contiguous: one column, whose stride[3] nobody looks at
 };
 
-inline constexpr int32_t like_query = 0;  // the type that the problem's key names
+inline constexpr int32_t like_query = 0;   // the type that the problem's key names
+inline constexpr int32_t like_index = -1;  // likewise of lengths and places
 
 // A row of an operation's table.
 struct OperandRule {
@@ -66,7 +67,7 @@ struct OperandRule {
   size_t offset;        // of the address in the public struct
   OperandRole role;
   OperandOrder order;
-  int32_t element;    // the kernels::Dtype that it always has, or like_query
+  int32_t element;    // the kernels::Dtype that it always has, or like_query, or like_index
   bool rows_aligned;  // its rows count for ProblemKey::alignment_bytes
   TensorShape (*shape)(const kernels::ProblemKey &);
   // For an operand that the public struct gives as an address alone: the tensor that it means. nullptr: it is a flashcore_tensor,
@@ -78,8 +79,8 @@ struct OperandRule {
 template <size_t count>
 using OperandTable = std::array<OperandRule, count>;
 
-constexpr int32_t dtype_of(const OperandRule &rule, int32_t query_dtype) {
-  return rule.element == like_query ? query_dtype : rule.element;
+constexpr int32_t dtype_of(const OperandRule &rule, const kernels::ProblemKey &key) {
+  return rule.element == like_query ? key.dtype : rule.element == like_index ? key.index_dtype : rule.element;
 }
 
 // What the caller gave.
@@ -113,7 +114,7 @@ template <const auto &table>
 std::array<ProblemOperand, table.size()> sized_operands(const kernels::ProblemKey &key) {
   return [&]<size_t... i>(std::index_sequence<i...>) {
     return std::array<ProblemOperand, table.size()>{
-        {{&table[i], table[i].shape(key), kernels::element_bytes(dtype_of(table[i], key.dtype))}...}};
+        {{&table[i], table[i].shape(key), kernels::element_bytes(dtype_of(table[i], key))}...}};
   }
   (std::make_index_sequence<table.size()>());
 }

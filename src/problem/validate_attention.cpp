@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every rule of flashcore_attention_args but those that all operands have in common (operand_checks.hpp) and the fields that
-// this build refuses (not_built_fields.inc). Refused fields are looked at before sizes, types and tensors: what a ragged
-// batch or a page table says about strides and sizes must not be judged by the rules of a build that has neither. Whether a
+// Every rule of flashcore_attention_args but those that all operands have in common (operand_checks.hpp), those of ragged batches and
+// pages (validate_rows.cpp) and the fields that this build refuses (not_built_fields.inc). Refused fields are looked at before sizes, types
+// and tensors: what they say about strides and sizes must not be judged by the rules of a build that does not have them. Whether a
 // kernel exists for a valid problem, and whether the kernel asked for by name exists, is the selector's business, one floor above.
 //
 // This runs in every call, so success allocates nothing; errors are put together only once something is wrong.
@@ -21,6 +21,7 @@
 #include "problem/field_error.hpp"
 #include "problem/not_built_fields.hpp"
 #include "problem/operand_checks.hpp"
+#include "problem/validate_rows.hpp"
 
 namespace flashcore {
 namespace {
@@ -151,7 +152,9 @@ Status check_window(const Args &args, kernels::ProblemKey &key) {
   if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0 && args.window_right < key.seqlen_q - 1 &&
       key.causal != kernels::causal_bottom_right)
     key.window_right = args.window_right;
-  const bool one_chunk = key.seqlen_q <= key.seqlen_kv && args.attention_chunk >= key.seqlen_kv;
+  // Queries of a ragged batch may lie before all keys, which are another chunk's.
+  const bool one_chunk =
+      key.rows == kernels::rows_dense && key.seqlen_q <= key.seqlen_kv && args.attention_chunk >= key.seqlen_kv;
   if (!one_chunk) key.attention_chunk = static_cast<int32_t>(std::min(args.attention_chunk, largest_size));
   return success();
 }
@@ -236,6 +239,7 @@ Status check_args(const Args &args, AddressRule rule, AttentionProblem &problem)
   if (has_refused_field(args)) return refused_field_error(args);
   problem.key.kernel_index = -1;
   FLASHCORE_TRY(check_sizes(args, problem.key));
+  FLASHCORE_TRY(check_rows(args, problem.key));
   FLASHCORE_TRY(check_types(args, problem.key));
   FLASHCORE_TRY(check_score_options(args, problem));
   FLASHCORE_TRY(check_kernel_name(args, problem));

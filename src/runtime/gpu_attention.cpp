@@ -25,7 +25,7 @@ Status check_workspace_bytes(const AttentionProblem &problem, int64_t needed) {
 
 // What nobody can compile may be missing for a feature: modules with them are not shipped.
 Error with_feature(Error error, const kernels::ProblemKey &key) {
-  const char *field = kernels::feature_field(key.window(), key.scores);
+  const char *field = kernels::feature_field(key.window(), key.scores, key.rows == kernels::rows_paged, key.ragged_by);
   if (error.status != FLASHCORE_COMPILER_UNAVAILABLE || field == nullptr) return error;
   error.message += std::string(" ") + field + " needs a module that is not shipped but compiled on first need.";
   error.field = field;

@@ -35,7 +35,7 @@ BOOST_AUTO_TEST_CASE(choices_of_kernels) {
   }
   const std::string name = "sm80_fwd_mma-bf16-d192v128-causal-128x64-w8-s2-qreg";
   int32_t values[FLASHCORE_MOST_CHOICES];
-  const int32_t expected[FLASHCORE_MOST_CHOICES] = {2, 192, 128, 1, 0, 0, 128, 64, 8, 2, 1, 16};
+  const int32_t expected[FLASHCORE_MOST_CHOICES] = {2, 192, 128, 1, 0, 0, 0, 128, 64, 8, 2, 1, 16};
   BOOST_REQUIRE(flashcore_module_choices(name.c_str(), values, nullptr) == FLASHCORE_OK);
   BOOST_TEST(std::equal(std::begin(values), std::end(values), expected));
   char back[FLASHCORE_NAME_BYTES];

@@ -104,6 +104,11 @@ template <typename T>
 T __shfl_xor_sync(uint32_t mask, T value, int lane_mask) {
   return ::emulator::shuffle_of(mask, value, threadIdx.x % 32 ^ static_cast<uint32_t>(lane_mask));
 }
+inline uint32_t __ballot_sync(uint32_t mask, int predicate) {
+  ::emulator::check_mask(mask);
+  return ::emulator::ballot(predicate != 0);
+}
+inline int __popc(uint32_t bits) { return std::popcount(bits); }
 inline int __any_sync(uint32_t mask, int predicate) {
   ::emulator::check_mask(mask);
   return ::emulator::any(predicate != 0) ? 1 : 0;

@@ -18,6 +18,7 @@
 #include "emulate.hpp"
 #include "emulated_golden.hpp"
 #include "emulated_parts.hpp"
+#include "emulated_ragged.hpp"
 #include "emulated_variant.hpp"
 #include "kernels/attention_grid.hpp"
 #include "module.hpp"
@@ -196,6 +197,9 @@ bool add_cases() {
     if (passport->entry_point(1) != nullptr)
       of_kernel->add(
           boost::unit_test::make_test_case([kernel] { emulator::check_parts(kernel); }, "parts", __FILE__, __LINE__));
+    if (passport->largest("rows") != 0)
+      of_kernel->add(
+          boost::unit_test::make_test_case([kernel] { emulator::check_ragged(kernel); }, "ragged", __FILE__, __LINE__));
     suite.add(of_kernel);
   }
   suite.add(boost::unit_test::make_test_case(

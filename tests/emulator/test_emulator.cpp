@@ -165,6 +165,7 @@ BOOST_AUTO_TEST_CASE(lanes_exchange) {
     const uint32_t lane = thread % 32;
     shuffled &= shuffle(lane * 3, lane ^ 5) == (lane ^ 5) * 3;
     voted &= any(thread == 40) == (thread >= 32);
+    voted &= ballot(thread % 5 == 0) == (thread < 32 ? 0x42108421u : 0x10842108u);
     // Element (row, column) of the matrix is 8 * row + column.
     const uint32_t first = lane / 4 * 8 + lane % 4 * 2, expected = lane % 4 * 16 + lane / 4;
     transposed &= transpose_8x8(first | (first + 1) << 16) == (expected | (expected + 8) << 16);

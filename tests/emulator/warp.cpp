@@ -84,15 +84,16 @@ uint32_t shuffle(uint32_t value, uint32_t source_lane) {
   return own.result;
 }
 
-bool any(bool value) {
-  bool own = value;
+uint32_t ballot(bool value) {
+  uint32_t own = value ? 1 : 0;
   warp_operation("a vote", &own, [](Lanes &lanes) {
-    bool some = false;
-    for (size_t l = 0; l < warp_size; ++l) some |= of<bool>(lanes, l);
-    for (size_t l = 0; l < warp_size; ++l) of<bool>(lanes, l) = some;
+    uint32_t votes = 0;
+    for (size_t l = 0; l < warp_size; ++l) votes |= of<uint32_t>(lanes, l) << l;
+    for (size_t l = 0; l < warp_size; ++l) of<uint32_t>(lanes, l) = votes;
   });
   return own;
 }
+bool any(bool value) { return ballot(value) != 0; }
 
 void load_matrix_x4(uint32_t (&r)[4], uint32_t row_address, bool transposed) {
   struct OfLane {

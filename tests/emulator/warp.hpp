@@ -9,6 +9,7 @@
 namespace emulator {
 
 uint32_t shuffle(uint32_t value, uint32_t source_lane);
+uint32_t ballot(bool value);  // a bit for each lane
 bool any(bool value);
 void sync_warp();  // what each has done is before what any does from here on; all else here orders nothing
 

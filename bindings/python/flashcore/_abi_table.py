@@ -141,6 +141,9 @@ class AttentionArgs(_Sized):
         ("workspace", _u64),
         ("workspace_bytes", _i64),
         ("kernel", _char * 128),
+        ("total_q", _i64),
+        ("total_kv", _i64),
+        ("kv_batch_count", _i64),
     ]
 
 

@@ -53,10 +53,14 @@ void pack(const Specialization &, const ProblemKey &, const AttentionCall &call,
   for (int32_t i = 0; i < operand_count; ++i) own.addresses[i] = call.operands[i].data;
   own.addresses[address_workspace] = call.workspace;
 }
-constexpr AddressPatch patches[] = {{operand_query, 0},   {operand_key, 8},       {operand_value, 16},
-                                    {operand_output, 24}, {operand_lse, 32},      {operand_alibi_slopes, 40},
-                                    {operand_sinks, 48},  {address_workspace, 56}};
-static_assert(sizeof(patches) / sizeof(patches[0]) == address_count);
+struct Patches {
+  AddressPatch list[address_count];
+};
+constexpr Patches patches = [] {
+  Patches all{};
+  for (int32_t i = 0; i < address_count; ++i) all.list[i] = {i, i * 8};
+  return all;
+}();
 
 constexpr Passport passport = {
     .name = "hoarder",
@@ -73,7 +77,7 @@ constexpr Passport passport = {
     .plan = on_choices<plan>,
     .parameter_bytes = sizeof(Params),
     .pack = pack,
-    .patches = patches,
+    .patches = patches.list,
 };
 
 }  // namespace hoarder

@@ -226,27 +226,25 @@ pub struct flashcore_attention_args {
     pub index_dtype: i32,
     /// 0
     pub reserved0: i32,
-    /// \[batch + 1\]: rows of sequence b are cu\[b\] .. cu\[b+1\]-1; batch strides are then unused
     pub cu_seqlens_q: u64,
-    /// \[batch + 1\]
+    /// \[batch + 1\]: likewise of key and value, with total_kv rows
     pub cu_seqlens_kv: u64,
-    /// \[batch\]: rows in use
+    /// \[batch\]: rows in use, from the sequence's first on
     pub seqused_q: u64,
-    /// \[batch\]
+    /// \[batch\]: likewise, those of leftpad_kv among them
     pub seqused_kv: u64,
-    /// \[batch\]: rows to skip at the start
+    /// \[batch\]: rows at the sequence's beginning that are no keys; key 0 is the one behind them
     pub leftpad_kv: u64,
-    /// \[batch\]: row of the cache for each batch entry
+    /// \[batch\]: entry of key and value, which have kv_batch_count of them, for each of the batch
     pub kv_batch_index: u64,
-    /// int32 \[batch, pages per sequence\]
+    /// int32 \[batch, pages of seqlen_kv keys\]
     pub page_table: u64,
     /// a separate table for values; 0: page_table
     pub page_table_value: u64,
-    /// elements between sequences
+    /// elements between sequences; 0: the pages of seqlen_kv keys
     pub page_table_stride: i64,
-    /// pages in the pool; the batch stride of key and value is the page stride
     pub page_count: i64,
-    /// keys per page
+    /// 1 or more, with page_table
     pub page_size: i32,
     /// leading dimensions that are rotated; 0: none
     pub rotary_dim: i32,
@@ -274,6 +272,12 @@ pub struct flashcore_attention_args {
     pub workspace_bytes: i64,
     /// this kernel ("sm80_fwd_mma") or module only, compiled on need; empty: any
     pub kernel: [c_char; 128],
+    /// rows of query, output and lse, with cu_seqlens_q
+    pub total_q: i64,
+    /// rows of key and value, with cu_seqlens_kv
+    pub total_kv: i64,
+    /// entries of key and value, with kv_batch_index
+    pub kv_batch_count: i64,
 }
 
 impl Default for flashcore_attention_args {

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/ragged_case.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+#include "common/accuracy.hpp"
+
+namespace flashcore::tests {
+namespace {
+
+constexpr uint16_t poison16 = 0xffff;  // a NaN in both types
+constexpr uint32_t poison32 = 0xffffffff;
+constexpr int64_t guard_elements = 64, rows_behind = 3;
+
+int64_t largest(const std::vector<int64_t> &numbers) { return *std::max_element(numbers.begin(), numbers.end()); }
+std::vector<int64_t> running_sums(const std::vector<int64_t> &numbers) {
+  std::vector<int64_t> sums(numbers.size() + 1, 0);
+  std::partial_sum(numbers.begin(), numbers.end(), sums.begin() + 1);
+  return sums;
+}
+
+}  // namespace
+
+std::string RaggedCase::describe() const {
+  constexpr const char *query_words[] = {"batch", "used", "in-line", "in-line-used"},
+                       *key_words[] = {"batch", "used", "in-line", "in-line-used", "cache", "pages"};
+  std::ostringstream text;
+  text << "ragged";
+  for (size_t b = 0; b < queries.size(); b++) text << " " << queries[b] << "x" << keys[b];
+  text << " queries-" << query_words[static_cast<int>(query_places)] << " keys-"
+       << key_words[static_cast<int>(key_places)];
+  if (key_places == KeyPlaces::pages) text << page_size << (value_pages ? " two-tables" : "");
+  if (left_padding) text << " left-padding";
+  if (long_indices) text << " int64";
+  if (apart) text << " apart";
+  if (spare_queries != 0) text << " spare-queries" << spare_queries;
+  if (spare_keys != 0) text << " spare-keys" << spare_keys;
+  if (seed != 0) text << " seed" << seed;
+  return text.str() + "; " + features.describe();
+}
+
+// Entries of rows of heads; a sequence's rows are in an entry, or through pages.
+struct RaggedOnDevice::Tensor {
+  int64_t entries, rows, heads, columns;
+  int64_t stride[3];                        // entry, row, head
+  std::vector<int64_t> entry, first_row;    // of each sequence
+  std::vector<std::vector<int64_t>> pages;  // of each sequence; empty: none
+  int64_t page_size = 0;
+  int64_t element_bytes = 2;
+  std::vector<uint16_t> bits;  // of inputs
+  std::unique_ptr<DeviceBuffer> buffer;
+
+  Tensor(int64_t entries, int64_t rows, int64_t heads, int64_t columns, bool apart)
+      : entries(entries), rows(rows), heads(heads), columns(columns) {
+    stride[2] = columns + (apart ? 8 : 0);
+    stride[1] = heads * stride[2] + (apart ? 16 : 0);
+    stride[0] = rows * stride[1] + (apart ? 32 : 0);
+  }
+  int64_t total() const { return 2 * guard_elements + std::max<int64_t>(1, entries) * std::max<int64_t>(1, stride[0]); }
+  int64_t index(size_t sequence, int64_t row, int64_t head) const {
+    int64_t in_entry = first_row[sequence] + row, of = entry[sequence];
+    if (!pages.empty()) {
+      of = pages[sequence][static_cast<size_t>(in_entry / page_size)];
+      in_entry %= page_size;
+    }
+    return guard_elements + of * stride[0] + in_entry * stride[1] + head * stride[2];
+  }
+  void describe(flashcore_tensor &tensor, bool apart) const {
+    tensor.data = buffer->address() + static_cast<uint64_t>(guard_elements * element_bytes);
+    if (!apart) return;
+    tensor.stride[0] = stride[0], tensor.stride[1] = stride[1], tensor.stride[2] = stride[2];
+    tensor.stride[3] = element_bytes == 2 ? 1 : 0;
+  }
+};
+
+RaggedOnDevice::~RaggedOnDevice() = default;
+
+template <typename T>
+uint64_t RaggedOnDevice::put(const std::vector<T> &numbers) {
+  numbers_.push_back(std::make_unique<DeviceBuffer>(device_, static_cast<int64_t>(numbers.size() * sizeof(T))));
+  numbers_.back()->write(numbers.data());
+  return numbers_.back()->address();
+}
+
+uint64_t RaggedOnDevice::put_indices(const std::vector<int64_t> &numbers) {
+  if (case_.long_indices) return put(numbers);
+  return put(std::vector<int32_t>(numbers.begin(), numbers.end()));
+}
+
+RaggedOnDevice::RaggedOnDevice(const Device &device, const RaggedCase &one, const std::string &kernel)
+    : device_(device), case_(one), args_(FLASHCORE_ATTENTION_ARGS_INIT) {
+  std::mt19937 generator(one.seed * 7919u + 17u);
+  const AttentionCase &features = one.features;
+  args_.batch = static_cast<int64_t>(one.queries.size());
+  args_.seqlen_q = largest(one.queries) + one.spare_queries, args_.seqlen_kv = largest(one.keys) + one.spare_keys;
+  args_.heads_q = features.heads_q, args_.heads_kv = features.heads_kv;
+  args_.head_dim = features.head_dim, args_.head_dim_v = features.head_dim_v;
+  args_.query.dtype =
+      features.dtype == tools::Float16Type::float16 ? FLASHCORE_DTYPE_FLOAT16 : FLASHCORE_DTYPE_BFLOAT16;
+  args_.index_dtype = one.long_indices ? FLASHCORE_DTYPE_INT64 : FLASHCORE_DTYPE_DEFAULT;
+  if (features.scale) args_.softmax_scale = *features.scale, args_.flags |= FLASHCORE_FLAG_SOFTMAX_SCALE;
+  args_.causal = static_cast<int32_t>(features.causal);
+  args_.lse_base = features.lse == LseRequest::base2 ? FLASHCORE_LSE_BASE2 : FLASHCORE_LSE_NATURAL;
+  if (features.window_left >= 0) args_.window_left = features.window_left, args_.flags |= FLASHCORE_FLAG_WINDOW_LEFT;
+  if (features.window_right >= 0)
+    args_.window_right = features.window_right, args_.flags |= FLASHCORE_FLAG_WINDOW_RIGHT;
+  args_.attention_chunk = features.attention_chunk, args_.softcap = features.softcap;
+  std::memcpy(args_.kernel, kernel.c_str(), std::min(kernel.size() + 1, sizeof(args_.kernel)));
+  place_queries();
+  place_keys(generator);
+  fill_inputs(generator);
+  set_features(generator);
+  poison_outputs();
+}
+
+void RaggedOnDevice::place_queries() {
+  const AttentionCase &features = case_.features;
+  const size_t count = case_.queries.size();
+  const bool in_line = case_.query_places >= QueryPlaces::in_line;
+  std::vector<int64_t> first(count, 0), entry(count, 0), room = case_.queries;
+  int64_t rows = args_.seqlen_q;
+  if (in_line) {
+    if (case_.query_places == QueryPlaces::in_line_used)
+      for (size_t b = 0; b < count; b++) room[b] += static_cast<int64_t>(b % 3) * 5;
+    const std::vector<int64_t> bounds = running_sums(room);
+    args_.cu_seqlens_q = put_indices(bounds);
+    std::copy(bounds.begin(), bounds.end() - 1, first.begin());
+    rows = bounds.back() + rows_behind;
+    args_.total_q = rows;
+    // What seqused leaves out counts for the most that a sequence may have.
+    args_.seqlen_q = largest(room) + case_.spare_queries;
+  } else {
+    std::iota(entry.begin(), entry.end(), 0);
+  }
+  if (case_.query_places == QueryPlaces::used || case_.query_places == QueryPlaces::in_line_used)
+    args_.seqused_q = put_indices(case_.queries);
+  const auto make = [&](int64_t columns, bool apart) {
+    auto tensor = std::make_unique<Tensor>(in_line ? 1 : args_.batch, rows, features.heads_q, columns, apart);
+    tensor->entry = entry, tensor->first_row = first;
+    return tensor;
+  };
+  query_ = make(features.head_dim, case_.apart);
+  output_ = make(features.head_dim_v, case_.apart);
+  lse_ = make(1, false);
+  lse_->element_bytes = 4;
+  // [entry, head, row]
+  lse_->stride[1] = 1, lse_->stride[2] = rows + (case_.apart ? 3 : 0),
+  lse_->stride[0] = features.heads_q * lse_->stride[2];
+}
+
+void RaggedOnDevice::place_keys(std::mt19937 &generator) {
+  const AttentionCase &features = case_.features;
+  const size_t count = case_.keys.size();
+  std::vector<int64_t> first(count, 0), entry(count, 0), padding(count, 0), room = case_.keys;
+  if (case_.left_padding)
+    for (size_t b = 0; b < count; b++) padding[b] = static_cast<int64_t>(generator() % 20), room[b] += padding[b];
+  if (case_.left_padding) args_.leftpad_kv = put_indices(padding);
+  args_.seqlen_kv = largest(room) + case_.spare_keys;
+  std::vector<int64_t> used = room;
+  int64_t entries = args_.batch, rows = args_.seqlen_kv;
+  const bool in_line = case_.key_places == KeyPlaces::in_line || case_.key_places == KeyPlaces::in_line_used;
+  if (in_line) {
+    if (case_.key_places == KeyPlaces::in_line_used)
+      for (size_t b = 0; b < count; b++) room[b] += static_cast<int64_t>((b + 1) % 3) * 7;
+    const std::vector<int64_t> bounds = running_sums(room);
+    args_.cu_seqlens_kv = put_indices(bounds);
+    std::copy(bounds.begin(), bounds.end() - 1, first.begin());
+    rows = bounds.back() + rows_behind, entries = 1;
+    args_.total_kv = rows;
+    args_.seqlen_kv = largest(room) + case_.spare_keys;
+  } else {
+    std::iota(entry.begin(), entry.end(), 0);
+  }
+  if (case_.key_places == KeyPlaces::cache) {
+    entries = args_.batch + 2;
+    std::vector<int64_t> all(static_cast<size_t>(entries));
+    std::iota(all.begin(), all.end(), 0);
+    std::shuffle(all.begin(), all.end(), generator);
+    std::copy(all.begin(), all.begin() + static_cast<int64_t>(count), entry.begin());
+    args_.kv_batch_index = put_indices(entry), args_.kv_batch_count = entries;
+  }
+  if (case_.key_places != KeyPlaces::batch && case_.key_places != KeyPlaces::in_line)
+    args_.seqused_kv = put_indices(used);
+  for (size_t b = 0; b < count; b++) first[b] += padding[b];
+  const bool paged = case_.key_places == KeyPlaces::pages;
+  if (paged) {
+    rows = case_.page_size;
+    entries = 5 + std::accumulate(used.begin(), used.end(), int64_t{0}, [&](int64_t sum, int64_t of) {
+                return sum + (of + case_.page_size - 1) / case_.page_size;
+              });
+    std::fill(entry.begin(), entry.end(), 0);
+  }
+  const auto make = [&](int64_t columns) {
+    auto tensor = std::make_unique<Tensor>(entries, rows, features.heads_kv, columns, case_.apart);
+    tensor->entry = entry, tensor->first_row = first;
+    return tensor;
+  };
+  key_ = make(features.head_dim), value_ = make(features.head_dim_v);
+  if (paged) place_pages(generator);
+}
+
+// In any order. What no key needs leads nowhere.
+void RaggedOnDevice::place_pages(std::mt19937 &generator) {
+  const int64_t page_size = case_.page_size, columns = (args_.seqlen_kv + page_size - 1) / page_size,
+                stride = columns + (case_.apart ? 3 : 0);
+  args_.page_count = key_->entries, args_.page_size = static_cast<int32_t>(page_size);
+  args_.page_table_stride = case_.apart ? stride : 0;
+  std::vector<int32_t> all(static_cast<size_t>(key_->entries));
+  std::iota(all.begin(), all.end(), 0);
+  const auto table = [&](Tensor &tensor) {
+    std::shuffle(all.begin(), all.end(), generator);
+    std::vector<int32_t> pages(case_.keys.size() * static_cast<size_t>(stride), 0x7f0f0f0f);
+    tensor.page_size = page_size;
+    size_t next = 0;
+    for (size_t b = 0; b < case_.keys.size(); b++) {
+      const int64_t rows = tensor.first_row[b] + case_.keys[b];
+      auto &of_sequence = tensor.pages.emplace_back();
+      for (int64_t page = 0; page * page_size < rows; page++) {
+        of_sequence.push_back(all[next]);
+        pages[b * static_cast<size_t>(stride) + static_cast<size_t>(page)] = all[next++];
+      }
+    }
+    return put(pages);
+  };
+  args_.page_table = table(*key_);
+  if (case_.value_pages)
+    args_.page_table_value = table(*value_);
+  else
+    value_->pages = key_->pages, value_->page_size = page_size;
+}
+
+void RaggedOnDevice::fill_inputs(std::mt19937 &generator) {
+  const AttentionCase &features = case_.features;
+  std::normal_distribution<float> normal(0, features.input_std);
+  references_.resize(case_.queries.size());
+  const auto fill = [&](Tensor &tensor, const std::vector<int64_t> &rows,
+                        std::vector<float> tools::ReferenceAttention::*of) {
+    tensor.bits.assign(static_cast<size_t>(tensor.total()), poison16);
+    for (size_t b = 0; b < rows.size(); b++)
+      for (int64_t row = 0; row < rows[b]; row++)
+        for (int64_t head = 0; head < tensor.heads; head++)
+          for (int64_t column = 0; column < tensor.columns; column++) {
+            uint16_t &bits = tensor.bits[static_cast<size_t>(tensor.index(b, row, head) + column)];
+            bits = tools::to_16bit(features.dtype, normal(generator));
+            (references_[b].*of).push_back(static_cast<float>(tools::to_double(features.dtype, bits)));
+          }
+    tensor.buffer = std::make_unique<DeviceBuffer>(device_, tensor.total() * 2);
+    tensor.buffer->write(tensor.bits.data());
+  };
+  fill(*query_, case_.queries, &tools::ReferenceAttention::query);
+  fill(*key_, case_.keys, &tools::ReferenceAttention::key);
+  fill(*value_, case_.keys, &tools::ReferenceAttention::value);
+  output_->buffer = std::make_unique<DeviceBuffer>(device_, output_->total() * 2);
+  query_->describe(args_.query, case_.apart), key_->describe(args_.key, case_.apart);
+  value_->describe(args_.value, case_.apart), output_->describe(args_.output, case_.apart);
+  lse_->buffer = std::make_unique<DeviceBuffer>(device_, lse_->total() * 4);
+  if (features.lse != LseRequest::none) lse_->describe(args_.lse, case_.apart);
+}
+
+void RaggedOnDevice::set_features(std::mt19937 &generator) {
+  const AttentionCase &features = case_.features;
+  std::vector<float> slopes, sinks;
+  const bool by_batch = features.alibi == Alibi::by_batch_and_head;
+  if (features.alibi != Alibi::none)
+    for (int64_t n = 0; n < (by_batch ? args_.batch : 1) * features.heads_q; n++)
+      slopes.push_back(0.01f * static_cast<float>(1 + n * 7 % 25));
+  std::normal_distribution<float> normal(features.sinks.value_or(0), 1);
+  if (features.sinks)
+    for (int32_t head = 0; head < features.heads_q; head++) sinks.push_back(normal(generator));
+  if (!slopes.empty()) args_.alibi_slopes = put(slopes), args_.alibi_batch_stride = by_batch ? features.heads_q : 0;
+  if (!sinks.empty()) args_.sinks.data = put(sinks);
+  for (size_t b = 0; b < references_.size(); b++) {
+    tools::ReferenceAttention &one = references_[b];
+    one.seqlen_q = case_.queries[b], one.seqlen_kv = case_.keys[b];
+    one.heads_q = features.heads_q, one.heads_kv = features.heads_kv;
+    one.head_dim = features.head_dim, one.head_dim_v = features.head_dim_v;
+    one.scale = features.softmax_scale(), one.softcap = features.softcap, one.causal = features.causal;
+    one.window_left = features.window_left, one.window_right = features.window_right;
+    one.attention_chunk = features.attention_chunk, one.sinks = sinks;
+    one.lse_base2 = features.lse == LseRequest::base2;
+    const auto first = slopes.begin() + (by_batch ? static_cast<int64_t>(b) * features.heads_q : 0);
+    if (!slopes.empty()) one.alibi_slopes.assign(first, first + features.heads_q);
+  }
+}
+
+void RaggedOnDevice::poison_outputs() {
+  output_->buffer->fill(0xff);
+  lse_->buffer->fill(0xff);
+}
+
+std::vector<uint16_t> RaggedOnDevice::read_output() const {
+  std::vector<uint16_t> bits(static_cast<size_t>(output_->total()));
+  output_->buffer->read(bits.data());
+  return bits;
+}
+
+std::vector<float> RaggedOnDevice::read_lse() const {
+  std::vector<float> numbers(static_cast<size_t>(lse_->total()));
+  lse_->buffer->read(numbers.data());
+  return numbers;
+}
+
+CaseOutcome RaggedOnDevice::judge() const {
+  const auto failed = [](const std::string &why) { return CaseOutcome{Verdict::failed, why}; };
+  const AttentionCase &features = case_.features;
+  std::vector<uint16_t> output = read_output();
+  std::vector<float> lse = read_lse();
+  std::vector<double> got, expected, yardstick, got_lse, expected_lse;
+  const auto append = [](std::vector<double> &all, const std::vector<double> &more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  for (size_t b = 0; b < references_.size(); b++) {
+    const tools::ReferenceAttention &one = references_[b];
+    const auto exact = tools::reference_attention(one, tools::reference_threads());
+    append(expected, exact.output), append(expected_lse, exact.lse);
+    append(yardstick, tools::plain_16bit_attention(one, features.dtype, tools::reference_threads()).output);
+    for (int64_t row = 0; row < one.seqlen_q; row++)
+      for (int64_t head = 0; head < one.heads_q; head++)
+        for (int64_t column = 0; column < one.head_dim_v; column++) {
+          uint16_t &bits = output[static_cast<size_t>(output_->index(b, row, head) + column)];
+          got.push_back(tools::to_double(features.dtype, std::exchange(bits, poison16)));
+        }
+    for (int64_t head = 0; head < one.heads_q; head++)
+      for (int64_t row = 0; row < one.seqlen_q; row++) {
+        float &number = lse[static_cast<size_t>(lse_->index(b, row, head))];
+        got_lse.push_back(static_cast<double>(number));
+        std::memcpy(&number, &poison32, sizeof(number));
+      }
+  }
+  if (std::any_of(output.begin(), output.end(), [](uint16_t bits) { return bits != poison16; }))
+    return failed("output was written outside of the sequences");
+  for (const float number : lse)
+    if (std::memcmp(&number, &poison32, sizeof(number)) != 0) return failed("lse was written outside of the sequences");
+  const auto gate = tools::output_gate(features.dtype, tools::measure_error(yardstick, expected), false);
+  const auto error = tools::measure_error(got, expected);
+  CaseOutcome outcome{Verdict::passed, "", error.max_abs, error.mean_abs, gate.max_abs};
+  outcome.gate_share = gate.max_abs == 0 ? 0 : error.max_abs / gate.max_abs;
+  if (features.lse != LseRequest::none) outcome.lse_share = tools::lse_gate_ratio(got_lse, expected_lse);
+  if (!gate.passes(error)) return failed("output " + error.describe() + "; gate: " + gate.describe());
+  if (!(outcome.lse_share <= 1))
+    return failed("lse is " + std::to_string(outcome.lse_share) + " times as far off as its gate allows");
+  return outcome;
+}
+
+CaseOutcome run_ragged_case(const Device &device, const std::string &kernel, const RaggedCase &one) {
+  RaggedOnDevice run(device, one, kernel);
+  flashcore_error error = FLASHCORE_ERROR_INIT;
+  const flashcore_status status = run.launch(&error);
+  if (status == FLASHCORE_UNSUPPORTED) return {Verdict::refused, std::string(error.field) + ": " + error.message};
+  if (status != FLASHCORE_OK)
+    return {Verdict::failed, std::string(flashcore_status_name(status)) + ": " + error.message};
+  device.synchronize();
+  return run.judge();
+}
+
+}  // namespace flashcore::tests

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which ragged batches there are: each way to say where rows are, lengths around tiles and pages, sequences without rows, and random ones.
+#include "kernels/feature_cases.hpp"
+#include "kernels/ragged_case.hpp"
+
+namespace flashcore::tests {
+namespace {
+
+using tools::Float16Type;
+using tools::ReferenceCausal;
+
+constexpr QueryPlaces all_query_places[] = {QueryPlaces::batch, QueryPlaces::used, QueryPlaces::in_line,
+                                            QueryPlaces::in_line_used};
+constexpr KeyPlaces all_key_places[] = {KeyPlaces::batch,        KeyPlaces::used,  KeyPlaces::in_line,
+                                        KeyPlaces::in_line_used, KeyPlaces::cache, KeyPlaces::pages};
+constexpr int64_t page_sizes[] = {1, 2, 3, 16, 19, 64, 128, 256};
+
+// In a batch without arrays all sequences are as long as the longest.
+RaggedCase with_possible_lengths(RaggedCase one) {
+  const auto all_alike = [](std::vector<int64_t> &lengths) { lengths.assign(lengths.size(), lengths[0]); };
+  if (one.query_places == QueryPlaces::batch) all_alike(one.queries), one.spare_queries = 0;
+  if (one.key_places == KeyPlaces::batch) {
+    all_alike(one.keys), one.spare_keys = 0, one.left_padding = false;
+    if (one.query_places == QueryPlaces::batch) one.query_places = QueryPlaces::used;
+  }
+  return one;
+}
+
+}  // namespace
+
+std::vector<RaggedCase> ragged_sweeps() {
+  std::vector<RaggedCase> cases;
+  const std::vector<int64_t> lengths[][2] = {{{70, 1, 0, 129}, {100, 65, 33, 0}},
+                                             {{1, 3, 2, 1, 0}, {200, 17, 64, 0, 5}}};
+  for (const auto &of : lengths)
+    for (QueryPlaces query_places : all_query_places)
+      for (KeyPlaces key_places : all_key_places) {
+        RaggedCase one{.queries = of[0], .keys = of[1], .query_places = query_places, .key_places = key_places};
+        const size_t n = cases.size();
+        one.page_size = page_sizes[n % std::size(page_sizes)];
+        one.value_pages = n % 2 != 0, one.left_padding = n % 3 == 0, one.long_indices = n % 4 < 2,
+        one.apart = n % 5 < 2;
+        one.spare_queries = n % 7 == 0 ? 9 : 0, one.spare_keys = n % 2 == 0 ? 0 : 40;
+        one.features.heads_q = 4;
+        one.features.dtype = both_types[n % 2], one.features.causal = all_masks[n % 3];
+        cases.push_back(with_possible_lengths(one));
+      }
+  // Many sequences, most of them of no tile; and one that the keys of are many parts of a grid.
+  RaggedCase many{.query_places = QueryPlaces::in_line, .key_places = KeyPlaces::in_line};
+  for (int64_t b = 0; b < 75; b++)
+    many.queries.push_back(b % 5 == 0 ? b : 0), many.keys.push_back(b % 7 == 0 ? 0 : b + 3);
+  many.features.causal = ReferenceCausal::bottom_right;
+  cases.push_back(many);
+  RaggedCase uneven{.queries = {1, 1, 1},
+                    .keys = {5, 20000, 300},
+                    .query_places = QueryPlaces::batch,
+                    .key_places = KeyPlaces::pages};
+  for (Float16Type dtype : both_types) uneven.features.dtype = dtype, cases.push_back(uneven);
+  return cases;
+}
+
+RaggedCase random_ragged_case(std::mt19937 &generator, bool with_features) {
+  const auto up_to = [&](int64_t most) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(most + 1)); };
+  RaggedCase one{.query_places = all_query_places[up_to(3)], .key_places = all_key_places[up_to(5)]};
+  const int64_t sequences = 1 + up_to(5), most_queries = up_to(1) == 0 ? 4 : 150;
+  for (int64_t b = 0; b < sequences; b++) one.queries.push_back(up_to(most_queries)), one.keys.push_back(up_to(260));
+  one.page_size = page_sizes[up_to(7)];
+  one.value_pages = up_to(2) == 0, one.left_padding = up_to(2) == 0, one.long_indices = up_to(1) == 0,
+  one.apart = up_to(1) == 0;
+  one.spare_queries = up_to(3) == 0 ? 70 : 0, one.spare_keys = up_to(2) == 0 ? 130 : 0;
+  one.seed = static_cast<uint32_t>(1 + up_to(1000));
+  AttentionCase &features = one.features;
+  const int32_t heads[][2] = {{2, 2}, {4, 2}, {6, 1}, {1, 1}}, columns[] = {64, 128, 40, 256};
+  const auto &of = heads[up_to(3)];
+  features.heads_q = of[0], features.heads_kv = of[1];
+  features.head_dim = features.head_dim_v = columns[up_to(9) < 7 ? up_to(1) : up_to(3)];
+  features.dtype = both_types[up_to(1)], features.causal = all_masks[up_to(2)];
+  features.lse = up_to(3) == 0 ? LseRequest::none : up_to(3) == 0 ? LseRequest::base2 : LseRequest::natural;
+  if (up_to(4) == 0) features.scale = -0.1f;
+  if (with_features) add_features(generator, ScoreFeatures::all_or_none, features);
+  features.garbage = Garbage::none;
+  return with_possible_lengths(one);
+}
+
+}  // namespace flashcore::tests
