@@ -46,6 +46,7 @@ inline constexpr Choice scores = {
     "scores", Choice::word, "softcap|alibi|softcap_alibi|sinks|softcap_sinks|alibi_sinks|softcap_alibi_sinks", 0, 7, 0};
 // How the rows of sequences are found (contract/problem_key.h's RowAccess). Of the problem, as these two.
 inline constexpr Choice rows = {"rows", Choice::word, "ragged|paged", 0, rows_paged, 0};
+inline constexpr Choice rows_without_pages = {"rows", Choice::word, "ragged", 0, rows_ragged, 0};
 // Query rows of a thread block, and keys of a step.
 constexpr Choice tile_q(Range range, Tries tries = {}) {
   return {"tile_q", Choice::number, "", range.least, range.most, Choice::none, tries};

@@ -34,6 +34,12 @@ struct AttentionFwdParams {
   RaggedRows ragged;
 };
 
+// Which rows a thread block computes: a tile of queries of one head.
+struct BlockWork {
+  int32_t batch, head_q, head_kv;
+  int32_t first_query;  // row of the tile's first query
+};
+
 // Which keys the queries see, as the host puts it into the parameters, and as the kernel reads it there.
 constexpr void set_visibility(AttentionFwdParams &params, const Visibility<any_mask> &seen) {
   params.seqlen_q = seen.queries;

@@ -163,8 +163,10 @@ constexpr int64_t bytes_before_sequence(const Choices &s) {
   return static_cast<int64_t>(s.tile_q * s.head_dim + s.stages * s.tile_kv * (s.head_dim + s.head_dim_v)) * 2 +
          shared_work_bytes;
 }
+// Where the rows of two tiles of K, or of V, lie in their pages.
+constexpr int64_t bytes_of_pages(const Choices &s) { return s.rows == rows_paged ? s.tile_kv * 2 * 8 : 0; }
 constexpr int64_t dynamic_shared_bytes(const Choices &s) {
-  return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(AttentionFwdParams));
+  return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(AttentionFwdParams) + 2 * bytes_of_pages(s));
 }
 
 constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
@@ -230,8 +232,20 @@ using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile
                                Variant, KeyRows>;
 using Rows = Attention::Rows;
 using ValueRows = Attention::ValueRows;
-using KeyLoader = DescendingLoader<tile_kv, threads, alignment_bytes, Rows, KeyRows>;
-using ValueLoader = DescendingLoader<tile_kv, threads, alignment_bytes, ValueRows, KeyRows>;
+// What brings tiles of K, or of V, from the last to the first: dense rows, or pages. memory: of bytes_of_pages.
+template <bool of_values, typename TileRows>
+__device__ __forceinline__ auto descending_loader(const AttentionFwdParams &params, const BlockWork &work, int32_t tile,
+                                                  int32_t thread, [[maybe_unused]] unsigned char *memory) {
+  if constexpr (chosen.rows == rows_paged) {
+    return DescendingPagedLoader<of_values, tile_kv, threads, alignment_bytes, TileRows>(params, work.head_kv, tile,
+                                                                                         memory);
+  } else {
+    const StridedRows rows = of_values ? StridedRows::values(params, work.batch, work.head_kv)
+                                       : StridedRows::keys(params, work.batch, work.head_kv);
+    return DescendingLoader<tile_kv, threads, alignment_bytes, TileRows, StridedRows>(rows, tile, params.seqlen_kv,
+                                                                                      thread);
+  }
+}
 constexpr int32_t warp_rows = Attention::warp_rows;
 
 // O / row sum to memory; the logarithm of the row sum from one lane of each quad. `settled`: the state is.
@@ -318,9 +332,13 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
 
   const SharedWork shared_work{value_tiles_at + stages * value_bytes};
   BlockWork first_work = work_of_block<tile_q, mask, chosen.rows>(given, blockIdx.x);
+  const Sequence sequence = sequence_of<chosen.rows>(given, first_work.batch);
+  if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(sequence, first_work)) return;
+  unsigned char *const sequence_memory = shared + bytes_before_sequence(chosen);
   const AttentionFwdParams &params =
-      params_of_sequence<chosen.rows, threads>(given, shared + bytes_before_sequence(chosen), first_work.batch);
-  if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(params, first_work)) return;
+      params_of_sequence<chosen.rows, threads>(given, sequence_memory, sequence, first_work.batch);
+  unsigned char *const key_pages = sequence_memory + sizeof(AttentionFwdParams);
+  unsigned char *const value_pages = key_pages + bytes_of_pages(chosen);
   load_tile<tile_q, threads, alignment_bytes, Rows>(
       query_tile, StridedRows::of(params.query, first_work.batch, first_work.head_q), first_work.first_query,
       params.seqlen_q, thread_anew(), params.head_dim);
@@ -345,10 +363,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
-    KeyLoader key_loader(KeyRows::keys(params, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    auto key_loader = descending_loader<false, Rows>(params, work, tile, group.thread, key_pages);
     if (tile >= first_tile) key_loader.load_last(key_tiles_at, params.head_dim);
     // After the keys are under way: worked out beside their addresses it does not fit into the registers.
-    ValueLoader value_loader(KeyRows::values(params, work.batch, work.head_kv), tile, params.seqlen_kv, group.thread);
+    auto value_loader = descending_loader<true, ValueRows>(params, work, tile, group.thread, value_pages);
     if (tile >= first_tile && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     copy_async_commit();
     Attention::clear(output);

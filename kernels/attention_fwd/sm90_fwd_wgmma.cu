@@ -39,6 +39,7 @@ inline constexpr Passport passport = {
 #include "parts/packed_tile.cuh"
 #include "parts/ptx_sm90.cuh"
 #include "parts/rounds.cuh"
+#include "parts/sequence.cuh"
 #include "parts/wgmma_attention.cuh"
 #include "specialization.h"
 
@@ -70,11 +71,24 @@ using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4, Variant>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
 using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
 using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
-using WorkRounds = OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>;
+// Of a ragged batch a block has one tile, which its own parameters name.
+constexpr bool ragged = chosen.rows != rows_dense;
+struct OnlyRound {
+  using Work = BlockWork;
+  const BlockWork &only;
+  int32_t count = 1;
+  __device__ __forceinline__ BlockWork work(const AttentionFwdParams &, int32_t) const { return only; }
+};
+__device__ __forceinline__ AttentionFwdParams &attention_of(Params &params) { return params.attention; }
+__device__ __forceinline__ const AttentionFwdParams &attention_of(const Params &params) { return params.attention; }
+using WorkRounds =
+    OneOf<ragged, OnlyRound, OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>>;
 using Work = WorkRounds::Work;
 template <typename OfKernel>
 __device__ __forceinline__ OfKernel rounds_of(const Params &params, uint32_t block, uint32_t blocks) {
-  if constexpr (packs) {
+  if constexpr (ragged) {
+    return OfKernel{params.work};
+  } else if constexpr (packs) {
     return OfKernel::of(params.attention, params.split.parts, block, blocks);
   } else {
     const uint32_t sharing = splits ? static_cast<uint32_t>(cluster_size()) : 1;
@@ -87,6 +101,7 @@ __device__ __forceinline__ WorkRounds rounds_anew(const Params &params) {
   return rounds_of<WorkRounds>(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
                                static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
 }
+constexpr bool may_see_nothing = mask.end_moves || ragged;  // a tile of queries
 constexpr uint32_t query_stages_here = query_stages(chosen);
 constexpr bool overlaps = tiles_overlap(chosen);
 
@@ -181,42 +196,46 @@ __device__ __forceinline__ void copy_packed_query(const Params &params, const Sh
              work.head_q, work.first_query, work.batch);
 }
 
-// One thread has everything copied, as far ahead as there is room.
-__device__ __forceinline__ void copy_tiles(const Params &params, const Shared &shared) {
+// One thread has everything copied, as far ahead as there is room. The copy engine reads `maps` where the launch put them.
+__device__ __forceinline__ void copy_tiles(const Params &params, const Params &maps, const Shared &shared) {
   const auto rounds = rounds_of<WorkRounds>(params, blockIdx.x, gridDim.x);
   uint32_t step = 0, queries = 0;
-  prefetch_tensor_map(params.query), prefetch_tensor_map(params.key), prefetch_tensor_map(params.value);
+  prefetch_tensor_map(maps.query), prefetch_tensor_map(maps.key), prefetch_tensor_map(maps.value);
 #pragma unroll 1
   for (int32_t round = 0; round < rounds.count; ++round) {
     const Work work = rounds.work(params.attention, round);
     if (work.first_query < 0) continue;
     const KeyTiles tiles = key_tiles(params, work);
     if (tiles.count == 0) continue;
+    // Where the sequence is in the tensors of the batch.
+    const int32_t query_batch = ragged ? params.sequence.query_batch : work.batch,
+                  first_query = work.first_query + (ragged ? params.sequence.first_query_row : 0),
+                  key_batch = ragged ? params.sequence.key_batch : work.batch,
+                  first_key = ragged ? params.sequence.first_key_row : 0;
     const auto copy = [&](SharedAddress destination, const TensorMap &map, SharedBarrier full, int32_t rows,
-                          int32_t columns, int32_t row, int32_t head) {
+                          int32_t columns, int32_t row, int32_t head, int32_t batch) {
       full.arrive_expecting(static_cast<uint32_t>(tile_bytes(rows, columns)));
 #pragma unroll
       for (int32_t panel = 0; panel < panels(columns); ++panel)
-        copy_box(destination + panel * rows * panel_columns * 2, map, full, panel * panel_columns, row, head,
-                 work.batch);
+        copy_box(destination + panel * rows * panel_columns * 2, map, full, panel * panel_columns, row, head, batch);
     };
     const auto copy_key = [&](int32_t tile, uint32_t of_step) {
       shared.key_empty(of_step).wait(parity(of_step) ^ 1);
-      copy(shared.key(of_step), params.key, shared.key_full(of_step), tile_kv, head_dim, (tiles.begin + tile) * tile_kv,
-           work.head_kv);
+      copy(shared.key(of_step), maps.key, shared.key_full(of_step), tile_kv, head_dim,
+           first_key + (tiles.begin + tile) * tile_kv, work.head_kv, key_batch);
     };
     const auto copy_value = [&](int32_t tile, uint32_t of_step) {
       shared.value_empty(of_step).wait(parity(of_step) ^ 1);
-      copy(shared.value(of_step), params.value, shared.value_full(of_step), tile_kv, head_dim_v,
-           (tiles.begin + tile) * tile_kv, work.head_kv);
+      copy(shared.value(of_step), maps.value, shared.value_full(of_step), tile_kv, head_dim_v,
+           first_key + (tiles.begin + tile) * tile_kv, work.head_kv, key_batch);
     };
     copy_key(tiles.count - 1, step);
     shared.query_empty(queries).wait(query_parity(queries) ^ 1);
     if constexpr (packs)
       copy_packed_query(params, shared, queries, work);
     else
-      copy(shared.query(queries), params.query, shared.query_full(queries), tile_q, head_dim, work.first_query,
-           work.head_q);
+      copy(shared.query(queries), maps.query, shared.query_full(queries), tile_q, head_dim, first_query, work.head_q,
+           query_batch);
     ++queries;
 #pragma unroll 1
     for (int32_t tile = tiles.count - 1; tile > 0; --tile, ++step) {
@@ -257,6 +276,17 @@ __device__ __forceinline__ void negate_query(SharedAddress query) {
   fence_shared_for_async();
 }
 
+// Behind a sequence's rows lie those of another one, or whatever a cache holds there. Rows from `end` on of a tile of `rows` become zeros, by
+// `threads` threads, so that no infinity and no NaN among them meets a probability of 0, or spoils a warp's other rows.
+template <int32_t threads, int32_t rows, int32_t columns>
+__device__ __forceinline__ void clear_rows(SharedAddress tile, int32_t first, int32_t end, int32_t thread) {
+  const int32_t chunks = (end - first) * 8;
+#pragma unroll 1
+  for (int32_t i = thread; i < panels(columns) * chunks; i += threads)
+    store_shared_16(tile + i / chunks * rows * 128 + first * 128 + i % chunks * 16, make_uint4(0, 0, 0, 0));
+  fence_shared_for_async();
+}
+
 // In the tile.
 __device__ __forceinline__ int32_t first_row_of_warp(int32_t warpgroup) {
   return warpgroup * 64 + thread_anew() % 128 / 32 * 16;
@@ -279,7 +309,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
   Attention::Scores next_scores;  // of a tile to come
   // The next round after this one that has keys; without a mask all have.
   const auto next_round = [&](int32_t round) {
-    if constexpr (!mask.end_moves) return round + 1;
+    if constexpr (!may_see_nothing) return round + 1;
 #pragma unroll 1
     for (++round; round < rounds.count; ++round) {
       const Work work = rounds.work(attention, round);
@@ -289,7 +319,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     return round;
   };
   // Before all others, because it would take registers between them.
-  if constexpr (mask.end_moves)
+  if constexpr (may_see_nothing)
 #pragma unroll 1
     for (int32_t round = 0; round < rounds.count; ++round) {
       const Work work = rounds.work(attention, round);
@@ -311,6 +341,14 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       if (attention.negate_query != 0) {
         negate_query(own_query + queries % query_stages_here * query_bytes);
         barrier_wait(1 + multipliers + warpgroup, 128);
+      }
+      if constexpr (ragged) {
+        const int32_t left = attention.seqlen_q - params.work.first_query - warpgroup * 64;
+        if (left < 64) {
+          clear_rows<128, tile_q, head_dim>(own_query + queries % query_stages_here * query_bytes, left < 0 ? 0 : left,
+                                            64, thread_anew() % 128);
+          barrier_wait(1 + multipliers + warpgroup, 128);
+        }
       }
       shared.key_full(of_step).wait(parity(of_step));
     }
@@ -368,6 +406,14 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     wgmma_wait<0>();
     if (leader()) shared.key_empty(step).arrive();
     exponentiate(Constant<true>{});
+    if constexpr (ragged) {
+      const int32_t left = attention.seqlen_kv - (begin + tile) * tile_kv;
+      if (left < tile_kv) {
+        shared.value_full(step).wait(parity(step));
+        clear_rows<multipliers * 128, tile_kv, head_dim_v>(shared.value(step), left, tile_kv, thread_anew() - 128);
+        barrier_wait(1 + 2 * multipliers, multipliers * 128);
+      }
+    }
     Attention::clear(output);
     Attention::round_probabilities(probabilities, scores);
     Attention::take_excess_back(scores, probabilities, state, effect, Attention::scale_log2(attention));
@@ -457,19 +503,30 @@ __device__ __forceinline__ void merge_output(const Params &params, const Shared 
 }  // namespace flashcore::kernels::sm90_fwd_wgmma
 
 extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma::threads(flashcore::kernels::chosen), 1)
-    sm90_fwd_wgmma(const __grid_constant__ flashcore::kernels::sm90_fwd_wgmma::Params params) {
+    sm90_fwd_wgmma(const __grid_constant__ flashcore::kernels::sm90_fwd_wgmma::Params given) {
   using namespace flashcore::kernels;
   using namespace flashcore::kernels::sm90_fwd_wgmma;
   extern __shared__ __align__(1024) unsigned char memory[];
   const Shared shared{shared_address(memory)};
-  if (threadIdx.x == 0) shared.init_barriers();
+  BlockWork work{};
+  if constexpr (ragged) work = work_of_block<tile_q, mask, chosen.rows>(given.attention, blockIdx.x);
+  const Sequence sequence = sequence_of<chosen.rows>(given.attention, work.batch);
+  if (ragged && !has_tile<tile_q, mask>(sequence, work)) return;
+  unsigned char *const sequence_memory = memory + bytes_before_sequence(chosen);
+  const Params &params = params_of_sequence<chosen.rows, threads(chosen)>(given, sequence_memory, sequence, work.batch);
+  if (threadIdx.x == 0) {
+    if constexpr (ragged)
+      reinterpret_cast<Params *>(sequence_memory)->sequence = sequence,
+                              reinterpret_cast<Params *>(sequence_memory)->work = work;
+    shared.init_barriers();
+  }
   if constexpr (packs) Packed::clear_unused_rows<threads(chosen), panels(head_dim)>(params.attention, shared.query(0));
   __syncthreads();
   const int32_t warpgroup = __shfl_sync(0xffffffffu, static_cast<int32_t>(threadIdx.x) / 128, 0);
   // Both branches come to the barriers by themselves: behind them the compiler would have the registers of the copier alone.
   if (warpgroup == 0) {
     give_registers_back<registers_of_copier>();
-    if (threadIdx.x == 0) copy_tiles(params, shared);
+    if (threadIdx.x == 0) copy_tiles(params, given, shared);
     if constexpr (splits) {
       __syncwarp();
       cluster_barrier();

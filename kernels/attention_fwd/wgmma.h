@@ -25,7 +25,7 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, stages = 2, panel_columns = tensor_map_columns;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, window, scores, tile_q, tile_kv, split, packed;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, tile_q, tile_kv, split, packed;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -35,6 +35,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::causal,
     attention_fwd::window,
     attention_fwd::scores,
+    attention_fwd::rows_without_pages,
     attention_fwd::tile_q({128, 192}, Tries(128, 192)),
     attention_fwd::tile_kv({64, 192}, Tries(64, 80, 96, 112, 128, 160, 176, 192)),
     attention_fwd::split,
@@ -53,6 +54,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
               variant / 2,
               window_none,
               0,
+              rows_dense,
               tile.tile_q,
               tile.tile_kv,
               tile.split,
@@ -79,7 +81,18 @@ constexpr int32_t query_stages(const Choices &s) {
 // With the last P.V of a tile the first Q.K of the next one is issued, which runs while O is written: at S=512 +8 %. With one stage of Q, or
 // with 160 registers, it costs 5 to 9 %.
 constexpr bool tiles_overlap(const Choices &s) { return query_stages(s) == 2 && warpgroups(s) == 2; }
-constexpr int64_t dynamic_shared_bytes(const Choices &s) { return bytes_with_query_stages(s, query_stages(s)); }
+struct Params {
+  TensorMap query, key, value;
+  AttentionFwdParams attention;
+  GridSplit split;  // of packed rows
+  // Of a ragged batch, in the copy that a block has of these parameters (parts/sequence.cuh).
+  Sequence sequence;
+  BlockWork work;
+};
+constexpr int64_t bytes_before_sequence(const Choices &s) { return bytes_with_query_stages(s, query_stages(s)); }
+constexpr int64_t dynamic_shared_bytes(const Choices &s) {
+  return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(Params));
+}
 
 constexpr bool is_shape_of_wgmma(int32_t columns) {
   constexpr int32_t shapes[] = {64, 80, 96, 112, 128, 160, 176, 192, 256};
@@ -90,6 +103,7 @@ constexpr bool is_shape_of_wgmma(int32_t columns) {
 constexpr Refusal allows(const Choices &s) {
   if (s.window == window_in_chunks && s.causal == 0) return attention_fwd::chunk_without_end;
   if (s.packed != 0 && s.window != window_none) return {"packed", "0 where the first key moves"};
+  if (s.rows != rows_dense && (s.packed != 0 || s.split != 0)) return {"rows", "dense where keys are split"};
   if (s.head_dim % 32 != 0) return {"head_dim", "64 to 256, by 32"};
   if (s.head_dim_v % 32 != 0 || !is_shape_of_wgmma(s.head_dim_v)) return {"head_dim_v", "64, 96, 128, 160, 192 or 256"};
   if (s.tile_q % 64 != 0) return {"tile_q", "128 or 192"};
@@ -108,7 +122,7 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.seqlen_kv == 0) return {"seqlen_kv", "1 or more"};
   if (key.seqlen_q > 0x7fffffff - 256) return {"seqlen_q", "below 2^31 - 256"};  // tiles end past the last row
   if (key.alignment_bytes < 16) return {"strides", "addresses and strides of rows that are multiples of 16 bytes"};
-  if (ceil_div(key.seqlen_q, 64) > 0x7fffffff / (static_cast<int64_t>(key.heads_q) * (key.batch > 0 ? key.batch : 1)))
+  if (attention_fwd::query_tiles(key, 64) > 0x7fffffff / key.heads_q)
     return {"batch", "batch * heads_q * seqlen_q / 64 below 2^31"};
   return no_refusal;
 }
@@ -119,19 +133,19 @@ constexpr int32_t heads_of_tile(const Choices &s, const ProblemKey &key) {
 }
 constexpr int32_t queries_of_tile(const Choices &s, const ProblemKey &key) { return s.tile_q / heads_of_tile(s, key); }
 constexpr int64_t query_tiles(const Choices &s, const ProblemKey &key) {
-  return ceil_div(key.seqlen_q, queries_of_tile(s, key)) * (key.heads_q / heads_of_tile(s, key)) * key.batch;
+  return attention_fwd::query_tiles(key, queries_of_tile(s, key)) * (key.heads_q / heads_of_tile(s, key));
 }
 inline constexpr int32_t least_cluster = 2, most_cluster = 8;  // blocks that share the keys of a tile of queries
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         attention_fwd::serves_features(s, key) && heads_of_tile(s, key) <= s.tile_q &&
+         attention_fwd::serves_features(s, key) && s.rows == key.rows && heads_of_tile(s, key) <= s.tile_q &&
          (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster);
 }
 
 // What blocks take in turns (Rounds): tiles of queries, or pairs of them where there are more than blocks; or what clusters share.
 constexpr bool in_pairs(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return s.causal != 0 && s.window == window_none && s.split == 0 && s.packed == 0 &&
+  return s.causal != 0 && s.window == window_none && s.rows == rows_dense && s.split == 0 && s.packed == 0 &&
          query_tiles(s, key) > device.multiprocessors;
 }
 constexpr int64_t units(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
@@ -266,9 +280,11 @@ constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits 
     return grid_split::with_merge(single_launch(blocks, threads(s), dynamic_shared_bytes(s), cost), split, key,
                                   s.head_dim_v, device);
   }
+  // A block of a ragged batch has one tile, whose sequence it looks up; others stay.
   if (s.split == 0)
-    return single_launch(smaller(units(s, key, device), device.multiprocessors), threads(s), dynamic_shared_bytes(s),
-                         cost(s, key, device));
+    return single_launch(
+        s.rows != rows_dense ? query_tiles(s, key) : smaller(units(s, key, device), device.multiprocessors), threads(s),
+        dynamic_shared_bytes(s), cost(s, key, device));
   int32_t cluster = least_cluster;
   Cost least = split_cost(s, key, device, cluster);
   for (int32_t blocks = least_cluster + 1; blocks <= most_cluster; ++blocks)
@@ -278,12 +294,6 @@ constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits 
   plan.stages[0].cluster = cluster;
   return plan;
 }
-
-struct Params {
-  TensorMap query, key, value;
-  AttentionFwdParams attention;
-  GridSplit split;  // of packed rows
-};
 
 #ifndef __CUDACC_RTC__
 inline void pack(const Specialization &specialization, const ProblemKey &key, const AttentionCall &call,

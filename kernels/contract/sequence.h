@@ -118,10 +118,10 @@ constexpr int32_t page_of(const RaggedRows &rows, int32_t row) {
   return static_cast<int32_t>((static_cast<uint64_t>(static_cast<uint32_t>(row)) * rows.page_reciprocal) >> 31 >>
                               rows.page_shift);
 }
-// The page where a row of the sequence whose table begins at `table` lies.
-inline int64_t page_at(const int32_t *table, int32_t page, int32_t page_count) {
-  const auto given = static_cast<uint32_t>(table[page]);
-  return given < static_cast<uint32_t>(page_count) ? given : static_cast<uint32_t>(page_count) - 1;
+// An entry of the table, held to the pages that there are.
+constexpr int64_t held_page(int32_t entry, int32_t page_count) {
+  const auto page = static_cast<uint32_t>(entry), last = static_cast<uint32_t>(page_count) - 1;
+  return page < last ? page : last;
 }
 
 }  // namespace flashcore::kernels

@@ -7,11 +7,6 @@
 
 namespace flashcore::kernels {
 
-struct BlockWork {
-  int32_t batch, head_q, head_kv;
-  int32_t first_query;  // row of the tile's first query
-};
-
 // Query tiles of one head are neighbours, so that they find its keys in L2. Where later queries see more keys the heads are taken in groups
 // whose keys fit into L2, and within a group the longest tiles go first: the last blocks of a grid, which no others
 // follow, are then short ones (head by head instead: up to 8 % slower).

@@ -67,7 +67,6 @@ struct Decode {
   }
 
   using Loads = DecodeLoads<shape, KeyRows>;
-  using Cursor = typename Loads::Cursor;
   using Keys = typename Loads::Keys;
   using Values = typename Loads::Values;
 
@@ -364,19 +363,20 @@ struct Decode {
     if (column == 0) end.write_lse(params, work.batch, head, query, of_row);
   }
 
-  // A block whose tile is behind the sequence's last row, or whose part is behind the last key: all of a cluster have nothing then. The
-  // first part is everybody's, who may see no key at all.
-  static __device__ __forceinline__ bool has_nothing(const Params &params) {
-    const Work here = work(params, blockIdx.x);
-    return here.first_row >= here.row_count ||
-           (block_y_anew() > 0 && end_seen(params, here, tile_q - 1) <= first_of_part(params));
+  // A block whose tile is behind the sequence's last row, or whose part is behind its last key: all of a cluster have nothing then. The first
+  // part is everybody's, since rows may see no key at all.
+  static __device__ __forceinline__ bool has_nothing(const Params &given, const Work &work, const Sequence &sequence) {
+    return work.first_row >= sequence.queries * given.heads_per_kv ||
+           (block_y_anew() > 0 && sequence.keys <= first_of_part(given));
   }
   static __device__ __forceinline__ Work work_anew(const Params &params) { return work(params, block_anew()); }
 
   static __device__ __forceinline__ void run(const Params &given, float *shared) {
+    const Work first_look = work(given, blockIdx.x);
+    const Sequence sequence = sequence_of<shape.rows>(given, first_look.batch);
+    if (shape.rows != rows_dense && has_nothing(given, first_look, sequence)) return;
     const Params &params =
-        params_of_sequence<shape.rows, threads>(given, shared + shared_floats, work(given, blockIdx.x).batch);
-    if (shape.rows != rows_dense && has_nothing(params)) return;
+        params_of_sequence<shape.rows, threads>(given, shared + shared_floats, sequence, first_look.batch);
     const SharedAddress query = shared_address(shared + query_at);
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
@@ -384,7 +384,8 @@ struct Decode {
     const auto of_warp = [&](const Work &work) {
       return begin_seen(params, work, 0) + (work.rank * shape.warps + thread_anew() / 32) * shape.tile_kv;
     };
-    Cursor key_cursor, value_cursor;
+    typename Loads::KeyCursor key_cursor;
+    typename Loads::ValueCursor value_cursor;
     int32_t first_key, keys_left,
         masked_left;  // of the step; until the last key that a row sees; until the first that one does not see
     [[maybe_unused]] int32_t whole_left;  // what keys_left is where every row's keys have begun
@@ -396,10 +397,10 @@ struct Decode {
       masked_left = end_seen(params, here, 0) - first_key;
       if constexpr (mask.begin_moves)
         whole_left = end_seen(params, here, tile_q - 1) - begin_seen(params, here, tile_q - 1);
-      key_cursor.start(KeyRows::keys(params, here.batch, here.head_kv), first_key + Keys::first_key(lane),
-                       Keys::first_column(lane));
-      value_cursor.start(KeyRows::values(params, here.batch, here.head_kv), first_key + Values::first_key(lane),
-                         Values::first_column(lane));
+      key_cursor.start(params, here.batch, here.head_kv, first_key, Keys::first_key(lane), Keys::first_column(lane),
+                       stride);
+      value_cursor.start(params, here.batch, here.head_kv, first_key, Values::first_key(lane),
+                         Values::first_column(lane), stride);
       load_query(query, params, here, thread);
     }
     Keys keys;
@@ -419,7 +420,7 @@ struct Decode {
     while (keys_left > 0) {
       Scores scores;
       multiply_key_query(scores, keys, query, thread_anew() % 32);
-      key_cursor.ascend(params.key, stride);
+      key_cursor.ascend(params, stride);
       if constexpr (values_early)
         keys.load(key_cursor, params, keys_left - stride);
       else
@@ -435,7 +436,7 @@ struct Decode {
         add_values_one_by_one(output, params, probabilities, keys_left, thread_anew() % 32);
       else
         multiply_value_probability(output, values, probabilities);
-      value_cursor.ascend(params.value, stride);
+      value_cursor.ascend(params, stride);
       const int32_t step = (keys_left - 1) / stride;  // counted down to 0
       if (OutputSum::ends_stretch(step)) {
         const Work here = work_anew(params);

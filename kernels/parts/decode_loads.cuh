@@ -36,29 +36,27 @@ struct DecodeLoads {
 
   // Where a lane reads in the rows of a head, step by step, from its first key and column in the step. What can be had from its number
   // is worked out at each step: registers are what limits how much is under way.
-  using Cursor = typename KeyRows::Ascent;
-  static __device__ __forceinline__ uint4 load_keys(const Cursor &cursor, const AttentionFwdParams &params,
-                                                    const TensorView &tensor, int32_t keys_left, int32_t columns_left,
-                                                    int32_t key, int32_t column) {
-    const bool valid = key < keys_left && column < columns_left;
-    return load_chunk(cursor.address(params, tensor, key, column, valid), valid);
-  }
-
+  using KeyCursor = typename KeyRows::template Ascent<false>;
+  using ValueCursor = typename KeyRows::template Ascent<true>;
   // The keys of a step, as this lane holds them: key 16 i + 8 h + g.
   struct Keys {
     uint4 chunk[key_groups][2][key_chunks];
     static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane / 4; }
     static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane % 4 * 8; }
-    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
+    __device__ __forceinline__ void load(const KeyCursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
       const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
                     columns = params.head_dim - first_column(lane);
+      const auto step = cursor.step(params, first_key(lane));
 #pragma unroll
       for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
-        for (int32_t h = 0; h < 2; ++h)
+        for (int32_t h = 0; h < 2; ++h) {
+          const int32_t key = i * 16 + h * 8;
+          const uint16_t *const row = step.row(key);
 #pragma unroll
           for (int32_t c = 0; c < key_chunks; ++c)
-            chunk[i][h][c] = load_keys(cursor, params, params.key, left, columns, i * 16 + h * 8, c * 32);
+            chunk[i][h][c] = load_chunk(row + c * 32, key < left && c * 32 < columns);
+        }
     }
   };
 
@@ -67,16 +65,21 @@ struct DecodeLoads {
     uint4 chunk[key_groups][4][value_chunks];
     static __device__ __forceinline__ int32_t first_key(int32_t lane) { return lane % 4 * 2; }
     static __device__ __forceinline__ int32_t first_column(int32_t lane) { return lane / 4 * 8; }
-    __device__ __forceinline__ void load(const Cursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
+    __device__ __forceinline__ void load(const ValueCursor &cursor, const AttentionFwdParams &params,
+                                         int32_t keys_left) {
       const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
                     columns = params.head_dim_v - first_column(lane);
+      const auto step = cursor.step(params, first_key(lane));
 #pragma unroll
       for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
-        for (int32_t k = 0; k < 4; ++k)
+        for (int32_t k = 0; k < 4; ++k) {
+          const int32_t key = i * 16 + k / 2 * 8 + k % 2;
+          const uint16_t *const row = step.row(key);
 #pragma unroll
           for (int32_t c = 0; c < value_chunks; ++c)
-            chunk[i][k][c] = load_keys(cursor, params, params.value, left, columns, i * 16 + k / 2 * 8 + k % 2, c * 64);
+            chunk[i][k][c] = load_chunk(row + c * 64, key < left && c * 64 < columns);
+        }
     }
     __device__ __forceinline__ bool has_nonfinite() const {
       bool any = false;

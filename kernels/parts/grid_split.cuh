@@ -88,9 +88,11 @@ struct GridMerge {
   static __device__ __forceinline__ void run(const AttentionFwdParams &given, const GridSplit &split, float *shared,
                                              float scale_log2, const ComputeAgain &compute_again) {
     const auto row = PackedRow::of<rows>(given, blockIdx.x);
+    // Of a sequence that is one part all rows were written as output.
+    const Sequence sequence = sequence_of<rows>(given, row.batch);
+    if (rows != rows_dense && (row.query >= sequence.queries || sequence.keys <= split.keys_per_part)) return;
     const AttentionFwdParams &params = params_of_sequence<rows, grid_split::merge_threads>(
-        given, shared + grid_split::merge_shared_bytes(head_dim_v) / 4, row.batch);
-    if (rows != rows_dense && row.query >= params.seqlen_q) return;
+        given, shared + grid_split::merge_shared_bytes(head_dim_v) / 4, sequence, row.batch);
     const auto seen = visibility<mask>(params).keys_of(row.query);
     // Parts that hold a key which the row sees: of others nothing needs to have been written.
     const auto keys_per_part = static_cast<uint32_t>(split.keys_per_part);
@@ -99,8 +101,7 @@ struct GridMerge {
     const auto thread = static_cast<int32_t>(threadIdx.x);
     const int32_t group = thread / quads, column = thread % quads * 4;
     const bool has_column = group < groups && column < params.head_dim_v;
-    // One part alone, or none, was written as output.
-    if (rows != rows_dense && end - begin <= 1) return;
+    if (rows != rows_dense && end - begin <= 1) return;  // as of any row that sees one part, or none
     const auto place = WorkspaceRow::of<rows>(params, split, blockIdx.x, 0);
     Partial merged = nothing;
     bool lost = false;

@@ -1,85 +1,156 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows of keys and values in pages, for kernels that were compiled for them: the parameters are those of one sequence (sequence.cuh), whose
-// page tables are read row by row.
+// Rows of keys and values in pages, for kernels that were compiled for them: the parameters are those of one sequence (sequence.cuh). A row
+// takes a look into the page table, so that each is looked up once for all threads that read it, a step ahead.
 #pragma once
 
 #include "attention_fwd/params.h"
 #include "parts/numeric.cuh"
+#include "parts/tile_io.cuh"
 
 namespace flashcore::kernels {
 
+// What of the parameters is about keys, or about values.
+template <bool of_values>
+struct PagedTensor {
+  static __device__ __forceinline__ const TensorView &view(const AttentionFwdParams &params) {
+    return of_values ? params.value : params.key;
+  }
+  // Of page 0 and the head.
+  static __device__ __forceinline__ const uint16_t *first(const AttentionFwdParams &params, int32_t head) {
+    return reinterpret_cast<const uint16_t *>(view(params).data) + head * view(params).stride_head;
+  }
+  // The page of a row, as the table says it.
+  static __device__ __forceinline__ int32_t entry(const AttentionFwdParams &params, int32_t row) {
+    const RaggedRows &ragged = params.ragged;
+    return reinterpret_cast<const int32_t *>(
+        of_values ? ragged.page_table_value : ragged.page_table)[page_of(ragged, ragged.first_key_row + row)];
+  }
+  // Of a row, behind the first of page 0. An entry that is no page counts as the last.
+  static __device__ __forceinline__ int64_t offset(const AttentionFwdParams &params, int32_t row, int32_t entry) {
+    const RaggedRows &ragged = params.ragged;
+    const int32_t place = ragged.first_key_row + row, in_page = place - page_of(ragged, place) * ragged.page_size;
+    return held_page(entry, ragged.kv_batches) * view(params).stride_batch + in_page * view(params).stride_row;
+  }
+  static __device__ __forceinline__ int64_t offset(const AttentionFwdParams &params, int32_t row) {
+    return offset(params, row, entry(params, row));
+  }
+};
+
 struct PagedRows {
-  const uint16_t *first;  // of page 0 and the head
-  const int32_t *pages;   // of the sequence
-  const TensorView *tensor;
-  const RaggedRows *ragged;
+  // Row by row, for who needs few of them.
+  template <bool of_values>
+  struct Head {
+    const AttentionFwdParams &params;
+    int32_t head;
 
-  static __device__ __forceinline__ PagedRows keys(const AttentionFwdParams &params, int32_t, int32_t head) {
-    return of(params, params.key, params.ragged.page_table, head);
+    __device__ __forceinline__ const uint16_t *row(int32_t row) const {
+      return PagedTensor<of_values>::first(params, head) + PagedTensor<of_values>::offset(params, row);
+    }
+  };
+  static __device__ __forceinline__ Head<false> keys(const AttentionFwdParams &params, int32_t, int32_t head) {
+    return {params, head};
   }
-  static __device__ __forceinline__ PagedRows values(const AttentionFwdParams &params, int32_t, int32_t head) {
-    return of(params, params.value, params.ragged.page_table_value, head);
-  }
-  __device__ __forceinline__ const uint16_t *row(int32_t row) const {
-    return first + offset(*tensor, *ragged, pages, row);
-  }
-  // Nothing is looked up for a row that is not there.
-  __device__ __forceinline__ const uint16_t *address(int32_t row, int32_t column, bool valid) const {
-    return valid ? this->row(row) + column : first;
+  static __device__ __forceinline__ Head<true> values(const AttentionFwdParams &params, int32_t, int32_t head) {
+    return {params, head};
   }
 
-  // Steps through rows, as rows.cuh says.
-  template <int32_t rows_per_pass>
-  class Descent;
-  class Ascent;
+  // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step, two steps ahead.
+  template <bool of_values>
+  class Ascent {
+   public:
+    using Tensor = PagedTensor<of_values>;
 
- private:
-  static __device__ __forceinline__ PagedRows of(const AttentionFwdParams &params, const TensorView &tensor,
-                                                 uint64_t pages, int32_t head) {
-    return {reinterpret_cast<const uint16_t *>(tensor.data) + head * tensor.stride_head,
-            reinterpret_cast<const int32_t *>(pages), &tensor, &params.ragged};
-  }
-  static __device__ __forceinline__ int64_t offset(const TensorView &tensor, const RaggedRows &ragged,
-                                                   const int32_t *pages, int32_t row) {
-    const int32_t place = ragged.first_key_row + row, page = page_of(ragged, place);
-    return page_at(pages, page, ragged.kv_batches) * tensor.stride_batch +
-           (place - page * ragged.page_size) * tensor.stride_row;
-  }
+    __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t, int32_t head, int32_t step_row,
+                                          int32_t, int32_t column, int32_t stride) {
+      first_ = Tensor::first(params, head) + column, row_ = step_row;
+      entry_ = look_up(params, row_), next_entry_ = look_up(params, row_ + stride);
+    }
+    struct Step {
+      const uint16_t *first;
+      uint64_t own_offset;
+      int32_t lane_row;
+
+      // row: counted from the lane's own. All lanes ask together.
+      __device__ __forceinline__ const uint16_t *row(int32_t row) const {
+        const auto low = static_cast<uint32_t>(own_offset), high = static_cast<uint32_t>(own_offset >> 32);
+        return first + (static_cast<uint64_t>(__shfl_sync(0xffffffffu, high, lane_row + row)) << 32 |
+                        __shfl_sync(0xffffffffu, low, lane_row + row));
+      }
+    };
+    __device__ __forceinline__ Step step(const AttentionFwdParams &params, int32_t lane_row) const {
+      const int64_t offset = Tensor::offset(params, row_ + thread_anew() % 32, entry_);
+      return {first_, static_cast<uint64_t>(offset), lane_row};
+    }
+    __device__ __forceinline__ void ascend(const AttentionFwdParams &params, int32_t rows) {
+      row_ += rows;
+      entry_ = next_entry_, next_entry_ = look_up(params, row_ + rows);
+    }
+
+   private:
+    static __device__ __forceinline__ int32_t look_up(const AttentionFwdParams &params, int32_t step_row) {
+      const int32_t row = step_row + thread_anew() % 32;
+      return row < params.seqlen_kv ? Tensor::entry(params, row) : 0;
+    }
+
+    const uint16_t *first_;
+    int32_t row_, entry_, next_entry_;
+  };
 };
 
-template <int32_t rows_per_pass>
-class PagedRows::Descent {
+// As DescendingLoader (tile_io.cuh), for rows in pages, by all threads of a block. While a tile's rows are copied those of the next one are
+// looked up, one by each thread; the barrier that is between any two loads lets all threads read what was found.
+template <bool of_values, int32_t tile_rows, int32_t threads, int32_t alignment_bytes, typename Rows>
+class DescendingPagedLoader {
  public:
-  __device__ __forceinline__ Descent(const PagedRows &rows) : rows_(rows) {}
-  __device__ __forceinline__ void start(const PagedRows &, int64_t row, int32_t column) {
-    row_ = static_cast<int32_t>(row), column_ = column;
+  // memory: for the places of the rows of two tiles, 8 bytes each, which no other thread reads before the next barrier.
+  __device__ __forceinline__ DescendingPagedLoader(const AttentionFwdParams &params, int32_t head, int32_t last_tile,
+                                                   void *memory)
+      : params_(params), offsets_(static_cast<int64_t *>(memory)), head_(head), tile_(last_tile) {}
+
+  __device__ __forceinline__ void load_last(SharedAddress tile, int32_t column_end = Rows::columns) {
+    load(tile, column_end, [&](int32_t row) {
+      const int32_t of_sequence = tile_ * tile_rows + row;
+      const bool there = of_sequence < params_.seqlen_kv;
+      return Place{there ? Tensor::offset(params_, of_sequence) : 0, there};
+    });
   }
-  __device__ __forceinline__ const uint16_t *address(int32_t pass, int32_t column, bool valid) const {
-    return rows_.address(row_ + pass * rows_per_pass, column_ + column, valid);
+  __device__ __forceinline__ void load_next(SharedAddress tile, int32_t column_end = Rows::columns) {
+    load(tile, column_end, [&](int32_t row) { return Place{offsets_[tile_ % 2 * tile_rows + row], true}; });
   }
-  __device__ __forceinline__ void descend(int32_t passes) { row_ -= passes * rows_per_pass; }
 
  private:
-  PagedRows rows_;
-  int32_t row_, column_;
-};
-
-class PagedRows::Ascent {
- public:
-  __device__ __forceinline__ void start(const PagedRows &rows, int32_t row, int32_t column) {
-    first_ = rows.first + column, pages_ = rows.pages, row_ = row;
+  using Tensor = PagedTensor<of_values>;
+  using Share = TileShare<tile_rows, threads, Rows>;
+  struct Place {
+    int64_t offset;
+    bool there;
+  };
+  template <typename PlaceOf>
+  __device__ __forceinline__ void load(SharedAddress tile, int32_t column_end, PlaceOf place_of) {
+    const int32_t thread = thread_anew();
+    const uint16_t *const first = Tensor::first(params_, head_);
+#pragma unroll
+    for (int32_t pass = 0; pass < Share::passes; ++pass) {
+      const int32_t row = Share::row(thread, pass);
+      const Place place = place_of(row);
+#pragma unroll
+      for (int32_t span = 0; span < Share::spans; ++span) {
+        const int32_t chunk = Share::chunk(thread, span);
+        const bool valid = place.there && chunk * 8 < column_end;
+        copy_chunk<alignment_bytes>(tile + Rows::offset(row, chunk), first + place.offset + (valid ? chunk * 8 : 0),
+                                    valid);
+      }
+    }
+    if (--tile_ < 0) return;
+#pragma unroll
+    for (int32_t row = thread; row < tile_rows; row += threads)
+      offsets_[tile_ % 2 * tile_rows + row] = Tensor::offset(params_, tile_ * tile_rows + row);
   }
-  __device__ __forceinline__ const uint16_t *address(const AttentionFwdParams &params, const TensorView &tensor,
-                                                     int32_t row, int32_t column, bool valid) const {
-    return valid ? first_ + offset(tensor, params.ragged, pages_, row_ + row) + column : first_;
-  }
-  __device__ __forceinline__ void ascend(const TensorView &, int32_t rows) { row_ += rows; }
 
- private:
-  const uint16_t *first_;
-  const int32_t *pages_;
-  int32_t row_;
+  const AttentionFwdParams &params_;
+  int64_t *offsets_;
+  int32_t head_, tile_;
 };
 
 }  // namespace flashcore::kernels

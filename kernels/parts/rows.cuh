@@ -52,21 +52,33 @@ struct StridedRows {
     int64_t pass_stride_;
   };
 
-  // One column of the rows behind a row, upwards: a pointer, and the rest is read from the tensor at each step.
+  // One column of the rows behind a row, upwards: a pointer, and the rest is read from the tensor at each step. A lane's rows are counted from
+  // one of its own, lane_row behind the step's first.
+  template <bool of_values>
   class Ascent {
    public:
-    __device__ __forceinline__ void start(const StridedRows &rows, int32_t row, int32_t column) {
-      place_ = rows.first + row * rows.stride + column;
+    __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t batch, int32_t head,
+                                          int32_t step_row, int32_t lane_row, int32_t column, int32_t /*stride*/) {
+      const StridedRows rows = of(tensor(params), batch, head);
+      place_ = rows.first + (step_row + lane_row) * rows.stride + column;
     }
-    __device__ __forceinline__ const uint16_t *address(const AttentionFwdParams &, const TensorView &tensor,
-                                                       int32_t row, int32_t column, bool /*valid*/) const {
-      return place_ + row * tensor.stride_row + column;
+    struct Step {
+      const uint16_t *place;
+      int64_t stride;
+      __device__ __forceinline__ const uint16_t *row(int32_t row) const { return place + row * stride; }
+    };
+    __device__ __forceinline__ Step step(const AttentionFwdParams &params, int32_t /*lane_row*/) const {
+      return {place_, tensor(params).stride_row};
     }
-    __device__ __forceinline__ void ascend(const TensorView &tensor, int32_t rows) {
-      place_ += rows * tensor.stride_row;
+    __device__ __forceinline__ void ascend(const AttentionFwdParams &params, int32_t rows) {
+      place_ += rows * tensor(params).stride_row;
     }
 
    private:
+    static __device__ __forceinline__ const TensorView &tensor(const AttentionFwdParams &params) {
+      return of_values ? params.value : params.key;
+    }
+
     const uint16_t *place_;
   };
 };

@@ -39,9 +39,20 @@ __device__ __forceinline__ void set_sequence(AttentionFwdParams &own, const Atte
   set_visibility(own, rows.mask.visibility(sequence.queries, sequence.keys));
 }
 
+template <int32_t rows>
+__device__ __forceinline__ Sequence sequence_of(const AttentionFwdParams &given, int32_t batch) {
+  if constexpr (rows == rows_dense) return {};
+  return sequence_of(given.ragged, batch);
+}
+
+// A kernel's own parameters have an overload beside them.
+__device__ __forceinline__ AttentionFwdParams &attention_of(AttentionFwdParams &params) { return params; }
+__device__ __forceinline__ const AttentionFwdParams &attention_of(const AttentionFwdParams &params) { return params; }
+
 // By all threads of the block, which meet at two barriers. `memory`: as many bytes as Params has, in shared memory.
 template <int32_t rows, int32_t threads, typename Params>
-__device__ __forceinline__ const Params &params_of_sequence(const Params &given, void *memory, int32_t batch) {
+__device__ __forceinline__ const Params &params_of_sequence(const Params &given, void *memory, const Sequence &sequence,
+                                                            int32_t batch) {
   if constexpr (rows == rows_dense) {
     return given;
   } else {
@@ -50,9 +61,8 @@ __device__ __forceinline__ const Params &params_of_sequence(const Params &given,
 #pragma unroll 1
     for (uint32_t i = threadIdx.x; i < sizeof(Params) / 4; i += threads)
       reinterpret_cast<uint32_t *>(&own)[i] = reinterpret_cast<const uint32_t *>(&given)[i];
-    const Sequence sequence = sequence_of(given.ragged, batch);
     __syncthreads();
-    if (threadIdx.x == 0) set_sequence(own, given, sequence, batch);
+    if (threadIdx.x == 0) set_sequence(attention_of(own), attention_of(given), sequence, batch);
     __syncthreads();
     return own;
   }
@@ -90,21 +100,35 @@ __device__ __forceinline__ BlockWork work_of_block(const AttentionFwdParams &giv
     const bool in_line = ragged.cu_seqlens_q != 0;
     const auto places = static_cast<uint32_t>(in_line ? places_of_tiles(ragged.total_q, given.batch, tile_q)
                                                       : (ragged.most_queries + tile_q - 1) / tile_q);
-    auto tile = static_cast<int32_t>(block % places), batch = 0, head_q = static_cast<int32_t>(block / places);
+    // Where later queries see more keys, heads are taken in groups, as in block_work().
+    const uint32_t all_heads =
+        static_cast<uint32_t>(given.heads_q) * (in_line ? 1 : static_cast<uint32_t>(given.batch));
+    auto tile = static_cast<int32_t>(block % places), batch = 0, row_of_heads = static_cast<int32_t>(block / places);
+    if constexpr (mask.later_see_more()) {
+      const uint32_t group = static_cast<uint32_t>(given.heads_per_group) < all_heads
+                                 ? static_cast<uint32_t>(given.heads_per_group)
+                                 : all_heads;
+      const uint32_t first_head = static_cast<uint32_t>(row_of_heads) / group * group,
+                     in_group = block - first_head * places,
+                     heads_here = all_heads - first_head < group ? all_heads - first_head : group;
+      tile = static_cast<int32_t>(in_group / heads_here);
+      row_of_heads = static_cast<int32_t>(first_head + in_group % heads_here);
+    }
+    const int32_t head_q = row_of_heads % given.heads_q;
     if (in_line) {
       batch = sequence_at<tile_q>(ragged, given.batch, tile);
       tile -= first_place<tile_q>(ragged, batch);
     } else {
-      batch = head_q / given.heads_q, head_q %= given.heads_q;
+      batch = row_of_heads / given.heads_q;
     }
     return {batch, head_q, head_q / given.heads_per_kv, tile * tile_q};
   }
 }
-// With the sequence's own parameters: is there such a tile? Where later queries see more keys, the last one goes first.
+// Is there such a tile? Where later queries see more keys, the last one goes first.
 template <int32_t tile_q, Mask mask>
-__device__ __forceinline__ bool has_tile(const AttentionFwdParams &own, BlockWork &work) {
-  if (work.first_query < 0 || work.first_query >= own.seqlen_q) return false;
-  if (mask.later_see_more()) work.first_query = (own.seqlen_q - 1) / tile_q * tile_q - work.first_query;
+__device__ __forceinline__ bool has_tile(const Sequence &sequence, BlockWork &work) {
+  if (work.first_query < 0 || work.first_query >= sequence.queries) return false;
+  if (mask.later_see_more()) work.first_query = (sequence.queries - 1) / tile_q * tile_q - work.first_query;
   return true;
 }
 

@@ -44,7 +44,7 @@ struct TileKeyRows {
     if (pages == nullptr) return first + row * stride_row;
     const auto place = static_cast<int32_t>(first_row + row);
     const int32_t page = kernels::page_of(*ragged, place);
-    return first + kernels::page_at(pages, page, ragged->kv_batches) * stride_page +
+    return first + kernels::held_page(pages[page], ragged->kv_batches) * stride_page +
            (place - page * ragged->page_size) * stride_row;
   }
 };

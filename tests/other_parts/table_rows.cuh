@@ -13,7 +13,13 @@ struct TableRows {
   int64_t stride;
   const int32_t *table;
 
-  static __device__ __forceinline__ TableRows of(const TensorView &tensor, int32_t, int32_t head) {
+  static __device__ __forceinline__ TableRows keys(const AttentionFwdParams &params, int32_t, int32_t head) {
+    return of(params.key, head);
+  }
+  static __device__ __forceinline__ TableRows values(const AttentionFwdParams &params, int32_t, int32_t head) {
+    return of(params.value, head);
+  }
+  static __device__ __forceinline__ TableRows of(const TensorView &tensor, int32_t head) {
     return {reinterpret_cast<uint16_t *>(tensor.data) + head * tensor.stride_head, tensor.stride_row,
             reinterpret_cast<const int32_t *>(tensor.stride_batch)};
   }
@@ -25,6 +31,7 @@ struct TableRows {
 
   template <int32_t rows_per_pass>
   class Descent;
+  template <bool of_values>
   class Ascent;
 };
 
@@ -45,20 +52,26 @@ class TableRows::Descent {
   int32_t row_, column_;
 };
 
+template <bool of_values>
 class TableRows::Ascent {
  public:
-  __device__ __forceinline__ void start(const TableRows &rows, int32_t row, int32_t column) {
-    rows_ = rows, row_ = row, column_ = column;
+  __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t batch, int32_t head, int32_t step_row,
+                                        int32_t lane_row, int32_t column, int32_t) {
+    rows_ = of_values ? values(params, batch, head) : keys(params, batch, head);
+    row_ = step_row + lane_row, column_ = column, end_ = params.seqlen_kv;
   }
-  __device__ __forceinline__ const uint16_t *address(const TensorView &, int32_t row, int32_t column,
-                                                     bool valid) const {
-    return rows_.address(row_ + row, column_ + column, valid);
-  }
-  __device__ __forceinline__ void ascend(const TensorView &, int32_t rows) { row_ += rows; }
+  struct Step {
+    const Ascent &of;
+    __device__ __forceinline__ const uint16_t *row(int32_t row) const {
+      return of.rows_.address(of.row_ + row, of.column_, of.row_ + row < of.end_);
+    }
+  };
+  __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t) const { return {*this}; }
+  __device__ __forceinline__ void ascend(const AttentionFwdParams &, int32_t rows) { row_ += rows; }
 
  private:
   TableRows rows_;
-  int32_t row_, column_;
+  int32_t row_, column_, end_;
 };
 
 }  // namespace flashcore::kernels
