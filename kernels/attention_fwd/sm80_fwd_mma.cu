@@ -237,8 +237,7 @@ template <bool of_values, typename TileRows>
 __device__ __forceinline__ auto descending_loader(const AttentionFwdParams &params, const BlockWork &work, int32_t tile,
                                                   int32_t thread, [[maybe_unused]] unsigned char *memory) {
   if constexpr (chosen.rows == rows_paged) {
-    return DescendingPagedLoader<of_values, tile_kv, threads, alignment_bytes, TileRows>(params, work.head_kv, tile,
-                                                                                         memory);
+    return DescendingPagedLoader<of_values, tile_kv, threads, alignment_bytes, TileRows>(params, tile, memory);
   } else {
     const StridedRows rows = of_values ? StridedRows::values(params, work.batch, work.head_kv)
                                        : StridedRows::keys(params, work.batch, work.head_kv);
@@ -336,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(sequence, first_work)) return;
   unsigned char *const sequence_memory = shared + bytes_before_sequence(chosen);
   const AttentionFwdParams &params =
-      params_of_sequence<chosen.rows, threads>(given, sequence_memory, sequence, first_work.batch);
+      params_of_sequence<chosen.rows, threads>(given, sequence_memory, sequence, first_work.batch, first_work.head_kv);
   unsigned char *const key_pages = sequence_memory + sizeof(AttentionFwdParams);
   unsigned char *const value_pages = key_pages + bytes_of_pages(chosen);
   load_tile<tile_q, threads, alignment_bytes, Rows>(

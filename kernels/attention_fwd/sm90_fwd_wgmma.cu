@@ -38,8 +38,9 @@ inline constexpr Passport passport = {
 #include "parts/head_tile.cuh"
 #include "parts/packed_tile.cuh"
 #include "parts/ptx_sm90.cuh"
+#include "parts/ragged_rounds.cuh"
 #include "parts/rounds.cuh"
-#include "parts/sequence.cuh"
+#include "parts/stage_memory.cuh"
 #include "parts/wgmma_attention.cuh"
 #include "specialization.h"
 
@@ -48,9 +49,9 @@ namespace flashcore::kernels::sm90_fwd_wgmma {
 constexpr int32_t dtype = chosen.dtype, head_dim = chosen.head_dim, head_dim_v = chosen.head_dim_v;
 constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, multipliers = warpgroups(chosen);
 // Of each thread; together what the block was launched with, or less: a warpgroup waits for registers that nobody gives back.
-constexpr bool shares_keys = chosen.split != 0 || chosen.packed != 0;
-constexpr int32_t registers_of_copier = multipliers == 3 ? 32 : shares_keys ? 40 : 24;
-constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : shares_keys ? 232 : 240;
+constexpr bool copier_asks_more = chosen.split != 0 || chosen.packed != 0 || chosen.rows != rows_dense;
+constexpr int32_t registers_of_copier = multipliers == 3 ? 32 : copier_asks_more ? 40 : 24;
+constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : copier_asks_more ? 232 : 240;
 // Warpgroups take turns at the tensor cores, so that one's exponentials fall into the other's products. At D=256 the
 // products are so much longer that they do so by themselves.
 constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
@@ -71,23 +72,29 @@ using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4, Variant>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
 using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
 using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
-// Of a ragged batch a block has one tile, which its own parameters name.
+// Of a ragged batch the tiles are looked up by a warp that has nothing to copy.
 constexpr bool ragged = chosen.rows != rows_dense;
-struct OnlyRound {
+using OfRagged = RaggedRounds<Params, tile_q, mask, chosen.rows, multipliers * 4 + 1>;
+static_assert(!ragged || bytes_before_rounds(chosen) + OfRagged::bytes == dynamic_shared_bytes(chosen));
+// The parameters of a round's sequence; `params` are those of the batch, or of a ragged one the first of two.
+__device__ __forceinline__ const Params &of_round(const Params &params, int32_t round) {
+  return ragged ? (&params)[round & 1] : params;
+}
+struct LookedUpRounds {
   using Work = BlockWork;
-  const BlockWork &only;
-  int32_t count = 1;
-  __device__ __forceinline__ BlockWork work(const AttentionFwdParams &, int32_t) const { return only; }
+  const Params &params;
+  int32_t count = 0x7fffffff;  // known at the end alone
+  __device__ __forceinline__ BlockWork work(const AttentionFwdParams &, int32_t round) const {
+    return of_round(params, round).work;
+  }
 };
-__device__ __forceinline__ AttentionFwdParams &attention_of(Params &params) { return params.attention; }
-__device__ __forceinline__ const AttentionFwdParams &attention_of(const Params &params) { return params.attention; }
 using WorkRounds =
-    OneOf<ragged, OnlyRound, OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>>;
+    OneOf<ragged, LookedUpRounds, OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>>;
 using Work = WorkRounds::Work;
 template <typename OfKernel>
 __device__ __forceinline__ OfKernel rounds_of(const Params &params, uint32_t block, uint32_t blocks) {
   if constexpr (ragged) {
-    return OfKernel{params.work};
+    return OfKernel{params};
   } else if constexpr (packs) {
     return OfKernel::of(params.attention, params.split.parts, block, blocks);
   } else {
@@ -101,58 +108,13 @@ __device__ __forceinline__ WorkRounds rounds_anew(const Params &params) {
   return rounds_of<WorkRounds>(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
                                static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
 }
-constexpr bool may_see_nothing = mask.end_moves || ragged;  // a tile of queries
 constexpr uint32_t query_stages_here = query_stages(chosen);
 constexpr bool overlaps = tiles_overlap(chosen);
 
 constexpr int32_t query_bytes = tile_bytes(tile_q, head_dim), key_bytes = tile_bytes(tile_kv, head_dim),
                   value_bytes = tile_bytes(tile_kv, head_dim_v);
 
-// Shared memory. A full barrier ends a phase when a tile has arrived, an empty one when all multipliers are done with
-// it.
-struct Shared {
-  SharedAddress base;
-
-  // Queries are counted through the call as steps are.
-  __device__ __forceinline__ SharedAddress query(uint32_t count) const {
-    return base + count % query_stages_here * query_bytes;
-  }
-  __device__ __forceinline__ SharedAddress key(uint32_t step) const {
-    return base + query_stages_here * query_bytes + step % stages * key_bytes;
-  }
-  __device__ __forceinline__ SharedAddress value(uint32_t step) const {
-    return base + query_stages_here * query_bytes + stages * key_bytes + step % stages * value_bytes;
-  }
-  __device__ __forceinline__ SharedBarrier barrier(uint32_t index) const {
-    return {base + query_stages_here * query_bytes + stages * (key_bytes + value_bytes) + index * 8};
-  }
-  __device__ __forceinline__ SharedBarrier key_full(uint32_t step) const { return barrier(step % stages); }
-  __device__ __forceinline__ SharedBarrier key_empty(uint32_t step) const { return barrier(stages + step % stages); }
-  __device__ __forceinline__ SharedBarrier value_full(uint32_t step) const {
-    return barrier(2 * stages + step % stages);
-  }
-  __device__ __forceinline__ SharedBarrier value_empty(uint32_t step) const {
-    return barrier(3 * stages + step % stages);
-  }
-  __device__ __forceinline__ SharedBarrier query_full(uint32_t count) const {
-    return barrier(4 * stages + count % query_stages_here);
-  }
-  __device__ __forceinline__ SharedBarrier query_empty(uint32_t count) const {
-    return barrier(4 * stages + query_stages_here + count % query_stages_here);
-  }
-  __device__ __forceinline__ void init_barriers() const {
-    for (uint32_t stage = 0; stage < query_stages_here; ++stage)
-      query_full(stage).init(1), query_empty(stage).init(multipliers);
-    for (uint32_t stage = 0; stage < stages; ++stage) {
-      key_full(stage).init(1), key_empty(stage).init(multipliers);
-      value_full(stage).init(1), value_empty(stage).init(multipliers);
-    }
-    fence_barrier_init();
-  }
-};
-// Steps are counted through the whole call; a stage's phases are those of the steps that use it.
-__device__ __forceinline__ uint32_t parity(uint32_t step) { return step / stages & 1; }
-__device__ __forceinline__ uint32_t query_parity(uint32_t count) { return count / query_stages_here & 1; }
+using Shared = StageMemory<query_stages_here, stages, multipliers, query_bytes, key_bytes, value_bytes>;
 
 // Asked anew for each tile, as the rounds are.
 __device__ __forceinline__ Visibility<mask> visibility_anew(const AttentionFwdParams &params) {
@@ -197,16 +159,25 @@ __device__ __forceinline__ void copy_packed_query(const Params &params, const Sh
 }
 
 // One thread has everything copied, as far ahead as there is room. The copy engine reads `maps` where the launch put them.
-__device__ __forceinline__ void copy_tiles(const Params &params, const Params &maps, const Shared &shared) {
-  const auto rounds = rounds_of<WorkRounds>(params, blockIdx.x, gridDim.x);
+__device__ __forceinline__ void copy_tiles(const Params &first_params, const Params &maps, const Shared &shared,
+                                           const OfRagged &looked_up) {
+  const auto rounds = rounds_of<WorkRounds>(first_params, blockIdx.x, gridDim.x);
   uint32_t step = 0, queries = 0;
   prefetch_tensor_map(maps.query), prefetch_tensor_map(maps.key), prefetch_tensor_map(maps.value);
 #pragma unroll 1
   for (int32_t round = 0; round < rounds.count; ++round) {
+    if constexpr (ragged) looked_up.wait(round);
+    const Params &params = of_round(first_params, round);
     const Work work = rounds.work(params.attention, round);
-    if (work.first_query < 0) continue;
+    if (work.first_query < 0) {
+      if constexpr (ragged) return;
+      continue;
+    }
     const KeyTiles tiles = key_tiles(params, work);
-    if (tiles.count == 0) continue;
+    if (tiles.count == 0) {
+      if constexpr (ragged) looked_up.release(round);
+      continue;
+    }
     // Where the sequence is in the tensors of the batch.
     const int32_t query_batch = ragged ? params.sequence.query_batch : work.batch,
                   first_query = work.first_query + (ragged ? params.sequence.first_query_row : 0),
@@ -220,17 +191,17 @@ __device__ __forceinline__ void copy_tiles(const Params &params, const Params &m
         copy_box(destination + panel * rows * panel_columns * 2, map, full, panel * panel_columns, row, head, batch);
     };
     const auto copy_key = [&](int32_t tile, uint32_t of_step) {
-      shared.key_empty(of_step).wait(parity(of_step) ^ 1);
+      shared.key_empty(of_step).wait(Shared::parity(of_step) ^ 1);
       copy(shared.key(of_step), maps.key, shared.key_full(of_step), tile_kv, head_dim,
            first_key + (tiles.begin + tile) * tile_kv, work.head_kv, key_batch);
     };
     const auto copy_value = [&](int32_t tile, uint32_t of_step) {
-      shared.value_empty(of_step).wait(parity(of_step) ^ 1);
+      shared.value_empty(of_step).wait(Shared::parity(of_step) ^ 1);
       copy(shared.value(of_step), maps.value, shared.value_full(of_step), tile_kv, head_dim_v,
            first_key + (tiles.begin + tile) * tile_kv, work.head_kv, key_batch);
     };
     copy_key(tiles.count - 1, step);
-    shared.query_empty(queries).wait(query_parity(queries) ^ 1);
+    shared.query_empty(queries).wait(Shared::query_parity(queries) ^ 1);
     if constexpr (packs)
       copy_packed_query(params, shared, queries, work);
     else
@@ -244,47 +215,8 @@ __device__ __forceinline__ void copy_tiles(const Params &params, const Params &m
     }
     copy_value(0, step);
     ++step;
+    if constexpr (ragged) looked_up.release(round);
   }
-}
-
-// Turns of the multipliers: each issues its products when the one before has issued its own. Barriers 1 .. multipliers.
-struct Turn {
-  int32_t warpgroup;
-  __device__ __forceinline__ void begin() const {
-    if (takes_turns && warpgroup == 0) barrier_arrive(1, 256);
-  }
-  __device__ __forceinline__ void wait() const {
-    if (takes_turns) barrier_wait(1 + warpgroup, 256);
-  }
-  __device__ __forceinline__ void pass() const {
-    if (takes_turns) barrier_arrive(warpgroup + 1 == multipliers ? 1 : warpgroup + 2, 256);
-  }
-  __device__ __forceinline__ void end() const {
-    if (takes_turns && warpgroup == 0) barrier_wait(1, 256);
-  }
-};
-
-// A negative softmax scale turns the largest score into the smallest; the warpgroup's queries change sign instead.
-__device__ __forceinline__ void negate_query(SharedAddress query) {
-#pragma unroll 1
-  for (int32_t chunk = thread_anew() % 128; chunk < panels(head_dim) * 64 * 8; chunk += 128) {
-    const SharedAddress at = query + chunk / 512 * tile_q * 128 + chunk % 512 * 16;
-    uint4 value = load_shared_16(at);
-    value.x ^= 0x80008000u, value.y ^= 0x80008000u, value.z ^= 0x80008000u, value.w ^= 0x80008000u;
-    store_shared_16(at, value);
-  }
-  fence_shared_for_async();
-}
-
-// Behind a sequence's rows lie those of another one, or whatever a cache holds there. Rows from `end` on of a tile of `rows` become zeros, by
-// `threads` threads, so that no infinity and no NaN among them meets a probability of 0, or spoils a warp's other rows.
-template <int32_t threads, int32_t rows, int32_t columns>
-__device__ __forceinline__ void clear_rows(SharedAddress tile, int32_t first, int32_t end, int32_t thread) {
-  const int32_t chunks = (end - first) * 8;
-#pragma unroll 1
-  for (int32_t i = thread; i < panels(columns) * chunks; i += threads)
-    store_shared_16(tile + i / chunks * rows * 128 + first * 128 + i % chunks * 16, make_uint4(0, 0, 0, 0));
-  fence_shared_for_async();
 }
 
 // In the tile.
@@ -298,33 +230,47 @@ __device__ __forceinline__ int32_t first_row_of_warp(int32_t warpgroup) {
 //   O += P.V(n)        -------
 //               softmax(S)      (as soon as S is there)
 //                          P = S rounded ; O to the new reference
-__device__ __forceinline__ void multiply_tiles(const Params &params, const Shared &shared, int32_t warpgroup) {
-  const AttentionFwdParams &attention = params.attention;
-  const auto rounds = rounds_anew(params);
+__device__ __forceinline__ void multiply_tiles(const Params &first_params, const Shared &shared, int32_t warpgroup,
+                                               const OfRagged &looked_up) {
+  const auto rounds = rounds_anew(first_params);
   const bool first_thread = threadIdx.x % 128 == 0;
   const auto leader = [&] { return head_dim_v > 192 ? thread_anew() % 128 == 0 : first_thread; };
-  const Turn turn{warpgroup};
+  const Turns<takes_turns, multipliers> turn{warpgroup};
   const SharedAddress own_query = shared.query(0) + warpgroup * 64 * 128;
   uint32_t step = 0, queries = 0;
   Attention::Scores next_scores;  // of a tile to come
   // The next round after this one that has keys; without a mask all have.
   const auto next_round = [&](int32_t round) {
-    if constexpr (!may_see_nothing) return round + 1;
+    if constexpr (ragged) {
+      if (round >= 0) looked_up.release_by_warp(round);
+#pragma unroll 1
+      while (true) {
+        looked_up.wait(++round);
+        const Params &params = looked_up.of(round);
+        if (params.work.first_query < 0) return rounds.count;
+        if (tiles_seen(params.attention, params.work).any()) return round;
+        Whole::write_zeros(params.attention, params.work, params.work.first_query + warpgroup * 64);
+        looked_up.release_by_warp(round);
+      }
+    }
+    if constexpr (!mask.end_moves) return round + 1;
 #pragma unroll 1
     for (++round; round < rounds.count; ++round) {
-      const Work work = rounds.work(attention, round);
-      if (work.first_query >= 0 && (packs ? key_tiles(params, work).count > 0 : tiles_seen(attention, work).any()))
+      const Work work = rounds.work(first_params.attention, round);
+      if (work.first_query >= 0 &&
+          (packs ? key_tiles(first_params, work).count > 0 : tiles_seen(first_params.attention, work).any()))
         break;
     }
     return round;
   };
   // Before all others, because it would take registers between them.
-  if constexpr (may_see_nothing)
+  if constexpr (mask.end_moves && !ragged)
 #pragma unroll 1
     for (int32_t round = 0; round < rounds.count; ++round) {
+      const AttentionFwdParams &attention = first_params.attention;
       const Work work = rounds.work(attention, round);
       if constexpr (packs) {  // where keys are split the merge writes them
-        if (!tiles_seen(attention, work).any() && params.split.parts == 1)
+        if (!tiles_seen(attention, work).any() && first_params.split.parts == 1)
           Packed::write_zeros(attention, work, first_row_of_warp(warpgroup));
       } else if (work.first_query >= 0 && !tiles_seen(attention, work).any() && (!splits || cluster_rank() == 0)) {
         Whole::write_zeros(attention, work, work.first_query + warpgroup * 64);
@@ -333,24 +279,25 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
   const auto multiply_query_key = [&](Attention::Scores &scores, uint32_t of_step) {
     Attention::multiply_query_key(scores, own_query + queries % query_stages_here * query_bytes, shared.key(of_step));
   };
-  // `there`: is there a tile? If not, it is a product of what was left in shared memory, which nobody reads: behind a branch the compiler would
+  // Of the round, if there is one. If not, it is a product of what was left in shared memory, which nobody reads: behind a branch the compiler would
   // have every product waited for.
-  const auto begin_tile = [&](Attention::Scores &scores, uint32_t of_step, bool there) {
-    if (there) {
-      shared.query_full(queries).wait(query_parity(queries));
+  const auto begin_tile = [&](Attention::Scores &scores, uint32_t of_step, int32_t round) {
+    if (round < rounds.count) {
+      const AttentionFwdParams &attention = of_round(first_params, round).attention;
+      shared.query_full(queries).wait(Shared::query_parity(queries));
       if (attention.negate_query != 0) {
-        negate_query(own_query + queries % query_stages_here * query_bytes);
+        negate_query<tile_q, head_dim>(own_query + queries % query_stages_here * query_bytes);
         barrier_wait(1 + multipliers + warpgroup, 128);
       }
       if constexpr (ragged) {
-        const int32_t left = attention.seqlen_q - params.work.first_query - warpgroup * 64;
+        const int32_t left = attention.seqlen_q - rounds.work(attention, round).first_query - warpgroup * 64;
         if (left < 64) {
           clear_rows<128, tile_q, head_dim>(own_query + queries % query_stages_here * query_bytes, left < 0 ? 0 : left,
                                             64, thread_anew() % 128);
           barrier_wait(1 + multipliers + warpgroup, 128);
         }
       }
-      shared.key_full(of_step).wait(parity(of_step));
+      shared.key_full(of_step).wait(Shared::parity(of_step));
     }
     wgmma_fence();
     multiply_query_key(scores, of_step);
@@ -360,12 +307,14 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
   int32_t round = next_round(-1);
   if constexpr (overlaps) {
     turn.wait();
-    begin_tile(next_scores, 0, round < rounds.count);
+    begin_tile(next_scores, 0, round);
     turn.pass();
   }
 #pragma unroll 1
   while (round < rounds.count) {
-    const Work work = rounds_anew(params).work(attention, round);
+    const Params &params = of_round(first_params, round);
+    const AttentionFwdParams &attention = params.attention;
+    const Work work = rounds_anew(first_params).work(attention, round);
     const int32_t first_row = work.first_query + queries_in(attention, warpgroup * 64);  // its query
     const auto [begin, count] = key_tiles(params, work);
     Attention::Output output;
@@ -393,14 +342,14 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       effect = Attention::exponentiate(scores, state, Attention::scale_log2(attention));
     };
     const auto add_values = [&](uint32_t of_step) {
-      shared.value_full(of_step).wait(parity(of_step));
+      shared.value_full(of_step).wait(Shared::parity(of_step));
       wgmma_fence();
       Attention::multiply_probability_value(output, probabilities, shared.value(of_step));
       wgmma_commit();
     };
     if constexpr (!overlaps) {
       turn.wait();
-      begin_tile(scores, step, true);
+      begin_tile(scores, step, round);
       turn.pass();
     }
     wgmma_wait<0>();
@@ -409,7 +358,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     if constexpr (ragged) {
       const int32_t left = attention.seqlen_kv - (begin + tile) * tile_kv;
       if (left < tile_kv) {
-        shared.value_full(step).wait(parity(step));
+        shared.value_full(step).wait(Shared::parity(step));
         clear_rows<multipliers * 128, tile_kv, head_dim_v>(shared.value(step), left, tile_kv, thread_anew() - 128);
         barrier_wait(1 + 2 * multipliers, multipliers * 128);
       }
@@ -421,7 +370,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
     const auto steps_to = [&](int32_t last, auto with_mask) {
 #pragma unroll 1
       for (; tile >= last; --tile, ++step) {
-        shared.key_full(step + 1).wait(parity(step + 1));
+        shared.key_full(step + 1).wait(Shared::parity(step + 1));
         turn.wait();
         wgmma_fence();
         multiply_query_key(scores, step + 1);
@@ -460,7 +409,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       next = next_round(round);
       turn.wait();
       add_values(step);
-      begin_tile(next_scores, step + 1, next < rounds.count);
+      begin_tile(next_scores, step + 1, next);
       turn.pass();
       wgmma_wait<1>();
     } else {
@@ -478,7 +427,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &params, const Share
       break;
     }
     // What the loop has no use for is worked out anew, and not held in registers, of which it has none to spare.
-    const Work done = rounds_anew(params).work(attention, computed_here(round));
+    const Work done = rounds_anew(first_params).work(attention, computed_here(round));
     if constexpr (packs)
       Packed::write(attention, params.split, done, first_row_of_warp(thread_anew() / 128 - 1), output, state);
     else
@@ -508,25 +457,18 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma:
   using namespace flashcore::kernels::sm90_fwd_wgmma;
   extern __shared__ __align__(1024) unsigned char memory[];
   const Shared shared{shared_address(memory)};
-  BlockWork work{};
-  if constexpr (ragged) work = work_of_block<tile_q, mask, chosen.rows>(given.attention, blockIdx.x);
-  const Sequence sequence = sequence_of<chosen.rows>(given.attention, work.batch);
-  if (ragged && !has_tile<tile_q, mask>(sequence, work)) return;
-  unsigned char *const sequence_memory = memory + bytes_before_sequence(chosen);
-  const Params &params = params_of_sequence<chosen.rows, threads(chosen)>(given, sequence_memory, sequence, work.batch);
-  if (threadIdx.x == 0) {
-    if constexpr (ragged)
-      reinterpret_cast<Params *>(sequence_memory)->sequence = sequence,
-                              reinterpret_cast<Params *>(sequence_memory)->work = work;
-    shared.init_barriers();
-  }
+  const OfRagged looked_up{reinterpret_cast<Params *>(memory + bytes_before_rounds(chosen))};
+  if constexpr (ragged) looked_up.begin<threads(chosen)>(given);
+  const Params &params = ragged ? *looked_up.own : given;
+  if (threadIdx.x == 0) shared.init_barriers();
   if constexpr (packs) Packed::clear_unused_rows<threads(chosen), panels(head_dim)>(params.attention, shared.query(0));
   __syncthreads();
   const int32_t warpgroup = __shfl_sync(0xffffffffu, static_cast<int32_t>(threadIdx.x) / 128, 0);
   // Both branches come to the barriers by themselves: behind them the compiler would have the registers of the copier alone.
   if (warpgroup == 0) {
     give_registers_back<registers_of_copier>();
-    if (threadIdx.x == 0) copy_tiles(params, given, shared);
+    if (threadIdx.x == 0) copy_tiles(params, given, shared, looked_up);
+    if (ragged && threadIdx.x / 32 == 1) looked_up.look_up(given);
     if constexpr (splits) {
       __syncwarp();
       cluster_barrier();
@@ -534,7 +476,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma:
     }
   } else {
     take_registers<registers_of_multiplier>();
-    multiply_tiles(params, shared, warpgroup - 1);
+    multiply_tiles(params, shared, warpgroup - 1, looked_up);
     if constexpr (splits) {
       cluster_barrier();
       merge_output(params, shared);

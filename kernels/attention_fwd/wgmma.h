@@ -80,18 +80,23 @@ constexpr int32_t query_stages(const Choices &s) {
 }
 // With the last P.V of a tile the first Q.K of the next one is issued, which runs while O is written: at S=512 +8 %. With one stage of Q, or
 // with 160 registers, it costs 5 to 9 %.
-constexpr bool tiles_overlap(const Choices &s) { return query_stages(s) == 2 && warpgroups(s) == 2; }
+constexpr bool tiles_overlap(const Choices &s) {
+  return query_stages(s) == 2 && warpgroups(s) == 2 && s.rows == rows_dense;
+}
 struct Params {
   TensorMap query, key, value;
   AttentionFwdParams attention;
   GridSplit split;  // of packed rows
-  // Of a ragged batch, in the copy that a block has of these parameters (parts/sequence.cuh).
+  // Of a ragged batch: its tiles, as places of a grid, and in the copy that a block has of these parameters the one at hand
+  // (parts/ragged_rounds.cuh).
+  int32_t units;
   Sequence sequence;
   BlockWork work;
 };
-constexpr int64_t bytes_before_sequence(const Choices &s) { return bytes_with_query_stages(s, query_stages(s)); }
+// Two copies of the parameters, and four barriers.
+constexpr int64_t bytes_before_rounds(const Choices &s) { return bytes_with_query_stages(s, query_stages(s)); }
 constexpr int64_t dynamic_shared_bytes(const Choices &s) {
-  return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(Params));
+  return bytes_before_rounds(s) + (s.rows == rows_dense ? 0 : 2 * sizeof(Params) + 32);
 }
 
 constexpr bool is_shape_of_wgmma(int32_t columns) {
@@ -280,11 +285,9 @@ constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits 
     return grid_split::with_merge(single_launch(blocks, threads(s), dynamic_shared_bytes(s), cost), split, key,
                                   s.head_dim_v, device);
   }
-  // A block of a ragged batch has one tile, whose sequence it looks up; others stay.
   if (s.split == 0)
-    return single_launch(
-        s.rows != rows_dense ? query_tiles(s, key) : smaller(units(s, key, device), device.multiprocessors), threads(s),
-        dynamic_shared_bytes(s), cost(s, key, device));
+    return single_launch(smaller(units(s, key, device), device.multiprocessors), threads(s), dynamic_shared_bytes(s),
+                         cost(s, key, device));
   int32_t cluster = least_cluster;
   Cost least = split_cost(s, key, device, cluster);
   for (int32_t blocks = least_cluster + 1; blocks <= most_cluster; ++blocks)
@@ -305,6 +308,8 @@ inline void pack(const Specialization &specialization, const ProblemKey &key, co
   GridSplit &split = *reinterpret_cast<GridSplit *>(bytes + __builtin_offsetof(Params, split));
   split = s.packed != 0 ? cheapest_split(s, key, device).split : GridSplit{};
   split.workspace = call.workspace;
+  *reinterpret_cast<int32_t *>(bytes + __builtin_offsetof(Params, units)) =
+      s.rows == rows_dense ? 0 : static_cast<int32_t>(query_tiles(s, key));
 }
 inline constexpr auto patches = attention_fwd::with_workspace(
     attention_fwd::patches_at<__builtin_offsetof(Params, attention)>, __builtin_offsetof(Params, split.workspace));

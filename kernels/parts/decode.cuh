@@ -70,27 +70,6 @@ struct Decode {
   using Keys = typename Loads::Keys;
   using Values = typename Loads::Values;
 
-  // Q as B fragments in shared memory: sixteen bytes for each lane, row tile and chunk. In registers it would be a sixth of
-  // all that there are.
-  static __device__ __forceinline__ SharedAddress query_chunk(SharedAddress query, int32_t row_tile, int32_t chunk,
-                                                              int32_t lane) {
-    return query + (row_tile * key_chunks + chunk) * 512 + lane * 16;
-  }
-  static __device__ __forceinline__ void load_query(SharedAddress query, const Params &params, const Work &work,
-                                                    int32_t thread) {
-    const uint32_t sign = params.negate_query != 0 ? 0x80008000u : 0;
-#pragma unroll
-    for (int32_t i = thread; i < row_tiles * key_chunks * 32; i += threads) {
-      const int32_t lane = i % 32, row = work.first_row + i / 32 / key_chunks * 8 + lane / 4,
-                    column = i / 32 % key_chunks * 32 + lane % 4 * 8;
-      const auto rows =
-          StridedRows::of(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
-      const uint4 chunk = Loads::load_chunk(rows.row(row / params.heads_per_kv) + column,
-                                            row < work.row_count && column < params.head_dim);
-      store_shared_16(query + i * 16, make_uint4(chunk.x ^ sign, chunk.y ^ sign, chunk.z ^ sign, chunk.w ^ sign));
-    }
-  }
-
   // [0] key g, row 2t; [1] key g, row 2t+1; [2] and [3] key g+8.
   using Scores = float[key_groups][row_tiles][4];
   // Probabilities of rows g: keys 2t 2t+1, and keys 2t+8 2t+9.
@@ -119,7 +98,7 @@ struct Decode {
     for (int32_t n = 0; n < row_tiles; ++n)
 #pragma unroll
       for (int32_t c = 0; c < key_chunks; ++c) {
-        const uint4 rows = load_shared_16(query_chunk(query, n, c, lane));
+        const uint4 rows = load_shared_16(Loads::query_chunk(query, n, c, lane));
 #pragma unroll
         for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
@@ -375,8 +354,8 @@ struct Decode {
     const Work first_look = work(given, blockIdx.x);
     const Sequence sequence = sequence_of<shape.rows>(given, first_look.batch);
     if (shape.rows != rows_dense && has_nothing(given, first_look, sequence)) return;
-    const Params &params =
-        params_of_sequence<shape.rows, threads>(given, shared + shared_floats, sequence, first_look.batch);
+    const Params &params = params_of_sequence<shape.rows, threads>(given, shared + shared_floats, sequence,
+                                                                   first_look.batch, first_look.head_kv);
     const SharedAddress query = shared_address(shared + query_at);
     // Steps are dealt out to the warps of all blocks in turn, so that at any time they read from one stretch of memory.
     constexpr int32_t stride = workers * shape.tile_kv;
@@ -401,12 +380,21 @@ struct Decode {
                        stride);
       value_cursor.start(params, here.batch, here.head_kv, first_key, Values::first_key(lane),
                          Values::first_column(lane), stride);
-      load_query(query, params, here, thread);
+      Loads::load_query(query, params, here, thread);
     }
     Keys keys;
     Values values;
-    keys.load(key_cursor, params, keys_left);
-    if constexpr (values_early) values.load(value_cursor, params, keys_left);
+    // Cursors go on as soon as a step is under way.
+    const auto load_keys = [&](int32_t left) {
+      keys.load(key_cursor, params, left);
+      key_cursor.ascend(params, stride);
+    };
+    const auto load_values = [&](int32_t left) {
+      values.load(value_cursor, params, left);
+      value_cursor.ascend(params, stride);
+    };
+    load_keys(keys_left);
+    if constexpr (values_early) load_values(keys_left);
     Output output{};
     OutputSum output_sum;
     RowState state;
@@ -420,11 +408,10 @@ struct Decode {
     while (keys_left > 0) {
       Scores scores;
       multiply_key_query(scores, keys, query, thread_anew() % 32);
-      key_cursor.ascend(params, stride);
       if constexpr (values_early)
-        keys.load(key_cursor, params, keys_left - stride);
+        load_keys(keys_left - stride);
       else
-        values.load(value_cursor, params, keys_left);
+        load_values(keys_left);
       if constexpr (Variant::changes_scores) change_scores(scores, params, keys_left, thread_anew() % 32);
       bool masked = masked_left < shape.tile_kv;
       if constexpr (mask.begin_moves) masked |= keys_left > whole_left;
@@ -436,7 +423,6 @@ struct Decode {
         add_values_one_by_one(output, params, probabilities, keys_left, thread_anew() % 32);
       else
         multiply_value_probability(output, values, probabilities);
-      value_cursor.ascend(params, stride);
       const int32_t step = (keys_left - 1) / stride;  // counted down to 0
       if (OutputSum::ends_stretch(step)) {
         const Work here = work_anew(params);
@@ -446,9 +432,9 @@ struct Decode {
       keys_left -= stride;
       masked_left -= stride;
       if constexpr (values_early)
-        values.load(value_cursor, params, keys_left);
+        load_values(keys_left);
       else
-        keys.load(key_cursor, params, keys_left);
+        load_keys(keys_left);
     }
 
     let_next_launch_begin();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the decode kernels' keys and values go from memory straight into registers, in the order of decode.cuh.
+// How the decode kernels' keys and values go from memory straight into registers, and queries into shared memory, in the order of decode.cuh.
 #pragma once
 
-#include "attention_fwd/params.h"
+#include "attention_fwd/decode.h"
 #include "parts/numeric.cuh"
 #include "parts/ptx_sm80.cuh"
 #include "parts/rows.cuh"
@@ -34,6 +34,27 @@ struct DecodeLoads {
     return i == 0 ? chunk.x : i == 1 ? chunk.y : i == 2 ? chunk.z : chunk.w;
   }
 
+  // Q as B fragments in shared memory: sixteen bytes for each lane, row tile and chunk. In registers it would be a sixth of
+  // all that there are.
+  static __device__ __forceinline__ SharedAddress query_chunk(SharedAddress query, int32_t row_tile, int32_t chunk,
+                                                              int32_t lane) {
+    return query + (row_tile * key_chunks + chunk) * 512 + lane * 16;
+  }
+  static __device__ __forceinline__ void load_query(SharedAddress query, const decode::Params &params,
+                                                    const decode::BlockRows &work, int32_t thread) {
+    const uint32_t sign = params.negate_query != 0 ? 0x80008000u : 0;
+#pragma unroll
+    for (int32_t i = thread; i < shape.tile_q / 8 * key_chunks * 32; i += shape.warps * 32) {
+      const int32_t lane = i % 32, row = work.first_row + i / 32 / key_chunks * 8 + lane / 4,
+                    column = i / 32 % key_chunks * 32 + lane % 4 * 8;
+      const auto rows =
+          StridedRows::of(params.query, work.batch, work.head_kv * params.heads_per_kv + row % params.heads_per_kv);
+      const uint4 chunk =
+          load_chunk(rows.row(row / params.heads_per_kv) + column, row < work.row_count && column < params.head_dim);
+      store_shared_16(query + i * 16, make_uint4(chunk.x ^ sign, chunk.y ^ sign, chunk.z ^ sign, chunk.w ^ sign));
+    }
+  }
+
   // Where a lane reads in the rows of a head, step by step, from its first key and column in the step. What can be had from its number
   // is worked out at each step: registers are what limits how much is under way.
   using KeyCursor = typename KeyRows::template Ascent<false>;
@@ -46,7 +67,7 @@ struct DecodeLoads {
     __device__ __forceinline__ void load(const KeyCursor &cursor, const AttentionFwdParams &params, int32_t keys_left) {
       const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
                     columns = params.head_dim - first_column(lane);
-      const auto step = cursor.step(params, first_key(lane));
+      const auto step = cursor.step(params, first_key(lane), first_column(lane));
 #pragma unroll
       for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
@@ -69,7 +90,7 @@ struct DecodeLoads {
                                          int32_t keys_left) {
       const int32_t lane = thread_anew() % 32, left = keys_left - first_key(lane),
                     columns = params.head_dim_v - first_column(lane);
-      const auto step = cursor.step(params, first_key(lane));
+      const auto step = cursor.step(params, first_key(lane), first_column(lane));
 #pragma unroll
       for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll

@@ -92,7 +92,7 @@ struct GridMerge {
     const Sequence sequence = sequence_of<rows>(given, row.batch);
     if (rows != rows_dense && (row.query >= sequence.queries || sequence.keys <= split.keys_per_part)) return;
     const AttentionFwdParams &params = params_of_sequence<rows, grid_split::merge_threads>(
-        given, shared + grid_split::merge_shared_bytes(head_dim_v) / 4, sequence, row.batch);
+        given, shared + grid_split::merge_shared_bytes(head_dim_v) / 4, sequence, row.batch, row.head_kv);
     const auto seen = visibility<mask>(params).keys_of(row.query);
     // Parts that hold a key which the row sees: of others nothing needs to have been written.
     const auto keys_per_part = static_cast<uint32_t>(split.keys_per_part);

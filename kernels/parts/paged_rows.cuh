@@ -16,9 +16,9 @@ struct PagedTensor {
   static __device__ __forceinline__ const TensorView &view(const AttentionFwdParams &params) {
     return of_values ? params.value : params.key;
   }
-  // Of page 0 and the head.
-  static __device__ __forceinline__ const uint16_t *first(const AttentionFwdParams &params, int32_t head) {
-    return reinterpret_cast<const uint16_t *>(view(params).data) + head * view(params).stride_head;
+  // Of page 0 and the block's head, which is in the address (set_sequence() of sequence.cuh).
+  static __device__ __forceinline__ const uint16_t *first(const AttentionFwdParams &params) {
+    return reinterpret_cast<const uint16_t *>(view(params).data);
   }
   // The page of a row, as the table says it.
   static __device__ __forceinline__ int32_t entry(const AttentionFwdParams &params, int32_t row) {
@@ -42,49 +42,49 @@ struct PagedRows {
   template <bool of_values>
   struct Head {
     const AttentionFwdParams &params;
-    int32_t head;
 
     __device__ __forceinline__ const uint16_t *row(int32_t row) const {
-      return PagedTensor<of_values>::first(params, head) + PagedTensor<of_values>::offset(params, row);
+      return PagedTensor<of_values>::first(params) + PagedTensor<of_values>::offset(params, row);
     }
   };
-  static __device__ __forceinline__ Head<false> keys(const AttentionFwdParams &params, int32_t, int32_t head) {
-    return {params, head};
+  static __device__ __forceinline__ Head<false> keys(const AttentionFwdParams &params, int32_t, int32_t) {
+    return {params};
   }
-  static __device__ __forceinline__ Head<true> values(const AttentionFwdParams &params, int32_t, int32_t head) {
-    return {params, head};
+  static __device__ __forceinline__ Head<true> values(const AttentionFwdParams &params, int32_t, int32_t) {
+    return {params};
   }
 
-  // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step, two steps ahead.
+  // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step, and has worked out
+  // where it is before the step is asked for.
   template <bool of_values>
   class Ascent {
    public:
     using Tensor = PagedTensor<of_values>;
 
-    __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t, int32_t head, int32_t step_row,
-                                          int32_t, int32_t column, int32_t stride) {
-      first_ = Tensor::first(params, head) + column, row_ = step_row;
-      entry_ = look_up(params, row_), next_entry_ = look_up(params, row_ + stride);
+    __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t, int32_t, int32_t step_row, int32_t,
+                                          int32_t, int32_t stride) {
+      row_ = step_row;
+      own_place_ = place(params, look_up(params, row_)), next_entry_ = look_up(params, row_ + stride);
     }
     struct Step {
-      const uint16_t *first;
-      uint64_t own_offset;
-      int32_t lane_row;
+      uint64_t own_place;
+      int32_t lane_row, column;
 
       // row: counted from the lane's own. All lanes ask together.
       __device__ __forceinline__ const uint16_t *row(int32_t row) const {
-        const auto low = static_cast<uint32_t>(own_offset), high = static_cast<uint32_t>(own_offset >> 32);
-        return first + (static_cast<uint64_t>(__shfl_sync(0xffffffffu, high, lane_row + row)) << 32 |
-                        __shfl_sync(0xffffffffu, low, lane_row + row));
+        const auto low = static_cast<uint32_t>(own_place), high = static_cast<uint32_t>(own_place >> 32);
+        return reinterpret_cast<const uint16_t *>(static_cast<uint64_t>(__shfl_sync(0xffffffffu, high, lane_row + row))
+                                                      << 32 |
+                                                  __shfl_sync(0xffffffffu, low, lane_row + row)) +
+               column;
       }
     };
-    __device__ __forceinline__ Step step(const AttentionFwdParams &params, int32_t lane_row) const {
-      const int64_t offset = Tensor::offset(params, row_ + thread_anew() % 32, entry_);
-      return {first_, static_cast<uint64_t>(offset), lane_row};
+    __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t lane_row, int32_t column) const {
+      return {own_place_, lane_row, column};
     }
     __device__ __forceinline__ void ascend(const AttentionFwdParams &params, int32_t rows) {
       row_ += rows;
-      entry_ = next_entry_, next_entry_ = look_up(params, row_ + rows);
+      own_place_ = place(params, next_entry_), next_entry_ = look_up(params, row_ + rows);
     }
 
    private:
@@ -92,9 +92,13 @@ struct PagedRows {
       const int32_t row = step_row + thread_anew() % 32;
       return row < params.seqlen_kv ? Tensor::entry(params, row) : 0;
     }
+    __device__ __forceinline__ uint64_t place(const AttentionFwdParams &params, int32_t entry) const {
+      return reinterpret_cast<uint64_t>(Tensor::first(params) +
+                                        Tensor::offset(params, row_ + thread_anew() % 32, entry));
+    }
 
-    const uint16_t *first_;
-    int32_t row_, entry_, next_entry_;
+    uint64_t own_place_;  // of the lane's own row
+    int32_t row_, next_entry_;
   };
 };
 
@@ -104,9 +108,8 @@ template <bool of_values, int32_t tile_rows, int32_t threads, int32_t alignment_
 class DescendingPagedLoader {
  public:
   // memory: for the places of the rows of two tiles, 8 bytes each, which no other thread reads before the next barrier.
-  __device__ __forceinline__ DescendingPagedLoader(const AttentionFwdParams &params, int32_t head, int32_t last_tile,
-                                                   void *memory)
-      : params_(params), offsets_(static_cast<int64_t *>(memory)), head_(head), tile_(last_tile) {}
+  __device__ __forceinline__ DescendingPagedLoader(const AttentionFwdParams &params, int32_t last_tile, void *memory)
+      : params_(params), offsets_(static_cast<int64_t *>(memory)), tile_(last_tile) {}
 
   __device__ __forceinline__ void load_last(SharedAddress tile, int32_t column_end = Rows::columns) {
     load(tile, column_end, [&](int32_t row) {
@@ -129,7 +132,7 @@ class DescendingPagedLoader {
   template <typename PlaceOf>
   __device__ __forceinline__ void load(SharedAddress tile, int32_t column_end, PlaceOf place_of) {
     const int32_t thread = thread_anew();
-    const uint16_t *const first = Tensor::first(params_, head_);
+    const uint16_t *const first = Tensor::first(params_);
 #pragma unroll
     for (int32_t pass = 0; pass < Share::passes; ++pass) {
       const int32_t row = Share::row(thread, pass);
@@ -150,7 +153,7 @@ class DescendingPagedLoader {
 
   const AttentionFwdParams &params_;
   int64_t *offsets_;
-  int32_t head_, tile_;
+  int32_t tile_;
 };
 
 }  // namespace flashcore::kernels

@@ -67,7 +67,8 @@ struct StridedRows {
       int64_t stride;
       __device__ __forceinline__ const uint16_t *row(int32_t row) const { return place + row * stride; }
     };
-    __device__ __forceinline__ Step step(const AttentionFwdParams &params, int32_t /*lane_row*/) const {
+    __device__ __forceinline__ Step step(const AttentionFwdParams &params, int32_t /*lane_row*/,
+                                         int32_t /*column*/) const {
       return {place_, tensor(params).stride_row};
     }
     __device__ __forceinline__ void ascend(const AttentionFwdParams &params, int32_t rows) {

@@ -15,9 +15,10 @@ namespace flashcore::kernels {
 template <int32_t rows>
 using ChosenKeyRows = OneOf<rows == rows_paged, PagedRows, StridedRows>;
 
-// What a sequence changes in the parameters of its batch. Batch entries are in the addresses then, so that no stride leads to another.
+// What a sequence changes in the parameters of its batch. Batch entries are in the addresses then, so that no stride leads to another; of pages
+// the block's key head is, too.
 __device__ __forceinline__ void set_sequence(AttentionFwdParams &own, const AttentionFwdParams &given,
-                                             const Sequence &sequence, int32_t batch) {
+                                             const Sequence &sequence, int32_t batch, int32_t head_kv) {
   const auto place = [](TensorView &view, const TensorView &from, int32_t entry, int32_t row, int32_t element_bytes) {
     const int64_t elements = entry * from.stride_batch + row * from.stride_row;
     view.data = from.data == 0 ? 0 : from.data + static_cast<uint64_t>(elements * element_bytes);
@@ -35,6 +36,10 @@ __device__ __forceinline__ void set_sequence(AttentionFwdParams &own, const Atte
     own.ragged.page_table = rows.page_table + pages;
     own.ragged.page_table_value = (rows.page_table_value != 0 ? rows.page_table_value : rows.page_table) + pages;
     own.ragged.first_key_row = sequence.first_key_row;
+    for (TensorView *const pool : {&own.key, &own.value}) {
+      pool->data += static_cast<uint64_t>(head_kv * pool->stride_head * 2);
+      pool->stride_head = 0;
+    }
   }
   set_visibility(own, rows.mask.visibility(sequence.queries, sequence.keys));
 }
@@ -45,14 +50,10 @@ __device__ __forceinline__ Sequence sequence_of(const AttentionFwdParams &given,
   return sequence_of(given.ragged, batch);
 }
 
-// A kernel's own parameters have an overload beside them.
-__device__ __forceinline__ AttentionFwdParams &attention_of(AttentionFwdParams &params) { return params; }
-__device__ __forceinline__ const AttentionFwdParams &attention_of(const AttentionFwdParams &params) { return params; }
-
 // By all threads of the block, which meet at two barriers. `memory`: as many bytes as Params has, in shared memory.
 template <int32_t rows, int32_t threads, typename Params>
 __device__ __forceinline__ const Params &params_of_sequence(const Params &given, void *memory, const Sequence &sequence,
-                                                            int32_t batch) {
+                                                            int32_t batch, int32_t head_kv) {
   if constexpr (rows == rows_dense) {
     return given;
   } else {
@@ -62,7 +63,7 @@ __device__ __forceinline__ const Params &params_of_sequence(const Params &given,
     for (uint32_t i = threadIdx.x; i < sizeof(Params) / 4; i += threads)
       reinterpret_cast<uint32_t *>(&own)[i] = reinterpret_cast<const uint32_t *>(&given)[i];
     __syncthreads();
-    if (threadIdx.x == 0) set_sequence(attention_of(own), attention_of(given), sequence, batch);
+    if (threadIdx.x == 0) set_sequence(own, given, sequence, batch, head_kv);
     __syncthreads();
     return own;
   }

@@ -66,7 +66,7 @@ class TableRows::Ascent {
       return of.rows_.address(of.row_ + row, of.column_, of.row_ + row < of.end_);
     }
   };
-  __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t) const { return {*this}; }
+  __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t, int32_t) const { return {*this}; }
   __device__ __forceinline__ void ascend(const AttentionFwdParams &, int32_t rows) { row_ += rows; }
 
  private:

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tiles of a ragged batch that a thread block which stays works through. While one is multiplied a warp of the block looks up the sequence
+// of the next one and writes its parameters down (sequence.cuh), so that nobody waits for lengths and places to arrive from memory.
+#pragma once
+
+#include "parts/ptx_sm90.cuh"
+#include "parts/sequence.cuh"
+
+namespace flashcore::kernels {
+
+// Params: what the kernel takes, with `attention`, `sequence`, `work` and `units`. A round's parameters are there when its full barrier ends a
+// phase, and may be overwritten when all of `readers` arrived at its empty one. A first query of -1 ends the rounds.
+template <typename Params, int32_t tile_q, Mask mask, int32_t rows, int32_t readers>
+struct RaggedRounds {
+  Params *own;  // those of even rounds and of odd ones; behind them the barriers
+
+  static constexpr int32_t bytes = 2 * static_cast<int32_t>(sizeof(Params)) + 4 * 8;
+
+  __device__ __forceinline__ const Params &of(int32_t round) const { return own[round & 1]; }
+  __device__ __forceinline__ void wait(int32_t round) const { full(round).wait(parity(round)); }
+  __device__ __forceinline__ void release(int32_t round) const { empty(round).arrive(); }
+  // When all lanes have read what they need.
+  __device__ __forceinline__ void release_by_warp(int32_t round) const {
+    __syncwarp();
+    if (thread_anew() % 32 == 0) release(round);
+  }
+
+  // By all threads of the block, which meet at a barrier before anyone asks for a round.
+  template <int32_t threads>
+  __device__ __forceinline__ void begin(const Params &given) const {
+#pragma unroll 1
+    for (uint32_t i = threadIdx.x; i < 2 * sizeof(Params) / 4; i += threads)
+      reinterpret_cast<uint32_t *>(own)[i] = reinterpret_cast<const uint32_t *>(&given)[i % (sizeof(Params) / 4)];
+    if (threadIdx.x != 0) return;
+    for (int32_t round = 0; round < 2; ++round) full(round).init(1), empty(round).init(readers);
+  }
+
+  // By one warp, for as long as there are tiles. Places that no tile has are passed over.
+  __device__ __forceinline__ void look_up(const Params &given) const {
+    uint32_t unit = blockIdx.x;
+#pragma unroll 1
+    for (int32_t round = 0;; ++round) {
+      BlockWork work{0, 0, 0, -1};
+      Sequence sequence{};
+      bool there = false;
+#pragma unroll 1
+      for (; unit < static_cast<uint32_t>(given.units) && !there; unit += gridDim.x) {
+        work = work_of_block<tile_q, mask, rows>(given.attention, unit);
+        sequence = sequence_of<rows>(given.attention, work.batch);
+        there = has_tile<tile_q, mask>(sequence, work);
+      }
+      empty(round).wait(parity(round) ^ 1);
+      if (threadIdx.x % 32 == 0) {
+        Params &mine = own[round & 1];
+        if (there) set_sequence(mine.attention, given.attention, sequence, work.batch, work.head_kv);
+        mine.sequence = sequence, mine.work = work;
+        if (!there) mine.work.first_query = -1;
+        full(round).arrive();
+      }
+      __syncwarp();
+      if (!there) return;
+    }
+  }
+
+ private:
+  static __device__ __forceinline__ uint32_t parity(int32_t round) { return static_cast<uint32_t>(round) >> 1 & 1; }
+  __device__ __forceinline__ SharedBarrier barrier(int32_t index) const {
+    return {shared_address(own + 2) + static_cast<SharedAddress>(index * 8)};
+  }
+  __device__ __forceinline__ SharedBarrier full(int32_t round) const { return barrier(round & 1); }
+  __device__ __forceinline__ SharedBarrier empty(int32_t round) const { return barrier(2 + (round & 1)); }
+};
+
+}  // namespace flashcore::kernels
