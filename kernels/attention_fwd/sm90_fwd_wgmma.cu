@@ -49,9 +49,9 @@ namespace flashcore::kernels::sm90_fwd_wgmma {
 constexpr int32_t dtype = chosen.dtype, head_dim = chosen.head_dim, head_dim_v = chosen.head_dim_v;
 constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, multipliers = warpgroups(chosen);
 // Of each thread; together what the block was launched with, or less: a warpgroup waits for registers that nobody gives back.
-constexpr bool copier_asks_more = chosen.split != 0 || chosen.packed != 0 || chosen.rows != rows_dense;
-constexpr int32_t registers_of_copier = multipliers == 3 ? 32 : copier_asks_more ? 40 : 24;
-constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : copier_asks_more ? 232 : 240;
+constexpr bool copier_asks_more = chosen.split != 0 || chosen.packed != 0, ragged_batch = chosen.rows != rows_dense;
+constexpr int32_t registers_of_copier = multipliers == 3 ? 32 : ragged_batch ? 56 : copier_asks_more ? 40 : 24;
+constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : ragged_batch ? 224 : copier_asks_more ? 232 : 240;
 // Warpgroups take turns at the tensor cores, so that one's exponentials fall into the other's products. At D=256 the
 // products are so much longer that they do so by themselves.
 constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
@@ -169,11 +169,8 @@ __device__ __forceinline__ void copy_tiles(const Params &first_params, const Par
     if constexpr (ragged) looked_up.wait(round);
     const Params &params = of_round(first_params, round);
     const Work work = rounds.work(params.attention, round);
-    if (work.first_query < 0) {
-      if constexpr (ragged) return;
-      continue;
-    }
-    const KeyTiles tiles = key_tiles(params, work);
+    if (ragged && work.first_query == OfRagged::end_of_all) return;
+    const KeyTiles tiles = work.first_query < 0 ? KeyTiles{} : key_tiles(params, work);
     if (tiles.count == 0) {
       if constexpr (ragged) looked_up.release(round);
       continue;
@@ -238,20 +235,13 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
   const Turns<takes_turns, multipliers> turn{warpgroup};
   const SharedAddress own_query = shared.query(0) + warpgroup * 64 * 128;
   uint32_t step = 0, queries = 0;
-  Attention::Scores next_scores;  // of a tile to come
+  Attention::Scores next_scores;            // of a tile to come
+  [[maybe_unused]] int32_t last_round = 0;  // of a ragged batch
   // The next round after this one that has keys; without a mask all have.
   const auto next_round = [&](int32_t round) {
     if constexpr (ragged) {
-      if (round >= 0) looked_up.release_by_warp(round);
-#pragma unroll 1
-      while (true) {
-        looked_up.wait(++round);
-        const Params &params = looked_up.of(round);
-        if (params.work.first_query < 0) return rounds.count;
-        if (tiles_seen(params.attention, params.work).any()) return round;
-        Whole::write_zeros(params.attention, params.work, params.work.first_query + warpgroup * 64);
-        looked_up.release_by_warp(round);
-      }
+      looked_up.wait(last_round = round + 1);
+      return looked_up.of(last_round).work.first_query < 0 ? rounds.count : last_round;
     }
     if constexpr (!mask.end_moves) return round + 1;
 #pragma unroll 1
@@ -432,11 +422,22 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
       Packed::write(attention, params.split, done, first_row_of_warp(thread_anew() / 128 - 1), output, state);
     else
       Whole::write(attention, done, done.first_query + thread_anew() / 128 * 64 - 64, output, state);
+    if constexpr (ragged) looked_up.release_by_warp(round);
     if constexpr (!overlaps) next = next_round(round);
     round = next;
   }
   wgmma_wait<0>();
   turn.end();
+  // Tiles that see no key.
+  if constexpr (ragged)
+#pragma unroll 1
+    while (looked_up.of(last_round).work.first_query != OfRagged::end_of_all) {
+      const Params &params = looked_up.of(last_round);
+      if (params.work.first_query >= 0)
+        Whole::write_zeros(params.attention, params.work, params.work.first_query + warpgroup * 64);
+      looked_up.release_by_warp(last_round);
+      looked_up.wait(++last_round);
+    }
   if constexpr (packs) let_next_launch_begin();
 }
 

@@ -376,25 +376,19 @@ struct Decode {
       masked_left = end_seen(params, here, 0) - first_key;
       if constexpr (mask.begin_moves)
         whole_left = end_seen(params, here, tile_q - 1) - begin_seen(params, here, tile_q - 1);
-      key_cursor.start(params, here.batch, here.head_kv, first_key, Keys::first_key(lane), Keys::first_column(lane),
-                       stride);
+      key_cursor.start(params, here.batch, here.head_kv, first_key, Keys::first_key(lane), Keys::first_column(lane));
       value_cursor.start(params, here.batch, here.head_kv, first_key, Values::first_key(lane),
-                         Values::first_column(lane), stride);
+                         Values::first_column(lane));
       Loads::load_query(query, params, here, thread);
     }
     Keys keys;
     Values values;
-    // Cursors go on as soon as a step is under way.
-    const auto load_keys = [&](int32_t left) {
-      keys.load(key_cursor, params, left);
+    keys.load(key_cursor, params, keys_left);
+    if constexpr (values_early) {
+      values.load(value_cursor, params, keys_left);
+      key_cursor.look_up(params, stride);
       key_cursor.ascend(params, stride);
-    };
-    const auto load_values = [&](int32_t left) {
-      values.load(value_cursor, params, left);
-      value_cursor.ascend(params, stride);
-    };
-    load_keys(keys_left);
-    if constexpr (values_early) load_values(keys_left);
+    }
     Output output{};
     OutputSum output_sum;
     RowState state;
@@ -409,9 +403,10 @@ struct Decode {
       Scores scores;
       multiply_key_query(scores, keys, query, thread_anew() % 32);
       if constexpr (values_early)
-        load_keys(keys_left - stride);
+        keys.load(key_cursor, params, keys_left - stride);
       else
-        load_values(keys_left);
+        values.load(value_cursor, params, keys_left);
+      key_cursor.look_up(params, stride), value_cursor.look_up(params, stride);
       if constexpr (Variant::changes_scores) change_scores(scores, params, keys_left, thread_anew() % 32);
       bool masked = masked_left < shape.tile_kv;
       if constexpr (mask.begin_moves) masked |= keys_left > whole_left;
@@ -431,10 +426,11 @@ struct Decode {
       }
       keys_left -= stride;
       masked_left -= stride;
+      key_cursor.ascend(params, stride), value_cursor.ascend(params, stride);
       if constexpr (values_early)
-        load_values(keys_left);
+        values.load(value_cursor, params, keys_left);
       else
-        load_keys(keys_left);
+        keys.load(key_cursor, params, keys_left);
     }
 
     let_next_launch_begin();

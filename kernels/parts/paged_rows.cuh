@@ -23,8 +23,9 @@ struct PagedTensor {
   // The page of a row, as the table says it.
   static __device__ __forceinline__ int32_t entry(const AttentionFwdParams &params, int32_t row) {
     const RaggedRows &ragged = params.ragged;
-    return reinterpret_cast<const int32_t *>(
-        of_values ? ragged.page_table_value : ragged.page_table)[page_of(ragged, ragged.first_key_row + row)];
+    const auto *const table =
+        reinterpret_cast<const int32_t *>(of_values ? ragged.page_table_value : ragged.page_table);
+    return load_global_4(table + page_of(ragged, ragged.first_key_row + row));
   }
   // Of a row, behind the first of page 0. An entry that is no page counts as the last.
   static __device__ __forceinline__ int64_t offset(const AttentionFwdParams &params, int32_t row, int32_t entry) {
@@ -54,17 +55,17 @@ struct PagedRows {
     return {params};
   }
 
-  // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step, and has worked out
-  // where it is before the step is asked for.
+  // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step. What is found is waited
+  // for a while later, before other loads are under way that would be waited for as well.
   template <bool of_values>
   class Ascent {
    public:
     using Tensor = PagedTensor<of_values>;
 
     __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t, int32_t, int32_t step_row, int32_t,
-                                          int32_t, int32_t stride) {
+                                          int32_t) {
       row_ = step_row;
-      own_place_ = place(params, look_up(params, row_)), next_entry_ = look_up(params, row_ + stride);
+      look_up(params, 0), ascend(params, 0);
     }
     struct Step {
       uint64_t own_place;
@@ -82,23 +83,19 @@ struct PagedRows {
     __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t lane_row, int32_t column) const {
       return {own_place_, lane_row, column};
     }
+    __device__ __forceinline__ void look_up(const AttentionFwdParams &params, int32_t rows) {
+      const int32_t row = row_ + rows + thread_anew() % 32;
+      entry_ = row < params.seqlen_kv ? Tensor::entry(params, row) : 0;
+    }
     __device__ __forceinline__ void ascend(const AttentionFwdParams &params, int32_t rows) {
       row_ += rows;
-      own_place_ = place(params, next_entry_), next_entry_ = look_up(params, row_ + rows);
+      own_place_ =
+          reinterpret_cast<uint64_t>(Tensor::first(params) + Tensor::offset(params, row_ + thread_anew() % 32, entry_));
     }
 
    private:
-    static __device__ __forceinline__ int32_t look_up(const AttentionFwdParams &params, int32_t step_row) {
-      const int32_t row = step_row + thread_anew() % 32;
-      return row < params.seqlen_kv ? Tensor::entry(params, row) : 0;
-    }
-    __device__ __forceinline__ uint64_t place(const AttentionFwdParams &params, int32_t entry) const {
-      return reinterpret_cast<uint64_t>(Tensor::first(params) +
-                                        Tensor::offset(params, row_ + thread_anew() % 32, entry));
-    }
-
     uint64_t own_place_;  // of the lane's own row
-    int32_t row_, next_entry_;
+    int32_t row_, entry_;
   };
 };
 

@@ -91,6 +91,13 @@ __device__ __forceinline__ void load_global_16(uint4 &value, const uint16_t *sou
                : "l"(source));
 }
 
+// Four bytes of global memory that nobody writes during the launch, by a pointer from which the compiler does not see where it leads.
+__device__ __forceinline__ int32_t load_global_4(const int32_t *source) {
+  int32_t value;
+  asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(value) : "l"(source));
+  return value;
+}
+
 // Thread-local memory at an address in its own window, which the compiler does not look through.
 __device__ __forceinline__ void store_local_4(int64_t address, float value) {
   asm volatile("st.local.f32 [%0], %1;" ::"l"(address), "f"(value) : "memory");

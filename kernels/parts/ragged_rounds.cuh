@@ -10,11 +10,13 @@
 namespace flashcore::kernels {
 
 // Params: what the kernel takes, with `attention`, `sequence`, `work` and `units`. A round's parameters are there when its full barrier ends a
-// phase, and may be overwritten when all of `readers` arrived at its empty one. A first query of -1 ends the rounds.
+// phase, and may be overwritten when all of `readers` arrived at its empty one.
 template <typename Params, int32_t tile_q, Mask mask, int32_t rows, int32_t readers>
 struct RaggedRounds {
   Params *own;  // those of even rounds and of odd ones; behind them the barriers
 
+  // First queries of rounds that have no tile.
+  static constexpr int32_t end_of_keys = -1, end_of_all = -2;
   static constexpr int32_t bytes = 2 * static_cast<int32_t>(sizeof(Params)) + 4 * 8;
 
   __device__ __forceinline__ const Params &of(int32_t round) const { return own[round & 1]; }
@@ -36,30 +38,45 @@ struct RaggedRounds {
     for (int32_t round = 0; round < 2; ++round) full(round).init(1), empty(round).init(readers);
   }
 
-  // By one warp, for as long as there are tiles. Places that no tile has are passed over.
+  // By one warp, for as long as there are tiles. Places that no tile has are passed over; tiles that see no key come last, behind a round of
+  // their own, so that those with keys follow one another without a gap.
   __device__ __forceinline__ void look_up(const Params &given) const {
-    uint32_t unit = blockIdx.x;
+    int32_t round = 0;
+    bool left_out = false;
 #pragma unroll 1
-    for (int32_t round = 0;; ++round) {
-      BlockWork work{0, 0, 0, -1};
-      Sequence sequence{};
-      bool there = false;
+    for (bool with_keys : {true, false}) {
+      // Units are dealt out in turn, every other time backwards: where tiles are of rising lengths, sums of them are as long as each other.
+      uint32_t dealt = 0, turn = 0;
+      BlockWork work;
 #pragma unroll 1
-      for (; unit < static_cast<uint32_t>(given.units) && !there; unit += gridDim.x) {
-        work = work_of_block<tile_q, mask, rows>(given.attention, unit);
-        sequence = sequence_of<rows>(given.attention, work.batch);
-        there = has_tile<tile_q, mask>(sequence, work);
-      }
-      empty(round).wait(parity(round) ^ 1);
-      if (threadIdx.x % 32 == 0) {
-        Params &mine = own[round & 1];
-        if (there) set_sequence(mine.attention, given.attention, sequence, work.batch, work.head_kv);
-        mine.sequence = sequence, mine.work = work;
-        if (!there) mine.work.first_query = -1;
-        full(round).arrive();
-      }
-      __syncwarp();
-      if (!there) return;
+      do {
+        Sequence sequence{};
+        work = {0, 0, 0, end_of_all};
+#pragma unroll 1
+        for (bool found = false; dealt < static_cast<uint32_t>(given.units) && !found; dealt += gridDim.x, ++turn) {
+          const uint32_t unit = dealt + (turn % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
+          if (unit >= static_cast<uint32_t>(given.units)) continue;
+          BlockWork tile = work_of_block<tile_q, mask, rows>(given.attention, unit);
+          const Sequence of_tile = sequence_of<rows>(given.attention, tile.batch);
+          if (!has_tile<tile_q, mask>(of_tile, tile)) continue;
+          const auto seen = given.attention.ragged.mask.visibility(of_tile.queries, of_tile.keys);
+          found = seen.tiles_of(tile.first_query, tile_q, 1).any() == with_keys;
+          left_out = left_out || !found;
+          if (found) work = tile, sequence = of_tile;
+        }
+        if (work.first_query < 0) work.first_query = with_keys && left_out ? end_of_keys : end_of_all;
+        empty(round).wait(parity(round) ^ 1);
+        __syncwarp();  // a lane that came late would find the phase after this one
+        if (threadIdx.x % 32 == 0) {
+          Params &mine = own[round & 1];
+          if (work.first_query >= 0) set_sequence(mine.attention, given.attention, sequence, work.batch, work.head_kv);
+          mine.sequence = sequence, mine.work = work;
+          full(round).arrive();
+        }
+        __syncwarp();
+        ++round;
+      } while (work.first_query >= 0);
+      if (work.first_query == end_of_all) return;
     }
   }
 

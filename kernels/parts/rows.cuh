@@ -53,12 +53,12 @@ struct StridedRows {
   };
 
   // One column of the rows behind a row, upwards: a pointer, and the rest is read from the tensor at each step. A lane's rows are counted from
-  // one of its own, lane_row behind the step's first.
+  // one of its own, lane_row behind the step's first. Each ascend() comes a while after a look_up(), which says by how much.
   template <bool of_values>
   class Ascent {
    public:
     __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t batch, int32_t head,
-                                          int32_t step_row, int32_t lane_row, int32_t column, int32_t /*stride*/) {
+                                          int32_t step_row, int32_t lane_row, int32_t column) {
       const StridedRows rows = of(tensor(params), batch, head);
       place_ = rows.first + (step_row + lane_row) * rows.stride + column;
     }
@@ -71,6 +71,7 @@ struct StridedRows {
                                          int32_t /*column*/) const {
       return {place_, tensor(params).stride_row};
     }
+    __device__ __forceinline__ void look_up(const AttentionFwdParams &, int32_t) {}
     __device__ __forceinline__ void ascend(const AttentionFwdParams &params, int32_t rows) {
       place_ += rows * tensor(params).stride_row;
     }

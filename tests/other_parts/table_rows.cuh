@@ -56,7 +56,7 @@ template <bool of_values>
 class TableRows::Ascent {
  public:
   __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t batch, int32_t head, int32_t step_row,
-                                        int32_t lane_row, int32_t column, int32_t) {
+                                        int32_t lane_row, int32_t column) {
     rows_ = of_values ? values(params, batch, head) : keys(params, batch, head);
     row_ = step_row + lane_row, column_ = column, end_ = params.seqlen_kv;
   }
@@ -67,6 +67,7 @@ class TableRows::Ascent {
     }
   };
   __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t, int32_t) const { return {*this}; }
+  __device__ __forceinline__ void look_up(const AttentionFwdParams &, int32_t) {}
   __device__ __forceinline__ void ascend(const AttentionFwdParams &, int32_t rows) { row_ += rows; }
 
  private:

@@ -36,6 +36,11 @@ __device__ __forceinline__ void load_global_16(uint4 &value, const uint16_t *sou
   value = *reinterpret_cast<const uint4 *>(source);
 }
 
+__device__ __forceinline__ int32_t load_global_4(const int32_t *source) {
+  ::emulator::check_alignment("ld.global", source, 4);
+  return *source;
+}
+
 __device__ __forceinline__ void store_local_4(int64_t address, float value) {
   *reinterpret_cast<float *>(address) = value;
 }
