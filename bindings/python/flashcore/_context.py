@@ -14,6 +14,7 @@ from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, pack
 from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InternalError, InvalidArgumentError, check
 from ._native import Native
+from ._sequences import Sequences, SequencesProblem
 
 _DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
 _CACHE_MODES = {"default": abi.CACHE_DEFAULT, "read_write": abi.CACHE_READ_WRITE, "read_only": abi.CACHE_READ_ONLY, "off": abi.CACHE_OFF}
@@ -186,9 +187,9 @@ class Context:
         return _record(ContextInfo, info, device=_device_info(device))
 
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                  window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, layout: str = "bshd",
-                  out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural", kernel: str = "",
-                  dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
+                  window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None,
+                  sequences: Optional[Sequences] = None, layout: str = "bshd", out: Any = None, return_lse: bool = False, lse: Any = None,
+                  lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
         """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
 
         query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim] (value's last size may
@@ -200,6 +201,8 @@ class Context:
         chunk: query i sees keys of the same chunk of so many positions alone as its own, i + d; 0: of all.
         alibi_slopes: float32 [heads_q] or [batch, heads_q]: slope * |i + d - j| is taken from the score of query i and key j.
         sinks: float32 [heads_q]: one more logit in the denominator and in the lse, without a value.
+        sequences: lengths and places of the sequences, where they have their own (Sequences says which; varlen_attention and
+        attention_with_kv_cache are ways to say the usual ones). Seqlen_q and seqlen_kv above are then those of each sequence.
         What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
         stream: the CUstream as a number. None: PyTorch's or CuPy's current one where query is theirs, else the one that query's
@@ -209,48 +212,67 @@ class Context:
         Takes PyTorch tensors, NumPy arrays, and objects with DLPack or __cuda_array_interface__, on the context's device. `out` and
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
-        plain = chunk == 0 and alibi_slopes is None and sinks is None
+        plain = chunk == 0 and alibi_slopes is None and sinks is None and sequences is None
         if plain and is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
             return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
                                     kernel=kernel, on=self)
-        given = (query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, layout, out, return_lse, lse, lse_base, kernel, dtype, stream)
+        given = (query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, out, return_lse, lse, lse_base, kernel,
+                 dtype, stream)
         if sys.modules.get("torch") is not None:
             from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
             return call_untraced(self._attention_by_address, *given)
         return self._attention_by_address(*given)
 
+    def varlen_attention(self, query: Any, key: Any, value: Any, cu_seqlens_q: Any, cu_seqlens_kv: Any, max_seqlen_q: int, max_seqlen_kv: Optional[int],
+                         *, seqused_q: Any = None, seqused_kv: Any = None, leftpad_kv: Any = None, kv_batch_index: Any = None,
+                         page_table: Any = None, page_table_value: Any = None, **options: Any) -> Any:
+        """attention() on sequences that follow one another: query [total_q, heads_q, head_dim], key and value [total_kv, heads_kv,
+        head_dim], the lse [heads_q, total_q]. cu_seqlens_kv: None where keys lie in a cache or in pages. The others as in Sequences; options
+        as of attention()."""
+        return self.attention(query, key, value, sequences=Sequences(
+            cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv, seqused_q, seqused_kv, leftpad_kv, kv_batch_index, page_table, page_table_value),
+            **options)
+
+    def attention_with_kv_cache(self, query: Any, key_cache: Any, value_cache: Any, seqused_kv: Any = None, *, leftpad_kv: Any = None,
+                                kv_batch_index: Any = None, page_table: Any = None, page_table_value: Any = None, max_seqlen_kv: Optional[int] = None,
+                                **options: Any) -> Any:
+        """attention() on what caches hold: query [batch, seqlen_q, heads_q, head_dim], caches [batch, seqlen, heads_kv, head_dim], of which
+        seqused_kv [batch] says how many rows are in use; more entries than batch with kv_batch_index; [page_count, page_size, heads_kv,
+        head_dim] with page_table. max_seqlen_kv: the most rows in use, where the caller knows fewer than the caches have. The
+        others as in Sequences; options as of attention()."""
+        return self.attention(query, key_cache, value_cache, sequences=Sequences(
+            max_seqlen_kv=max_seqlen_kv, seqused_kv=seqused_kv, leftpad_kv=leftpad_kv, kv_batch_index=kv_batch_index, page_table=page_table,
+            page_table_value=page_table_value), **options)
+
     def _attention_by_address(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
-                              chunk: int, alibi_slopes: Any, sinks: Any, layout: str, out: Any, return_lse: bool, lse: Any, lse_base: str, kernel: str, dtype: Optional[str],
-                              stream: Optional[int]) -> Any:
+                              chunk: int, alibi_slopes: Any, sinks: Any, sequences: Optional[Sequences], layout: str, out: Any, return_lse: bool,
+                              lse: Any, lse_base: str, kernel: str, dtype: Optional[str], stream: Optional[int]) -> Any:
         native, error = self.native(), abi.Error()
-        tensors = [array for array in (query, key, value, alibi_slopes, sinks, out, lse) if is_torch_tensor(array)]
-        if tensors:
+        others = _given(alibi_slopes, sinks, sequences)
+        if any(is_torch_tensor(array) for array in (query, key, value, *others.values(), out, lse)):
             from . import _torch_checks as checks
             checks.refuse_unseen({"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
                                   "stream": stream is not None})
             if out is None and stream is None and checks.any_autocast():  # another stream would not wait for the conversion
                 query, key, value = checks.in_autocast_type(query, key, value)
         number = self._stream(query, stream)
-        views = [view_of(name, array, self.place, number) for name, array in (("query", query), ("key", key), ("value", value))]
-        call = self._problem(views, layout, dtype)
+        arrays = {"query": query, "key": key, "value": value, **others}
+        views = {name: view_of(name, array, self.place, number) for name, array in arrays.items()}
+        call = _problem(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, lse_base, kernel)
-        heads_of = [None if array is None else view_of(name, array, self.place, number)
-                    for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks))]
-        call.set_features(chunk, *heads_of)
+        call.set_features(chunk, views.get("alibi_slopes"), views.get("sinks"))
         if out is None:
             out = _new_array("out", query, call.output_shape(), call.dtype, self)
         if lse is None and return_lse:
             lse = _new_array("lse", query, call.lse_shape(), "float32", self)
-        views.append(view_of("output", out, self.place, number))
-        call.set_output(views[-1])
+        views["output"] = view_of("output", out, self.place, number)
+        call.set_output(views["output"])
         if lse is not None:
-            views.append(view_of("lse", lse, self.place, number))
-            call.set_lse(views[-1])
-        producers = {view.producer_stream for view in (*views, *filter(None, heads_of))}
+            views["lse"] = view_of("lse", lse, self.place, number)
+            call.set_lse(views["lse"])
+        producers = {view.producer_stream for view in views.values()}
         if stream is None:
-            producers.update(self._current_stream(name, array) for name, array in
-                             (("query", query), ("key", key), ("value", value), ("alibi_slopes", alibi_slopes), ("sinks", sinks),
-                              ("out", out), ("lse", lse)) if array is not None)
+            producers.update(self._current_stream(name, array) for name, array in {**arrays, "out": out, "lse": lse}.items() if array is not None)
         for producer in producers:
             if producer is not None and not _is_same_stream(producer, number):
                 check(native.library.flashcore_stream_synchronize(native.handle, producer, error), error)
@@ -261,38 +283,34 @@ class Context:
         return (out, lse) if return_lse else out
 
     def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, layout: str = "bshd",
-                kernel: str = "", dtype: Optional[str] = None) -> None:
+                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None,
+                sequences: Optional[Sequences] = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> None:
         """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
         stream is captured. The arrays count by their shapes, types, strides and alignment."""
         native, error = self.native(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, layout, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, kernel, dtype)
         check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
 
     def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, layout: str = "bshd",
-                kernel: str = "", dtype: Optional[str] = None) -> Explanation:
+                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None,
+                sequences: Optional[Sequences] = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> Explanation:
         """Which kernel attention() would use for such arrays, or why none."""
         native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, layout, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, kernel, dtype)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
 
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
-                   chunk: int, alibi_slopes: Any, sinks: Any, layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
+                   chunk: int, alibi_slopes: Any, sinks: Any, sequences: Optional[Sequences], layout: str, kernel: str,
+                   dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
-        views = [view_of(name, array, self.place, values=False) for name, array in (("query", query), ("key", key), ("value", value))]
-        call = self._problem(views, layout, dtype)
+        arrays = {"query": query, "key": key, "value": value, **_given(alibi_slopes, sinks, sequences)}
+        views = {name: view_of(name, array, self.place, values=False) for name, array in arrays.items()}
+        call = _problem(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
-        call.set_features(chunk, *(None if array is None else view_of(name, array, self.place, values=False)
-                                   for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks))))
+        call.set_features(chunk, views.get("alibi_slopes"), views.get("sinks"))
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
-
-    def _problem(self, views: list[View], layout: str, dtype: Optional[str]) -> problem.Problem:
-        made = problem.Problem(layout)
-        made.set_inputs(views[0], views[1], views[2], dtype)
-        return made
 
     def _stream(self, query: Any, stream: Optional[int]) -> int:
         if stream is None:
@@ -340,6 +358,20 @@ class Context:
             check(native.library.flashcore_context_synchronize(native.handle, error), error)
         else:
             check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
+
+
+def _given(alibi_slopes: Any, sinks: Any, sequences: Optional[Sequences]) -> dict[str, Any]:
+    """Arrays beside query, key and value, by name."""
+    if sequences is not None and not isinstance(sequences, Sequences):
+        raise InvalidArgumentError(f"sequences is a {type(sequences).__name__}; allowed: flashcore.Sequences", "sequences")
+    arrays = {name: array for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks)) if array is not None}
+    return arrays if sequences is None else {**arrays, **sequences.arrays()}
+
+
+def _problem(views: dict[str, View], sequences: Optional[Sequences], layout: str, dtype: Optional[str]) -> problem.Problem:
+    made = problem.Problem(layout) if sequences is None else SequencesProblem(layout, sequences, views)
+    made.set_inputs(views["query"], views["key"], views["value"], dtype)
+    return made
 
 
 def _is_same_stream(one: int, other: int) -> bool:

@@ -43,18 +43,21 @@ def _check_layout(name: str, view: View, layout: str) -> None:
                                    "Make it contiguous.", f"{name}.stride[3]")
 
 
-def _check_shape(name: str, shape: Shape, expected: Shape, layout: str) -> None:
+def check_shape(name: str, shape: Shape, expected: Shape, layout: str) -> None:
     if shape != expected:
         raise InvalidArgumentError(f"{name} has shape {list(in_order(shape, layout))}; allowed: {list(in_order(expected, layout))}, "
                                    "which follows from the other arrays", name)
 
 
 def _check_shapes(query: Shape, key: Shape, value: Shape, layout: str) -> None:
-    batch, _, heads_q, head_dim = query
+    batch, _, _, head_dim = query
     _, seqlen_kv, heads_kv, _ = key
-    head_dim_v = value[3]
-    _check_shape("key", key, (batch, seqlen_kv, heads_kv, head_dim), layout)
-    _check_shape("value", value, (batch, seqlen_kv, heads_kv, head_dim_v), layout)
+    check_shape("key", key, (batch, seqlen_kv, heads_kv, head_dim), layout)
+    check_shape("value", value, (batch, seqlen_kv, heads_kv, value[3]), layout)
+    check_heads(query[2], heads_kv, head_dim, value[3])
+
+
+def check_heads(heads_q: int, heads_kv: int, head_dim: int, head_dim_v: int) -> None:
     if heads_kv == 0 or heads_q % heads_kv:
         raise InvalidArgumentError(f"key has {heads_kv} heads; allowed: a divisor of query's {heads_q}", "heads_kv")
     # Zero would ask the library for head_dim, and ctypes cuts numbers off that do not fit.
@@ -73,16 +76,20 @@ class Problem:
     def set_inputs(self, query: View, key: View, value: View, dtype: Optional[str]) -> None:
         """dtype: what the call says that 16-bit integers are; None where it says nothing."""
         args = self.args
+        self.check_types(query, key, value, dtype)
+        value_shape = in_order(value.shape, self.layout)
+        _check_shapes(in_order(query.shape, self.layout), in_order(key.shape, self.layout), value_shape, self.layout)
+        args.batch, args.seqlen_q, args.heads_q, args.head_dim = in_order(query.shape, self.layout)
+        _, args.seqlen_kv, args.heads_kv, args.head_dim_v = value_shape
+        args.query, args.key, args.value = (self.tensor(view) for view in (query, key, value))
+
+    def check_types(self, query: View, key: View, value: View, dtype: Optional[str]) -> None:
+        """Types and layouts of the inputs, all of four dimensions."""
         if dtype is not None:
             pick("dtype", dtype, COMPUTED)
         self.dtype = self._check("query", query, dtype)
         self._check("key", key, self.dtype)
         self._check("value", value, self.dtype)
-        value_shape = in_order(value.shape, self.layout)
-        _check_shapes(in_order(query.shape, self.layout), in_order(key.shape, self.layout), value_shape, self.layout)
-        args.batch, args.seqlen_q, args.heads_q, args.head_dim = in_order(query.shape, self.layout)
-        _, args.seqlen_kv, args.heads_kv, args.head_dim_v = value_shape
-        args.query, args.key, args.value = (self._tensor(view) for view in (query, key, value))
 
     def set_options(self, causal: str, scale: Optional[float], softcap: float, window: Window, lse_base: str, kernel: str) -> None:
         args = self.args
@@ -125,8 +132,8 @@ class Problem:
         self._check("output", output, self.dtype)
         if output.read_only:
             raise InvalidArgumentError("output is read-only", "output")
-        _check_shape("output", in_order(output.shape, layout), (args.batch, args.seqlen_q, args.heads_q, args.head_dim_v), layout)
-        args.output = self._tensor(output)
+        check_shape("output", in_order(output.shape, layout), (*self.rows_q(), args.heads_q, args.head_dim_v), layout)
+        args.output = self.tensor(output)
 
     def set_output_strides(self, strides: tuple[int, ...], layout: Optional[str] = None) -> None:
         """For an output of output_shape(layout) that is made later; its address is 0 until then. layout: None for the inputs'."""
@@ -138,24 +145,29 @@ class Problem:
         if lse.read_only:
             raise InvalidArgumentError("lse is read-only", "lse")
         if lse.shape != self.lse_shape():
-            raise InvalidArgumentError(f"lse has shape {list(lse.shape)}; allowed: {list(self.lse_shape())}, "
-                                       "[batch, heads, seqlen of query]", "lse")
+            words = "[batch, heads, seqlen of query]" if len(self.lse_shape()) == 3 else "[heads, rows of query]"
+            raise InvalidArgumentError(f"lse has shape {list(lse.shape)}; allowed: {list(self.lse_shape())}, {words}", "lse")
         if lse.dtype != "float32":
             raise InvalidArgumentError(f"lse is {lse.dtype}; allowed: float32", "lse.dtype")
-        if any(size > 1 and stride <= 0 for size, stride in zip(lse.shape, lse.strides)):
+        if 0 not in lse.shape and any(size > 1 and stride <= 0 for size, stride in zip(lse.shape, lse.strides)):
             raise InvalidArgumentError(f"lse has strides {list(lse.strides)}; allowed: every element in a place of its own",
                                        "lse.stride")
-        batch, head, row = (0 if size == 1 else stride for size, stride in zip(lse.shape, lse.strides))
+        steps = [0 if size == 1 or 0 in lse.shape else stride for size, stride in zip(lse.shape, lse.strides)]
+        batch, head, row = steps if len(steps) == 3 else (0, *steps)
         self.args.lse.data, self.args.lse.dtype = lse.address, abi.DTYPE_FLOAT32
         self.args.lse.stride[:] = (batch, row, head, 1)
 
-    def output_shape(self, layout: Optional[str] = None) -> Shape:
+    def output_shape(self, layout: Optional[str] = None) -> tuple[int, ...]:
         pick("output_layout", layout or self.layout, LAYOUTS)
-        args = self.args
-        return in_order((args.batch, args.seqlen_q, args.heads_q, args.head_dim_v), layout or self.layout)
+        return in_order((*self.rows_q(), self.args.heads_q, self.args.head_dim_v), layout or self.layout)
 
-    def lse_shape(self) -> tuple[int, int, int]:
-        return self.args.batch, self.args.heads_q, self.args.seqlen_q
+    def lse_shape(self) -> tuple[int, ...]:
+        batch, rows = self.rows_q()
+        return batch, self.args.heads_q, rows
+
+    def rows_q(self) -> tuple[int, int]:
+        """Batch and rows of query, output and lse as they lie in memory."""
+        return self.args.batch, self.args.seqlen_q
 
     def _check(self, name: str, view: View, dtype: Optional[str]) -> str:
         """Type and layout of one array; returns its type."""
@@ -175,7 +187,7 @@ class Problem:
         _check_layout(name, view, self.layout)
         return given
 
-    def _tensor(self, view: View) -> abi.Tensor:
+    def tensor(self, view: View) -> abi.Tensor:
         tensor = abi.Tensor(data=view.address, dtype=DTYPE_NAMES[self.dtype])
         sizes, strides = in_order(view.shape, self.layout), in_order(view.strides, self.layout)
         # The stride of a dimension with one element means nothing, and producers put anything there; in an array without

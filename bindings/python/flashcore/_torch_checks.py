@@ -70,8 +70,8 @@ def is_more_than_memory(tensor: torch.Tensor) -> bool:
 def refuse_layouts(name: str, tensor: torch.Tensor) -> None:
     """Before anybody asks for a shape, which nested tensors do not have."""
     if tensor.is_nested:
-        raise UnsupportedError(f"{name} is a nested tensor; allowed: a strided one, because this build has no ragged batches. "
-                               "torch.nested.to_padded_tensor makes one", name)
+        raise UnsupportedError(f"{name} is a nested tensor; allowed: a strided one, which torch.nested.to_padded_tensor makes, or its values() and "
+                               "offsets() with flashcore.torch.varlen_attention", name)
     if tensor.layout != torch.strided:
         raise InvalidArgumentError(f"{name} is a {tensor.layout} tensor on {tensor.device}; allowed: strided tensors on cpu or cuda", name)
 

@@ -25,6 +25,7 @@ from ._context import Context
 from ._errors import InternalError, InvalidArgumentError, UnsupportedError, check
 from ._native import Native
 from ._problem import Problem, Window, checked_window
+from ._sequences import Sequences
 
 _contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU
 _contexts_lock = threading.Lock()
@@ -56,24 +57,25 @@ def context(device: Any = None) -> Context:
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none", scale: Optional[float] = None,
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
               kernel: str = "", on: Optional[Context] = None, chunk: int = 0, alibi_slopes: Optional[torch.Tensor] = None,
-              sinks: Optional[torch.Tensor] = None) -> torch.Tensor:
-    """softmax(scale * query.key^T + mask) . value in a new tensor.
+              sinks: Optional[torch.Tensor] = None, sequences: Optional[Sequences] = None, return_lse: bool = False) -> Any:
+    """softmax(scale * query.key^T + mask) . value in a new tensor; (output, lse) with return_lse.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
-    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes and sinks, with which a call
-    is not prepared: it costs the host more, and a graph of torch.compile breaks there.
+    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, sequences and the
+    lse, with which a call is not prepared: it costs the host more, and a graph of torch.compile breaks there.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
-    if chunk != 0 or alibi_slopes is not None or sinks is not None:
+    if chunk != 0 or alibi_slopes is not None or sinks is not None or sequences is not None or return_lse:
         if output_layout not in (None, layout):
-            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes or sinks", "output_layout")
+            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, sequences or "
+                                   "return_lse", "output_layout")
         if on is None:
             on = context(query.device)
         return on.attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, chunk=chunk,
-                            alibi_slopes=alibi_slopes, sinks=sinks, layout=layout, kernel=kernel)
+                            alibi_slopes=alibi_slopes, sinks=sinks, sequences=sequences, layout=layout, kernel=kernel, return_lse=return_lse)
     if _is_compiling():
         if on is not None:
             return checks.call_untraced(attention, query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, on)
@@ -87,6 +89,20 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
         if output is not None:
             return output
     return _prepare_and_run(on, query, key, value, (causal, scale, softcap, window, layout, output_layout, kernel, True))
+
+
+def varlen_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cu_seqlens_q: torch.Tensor, cu_seqlens_kv: Optional[torch.Tensor],
+                     max_seqlen_q: int, max_seqlen_kv: Optional[int], *, on: Optional[Context] = None, **options: Any) -> Any:
+    """Context.varlen_attention on query's device: sequences that follow one another, query [total_q, heads_q, head_dim], key and value
+    [total_kv, heads_kv, head_dim], the output like query; (output, lse [heads_q, total_q]) with return_lse=True."""
+    return (on or context(query.device)).varlen_attention(query, key, value, cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv, **options)
+
+
+def attention_with_kv_cache(query: torch.Tensor, key_cache: torch.Tensor, value_cache: torch.Tensor, seqused_kv: Optional[torch.Tensor] = None, *,
+                            on: Optional[Context] = None, **options: Any) -> Any:
+    """Context.attention_with_kv_cache on query's device: query [batch, seqlen_q, heads_q, head_dim] on caches, of which seqused_kv [batch] says
+    how many rows are in use; kv_batch_index=, page_table=, leftpad_kv= say where they are."""
+    return (on or context(query.device)).attention_with_kv_cache(query, key_cache, value_cache, seqused_kv, **options)
 
 
 def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
