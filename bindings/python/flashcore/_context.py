@@ -216,22 +216,22 @@ class Context:
         if plain and is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
             return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
                                     kernel=kernel, on=self)
-        given = (query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, out, return_lse, lse, lse_base, kernel,
-                 dtype, stream)
+        given = (query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, out, return_lse, lse, lse_base,
+                 kernel, dtype, stream)
         if sys.modules.get("torch") is not None:
             from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
             return call_untraced(self._attention_by_address, *given)
         return self._attention_by_address(*given)
 
-    def varlen_attention(self, query: Any, key: Any, value: Any, cu_seqlens_q: Any, cu_seqlens_kv: Any, max_seqlen_q: int, max_seqlen_kv: Optional[int],
-                         *, seqused_q: Any = None, seqused_kv: Any = None, leftpad_kv: Any = None, kv_batch_index: Any = None,
-                         page_table: Any = None, page_table_value: Any = None, **options: Any) -> Any:
+    def varlen_attention(self, query: Any, key: Any, value: Any, cu_seqlens_q: Any, cu_seqlens_kv: Any, max_seqlen_q: int,
+                         max_seqlen_kv: Optional[int], *, seqused_q: Any = None, seqused_kv: Any = None, leftpad_kv: Any = None,
+                         kv_batch_index: Any = None, page_table: Any = None, page_table_value: Any = None, **options: Any) -> Any:
         """attention() on sequences that follow one another: query [total_q, heads_q, head_dim], key and value [total_kv, heads_kv,
         head_dim], the lse [heads_q, total_q]. cu_seqlens_kv: None where keys lie in a cache or in pages. The others as in Sequences; options
         as of attention()."""
         return self.attention(query, key, value, sequences=Sequences(
-            cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv, seqused_q, seqused_kv, leftpad_kv, kv_batch_index, page_table, page_table_value),
-            **options)
+            cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv, seqused_q, seqused_kv, leftpad_kv, kv_batch_index, page_table,
+            page_table_value), **options)
 
     def attention_with_kv_cache(self, query: Any, key_cache: Any, value_cache: Any, seqused_kv: Any = None, *, leftpad_kv: Any = None,
                                 kv_batch_index: Any = None, page_table: Any = None, page_table_value: Any = None, max_seqlen_kv: Optional[int] = None,

@@ -40,7 +40,8 @@ def flash_attn_qkvpacked_func(qkv: _Tensor, dropout_p: float = 0.0, softmax_scal
                               window_size: WindowSize = _OPEN, softcap: float = 0.0, alibi_slopes: Optional[_Tensor] = None,
                               deterministic: bool = False, return_attn_probs: bool = False) -> Any:
     """flash_attn_func of qkv [batch, seqlen, 3, heads, head_dim]."""
-    return flash_attn_func(*_unpack("qkv", qkv, 3, 5), dropout_p, softmax_scale, causal, window_size, softcap, alibi_slopes, deterministic,
+    q, k, v = _unpack("qkv", qkv, 3, 5)
+    return flash_attn_func(q, k, v, dropout_p, softmax_scale, causal, window_size, softcap, alibi_slopes, deterministic,
                            return_attn_probs)
 
 
@@ -48,7 +49,8 @@ def flash_attn_kvpacked_func(q: _Tensor, kv: _Tensor, dropout_p: float = 0.0, so
                              window_size: WindowSize = _OPEN, softcap: float = 0.0, alibi_slopes: Optional[_Tensor] = None,
                              deterministic: bool = False, return_attn_probs: bool = False) -> Any:
     """flash_attn_func of q and kv [batch, seqlen_k, 2, heads_k, head_dim]."""
-    return flash_attn_func(q, *_unpack("kv", kv, 2, 5), dropout_p, softmax_scale, causal, window_size, softcap, alibi_slopes, deterministic,
+    k, v = _unpack("kv", kv, 2, 5)
+    return flash_attn_func(q, k, v, dropout_p, softmax_scale, causal, window_size, softcap, alibi_slopes, deterministic,
                            return_attn_probs)
 
 
@@ -62,15 +64,18 @@ def flash_attn_varlen_func(q: _Tensor, k: _Tensor, v: _Tensor, cu_seqlens_q: _Te
     if block_table is None:
         sequences = Sequences(cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k)
     else:
-        sequences = Sequences(cu_seqlens_q, None, max_seqlen_q, max_seqlen_k, seqused_kv=cu_seqlens_k.diff(), page_table=block_table)
+        room = block_table.shape[1] * k.shape[1]  # programs may name the most that a model has
+        sequences = Sequences(cu_seqlens_q, None, max_seqlen_q, min(max_seqlen_k, room), seqused_kv=cu_seqlens_k.diff(), page_table=block_table)
     return _attend(q, k, v, sequences, softmax_scale, causal, window_size, softcap, alibi_slopes, return_attn_probs)
 
 
-def flash_attn_varlen_qkvpacked_func(qkv: _Tensor, cu_seqlens: _Tensor, max_seqlen: int, dropout_p: float = 0.0, softmax_scale: Optional[float] = None,
-                                     causal: bool = False, window_size: WindowSize = _OPEN, softcap: float = 0.0,
-                                     alibi_slopes: Optional[_Tensor] = None, deterministic: bool = False, return_attn_probs: bool = False) -> Any:
+def flash_attn_varlen_qkvpacked_func(qkv: _Tensor, cu_seqlens: _Tensor, max_seqlen: int, dropout_p: float = 0.0,
+                                     softmax_scale: Optional[float] = None, causal: bool = False, window_size: WindowSize = _OPEN,
+                                     softcap: float = 0.0, alibi_slopes: Optional[_Tensor] = None, deterministic: bool = False,
+                                     return_attn_probs: bool = False) -> Any:
     """flash_attn_varlen_func of qkv [total, 3, heads, head_dim]."""
-    return flash_attn_varlen_func(*_unpack("qkv", qkv, 3, 4), cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, dropout_p, softmax_scale, causal,
+    q, k, v = _unpack("qkv", qkv, 3, 4)
+    return flash_attn_varlen_func(q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, dropout_p, softmax_scale, causal,
                                   window_size, softcap, alibi_slopes, deterministic, return_attn_probs)
 
 
@@ -79,8 +84,9 @@ def flash_attn_varlen_kvpacked_func(q: _Tensor, kv: _Tensor, cu_seqlens_q: _Tens
                                     window_size: WindowSize = _OPEN, softcap: float = 0.0, alibi_slopes: Optional[_Tensor] = None,
                                     deterministic: bool = False, return_attn_probs: bool = False) -> Any:
     """flash_attn_varlen_func of q and kv [total_k, 2, heads_k, head_dim]."""
-    return flash_attn_varlen_func(q, *_unpack("kv", kv, 2, 4), cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, dropout_p, softmax_scale, causal,
-                                  window_size, softcap, alibi_slopes, deterministic, return_attn_probs)
+    k, v = _unpack("kv", kv, 2, 4)
+    return flash_attn_varlen_func(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, dropout_p,
+                                  softmax_scale, causal, window_size, softcap, alibi_slopes, deterministic, return_attn_probs)
 
 
 def flash_attn_with_kvcache(q: _Tensor, k_cache: _Tensor, v_cache: _Tensor, k: Optional[_Tensor] = None, v: Optional[_Tensor] = None,

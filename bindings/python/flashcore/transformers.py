@@ -5,10 +5,9 @@
     flashcore.transformers.register()
     model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="flashcore", dtype=torch.bfloat16)
 
-Prefill, decoding with a cache, cross attention, grouped heads and padded batches work; a padded batch costs one launch per
-sequence, and its padding rows come out as 0. Softcap and sliding windows shorter than the keys are handed to the library, which
-refuses them where its build has none. Sinks, packed sequences, other mask tensors, dropout and attention weights are refused
-here. Every refusal is an UnsupportedError that names what is missing.
+Prefill, decoding with a cache, cross attention, grouped heads, padded batches and packed sequences work, each in one launch; rows of
+padding come out as 0. Softcap, sinks and sliding windows are handed to the library. Other mask tensors, dropout and attention weights are
+refused here. Every refusal is an UnsupportedError that names what is missing.
 """
 from __future__ import annotations
 
@@ -19,28 +18,26 @@ import torch
 from transformers import AttentionInterface, masking_utils, modeling_utils
 from transformers.masking_utils import AttentionMaskInterface
 
+from . import _torch_checks as checks
 from ._errors import UnsupportedError
-from .torch import attention
+from ._sequences import Sequences
+from .torch import attention, context
 
 NAME = "flashcore"
 Spans = tuple[tuple[int, int], ...]
 
 # What models hand to every attention function and what does not change attention itself.
 _HARMLESS = frozenset((
-    "cache_position", "deterministic", "inputs_embeds", "labels", "logits_to_keep", "max_length_k", "max_length_q", "max_seqlen",
+    "cache_position", "deterministic", "inputs_embeds", "labels", "logits_to_keep", "max_seqlen",
     "num_items_in_batch", "output_hidden_states", "output_router_logits", "past_key_value", "past_key_values", "position_embeddings",
     "position_ids", "return_dict", "return_legacy_cache", "use_cache"))
 _MISSING = {
-    "s_aux": "this build has no attention sinks",
-    "sinks": "this build has no attention sinks",
     "position_bias": "this build adds no bias to the scores",
     "bias": "this build adds no bias to the scores",
     "head_mask": "this build has no mask over heads",
-    "cache": "this build has no paged keys and values",
-    "cu_seq_lens_q": "this build has no ragged (packed) batches",
-    "cu_seq_lens_k": "this build has no ragged (packed) batches",
-    "cu_seqlens": "this build has no ragged (packed) batches",
-    "seq_idx": "this build has no ragged (packed) batches",
+    "cache": "continuous batching is not connected to this library's paged keys and values",
+    "cu_seqlens": "packed sequences are taken as cu_seq_lens_q, cu_seq_lens_k, max_length_q and max_length_k",
+    "seq_idx": "packed sequences are taken as cu_seq_lens_q, cu_seq_lens_k, max_length_q and max_length_k",
     "indices": "this build has no sparse attention",
     "block_indices": "this build has no sparse attention",
     "output_attentions": "attention weights are never built; use attn_implementation=\"eager\" to see them",
@@ -57,18 +54,35 @@ class AttentionPattern:
     causal: the last query sees every key in use, each one before it one key less. key_count: keys in use, from the first.
     spans: by sequence of the batch, the keys (first, end) that are no padding; None where nothing is padded.
     window: keys that a query sees with its own, where that is less than all; None: all.
+    packed: sequences that follow one another in all rows of the batch, which see nothing of each other; None: each row is one.
     """
 
-    __slots__ = ("causal", "key_count", "spans", "window")
+    __slots__ = ("causal", "key_count", "spans", "window", "packed", "_padded")
     # generate() with a static cache makes the mask itself and hands it to the model, which asks whether it is still one of padding
     # ([batch, keys]); like a mask of [batch, heads, queries, keys] it is not, and mask_function() gives it back as it is.
     ndim = 4
 
-    def __init__(self, causal: bool, key_count: int, spans: Optional[Spans] = None, window: Optional[int] = None) -> None:
-        self.causal, self.key_count, self.spans, self.window = causal, key_count, spans, window
+    def __init__(self, causal: bool, key_count: int, spans: Optional[Spans] = None, window: Optional[int] = None,
+                 packed: Optional[Sequences] = None) -> None:
+        self.causal, self.key_count, self.spans, self.window, self.packed = causal, key_count, spans, window, packed
+        self._padded: Optional[tuple[Any, Sequences]] = None
 
     def __repr__(self) -> str:
-        return f"AttentionPattern(causal={self.causal}, key_count={self.key_count}, spans={self.spans}, window={self.window})"
+        return (f"AttentionPattern(causal={self.causal}, key_count={self.key_count}, spans={self.spans}, window={self.window}, "
+                f"packed={self.packed is not None})")
+
+    def padded(self, spans: Spans, queries: int, keys: int, device: torch.device) -> Sequences:
+        """Where the tokens of each sequence are; made once for all layers of a model."""
+        known = (queries, keys, device)
+        if self._padded is None or self._padded[0] != known:
+            # Causal: query i is the token of key i + keys - queries, so those behind the last key are padding; those ahead of the first
+            # one see no key.
+            used_q = [min(max(end - (keys - queries), 0), queries) if self.causal else queries for _, end in spans]
+            leftpad, used_kv, in_use = torch.tensor([[first for first, _ in spans], [end for _, end in spans], used_q], dtype=torch.int32,
+                                                    device=device)
+            all_used = all(count == queries for count in used_q)
+            self._padded = known, Sequences(seqused_q=None if all_used else in_use, seqused_kv=used_kv, leftpad_kv=leftpad)
+        return self._padded[1]
 
 
 def _compiling() -> bool:
@@ -132,13 +146,30 @@ def _pattern_of_visible(visible: torch.Tensor, field: str, why: str, key_count: 
         return AttentionPattern(True, key_count, _without_padding(spans, key_count))
     if window is not None and torch.equal(visible, full & (column <= last) & (column > last - window)):
         return AttentionPattern(True, key_count, _without_padding(spans, key_count), window)
-    _refuse(field, why)
+    packed = _pattern_of_packed(visible, window) if queries == key_count else None
+    return packed or _refuse(field, why)
+
+
+def _pattern_of_packed(visible: torch.Tensor, window: Optional[int]) -> Optional[AttentionPattern]:
+    """visible: boolean [batch, tokens, tokens]. Each row one or more sequences that follow one another, causal in themselves, or None."""
+    batch, count, _ = visible.shape
+    begins = torch.ones(batch, count, dtype=torch.bool, device=visible.device)
+    begins[:, 1:] = ~visible.diagonal(-1, 1, 2)  # a sequence's first token does not see the one ahead of it
+    number, column = begins.cumsum(1), torch.arange(count, device=visible.device)
+    ahead = column[:, None] - column
+    seen = (number[:, :, None] == number[:, None]) & (ahead >= 0)
+    kept = next((size for size in (None, window) if torch.equal(visible, seen if size is None else seen & (ahead < size))), False)
+    if kept is False:
+        return None
+    bounds = torch.cat((begins.flatten().nonzero()[:, 0], torch.tensor([batch * count], device=visible.device))).to(torch.int32)
+    longest = int(bounds.diff().amax())
+    return AttentionPattern(True, count, None, kept, Sequences(bounds, bounds, longest, longest))
 
 
 def _why(mask: Callable[..., Any], local_size: Optional[int]) -> str:
     if local_size is not None:
         return f"the mask has chunks, or a window of {local_size} that is not a plain causal one, and this build takes no mask tensor"
-    return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal (packed sequences, prefixes, blocks), and this build " \
+    return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal in each sequence (prefixes, blocks), and this build " \
            "takes no mask tensor"
 
 
@@ -218,61 +249,75 @@ def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, 
 
 def attention_function(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any = None,
                        scaling: Optional[float] = None, dropout: float = 0.0, is_causal: Optional[bool] = None,
-                       sliding_window: Optional[int] = None, softcap: Optional[float] = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
-    """For AttentionInterface: tensors [batch, heads, seqlen, head_dim] to ([batch, seqlen, heads, head_dim], None)."""
+                       sliding_window: Optional[int] = None, softcap: Optional[float] = None, s_aux: Optional[torch.Tensor] = None,
+                       cu_seq_lens_q: Optional[torch.Tensor] = None, cu_seq_lens_k: Optional[torch.Tensor] = None,
+                       max_length_q: Optional[int] = None, max_length_k: Optional[int] = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
+    """For AttentionInterface: tensors [batch, heads, seqlen, head_dim] to ([batch, seqlen, heads, head_dim], None). s_aux: sinks."""
     _refuse_tracing()
     for name, given in kwargs.items():
         if given is not None and given is not False and name not in _HARMLESS:
             _refuse(name, _MISSING.get(name, "it is not known here whether it changes the attention"))
     if dropout:
         _refuse("dropout", f"dropout is {dropout}; there is none. Call model.eval()")
-    cap = softcap or 0.0
     pattern = _pattern_of(module, query, key, attention_mask, is_causal)
+    window = pattern.window
     if sliding_window is not None and attention_mask is None and key.shape[2] > sliding_window:
         if not pattern.causal and query.shape[2] > 1:
             _refuse("sliding_window", "it is not known here where the window of an attention without a causal mask ends")
-        pattern.window = sliding_window
+        window = sliding_window
     if pattern.key_count > key.shape[2]:
         _refuse("attention_mask", f"it speaks of {pattern.key_count} keys, the layer has {key.shape[2]}")
     if pattern.key_count < key.shape[2]:
         key, value = key[:, :, :pattern.key_count], value[:, :, :pattern.key_count]
-    if pattern.spans is None:
-        return _attend(query, key, value, pattern, scaling, cap), None
-    return _padded(query, key, value, pattern, pattern.spans, scaling, cap), None
+    options: dict[str, Any] = {"causal": "bottom_right" if pattern.causal else "none", "scale": scaling, "softcap": softcap or 0.0,
+                               "window": (None if window is None else window - 1, None)}
+    if s_aux is not None:
+        options["sinks"] = s_aux.float()
+    packed = _packed_by_caller(pattern, (cu_seq_lens_q, cu_seq_lens_k, max_length_q, max_length_k)) or pattern.packed
+    if pattern.spans is None and packed is None and s_aux is None:
+        return attention(query, key, value, layout="bhsd", output_layout="bshd", **options), None
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    if pattern.spans is not None:
+        return _padded(query, key, value, pattern, pattern.spans, options), None
+    if packed is None:
+        return attention(query, key, value, **options), None
+    output = attention(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), sequences=packed, **options)
+    return output.unflatten(0, query.shape[:2]), None
 
 
-def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern: AttentionPattern, scaling: Optional[float],
-            cap: float) -> torch.Tensor:
-    return attention(query, key, value, causal="bottom_right" if pattern.causal else "none", scale=scaling, softcap=cap,
-                     window=(None if pattern.window is None else pattern.window - 1, None), layout="bhsd", output_layout="bshd")
+def _packed_by_caller(pattern: AttentionPattern, given: tuple[Any, ...]) -> Optional[Sequences]:
+    """What a model was called with beside its inputs: bounds of queries and of keys, and the longest of each."""
+    names = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+    missing = [name for name, one in zip(names, given) if one is None]
+    if given[0] is None and given[1] is None:
+        return None
+    if missing:
+        _refuse(missing[0], f"it is missing, and packed sequences take all of {', '.join(names)}")
+    if pattern.spans is not None:
+        _refuse("cu_seq_lens_q", "the batch is packed and padded; allowed: one of both")
+    return Sequences(given[0], given[1], int(given[2]), int(given[3]))
 
 
 def _padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern: AttentionPattern, spans: Spans,
-            scaling: Optional[float], cap: float) -> torch.Tensor:
-    """One call per sequence, on the keys that are no padding; 0 for queries that are."""
+            options: dict[str, Any]) -> torch.Tensor:
+    """[batch, seqlen, heads, head_dim], on the keys that are no padding; 0 for queries that are."""
     if len(spans) != query.shape[0]:
         _refuse("attention_mask", f"it has {len(spans)} sequences, query {query.shape[0]}")
-    queries, keys = query.shape[2], key.shape[2]
-    output = query.new_zeros((query.shape[0], queries, query.shape[1], value.shape[3]))
-    for b, (first, end) in enumerate(spans):
-        # Causal: query i is the token of key i + keys - queries, or, alone, the last one, which sees all.
-        start = max(0, first - (keys - queries)) if pattern.causal else 0
-        stop = end - (keys - queries) if pattern.causal else queries
-        if end <= first or stop <= start:
-            continue
-        one = (slice(b, b + 1), slice(None))
-        output[b:b + 1, start:stop] = _attend(query[(*one, slice(start, stop))], key[(*one, slice(first, end))],
-                                              value[(*one, slice(first, end))], pattern, scaling, cap)
-    return output
+    if checks.any_autocast():
+        query, key, value = checks.in_autocast_type(query, key, value)
+    sequences = pattern.padded(spans, query.shape[1], key.shape[1], query.device)
+    if sequences.seqused_q is None:
+        return attention(query, key, value, sequences=sequences, **options)
+    # Rows that no sequence has are not written.
+    return context(query.device).attention(query, key, value, sequences=sequences, out=query.new_zeros((*query.shape[:3], value.shape[3])), **options)
 
 
 def register(name: str = NAME) -> None:
     """Make attn_implementation=name known to Transformers (4.53 or newer). May be called again, also with another name.
 
     Transformers 5 takes every name with "flash" in it for a kind of FlashAttention: it then loads that package's functions, which
-    is kept from happening here; models that list their FlashAttention versions would run one of them instead, which is refused; and
-    vision models pack their images, which is refused. A name without "flash" in it, like register("fc"), avoids the last two.
-    Continuous batching (generate_batch) needs paged keys and values and is refused.
+    is kept from happening here; models that list their FlashAttention versions would run one of them instead, which is refused. A name
+    without "flash" in it, like register("fc"), avoids that. Continuous batching (generate_batch) is refused.
     """
     AttentionInterface.register(name, attention_function)
     AttentionMaskInterface.register(name, mask_function)
@@ -294,7 +339,7 @@ def _refusing_names(check: Callable[..., Any]) -> Callable[..., Any]:
     def asking(model: Any, attn_implementation: Optional[str], *arguments: Any, **named: Any) -> Any:
         name = attn_implementation or ""
         if name.startswith("paged|") and name[len("paged|"):] in _registered:
-            _refuse("attn_implementation", f"it is {name!r}, for continuous batching (generate_batch), and this build has no paged keys and values; "
+            _refuse("attn_implementation", f"it is {name!r}, for continuous batching (generate_batch), which is not connected here; "
                     "allowed: generate(), or attn_implementation=\"paged|sdpa\"")
         others = getattr(model, "_compatible_flash_implementations", None)
         if name in _registered and "flash" in name and others and name not in others:

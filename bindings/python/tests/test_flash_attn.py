@@ -2,7 +2,6 @@
 """flashcore.flash_attn: signatures as programs use them, results against attention of each sequence by PyTorch in float64, caches, pages,
 log-sum-exps; and what is refused. On the CPU device and, where there is one, the GPU."""
 import inspect
-import unittest
 
 import support
 from support import torch
@@ -21,9 +20,9 @@ SIGNATURES = {
     "flash_attn_varlen_func": ["q", "k", "v", *BOUNDS, *OPTIONS, "block_table"],
     "flash_attn_varlen_qkvpacked_func": ["qkv", "cu_seqlens", "max_seqlen", *OPTIONS],
     "flash_attn_varlen_kvpacked_func": ["q", "kv", *BOUNDS, *OPTIONS],
-    "flash_attn_with_kvcache": ["q", "k_cache", "v_cache", "k", "v", "rotary_cos", "rotary_sin", "cache_seqlens", "cache_batch_idx", "cache_leftpad",
-                                "block_table", "softmax_scale", "causal", "window_size", "softcap", "rotary_interleaved", "alibi_slopes", "num_splits",
-                                "return_softmax_lse"],
+    "flash_attn_with_kvcache": ["q", "k_cache", "v_cache", "k", "v", "rotary_cos", "rotary_sin", "cache_seqlens", "cache_batch_idx",
+                                "cache_leftpad", "block_table", "softmax_scale", "causal", "window_size", "softcap", "rotary_interleaved",
+                                "alibi_slopes", "num_splits", "return_softmax_lse"],
 }
 DEFAULTS = {"dropout_p": 0.0, "softmax_scale": None, "causal": False, "window_size": (-1, -1), "softcap": 0.0, "alibi_slopes": None,
             "deterministic": False, "return_attn_probs": False, "block_table": None, "k": None, "v": None, "rotary_cos": None, "rotary_sin": None,
@@ -93,7 +92,7 @@ class TestFlashAttn(support.ContextTest):
             self.assertEqual(list(signature.parameters), parameters)
             for parameter in parameters:
                 default = signature.parameters[parameter].default
-                # Tensors and bounds that every call has: k is one of them but in the function for caches.
+                # k and v have a default in the function for caches alone.
                 if default is not inspect.Parameter.empty:
                     self.assertEqual(default, DEFAULTS[parameter], (name, parameter))
 
@@ -129,7 +128,7 @@ class TestFlashAttn(support.ContextTest):
                 alike = fa.flash_attn_varlen_qkvpacked_func(packed, given[0], 11, **options)
                 self.alike(alike, fa.flash_attn_varlen_func(*packed.unbind(1), given[0], given[0], 11, 11, **options))
                 pages, table = self.pages([k[slice(*bounds_k[b:b + 2])] for b in range(4)], [v[slice(*bounds_k[b:b + 2])] for b in range(4)])
-                found = fa.flash_attn_varlen_func(q, *pages, *given, block_table=table, **options)
+                found = fa.flash_attn_varlen_func(q, *pages, *given[:3], 1000, block_table=table, **options)
                 self.alike(found, output, exact=False)
 
     def pages(self, keys, values, page_size=8):

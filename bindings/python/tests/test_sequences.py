@@ -115,7 +115,8 @@ class TestSequences(support.ContextTest):
                         arrays["page_table_value"] = second
                     else:
                         value = self.like(ragged, key, arrays["page_table"], padding)
-                arrays = {name: array if "table" in name else array.astype(np.int64 if number % 4 < 2 else np.int32) for name, array in arrays.items()}
+                index = np.int64 if number % 4 < 2 else np.int32
+                arrays = {name: array if "table" in name else array.astype(index) for name, array in arrays.items()}
                 output, lse = self.context.attention(ragged.in_entries(ragged.query, 3), key, value, sequences=Sequences(**arrays), return_lse=True,
                                                      out=np.zeros((4, 3, HEADS_Q, HEAD_DIM), np.float16), **options)
                 self.assertEqual(lse.shape, (4, HEADS_Q, 3))
@@ -142,8 +143,8 @@ class TestSequences(support.ContextTest):
         turned, lse = self.context.attention(*given, sequences=Sequences(seqused_kv=used), causal="bottom_right", layout="bhsd", return_lse=True)
         self.assertTrue(np.array_equal(turned.transpose(0, 2, 1, 3), expected))
         self.assertEqual(lse.shape, (4, HEADS_Q, 2))
-        self.assertTrue(np.array_equal(self.context.attention_with_kv_cache(query, key, value, used, max_seqlen_kv=np.int64(40), causal="bottom_right"),
-                                       expected))
+        fitting = self.context.attention_with_kv_cache(query, key, value, used, max_seqlen_kv=np.int64(40), causal="bottom_right")
+        self.assertTrue(np.array_equal(fitting, expected))
         fewer = self.context.attention_with_kv_cache(query, key, value, used, max_seqlen_kv=7)
         self.assertTrue(np.array_equal(fewer, self.context.attention_with_kv_cache(query, key, value, np.minimum(used, 7))))
         rows, bounds = ragged.in_line(ragged.query, 0)
@@ -170,7 +171,8 @@ class TestSequences(support.ContextTest):
         self.context.prepare(query, key, key, sequences=sequences)
         self.assertEqual(self.context.explain(query, key, key, sequences=sequences).kernel, "cpu")
         rows, bounds = ragged.in_line(ragged.query)
-        self.assertTrue(self.context.explain(rows, key, key, sequences=sequences._replace(cu_seqlens_q=bounds, seqused_kv=None, max_seqlen_q=1)).supported)
+        in_line = sequences._replace(cu_seqlens_q=bounds, seqused_kv=None, max_seqlen_q=1)
+        self.assertTrue(self.context.explain(rows, key, key, sequences=in_line).supported)
 
     def test_foreign_arrays(self):
         """Index arrays by DLPack, and in memory of the library's own."""

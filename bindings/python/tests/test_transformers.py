@@ -9,6 +9,7 @@ import warnings
 import support
 from support import torch
 
+import flashcore
 from flashcore import UnsupportedError
 
 try:
@@ -30,20 +31,33 @@ if torch is not None and transformers is not None:
     def gpt2(**more):
         return transformers.GPT2LMHeadModel, transformers.GPT2Config(n_embd=256, n_layer=2, n_head=4, n_positions=256, **TINY, **more)
 
+    def gpt_oss():
+        """Sinks, windows in every second layer, and a name without "flash" in it, which this model does not take."""
+        on_transformers.register("fc")
+        return transformers.GptOssForCausalLM, transformers.GptOssConfig(
+            hidden_size=256, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+            max_position_embeddings=256, sliding_window=8, num_local_experts=2, num_experts_per_tok=1,
+            **{"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}, **TINY})
+
+    def gemma2():
+        return transformers.Gemma2ForCausalLM, transformers.Gemma2Config(
+            hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+            max_position_embeddings=256, sliding_window=8, attn_logit_softcapping=2.0, query_pre_attn_scalar=64, **TINY)
+
     def mistral(window):
         return transformers.MistralForCausalLM, transformers.MistralConfig(
             hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
             max_position_embeddings=256, sliding_window=window, **TINY)
 
 
-def pair(made, dtype=None):
+def pair(made, dtype=None, name="flashcore"):
     """(eager in float32, flashcore in 16 bits) with the same weights, which both types hold exactly."""
     kind, config = made
     torch.manual_seed(7)
     eager = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval().to(DEVICE)
     for parameter in eager.parameters():
         parameter.data = parameter.data.to(dtype or torch.bfloat16).float()
-    ours = kind._from_config(copy.deepcopy(config), attn_implementation="flashcore").eval().to(DEVICE)
+    ours = kind._from_config(copy.deepcopy(config), attn_implementation=name).eval().to(DEVICE)
     ours.load_state_dict(eager.state_dict())
     return eager, ours.to(dtype or torch.bfloat16)
 
@@ -197,10 +211,10 @@ class TestTransformers(support.ContextTest):
         on_transformers.register("fc")
         kind, config = llama()
         for name in ("flashcore", "fc"):
-            self.refused(UnsupportedError, "attn_implementation", "no paged keys and values",
+            self.refused(UnsupportedError, "attn_implementation", "not connected here",
                          lambda: kind._from_config(copy.deepcopy(config), attn_implementation=f"paged|{name}"))
             ours = kind._from_config(copy.deepcopy(config), attn_implementation=name)
-            self.refused(UnsupportedError, "attn_implementation", "no paged keys and values", lambda: ours.set_attn_implementation(f"paged|{name}"))
+            self.refused(UnsupportedError, "attn_implementation", "not connected here", lambda: ours.set_attn_implementation(f"paged|{name}"))
             self.assertEqual(ours.config._attn_implementation, name)
 
         class Picky(kind):
@@ -234,11 +248,76 @@ class TestTransformers(support.ContextTest):
         mask[0, 4] = 0
         self.refused(UnsupportedError, "attention_mask", "padding between its tokens", lambda: ours(tokens(1, 9), attention_mask=mask))
 
-    def test_packed_sequences_are_refused(self):
+    def test_padded_batches_are_one_launch(self):
         _, ours = pair(llama())
-        positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=DEVICE)
-        self.refused(UnsupportedError, "attention_mask", "packed sequences",
-                     lambda: ours(tokens(1, 7), position_ids=positions, use_cache=False))
+        given, mask = tokens(3, 12), torch.ones(3, 12, dtype=torch.long, device=DEVICE)
+        mask[0, :5] = mask[1, 9:] = 0
+        calls = []
+        attend = flashcore.Context.attention
+        self.addCleanup(setattr, flashcore.Context, "attention", attend)
+
+        def counted(context, *tensors, **options):
+            calls.append(options["sequences"] is not None)
+            return attend(context, *tensors, **options)
+        flashcore.Context.attention = counted
+        ours(given, attention_mask=mask)
+        self.assertEqual(calls, [True] * 2)  # a layer each
+
+    def packed(self, lengths=(4, 3, 6)):
+        """(tokens, positions, mask of each token's own sequence) of sequences in one row."""
+        number = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(DEVICE)
+        positions = torch.cat([torch.arange(length) for length in lengths])[None].to(DEVICE)
+        return tokens(1, sum(lengths)), positions, number
+
+    def test_packed_sequences(self):
+        """By position_ids alone, which the mask is made from, and by the bounds that collators make; each as if it were alone."""
+        for made in (llama(), mistral(3), gemma2()):
+            eager, ours = pair(made)
+            given, positions, number = self.packed()
+            bounds = torch.tensor([0, 4, 7, 13], dtype=torch.int32, device=DEVICE)
+            by_caller = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": 6, "max_length_k": 6}
+            for more in ({}, by_caller):
+                found = ours(given, position_ids=positions, use_cache=False, **more).logits
+                for one in range(3):
+                    self.close_to(found[:, number == one], eager(given[:, number == one], use_cache=False).logits)
+        _, ours = pair(llama())
+        without = {name: value for name, value in by_caller.items() if name != "max_length_k"}
+        self.refused(UnsupportedError, "max_length_k", "missing", lambda: ours(given, position_ids=positions, use_cache=False, **without))
+        padded = torch.ones_like(given)
+        padded[:, :2] = 0
+        self.refused(UnsupportedError, "cu_seq_lens_q", "packed and padded", lambda: ours(given, attention_mask=padded, use_cache=False, **by_caller))
+
+    def test_packed_rows_of_a_batch(self):
+        eager, ours = pair(llama())
+        given, positions, number = self.packed((5, 8))
+        both = torch.cat((given, tokens(1, 13, seed=8)))
+        found = ours(both, position_ids=torch.cat((positions, torch.arange(13, device=DEVICE)[None])), use_cache=False).logits
+        for one in range(2):
+            self.close_to(found[:1, number == one], eager(given[:, number == one], use_cache=False).logits)
+        self.close_to(found[1:], eager(both[1:], use_cache=False).logits)
+
+    def test_sinks(self):
+        """As a model hands them over, with windows and full attention in turns: prefill, a padded batch, steps with a cache."""
+        if not hasattr(transformers, "GptOssForCausalLM"):
+            self.skipTest("this Transformers has no model with sinks")
+        eager, ours = pair(gpt_oss(), name="fc")
+        for model in (eager, ours):
+            for layer in model.model.layers:
+                layer.self_attn.sinks.data = torch.linspace(-1, 3, 4).to(layer.self_attn.sinks)
+        given = tokens(2, 20)
+        expected = eager(given).logits
+        self.close_to(ours(given).logits, expected)
+        mask = torch.ones_like(given)
+        mask[0, :6] = 0
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        self.close_to(ours(given, attention_mask=mask, position_ids=positions).logits,
+                      eager(given, attention_mask=mask, position_ids=positions).logits, mask.bool())
+        cache, seen = None, 0
+        for step in (12, 1, 1, 6):
+            out = ours(given[:, seen:seen + step], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            self.close_to(out.logits, expected[:, seen:seen + step])
+            seen += step
 
     def test_masks_of_the_caller(self):
         eager, ours = pair(llama())
@@ -314,9 +393,9 @@ class TestTransformers(support.ContextTest):
     def test_refusals_name_what_is_missing(self):
         query = torch.zeros(1, 2, 4, 64, dtype=torch.float16, device=DEVICE)
         call = lambda **more: on_transformers.attention_function(torch.nn.Identity(), query, query, query, None, **more)
-        for field, words, options in (("s_aux", "no attention sinks", {"s_aux": torch.zeros(2)}), ("dropout", "0.1", {"dropout": 0.1}),
-                                      ("position_bias", "no bias", {"position_bias": query}), ("cache", "no paged", {"cache": object()}),
-                                      ("output_attentions", "eager", {"output_attentions": True}), ("cu_seq_lens_q", "ragged", {"cu_seq_lens_q": query}),
+        for field, words, options in (("dropout", "0.1", {"dropout": 0.1}),
+                                      ("position_bias", "no bias", {"position_bias": query}), ("cache", "not connected", {"cache": object()}),
+                                      ("output_attentions", "eager", {"output_attentions": True}), ("cu_seqlens", "are taken as", {"cu_seqlens": query}),
                                       ("unheard_of", "not known here", {"unheard_of": 3}),
                                       ("attention_mask", "it is a list", {"attention_mask": [1]})):
             if field == "attention_mask":
