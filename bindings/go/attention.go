@@ -5,6 +5,7 @@
 
 package flashcore
 
+// #include <stdlib.h>
 // #include "shim.h"
 import "C"
 
@@ -51,6 +52,8 @@ type Attention struct {
 	Bias        Tensor // optional, added to the scores: [batch, seqlen_q, heads_q, seqlen_kv], strides 0 where it is the same for all
 	Sinks       Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
 
+	Sequences *Sequences // optional: sequences with lengths and places of their own, and pages; the shapes above are then as it says
+
 	BatchInvariant bool   // a row's bits must not depend on the batch or on the other rows
 	Kernel         string // this kernel ("sm80_fwd_mma") or this module and no other; empty: the library's choice
 }
@@ -63,6 +66,7 @@ type frame struct {
 	call shimCall
 	// Memory of Go behind the tensors.
 	query, key, value, output, lse, alibi, bias, sinks *C.uint8_t
+	copies                                             []unsafe.Pointer // of C: index arrays that lay in memory of Go
 }
 
 type shimCall = C.shim_call
@@ -73,6 +77,10 @@ func (f *frame) free() {
 	// Nothing of this call for the next one, and no memory kept alive. The library writes an error whole when it writes it.
 	f.call.args = C.flashcore_attention_args{}
 	f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks = nil, nil, nil, nil, nil, nil, nil, nil
+	for _, memory := range f.copies {
+		C.free(memory)
+	}
+	f.copies = f.copies[:0]
 	frames.Put(f)
 }
 
@@ -125,16 +133,17 @@ func (a *Attention) fill(f *frame, c *Context, needsOutput bool) error {
 	args := &f.call.args
 	args.struct_size = C.sizeof_flashcore_attention_args
 	f.call.error.struct_size = C.sizeof_flashcore_error
-	batch, seqlenQ, headsQ, headDim := a.Query.Shape[0], a.Query.Shape[1], a.Query.Shape[2], a.Query.Shape[3]
+	queries, seqlenQ, headsQ, headDim := a.Query.Shape[0], a.Query.Shape[1], a.Query.Shape[2], a.Query.Shape[3]
 	seqlenKV, headsKV, headDimV := a.Key.Shape[1], a.Key.Shape[2], a.Value.Shape[3]
+	batch, entries := a.batches()
 	if a.Query.absent() {
 		return invalid("query.data", "absent", "a tensor of float16 or bfloat16")
 	}
 	tensors := [4]required{
-		{"query", &a.Query, &args.query, &f.query, a.Query.Shape},
-		{"key", &a.Key, &args.key, &f.key, [4]int{batch, seqlenKV, headsKV, headDim}},
-		{"value", &a.Value, &args.value, &f.value, [4]int{batch, seqlenKV, headsKV, headDimV}},
-		{"output", &a.Output, &args.output, &f.output, [4]int{batch, seqlenQ, headsQ, headDimV}},
+		{"query", &a.Query, &args.query, &f.query, [4]int{queries, seqlenQ, headsQ, headDim}},
+		{"key", &a.Key, &args.key, &f.key, [4]int{entries, seqlenKV, headsKV, headDim}},
+		{"value", &a.Value, &args.value, &f.value, [4]int{entries, seqlenKV, headsKV, headDimV}},
+		{"output", &a.Output, &args.output, &f.output, [4]int{queries, seqlenQ, headsQ, headDimV}},
 	}
 	for i := range tensors {
 		t := &tensors[i]
@@ -174,6 +183,11 @@ func (a *Attention) fill(f *frame, c *Context, needsOutput bool) error {
 	if err := a.fillScalars(args); err != nil {
 		return err
 	}
+	if a.Sequences != nil {
+		if err := a.Sequences.fill(f, c, a); err != nil {
+			return err
+		}
+	}
 	return a.fillOptional(f, c)
 }
 
@@ -210,7 +224,8 @@ func (a *Attention) fillScalars(args *C.flashcore_attention_args) error {
 
 func (a *Attention) fillOptional(f *frame, c *Context) error {
 	args := &f.call.args
-	batch, seqlenQ, headsQ := a.Query.Shape[0], a.Query.Shape[1], a.Query.Shape[2]
+	queries, seqlenQ, headsQ := a.Query.Shape[0], a.Query.Shape[1], a.Query.Shape[2]
+	batch, _ := a.batches()
 	one := func(field string, t *Tensor, raw *C.flashcore_tensor, memory **C.uint8_t, shape [4]int) error {
 		if err := checkType(field, t, DTypeFloat32); err != nil {
 			return err
@@ -222,7 +237,7 @@ func (a *Attention) fillOptional(f *frame, c *Context) error {
 		return err
 	}
 	if !a.LSE.absent() {
-		if err := one("lse", &a.LSE, &args.lse, &f.lse, [4]int{batch, headsQ, seqlenQ, 1}); err != nil {
+		if err := one("lse", &a.LSE, &args.lse, &f.lse, [4]int{queries, headsQ, seqlenQ, 1}); err != nil {
 			return err
 		}
 		// The library's order is batch, sequence, head, for every tensor.
@@ -249,7 +264,7 @@ func (a *Attention) fillOptional(f *frame, c *Context) error {
 		}
 	}
 	if !a.Bias.absent() {
-		if err := one("bias", &a.Bias, &args.bias, &f.bias, [4]int{batch, seqlenQ, headsQ, a.Key.Shape[1]}); err != nil {
+		if err := one("bias", &a.Bias, &args.bias, &f.bias, [4]int{queries, seqlenQ, headsQ, a.Key.Shape[1]}); err != nil {
 			return err
 		}
 	}

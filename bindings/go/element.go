@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Element types: 16-bit floating point as bits, with conversions.
+// Element types: 16-bit floating point as bits, with conversions; and the integers of index arrays.
 
 package flashcore
 
@@ -20,16 +20,20 @@ type Float16 uint16
 type BFloat16 uint16
 
 // Element is what tensors and buffers hold.
-type Element interface{ Float16 | BFloat16 | float32 }
+type Element interface {
+	Float16 | BFloat16 | float32 | int32 | int64
+}
 
 // DType is an element type as the library numbers it.
 type DType int32
 
-// The element types of this package. Attention takes the 16-bit ones; LSE and bias are Float32.
+// The element types of this package. Attention takes the 16-bit ones; LSE and bias are Float32, arrays of Sequences Int32 or Int64.
 const (
 	DTypeFloat16  DType = C.FLASHCORE_DTYPE_FLOAT16
 	DTypeBFloat16 DType = C.FLASHCORE_DTYPE_BFLOAT16
 	DTypeFloat32  DType = C.FLASHCORE_DTYPE_FLOAT32
+	DTypeInt32    DType = C.FLASHCORE_DTYPE_INT32
+	DTypeInt64    DType = C.FLASHCORE_DTYPE_INT64
 )
 
 func (d DType) String() string {
@@ -40,12 +44,19 @@ func (d DType) String() string {
 		return "bfloat16"
 	case DTypeFloat32:
 		return "float32"
+	case DTypeInt32:
+		return "int32"
+	case DTypeInt64:
+		return "int64"
 	}
 	return fmt.Sprintf("DType(%d)", int32(d))
 }
 
 func (d DType) bytes() int64 {
-	if d == DTypeFloat32 {
+	switch d {
+	case DTypeInt64:
+		return 8
+	case DTypeFloat32, DTypeInt32:
 		return 4
 	}
 	return 2
@@ -57,6 +68,10 @@ func dtypeOf[T Element]() DType {
 		return DTypeFloat16
 	case BFloat16:
 		return DTypeBFloat16
+	case int32:
+		return DTypeInt32
+	case int64:
+		return DTypeInt64
 	}
 	return DTypeFloat32
 }

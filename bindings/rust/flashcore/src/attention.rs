@@ -11,6 +11,7 @@ use flashcore_sys as sys;
 use crate::context::Context;
 use crate::element::Element;
 use crate::error::{call, text_of_array, Error, Result};
+use crate::sequences::Sequences;
 use crate::stream::Stream;
 use crate::tensor::{Tensor, TensorMut};
 
@@ -70,6 +71,7 @@ pub struct Attention<'a, T: Element> {
     alibi_slopes: Option<Tensor<'a, f32>>,
     bias: Option<Tensor<'a, f32>>,
     sinks: Option<Tensor<'a, f32>>,
+    sequences: Option<Sequences<'a>>,
     batch_invariant: bool,
     kernel: &'a str,
 }
@@ -93,6 +95,7 @@ impl<'a, T: Element> Attention<'a, T> {
             alibi_slopes: None,
             bias: None,
             sinks: None,
+            sequences: None,
             batch_invariant: false,
             kernel: "",
         }
@@ -162,6 +165,12 @@ impl<'a, T: Element> Attention<'a, T> {
     /// One more logit in the denominator, with no value: shape [1, 1, heads_q, 1].
     pub fn sinks(mut self, sinks: Tensor<'a, f32>) -> Self {
         self.sinks = Some(sinks);
+        self
+    }
+
+    /// Sequences with lengths and places of their own, and pages. The shapes of the tensors are then as [`Sequences`] says.
+    pub fn sequences(mut self, sequences: Sequences<'a>) -> Self {
+        self.sequences = Some(sequences);
         self
     }
 
@@ -246,11 +255,12 @@ impl<'a, T: Element> Attention<'a, T> {
 
     /// Into a zeroed struct: it is too long to be moved about in every call.
     fn fill(&self, args: &mut sys::flashcore_attention_args, context: &Context, output: Option<&TensorMut<'_, T>>) -> Result<()> {
-        let [batch, seqlen_q, heads_q, head_dim] = self.query.shape();
-        let [_, seqlen_kv, heads_kv, _] = self.key.shape();
+        let [queries, seqlen_q, heads_q, head_dim] = self.query.shape();
+        let [entries, seqlen_kv, heads_kv, _] = self.key.shape();
         let head_dim_v = self.value.shape()[3];
-        check_shape("key", self.key.shape(), [batch, seqlen_kv, heads_kv, head_dim])?;
-        check_shape("value", self.value.shape(), [batch, seqlen_kv, heads_kv, head_dim_v])?;
+        let (batch, entries) = self.sequences.map_or((queries, queries), |sequences| sequences.batches(queries, entries));
+        check_shape("key", self.key.shape(), [entries, seqlen_kv, heads_kv, head_dim])?;
+        check_shape("value", self.value.shape(), [entries, seqlen_kv, heads_kv, head_dim_v])?;
         args.batch = size("batch", batch)?;
         args.seqlen_q = size("seqlen_q", seqlen_q)?;
         args.seqlen_kv = size("seqlen_kv", seqlen_kv)?;
@@ -271,11 +281,17 @@ impl<'a, T: Element> Attention<'a, T> {
         };
         args.lse_base = if self.lse_base2 { sys::FLASHCORE_LSE_BASE2 } else { sys::FLASHCORE_LSE_NATURAL };
         if let Some(output) = output {
-            check_shape("output", output.tensor.shape(), [batch, seqlen_q, heads_q, head_dim_v])?;
+            check_shape("output", output.tensor.shape(), [queries, seqlen_q, heads_q, head_dim_v])?;
             output.tensor.fill(&mut args.output, "output", context)?;
         }
+        if let Some(sequences) = &self.sequences {
+            sequences.fill(args, context, self.query.shape(), self.key.shape())?;
+            // Contiguous would mean: entries of as many rows as a sequence may have.
+            self.key.fill_strides(&mut args.key);
+            self.value.fill_strides(&mut args.value);
+        }
         self.set_optional_scalars(args)?;
-        self.set_optional_tensors(args, context)
+        self.set_optional_tensors(args, context, batch)
     }
 
     fn set_optional_scalars(&self, args: &mut sys::flashcore_attention_args) -> Result<()> {
@@ -307,10 +323,10 @@ impl<'a, T: Element> Attention<'a, T> {
         Ok(())
     }
 
-    fn set_optional_tensors(&self, args: &mut sys::flashcore_attention_args, context: &Context) -> Result<()> {
-        let [batch, seqlen_q, heads_q, _] = self.query.shape();
+    fn set_optional_tensors(&self, args: &mut sys::flashcore_attention_args, context: &Context, batch: usize) -> Result<()> {
+        let [queries, seqlen_q, heads_q, _] = self.query.shape();
         if let Some(lse) = &self.lse {
-            check_shape("lse", lse.tensor.shape(), [batch, heads_q, seqlen_q, 1])?;
+            check_shape("lse", lse.tensor.shape(), [queries, heads_q, seqlen_q, 1])?;
             lse.tensor.fill(&mut args.lse, "lse", context)?;
             args.lse.stride.swap(1, 2); // the library's order is batch, sequence, head, for every tensor
         }
@@ -338,7 +354,7 @@ impl<'a, T: Element> Attention<'a, T> {
             };
         }
         if let Some(bias) = &self.bias {
-            check_shape("bias", bias.shape(), [batch, seqlen_q, heads_q, self.key.shape()[1]])?;
+            check_shape("bias", bias.shape(), [queries, seqlen_q, heads_q, self.key.shape()[1]])?;
             bias.fill(&mut args.bias, "bias", context)?;
         }
         if let Some(sinks) = &self.sinks {
@@ -349,7 +365,7 @@ impl<'a, T: Element> Attention<'a, T> {
     }
 }
 
-fn check_shape(field: &str, shape: [usize; 4], expected: [usize; 4]) -> Result<()> {
+pub(crate) fn check_shape(field: &str, shape: [usize; 4], expected: [usize; 4]) -> Result<()> {
     match (0..4).find(|&index| shape[index] != expected[index]) {
         None => Ok(()),
         Some(index) => {
@@ -364,7 +380,7 @@ fn size(field: &str, value: usize) -> Result<i64> {
 }
 
 /// A size whose 0 would mean "the default" to the library.
-fn positive(field: &str, value: usize) -> Result<i32> {
+pub(crate) fn positive(field: &str, value: usize) -> Result<i32> {
     i32::try_from(value).ok().filter(|&value| value > 0).ok_or_else(|| Error::invalid(field, value, "1 to 2^31 - 1"))
 }
 

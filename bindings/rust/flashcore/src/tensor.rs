@@ -156,6 +156,13 @@ impl<'a, T: Element> Tensor<'a, T> {
         }
         Ok(())
     }
+
+    /// After `fill`: the strides of a contiguous tensor, written down.
+    pub(crate) fn fill_strides(&self, raw: &mut sys::flashcore_tensor) {
+        if self.strides.is_none() {
+            raw.stride = self.effective_strides().map(|stride| stride as i64);
+        }
+    }
 }
 
 impl<T: Element> std::fmt::Debug for Tensor<'_, T> {
