@@ -3,6 +3,7 @@
 // flashcore.hpp on the CPU device: owners that are closed or moved from, lifetimes, refused copies, errors of
 // threads, exceptions. Built as C++17 and as C++20.
 #define BOOST_TEST_MODULE cpp
+#include <algorithm>
 #include <array>
 #include <boost/test/unit_test.hpp>
 #include <cstring>
@@ -92,6 +93,26 @@ void check_attention(const Context &context, int32_t device_kind) {
   BOOST_TEST(or_throw(context.describe_device()).kind == device_kind);
 }
 
+// Two sequences of one key each, which is the value, in pages of one key: a table and lengths on the device, fields as in flashcore.h.
+void check_pages(const Context &context) {
+  constexpr int head_dim = 64;
+  std::vector<std::uint16_t> query(2 * head_dim), pages(3 * head_dim, 0xffff);  // NaN, where no page is used
+  std::fill_n(pages.begin(), head_dim, std::uint16_t{0x3c00});
+  std::fill_n(pages.begin() + 2 * head_dim, head_dim, std::uint16_t{0x4000});
+  const Buffer q = or_throw(context.upload(query)), kv = or_throw(context.upload(pages));
+  const Buffer table = or_throw(context.upload(std::array<std::int32_t, 4>{2, -1, 0, -1}));
+  const Buffer lengths = or_throw(context.upload(std::array<std::int64_t, 2>{1, 1}));
+  const Buffer o = or_throw(context.allocate(q.bytes()));
+  AttentionArgs args = small_args(q.address(), kv.address(), kv.address(), o.address());
+  args.batch = 2, args.seqlen_q = 1, args.head_dim = head_dim;
+  args.page_count = 3, args.page_size = 1, args.page_table = table.address();
+  args.seqused_kv = lengths.address(), args.index_dtype = FLASHCORE_DTYPE_INT64;
+  or_throw(context.attention(args));
+  or_throw(o.download(query));
+  for (int i = 0; i < 2 * head_dim; ++i)
+    BOOST_TEST(query[static_cast<std::size_t>(i)] == (i < head_dim ? 0x4000 : 0x3c00));
+}
+
 struct HasGpu {
   boost::test_tools::assertion_result operator()(boost::unit_test::test_unit_id) const {
     boost::test_tools::assertion_result result(device_count().value() > 0);
@@ -103,6 +124,12 @@ struct HasGpu {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(attention_on_the_cpu) { check_attention(open_cpu(), FLASHCORE_DEVICE_CPU); }
+
+BOOST_AUTO_TEST_CASE(pages_on_the_cpu) { check_pages(open_cpu()); }
+
+BOOST_AUTO_TEST_CASE(pages_on_a_gpu, *boost::unit_test::precondition(HasGpu())) {
+  check_pages(or_throw(Context::open(Options::cuda())));
+}
 
 BOOST_AUTO_TEST_CASE(attention_on_a_gpu, *boost::unit_test::precondition(HasGpu())) {
   check_attention(or_throw(Context::open(Options::cuda())), FLASHCORE_DEVICE_CUDA);
