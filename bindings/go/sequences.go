@@ -178,7 +178,9 @@ func (s *Sequences) fillArray(f *frame, c *Context, field string, t *Tensor, tar
 		return 0, err
 	}
 	*target = raw.data
-	if memory != nil {
+	if t.extent() == 0 {
+		*target = 64 // 0 would mean that there is no array
+	} else if memory != nil {
 		bytes := int64(t.extent()) * expected.bytes()
 		copied := C.CBytes(unsafe.Slice((*byte)(unsafe.Pointer(memory)), bytes))
 		f.copies = append(f.copies, copied)

@@ -112,6 +112,17 @@ func TestSequencesThatFollowOneAnother(t *testing.T) {
 	})
 }
 
+func TestNoSequences(t *testing.T) {
+	onEachDevice(t, func(t *testing.T, c *Context) {
+		s := newSequences(t, c, nil, nil)
+		none, key := indices(s, []int32{}), put(s, make([]Float16, 4*8*seqRowKV)).Tensor(4, 8, seqHeadsKV, seqHeadDim)
+		query := put(s, []Float16{}).Tensor(0, 1, seqHeads, seqHeadDim)
+		s.forward(&Attention{Query: query, Key: key, Value: key, Output: query,
+			Sequences: &Sequences{SequsedKV: none, PageTable: put(s, []int32{}).Tensor(1, 0, 1, 3)}})
+		s.forward(&Attention{Query: query, Key: key, Value: key, Output: query, Sequences: &Sequences{SequsedKV: none, KVBatchIndex: none}})
+	})
+}
+
 func TestPagesAndCaches(t *testing.T) {
 	const pageSize, pages = 8, 5
 	onEachDevice(t, func(t *testing.T, c *Context) {

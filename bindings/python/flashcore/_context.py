@@ -14,7 +14,7 @@ from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, pack
 from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InternalError, InvalidArgumentError, check
 from ._native import Native
-from ._sequences import Sequences, SequencesProblem
+from ._sequences import Sequences, SequencesProblem, check_sequences
 
 _DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
 _CACHE_MODES = {"default": abi.CACHE_DEFAULT, "read_write": abi.CACHE_READ_WRITE, "read_only": abi.CACHE_READ_ONLY, "off": abi.CACHE_OFF}
@@ -148,12 +148,14 @@ class Context:
         self.ordinal: int = info.ordinal
         self.place = Place(info.kind, info.ordinal)
         self.prepared_calls: Any = None  # of flashcore.torch
+        self.feature_calls: dict[Any, Any] = {}  # likewise, of calls with more tensors (_torch_features.py)
 
     def close(self) -> None:
         """Give the device back. Calls that are running on other threads finish first, but nothing waits for work that was
         launched on a GPU: that is synchronize(). Closing twice is allowed."""
         native, self._native = self._native, None
         calls, self.prepared_calls = self.prepared_calls, None
+        self.feature_calls = {}
         if calls is not None:
             calls.close()
         if native is not None:
@@ -212,10 +214,10 @@ class Context:
         Takes PyTorch tensors, NumPy arrays, and objects with DLPack or __cuda_array_interface__, on the context's device. `out` and
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
-        plain = chunk == 0 and alibi_slopes is None and sinks is None and sequences is None
-        if plain and is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
-            return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
-                                    kernel=kernel, on=self)
+        in_torch = is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and lse_base == "natural"
+        if in_torch and all(is_torch_tensor(array) for array in _given(alibi_slopes, sinks, sequences).values()):
+            return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout, kernel=kernel,
+                                   on=self, chunk=chunk, alibi_slopes=alibi_slopes, sinks=sinks, sequences=sequences, return_lse=return_lse)
         given = (query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, out, return_lse, lse, lse_base,
                  kernel, dtype, stream)
         if sys.modules.get("torch") is not None:
@@ -258,7 +260,7 @@ class Context:
         number = self._stream(query, stream)
         arrays = {"query": query, "key": key, "value": value, **others}
         views = {name: view_of(name, array, self.place, number) for name, array in arrays.items()}
-        call = _problem(views, sequences, layout, dtype)
+        call = problem_of(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, lse_base, kernel)
         call.set_features(chunk, views.get("alibi_slopes"), views.get("sinks"))
         if out is None:
@@ -306,7 +308,7 @@ class Context:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
         arrays = {"query": query, "key": key, "value": value, **_given(alibi_slopes, sinks, sequences)}
         views = {name: view_of(name, array, self.place, values=False) for name, array in arrays.items()}
-        call = _problem(views, sequences, layout, dtype)
+        call = problem_of(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
         call.set_features(chunk, views.get("alibi_slopes"), views.get("sinks"))
         call.set_output_strides(packed_strides(call.output_shape()))
@@ -362,13 +364,12 @@ class Context:
 
 def _given(alibi_slopes: Any, sinks: Any, sequences: Optional[Sequences]) -> dict[str, Any]:
     """Arrays beside query, key and value, by name."""
-    if sequences is not None and not isinstance(sequences, Sequences):
-        raise InvalidArgumentError(f"sequences is a {type(sequences).__name__}; allowed: flashcore.Sequences", "sequences")
+    check_sequences(sequences)
     arrays = {name: array for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks)) if array is not None}
     return arrays if sequences is None else {**arrays, **sequences.arrays()}
 
 
-def _problem(views: dict[str, View], sequences: Optional[Sequences], layout: str, dtype: Optional[str]) -> problem.Problem:
+def problem_of(views: dict[str, View], sequences: Optional[Sequences], layout: str, dtype: Optional[str]) -> problem.Problem:
     made = problem.Problem(layout) if sequences is None else SequencesProblem(layout, sequences, views)
     made.set_inputs(views["query"], views["key"], views["value"], dtype)
     return made

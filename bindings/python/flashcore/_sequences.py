@@ -12,6 +12,7 @@ from ._errors import InvalidArgumentError
 from ._problem import Problem, check_heads, check_shape, in_order
 
 _INDEX_TYPES = {"int32": abi.DTYPE_INT32, "int64": abi.DTYPE_INT64}
+NOWHERE = 64  # where an array without elements is said to be: 0 would mean that there is none
 _TABLES = ("page_table", "page_table_value")
 
 
@@ -45,6 +46,11 @@ class Sequences(NamedTuple):
     def arrays(self) -> dict[str, Any]:
         """Those that are there, by name."""
         return {name: array for name, array in self._asdict().items() if array is not None and not name.startswith("max_")}
+
+
+def check_sequences(given: Any) -> None:
+    if given is not None and not isinstance(given, Sequences):
+        raise InvalidArgumentError(f"sequences is a {type(given).__name__}; allowed: flashcore.Sequences", "sequences")
 
 
 class SequencesProblem(Problem):
@@ -154,7 +160,7 @@ class SequencesProblem(Problem):
                 raise InvalidArgumentError(f"{name} has a stride of {view.strides[0]} elements; allowed: 1. Make it contiguous.", name)
             first = first or name
             args.index_dtype = _INDEX_TYPES[view.dtype]
-            setattr(args, name, view.address)
+            setattr(args, name, view.address or NOWHERE)
 
     def _set_table(self, name: str, view: View) -> None:
         args = self.args
@@ -162,12 +168,12 @@ class SequencesProblem(Problem):
             raise InvalidArgumentError(f"{name} is {view.dtype}; allowed: int32", name)
         if len(view.shape) != 2 or view.shape[0] != args.batch:
             raise InvalidArgumentError(f"{name} has shape {list(view.shape)}; allowed: [{args.batch}, pages], one row for each sequence", name)
-        between = view.strides[0] if args.batch > 1 else view.shape[1]
-        if view.shape[1] > 1 and view.strides[1] != 1 or args.batch > 0 and between < view.shape[1]:
+        between = view.strides[0] if args.batch > 1 and view.shape[1] > 0 else view.shape[1]  # strides without elements mean nothing
+        if between < view.shape[1] or args.batch > 0 and view.shape[1] > 1 and view.strides[1] != 1:
             raise InvalidArgumentError(f"{name} has strides {list(view.strides)}; allowed: pages of a sequence side by side, sequences apart. "
                                        "Make it contiguous.", f"{name}_stride" if name == "page_table" else name)
         if name == "page_table":
             args.page_table_stride = between
         elif "page_table" in self._arrays and (view.shape, between) != (self._arrays["page_table"].shape, args.page_table_stride):
             raise InvalidArgumentError(f"{name} has shape {list(view.shape)} and strides {list(view.strides)}; allowed: those of page_table", name)
-        setattr(args, name, view.address)
+        setattr(args, name, view.address or NOWHERE)

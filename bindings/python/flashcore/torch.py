@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention for PyTorch tensors, on their device and PyTorch's current stream.
 
-    from flashcore.torch import attention, scaled_dot_product_attention
+    from flashcore.torch import attention, attention_with_kv_cache, scaled_dot_product_attention, varlen_attention
 
-Where PyTorch must see the call (torch.compile, torch.export, make_fx, torch.jit.trace, vmap, fake tensors, subclasses, modes), both are
-the operator torch.ops.flashcore.attention_fwd. There is no backward yet: tensors that require gradients are refused, except under
-torch.no_grad(), and so are tangents of forward-mode differentiation. Under torch.autocast both compute in its type.
+Where PyTorch must see the call (torch.compile, torch.export, make_fx, torch.jit.trace, vmap, fake tensors, subclasses, modes), all are
+the operator torch.ops.flashcore.attention_fwd, or attention_with_features_fwd for more tensors than query, key and value, and for the lse.
+There is no backward yet: tensors that require gradients are refused, except under torch.no_grad(), and so are tangents of forward-mode
+differentiation. Under torch.autocast all compute in its type.
 
 An eager call is meant to cost little beside its launch: what a call of some shapes, strides and types needs is checked and filled
-once, and kept as a prepared call (_torch_fast.py).
+once, and kept as a prepared call (_torch_fast.py, _torch_features.py).
 """
 from __future__ import annotations
 
@@ -20,12 +21,13 @@ import torch
 from . import _abi_table as abi
 from . import _torch_checks as checks
 from . import _torch_fast as fast
+from . import _torch_features as features
 from ._arrays import packed_strides, view_of
 from ._context import Context
 from ._errors import InternalError, InvalidArgumentError, UnsupportedError, check
 from ._native import Native
 from ._problem import Problem, Window, checked_window
-from ._sequences import Sequences
+from ._sequences import Sequences, check_sequences
 
 _contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU
 _contexts_lock = threading.Lock()
@@ -64,7 +66,7 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
     scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, sequences and the
-    lse, with which a call is not prepared: it costs the host more, and a graph of torch.compile breaks there.
+    lse, with which a call is prepared in Python: it costs the host a few times as much.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
@@ -72,10 +74,8 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
         if output_layout not in (None, layout):
             raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, sequences or "
                                    "return_lse", "output_layout")
-        if on is None:
-            on = context(query.device)
-        return on.attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, chunk=chunk,
-                            alibi_slopes=alibi_slopes, sinks=sinks, sequences=sequences, layout=layout, kernel=kernel, return_lse=return_lse)
+        given = (query, key, value, causal, scale, softcap, window, layout, kernel, on, chunk, alibi_slopes, sinks, sequences, return_lse)
+        return checks.call_untraced(_with_features, *given) if _is_compiling() and on is not None else _with_features(*given)
     if _is_compiling():
         if on is not None:
             return checks.call_untraced(attention, query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, on)
@@ -92,17 +92,26 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
 
 
 def varlen_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cu_seqlens_q: torch.Tensor, cu_seqlens_kv: Optional[torch.Tensor],
-                     max_seqlen_q: int, max_seqlen_kv: Optional[int], *, on: Optional[Context] = None, **options: Any) -> Any:
-    """Context.varlen_attention on query's device: sequences that follow one another, query [total_q, heads_q, head_dim], key and value
-    [total_kv, heads_kv, head_dim], the output like query; (output, lse [heads_q, total_q]) with return_lse=True."""
-    return (on or context(query.device)).varlen_attention(query, key, value, cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv, **options)
+                     max_seqlen_q: int, max_seqlen_kv: Optional[int], *, seqused_q: Optional[torch.Tensor] = None,
+                     seqused_kv: Optional[torch.Tensor] = None, leftpad_kv: Optional[torch.Tensor] = None,
+                     kv_batch_index: Optional[torch.Tensor] = None, page_table: Optional[torch.Tensor] = None,
+                     page_table_value: Optional[torch.Tensor] = None, **options: Any) -> Any:
+    """attention() on sequences that follow one another: query [total_q, heads_q, head_dim], key and value [total_kv, heads_kv, head_dim], the
+    output like query; (output, lse [heads_q, total_q]) with return_lse=True. The others as in Context.varlen_attention; options as of
+    attention()."""
+    return attention(query, key, value, sequences=Sequences(
+        cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv, seqused_q, seqused_kv, leftpad_kv, kv_batch_index, page_table, page_table_value),
+        **options)
 
 
 def attention_with_kv_cache(query: torch.Tensor, key_cache: torch.Tensor, value_cache: torch.Tensor, seqused_kv: Optional[torch.Tensor] = None, *,
-                            on: Optional[Context] = None, **options: Any) -> Any:
-    """Context.attention_with_kv_cache on query's device: query [batch, seqlen_q, heads_q, head_dim] on caches, of which seqused_kv [batch] says
-    how many rows are in use; kv_batch_index=, page_table=, leftpad_kv= say where they are."""
-    return (on or context(query.device)).attention_with_kv_cache(query, key_cache, value_cache, seqused_kv, **options)
+                            leftpad_kv: Optional[torch.Tensor] = None, kv_batch_index: Optional[torch.Tensor] = None,
+                            page_table: Optional[torch.Tensor] = None, page_table_value: Optional[torch.Tensor] = None,
+                            max_seqlen_kv: Optional[int] = None, **options: Any) -> Any:
+    """attention() on what caches hold: query [batch, seqlen_q, heads_q, head_dim]; seqused_kv [batch] says how many rows of each are in use,
+    kv_batch_index or page_table where they are. As Context.attention_with_kv_cache; options as of attention()."""
+    return attention(query, key_cache, value_cache, sequences=Sequences(
+        None, None, None, max_seqlen_kv, None, seqused_kv, leftpad_kv, kv_batch_index, page_table, page_table_value), **options)
 
 
 def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
@@ -124,6 +133,36 @@ def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: 
     if output is not None:
         return output
     return _prepare_and_run(None, query, key, value, (causal, scale, 0.0, _NO_WINDOW, "bhsd", None, "", enable_gqa))
+
+
+def _with_features(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
+                   window: Window, layout: str, kernel: str, on: Optional[Context], chunk: int, alibi_slopes: Optional[torch.Tensor],
+                   sinks: Optional[torch.Tensor], sequences: Optional[Sequences], return_lse: bool) -> Any:
+    """attention() with tensors beside query, key and value, with chunks or the lse."""
+    check_sequences(sequences)
+    tensors = features.tensors_of(query, key, value, alibi_slopes, sinks, sequences)
+    most = (None, None) if sequences is None else (sequences.max_seqlen_q, sequences.max_seqlen_kv)
+    if _is_compiling():
+        output, lse = torch.ops.flashcore.attention_with_features_fwd(*tensors, causal, scale, softcap, *window, chunk, *most, layout, return_lse,
+                                                                      kernel)
+        return (output, lse) if return_lse else output
+    for name, tensor in zip(features.NAMES, tensors):
+        if tensor is not None and not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name} is a {type(tensor).__name__}; allowed: a PyTorch tensor")
+    if checks.any_autocast():
+        tensors = (*checks.in_autocast_type(*tensors[:3]), *tensors[3:])
+    if on is not None:
+        on.native()  # ClosedError comes before anything about the tensors
+    if features.needs_dispatch(tensors):
+        before, _chosen.context = _chosen.context, on
+        try:
+            made = torch.ops.flashcore.attention_with_features_fwd(*tensors, causal, scale, softcap, *checked_window(window), chunk, *most, layout,
+                                                                   return_lse, kernel)
+        finally:
+            _chosen.context = before
+    else:
+        made = features.run(on or context(query.device), tensors, (causal, scale, softcap, window, chunk, *most, layout, return_lse, kernel))
+    return tuple(made) if return_lse else made[0]
 
 
 def _check_heads(query: torch.Tensor, key: torch.Tensor, grouped: bool) -> None:
@@ -224,8 +263,10 @@ def _operator_in_autocast(query: torch.Tensor, key: torch.Tensor, value: torch.T
 
 
 @checks.untraced
-def _operator_without_memory(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_options: Any) -> torch.Tensor:
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
+def _operator_without_memory(*given: Any) -> Any:
+    for name, tensor in zip(features.NAMES, given):
+        if not isinstance(tensor, torch.Tensor):
+            continue
         checks.refuse_layouts(name, tensor)
         if tensor.is_quantized:
             raise UnsupportedError(f"{name} is {str(tensor.dtype)[len('torch.'):]}; allowed: float16, bfloat16", f"{name}.dtype")
@@ -242,6 +283,42 @@ def _operator_shape(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     return query.new_empty((query.shape[0], query.shape[one], query.shape[two], value.shape[3]))
 
 
+_OPERATOR.define("attention_with_features_fwd(Tensor query, Tensor key, Tensor value, "
+                 + "".join(f"Tensor? {name}, " for name in features.NAMES[3:])
+                 + "str causal, float? scale, float softcap, int? window_left, int? window_right, int chunk, SymInt? max_seqlen_q, "
+                 "SymInt? max_seqlen_kv, str layout, bool return_lse, str kernel) -> (Tensor, Tensor)", tags=fast.operator_tags())
+_TENSORS = len(features.NAMES)
+
+
+@checks.untraced
+def _features_operator(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The second tensor is empty where no lse is asked for."""
+    tensors, (causal, scale, softcap, left, right, *more) = given[:_TENSORS], given[_TENSORS:]
+    output, lse = features.run(_chosen.context or context(tensors[0].device), tensors, (causal, scale, softcap, (left, right), *more))
+    return output, output.new_empty((0,), dtype=torch.float32) if lse is None else lse
+
+
+@checks.untraced
+def _features_operator_with_gradients(*given: Any) -> Any:
+    for name, tensor in zip(features.NAMES, given):
+        if tensor is not None:
+            checks.refuse_layouts(name, tensor)
+            checks.refuse_gradients(name, tensor)
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.flashcore.attention_with_features_fwd(*given)
+
+
+@checks.untraced
+def _features_operator_in_autocast(*given: Any) -> Any:
+    with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST_KEYS):
+        return torch.ops.flashcore.attention_with_features_fwd(*checks.in_autocast_type(*given[:3]), *given[3:])
+
+
+def _features_operator_shape(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    output, lse = features.shapes(given[:_TENSORS], given[-3], given[-2])
+    return given[0].new_empty(output), given[0].new_empty(lse, dtype=torch.float32)
+
+
 _OPERATOR.impl("attention_fwd", _operator, "CPU")
 _OPERATOR.impl("attention_fwd", _operator, "CUDA")
 _OPERATOR.impl("attention_fwd", _operator_with_gradients, "Autograd")
@@ -251,4 +328,12 @@ for _key in ("AutocastCPU", "AutocastCUDA"):
 for _key in ("SparseCPU", "SparseCUDA", "SparseCsrCPU", "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU", "NestedTensorCPU",
              "NestedTensorCUDA"):
     _OPERATOR.impl("attention_fwd", _operator_without_memory, _key)
-getattr(torch.library, "register_fake", None or torch.library.impl_abstract)("flashcore::attention_fwd", _operator_shape)
+    _OPERATOR.impl("attention_with_features_fwd", _operator_without_memory, _key)
+for _key in ("CPU", "CUDA"):
+    _OPERATOR.impl("attention_with_features_fwd", _features_operator, _key)
+_OPERATOR.impl("attention_with_features_fwd", _features_operator_with_gradients, "Autograd")
+for _key in ("AutocastCPU", "AutocastCUDA"):
+    _OPERATOR.impl("attention_with_features_fwd", _features_operator_in_autocast, _key)
+_register_fake = getattr(torch.library, "register_fake", None) or torch.library.impl_abstract
+_register_fake("flashcore::attention_fwd", _operator_shape)
+_register_fake("flashcore::attention_with_features_fwd", _features_operator_shape)

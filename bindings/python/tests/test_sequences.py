@@ -2,6 +2,7 @@
 """Ragged batches and paged keys through Context.attention: every way to say where rows are against one dense call for each sequence, with
 all that dense calls have; NumPy, foreign arrays and PyTorch; and what is refused, by name."""
 import unittest
+import warnings
 
 import support
 from support import np, torch
@@ -188,6 +189,26 @@ class TestSequences(support.ContextTest):
         on_device = [self.context.to_device(array) for array in (query, key, value, used)]
         self.assertTrue(np.array_equal(self.context.attention_with_kv_cache(*on_device).to_numpy(), expected))
 
+    def test_nothing_to_compute(self):
+        """A batch of no sequences, pages for none, caches without rows: empty outputs, or rows that see no key. As NumPy arrays and tensors."""
+        rows = lambda *shape: np.ones((*shape, HEADS_KV, HEAD_DIM), np.float16)
+        numbers = lambda *shape: np.zeros(shape, np.int32)
+        pages, none = rows(4, 16), numbers(0)
+        for query, key, arrays in ((rows(0, 1), pages, {"seqused_kv": none, "page_table": numbers(0, 3)}),
+                                   (rows(0, 1), pages, {"seqused_kv": none, "kv_batch_index": none}),
+                                   (rows(2, 1), pages, {"seqused_kv": numbers(2), "page_table": numbers(2, 0)}),
+                                   (rows(2, 1), rows(2, 0), {"seqused_kv": numbers(2)}),
+                                   (rows(0), rows(0), {"cu_seqlens_q": numbers(3), "cu_seqlens_kv": numbers(3), "max_seqlen_q": 0, "max_seqlen_kv": 0}),
+                                   (rows(0), rows(0), {"cu_seqlens_q": numbers(1), "cu_seqlens_kv": numbers(1), "max_seqlen_q": 0, "max_seqlen_kv": 0})):
+            for _ in range(2):
+                output = self.context.attention(query, key, key, sequences=Sequences(**arrays))
+                self.assertEqual((output.shape, output.any()), (query.shape, False))
+                if torch is not None:
+                    given = [torch.from_numpy(array) for array in (query, key, key)]
+                    sequences = {name: torch.from_numpy(one) if isinstance(one, np.ndarray) else one for name, one in arrays.items()}
+                    output = on_torch.attention(*given, sequences=Sequences(**sequences))
+                    self.assertEqual((output.shape, bool(output.any())), (query.shape, False))
+
     def test_refusals_name_the_array(self):
         ragged = Ragged(queries=(2, 2, 2, 2))
         (rows, bounds_q), (key, bounds_kv), (value, _) = (ragged.in_line(rows) for rows in (ragged.query, ragged.key, ragged.value))
@@ -288,22 +309,82 @@ class TestTorchSequences(support.ContextTest):
             attend = lambda *given, **options: on_torch.attention_with_kv_cache(*given, used, **options)
             self.refused(UnsupportedError, "key", "no backward", lambda: attend(query, key.clone().requires_grad_(), value))
             self.refused(UnsupportedError, "query", "a tangent", lambda: torch.func.jvp(lambda q: attend(q, key, value), (query,), (query,)))
-            self.refused(UnsupportedError, "query", "a transform", lambda: torch.vmap(lambda q: attend(q, key, value))(query[None]))
+            self.refused(InvalidArgumentError, "key", "sparse", lambda: attend(query, key.to_sparse(), value))
+            with self.assertRaisesRegex(TypeError, "key is a ndarray; allowed: a PyTorch tensor"):
+                attend(query, key.cpu().numpy(), value)
             with torch.autocast(device, dtype=torch.bfloat16):
                 self.assertEqual(attend(query.float(), key.float(), value.float()).dtype, torch.bfloat16)
             if device == "cuda":
                 self.refused(InvalidArgumentError, "seqused_kv", "seqused_kv is on cpu; allowed: the context's device, cuda:0",
                              lambda: on_torch.attention_with_kv_cache(query, key, value, used.cpu()))
 
-    def test_compiled(self):
-        """A graph breaks at the call, and the numbers are the same."""
-        for _ in self.on_every_device():
-            ragged = Ragged(queries=(2, 2, 2, 2))
-            given = self.tensors(*(np.nan_to_num(ragged.in_entries(rows, 45)) for rows in (ragged.query, ragged.key, ragged.value)),
-                                 np.array(KEYS, np.int32))
-            block = lambda query, key, value, used: on_torch.attention_with_kv_cache(query * 2, key, value, used, causal="bottom_right").sin()
-            torch._dynamo.reset()
-            self.assertTrue(torch.equal(torch.compile(block, backend="eager")(*given), block(*given)))
+    def without_holes(self, ragged):
+        """query, caches and lengths, with 0 where no sequence is."""
+        return self.tensors(*(np.nan_to_num(ragged.in_entries(rows, 45)) for rows in (ragged.query, ragged.key, ragged.value)),
+                            np.array(KEYS, np.int32))
+
+    def test_what_pytorch_sees(self):
+        """Compiled without a graph break, by modes, by vmap, by tensors without memory: the operator."""
+        from torch.utils._python_dispatch import TorchDispatchMode
+        seen = []
+
+        class Watch(TorchDispatchMode):
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                seen.append(str(function))
+                return function(*args, **(kwargs or {}))
+        for device in self.on_every_device():
+            query, key, value, used = self.without_holes(Ragged(queries=(2, 2, 2, 2)))
+            slopes = torch.rand(HEADS_Q).to(device)
+
+            def block(query, key, value, used):
+                output, lse = on_torch.attention_with_kv_cache(query * 2, key, value, used, causal="bottom_right", alibi_slopes=slopes,
+                                                               return_lse=True)
+                bounds = torch.arange(5, dtype=torch.int32, device=device) * 45
+                rows = on_torch.varlen_attention(output.flatten(0, 1), key, value, bounds, None, 45, 45, seqused_kv=used)
+                return rows.sin(), lse.clamp(min=-9)
+            expected = block(query, key, value, used)
+            for dynamic in (False, True):
+                torch._dynamo.reset()
+                found = torch.compile(block, fullgraph=True, dynamic=dynamic, backend="aot_eager")(query, key, value, used)
+                self.assertTrue(all(torch.equal(one, other) for one, other in zip(found, expected)))
+            with Watch():
+                block(query, key, value, used)
+            self.assertEqual(seen.count("flashcore.attention_with_features_fwd.default"), 2)
+            seen.clear()
+            both = torch.stack((query, query * 3))
+            attend = lambda query: on_torch.attention_with_kv_cache(query, key, value, used)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.assertTrue(torch.equal(torch.vmap(attend)(both), torch.stack([attend(one) for one in both])))
+            if hasattr(torch.library, "opcheck"):
+                arrays = (None, None, None, None, None, used, None, None, None, None)
+                options = (*arrays, "none", None, 0.0, None, None, 0, None, None, "bshd", True, "")
+                torch.library.opcheck(torch.ops.flashcore.attention_with_features_fwd.default, (query, key, value, *options),
+                                      test_utils=("test_schema", "test_faketensor"))
+
+    def test_calls_are_prepared(self):
+        """Calls in turns that differ in one property: each gives what a fresh context gives; lengths count by their memory alone."""
+        for device in self.on_every_device():
+            query, key, value, used = self.without_holes(Ragged(queries=(2, 2, 2, 2)))
+            sinks = torch.randn(HEADS_Q).to(device)
+            fewer = torch.clamp(used, max=9)
+            variants = [(used, {}), (fewer, {}), (used.long(), {}), (None, {}), (used, {"causal": "bottom_right"}), (used, {"sinks": sinks}),
+                        (used, {"sinks": -sinks}), (used, {"chunk": 3}), (used, {"return_lse": True}), (used, {"max_seqlen_kv": 5}),
+                        (used, {"window": (3, None)})]
+            fresh = []
+            for lengths, options in variants:
+                with flashcore.Context(device) as context:
+                    fresh.append(context.attention_with_kv_cache(query, key, value, lengths, **options))
+                    context.synchronize()
+            with flashcore.Context(device) as context:
+                for _ in range(3):
+                    for (lengths, options), expected in zip(variants, fresh):
+                        found = context.attention_with_kv_cache(query, key, value, lengths, **options)
+                        both = zip(found, expected) if "return_lse" in options else [(found, expected)]
+                        self.assertTrue(all(torch.equal(one, other) for one, other in both))
+                self.assertEqual(len(context.feature_calls), len(variants) - 2)  # other lengths and sinks are no calls of their own
+                context.synchronize()
+            self.refused(flashcore.ClosedError, "context", "closed", lambda: context.attention_with_kv_cache(query, key, value, used))
 
     @unittest.skipIf(support.TORCH_DEVICES == ["cpu"], "no GPU")
     def test_a_graph_takes_other_lengths(self):

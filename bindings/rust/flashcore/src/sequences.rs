@@ -177,7 +177,7 @@ impl<'a> Sequences<'a> {
                     return Err(Error::invalid(format!("{}.dtype", field), names.0, format!("{}, as the others", names.1)));
                 }
                 args.index_dtype = raw.dtype;
-                *target = raw.data;
+                *target = address_of(&raw, count);
             }
         }
         args.seqlen_q = most("max_seqlen_q", self.max_seqlen_q, query[1])?;
@@ -223,14 +223,23 @@ fn most(field: &str, given: Option<usize>, room: usize) -> Result<i64> {
     }
 }
 
+/// Without elements an address like any other: 0 would mean that there is no array.
+fn address_of(raw: &sys::flashcore_tensor, elements: usize) -> u64 {
+    if elements == 0 {
+        64
+    } else {
+        raw.data
+    }
+}
+
 /// Address of a table, and the stride between its sequences.
 fn pages(field: &str, table: &Tensor<'_, i32>, shape: [usize; 4], context: &Context) -> Result<(u64, i64)> {
     let mut raw = sys::flashcore_tensor::default();
     check_shape(field, table.shape(), shape)?;
     table.fill(&mut raw, field, context)?;
-    let packed = shape[3] as i64;
+    let (packed, address) = (shape[3] as i64, address_of(&raw, shape[1].min(shape[3])));
     if raw.stride[3] == 0 || shape[1] < 2 {
-        return Ok((raw.data, packed));
+        return Ok((address, packed));
     }
     if raw.stride[1] < packed {
         return Err(Error::invalid(
@@ -239,5 +248,5 @@ fn pages(field: &str, table: &Tensor<'_, i32>, shape: [usize; 4], context: &Cont
             format!("{} or more, sequences apart", packed),
         ));
     }
-    Ok((raw.data, raw.stride[1]))
+    Ok((address, raw.stride[1]))
 }

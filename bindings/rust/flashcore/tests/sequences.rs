@@ -81,6 +81,21 @@ fn check_in_line(device: Device) -> Result<()> {
     Ok(())
 }
 
+fn check_nothing(device: Device) -> Result<()> {
+    let context = Context::open(device)?;
+    let (kv, none) = (context.zeros::<F16>(4 * PAGE_SIZE * ROW_KV)?, context.upload::<i32>(&[])?);
+    let (query, mut output) = (context.zeros::<F16>(0)?, context.zeros::<F16>(0)?);
+    let (key, shape) = (kv.tensor([4, PAGE_SIZE, HEADS_KV, HEAD_DIM]), [0, 1, HEADS, HEAD_DIM]);
+    let lengths = none.tensor([1, 1, 1, 0]);
+    for sequences in [
+        Sequences::new().seqused_kv(lengths).page_table(none.tensor([1, 0, 1, 3])),
+        Sequences::new().seqused_kv(lengths).kv_batch_index(lengths),
+    ] {
+        Attention::new(query.tensor(shape), key, key).sequences(sequences).run(&context, output.tensor_mut(shape))?;
+    }
+    Ok(())
+}
+
 fn check_places(device: Device) -> Result<()> {
     let context = Context::open(device)?;
     let (queries, keys) = ([2, 2, 2], [20, 5, 33]);
@@ -136,6 +151,7 @@ fn check_places(device: Device) -> Result<()> {
 #[test]
 fn sequences_on_the_cpu() {
     check_in_line(Device::Cpu).unwrap();
+    check_nothing(Device::Cpu).unwrap();
     check_places(Device::Cpu).unwrap();
 }
 
@@ -143,5 +159,6 @@ fn sequences_on_the_cpu() {
 #[ignore = "needs an NVIDIA GPU"]
 fn sequences_on_the_gpu() {
     check_in_line(Device::Cuda(0)).unwrap();
+    check_nothing(Device::Cuda(0)).unwrap();
     check_places(Device::Cuda(0)).unwrap();
 }
