@@ -303,15 +303,15 @@ typedef struct flashcore_attention_args {
    * seqlen_kv are then the most rows that a sequence may have: rows past them are left out. An array is used by being there, in
    * prepare and explain too. The host never reads them: a captured graph works with the numbers of its replay. What they say is held
    * to the tensors, so that nothing is read or written outside; rows of the output that no sequence has stay as they are. */
-  int32_t index_dtype;     /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
-  int32_t reserved0;       /* 0 */
-  uint64_t cu_seqlens_q;   /* [batch + 1], rising: rows of sequence b are cu[b] .. cu[b+1]-1 of query, output and lse, which are
-                              then of one batch entry with total_q rows */
-  uint64_t cu_seqlens_kv;  /* [batch + 1]: likewise of key and value, with total_kv rows */
-  uint64_t seqused_q;      /* [batch]: rows in use, from the sequence's first on */
-  uint64_t seqused_kv;     /* [batch]: likewise, those of leftpad_kv among them */
-  uint64_t leftpad_kv;     /* [batch]: rows at the sequence's beginning that are no keys; key 0 is the one behind them */
-  uint64_t kv_batch_index; /* [batch]: entry of key and value, which have kv_batch_count of them, for each of the batch */
+  int32_t index_dtype;    /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
+  int32_t reserved0;      /* 0 */
+  uint64_t cu_seqlens_q;  /* [batch + 1], rising: rows of sequence b are cu[b] .. cu[b+1]-1 of query, output and
+                              lse, which are then of one batch entry with total_q rows */
+  uint64_t cu_seqlens_kv; /* [batch + 1]: likewise of key and value, with total_kv rows */
+  uint64_t seqused_q;     /* [batch]: rows in use, from the sequence's first on */
+  uint64_t seqused_kv;    /* [batch]: likewise, those of leftpad_kv among them */
+  uint64_t leftpad_kv;    /* [batch]: rows at the sequence's beginning that are no keys; key 0 is the one behind them */
+  uint64_t kv_batch_index; /* [batch]: entry of key and value, which have kv_batch_count of them, for each sequence */
 
   /* Paged keys and values: of page_count pages of page_size keys, along the batch stride. Key j of sequence b is key j % page_size of
    * page page_table[b][j / page_size], which is read as far as the sequence has keys; a page that is not there counts as the last. */
@@ -319,8 +319,8 @@ typedef struct flashcore_attention_args {
   uint64_t page_table_value; /* a separate table for values; 0: page_table */
   int64_t page_table_stride; /* elements between sequences; 0: the pages of seqlen_kv keys */
   int64_t page_count;
-  int32_t page_size; /* 1 or more, with page_table */
-  int32_t rotary_dim;        /* leading dimensions that are rotated; 0: none */
+  int32_t page_size;  /* 1 or more, with page_table */
+  int32_t rotary_dim; /* leading dimensions that are rotated; 0: none */
 
   /* New keys and values, appended to the cache before the attention, and rotary embedding. */
   int64_t seqlen_new;
