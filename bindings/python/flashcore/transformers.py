@@ -5,8 +5,8 @@
     flashcore.transformers.register()
     model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="flashcore", dtype=torch.bfloat16)
 
-Prefill, decoding with a cache, cross attention, grouped heads, padded batches and packed sequences work, each in one launch; rows of
-padding come out as 0. Softcap, sinks and sliding windows are handed to the library. Other mask tensors, dropout and attention weights are
+Prefill, decoding with a cache, cross attention, grouped heads, padded batches, packed sequences and continuous batching work, each in one
+launch; rows of padding come out as 0. Softcap, sinks and sliding windows are handed to the library. Other mask tensors, dropout and attention weights are
 refused here. Every refusal is an UnsupportedError that names what is missing.
 """
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MISSING = {
     "position_bias": "this build adds no bias to the scores",
     "bias": "this build adds no bias to the scores",
     "head_mask": "this build has no mask over heads",
-    "cache": "continuous batching is not connected to this library's paged keys and values",
+    "cache": "a paged cache is for continuous batching, whose function has a name that begins with \"paged|\"",
     "cu_seqlens": "packed sequences are taken as cu_seq_lens_q, cu_seq_lens_k, max_length_q and max_length_k",
     "seq_idx": "packed sequences are taken as cu_seq_lens_q, cu_seq_lens_k, max_length_q and max_length_k",
     "indices": "this build has no sparse attention",
@@ -298,6 +298,33 @@ def _packed_by_caller(pattern: AttentionPattern, given: tuple[Any, ...]) -> Opti
     return Sequences(given[0], given[1], int(given[2]), int(given[3]))
 
 
+def paged_attention_function(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any = None, cache: Any = None,
+                             cu_seq_lens_q: Optional[torch.Tensor] = None, cu_seq_lens_k: Any = None, max_seqlen_q: int = 0, max_seqlen_k: Any = 0,
+                             block_table: Any = None, read_index: Any = None, write_index: Any = None, scaling: Optional[float] = None,
+                             dropout: float = 0.0, softcap: Optional[float] = None, s_aux: Optional[torch.Tensor] = None,
+                             **kwargs: Any) -> tuple[torch.Tensor, None]:
+    """For AttentionInterface as "paged|" with a name, continuous batching: the tokens of all requests in one row, [1, heads, tokens, head_dim].
+    They are written to the cache, which hands over the rows of each request one behind the other. Dicts are by kind of layer."""
+    for name, given in kwargs.items():
+        if given is not None and given is not False and name in _MISSING:
+            _refuse(name, _MISSING[name])
+    if dropout:
+        _refuse("dropout", f"dropout is {dropout}; there is none. Call model.eval()")
+    if cache is None:
+        _refuse("cache", "a \"paged|\" name is for continuous batching (generate_batch), which brings a paged cache; allowed: the name without it")
+    if block_table is not None:
+        _refuse("block_table", "Transformers makes it for FlashAttention alone, whose functions also write to the pages")
+    window = getattr(module, "sliding_window", None)
+    if isinstance(cu_seq_lens_k, dict):
+        kind = "sliding_attention" if window else "full_attention"
+        cu_seq_lens_k, max_seqlen_k = cu_seq_lens_k[kind], max_seqlen_k[kind]
+    key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, read_index=read_index, write_index=write_index)
+    output = attention(query[0].transpose(0, 1), key, value, causal="bottom_right", scale=scaling, softcap=softcap or 0.0,
+                       window=(window - 1 if window else None, None), sinks=None if s_aux is None else s_aux.float(),
+                       sequences=Sequences(cu_seq_lens_q, cu_seq_lens_k, int(max_seqlen_q), int(max_seqlen_k)))
+    return output, None
+
+
 def _padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pattern: AttentionPattern, spans: Spans,
             options: dict[str, Any]) -> torch.Tensor:
     """[batch, seqlen, heads, head_dim], on the keys that are no padding; 0 for queries that are."""
@@ -317,9 +344,10 @@ def register(name: str = NAME) -> None:
 
     Transformers 5 takes every name with "flash" in it for a kind of FlashAttention: it then loads that package's functions, which
     is kept from happening here; models that list their FlashAttention versions would run one of them instead, which is refused. A name
-    without "flash" in it, like register("fc"), avoids that. Continuous batching (generate_batch) is refused.
+    without "flash" in it, like register("fc"), avoids that. Continuous batching (generate_batch) puts "paged|" before the name.
     """
     AttentionInterface.register(name, attention_function)
+    AttentionInterface.register(f"paged|{name}", paged_attention_function)
     AttentionMaskInterface.register(name, mask_function)
     _registered.add(name)
     check = getattr(modeling_utils.PreTrainedModel, "_check_and_adjust_attn_implementation", None)
@@ -338,9 +366,6 @@ def _refusing_names(check: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(check)
     def asking(model: Any, attn_implementation: Optional[str], *arguments: Any, **named: Any) -> Any:
         name = attn_implementation or ""
-        if name.startswith("paged|") and name[len("paged|"):] in _registered:
-            _refuse("attn_implementation", f"it is {name!r}, for continuous batching (generate_batch), which is not connected here; "
-                    "allowed: generate(), or attn_implementation=\"paged|sdpa\"")
         others = getattr(model, "_compatible_flash_implementations", None)
         if name in _registered and "flash" in name and others and name not in others:
             _refuse("attn_implementation", f"it is {name!r}, and of names with \"flash\" in them Transformers lets this model have {', '.join(others)} "
@@ -357,4 +382,5 @@ class _LoadOthers:
         self.load = load
 
     def __call__(self, implementation: Optional[str], *arguments: Any, **named: Any) -> Any:
-        return None if implementation in _registered else self.load(implementation, *arguments, **named)
+        name = (implementation or "").removeprefix("paged|")
+        return None if name in _registered else self.load(implementation, *arguments, **named)

@@ -207,15 +207,13 @@ class TestTransformers(support.ContextTest):
         return [by_name, by_object] + [compiled] * (mask is not None and type(ours) is transformers.LlamaForCausalLM)
 
     def test_names_that_are_refused(self):
-        """Continuous batching, and a name with "flash" in it where a model lists the kinds of FlashAttention that it takes."""
+        """A paged name in a model without a paged cache, and one with "flash" in it where a model lists the FlashAttention that it takes."""
         on_transformers.register("fc")
         kind, config = llama()
         for name in ("flashcore", "fc"):
-            self.refused(UnsupportedError, "attn_implementation", "not connected here",
-                         lambda: kind._from_config(copy.deepcopy(config), attn_implementation=f"paged|{name}"))
-            ours = kind._from_config(copy.deepcopy(config), attn_implementation=name)
-            self.refused(UnsupportedError, "attn_implementation", "not connected here", lambda: ours.set_attn_implementation(f"paged|{name}"))
-            self.assertEqual(ours.config._attn_implementation, name)
+            ours = kind._from_config(copy.deepcopy(config), attn_implementation=name).to(DEVICE, torch.bfloat16)
+            ours.set_attn_implementation(f"paged|{name}")
+            self.refused(UnsupportedError, "cache", "for continuous batching", lambda: ours(tokens(1, 4), use_cache=False))
 
         class Picky(kind):
             _compatible_flash_implementations = ["flash_attention_4"]
@@ -223,6 +221,32 @@ class TestTransformers(support.ContextTest):
                      lambda: Picky._from_config(copy.deepcopy(config), attn_implementation="flashcore"))
         self.assertEqual(Picky._from_config(copy.deepcopy(config), attn_implementation="fc").config._attn_implementation, "fc")
         self.assertEqual(kind._from_config(copy.deepcopy(config), attn_implementation="eager").config._attn_implementation, "eager")
+
+    def test_continuous_batching(self):
+        """Requests of different lengths, prompts in pieces: each word is one that eager float32 would say, or as good as that."""
+        if not hasattr(transformers, "ContinuousBatchingConfig"):
+            self.skipTest("this Transformers has another way of continuous batching")
+        on_transformers.register("fc")
+        for made in (llama(), mistral(8)):
+            for name in ("flashcore", "fc"):
+                with torch.inference_mode(False):  # it works on a thread of its own
+                    eager, ours = pair(made, name=name)
+                asked = [tokens(1, length, seed=length)[0].tolist() for length in (5, 2, 23, 9)]
+                options = transformers.GenerationConfig(max_new_tokens=8, do_sample=False, eos_token_id=-1, pad_token_id=0)
+                pool = transformers.ContinuousBatchingConfig(num_blocks=64, block_size=16, max_batch_tokens=16)
+                try:
+                    with torch.inference_mode(False):
+                        answers = ours.generate_batch(asked, generation_config=options, continuous_batching_config=pool, progress_bar=False)
+                except MemoryError as reason:  # on the CPU it asks psutil, which may be missing
+                    self.skipTest(str(reason))
+                self.assertEqual(len(answers), len(asked))
+                for prompt, answer in zip(asked, answers.values()):
+                    self.assertEqual((answer.error, len(answer.generated_tokens)), (None, 8))
+                    given = torch.tensor([prompt + answer.generated_tokens], device=DEVICE)
+                    logits = eager(given, use_cache=False).logits[0, len(prompt) - 1:-1]
+                    said = logits.gather(1, given[0, len(prompt):, None])[:, 0]
+                    # Two logits, each as far off as close_to() allows.
+                    self.assertLess((logits.amax(1) - said).max().item(), 2 * 0.03 * logits.abs().max().item())
 
     def test_traces_and_gradients_are_refused(self):
         _, ours = pair(llama())
@@ -394,7 +418,7 @@ class TestTransformers(support.ContextTest):
         query = torch.zeros(1, 2, 4, 64, dtype=torch.float16, device=DEVICE)
         call = lambda **more: on_transformers.attention_function(torch.nn.Identity(), query, query, query, None, **more)
         for field, words, options in (("dropout", "0.1", {"dropout": 0.1}),
-                                      ("position_bias", "no bias", {"position_bias": query}), ("cache", "not connected", {"cache": object()}),
+                                      ("position_bias", "no bias", {"position_bias": query}), ("cache", "begins with \"paged|\"", {"cache": object()}),
                                       ("output_attentions", "eager", {"output_attentions": True}), ("cu_seqlens", "are taken as", {"cu_seqlens": query}),
                                       ("unheard_of", "not known here", {"unheard_of": 3}),
                                       ("attention_mask", "it is a list", {"attention_mask": [1]})):
