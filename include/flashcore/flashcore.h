@@ -346,8 +346,8 @@ typedef struct flashcore_attention_args {
   char kernel[FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or module only, compiled on need; empty: any */
 
   /* From version 1.1 on. */
-  int64_t total_q;        /* rows of query, output and lse, with cu_seqlens_q */
-  int64_t total_kv;       /* rows of key and value, with cu_seqlens_kv */
+  int64_t total_q;        /* rows of query, output and lse, with cu_seqlens_q: 1 or more */
+  int64_t total_kv;       /* rows of key and value, with cu_seqlens_kv: 1 or more */
   int64_t kv_batch_count; /* entries of key and value, with kv_batch_index */
 } flashcore_attention_args;
 #ifdef __cplusplus

@@ -25,7 +25,7 @@ struct AttentionProblem {
   int64_t workspace_bytes = 0;
   std::string_view kernel;  // the kernel or module asked for by name, or empty; lies in the caller's args
 
-  bool empty() const { return key.batch == 0 || key.seqlen_q == 0 || key.total_q == 0; }  // no output rows
+  bool empty() const { return key.batch == 0 || key.seqlen_q == 0; }  // no output rows
   const ProblemTensor &query() const { return tensors[fwd::query]; }
   const ProblemTensor &key_tensor() const { return tensors[fwd::key]; }
   const ProblemTensor &value() const { return tensors[fwd::value]; }

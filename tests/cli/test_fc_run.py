@@ -378,10 +378,6 @@ class Files(cli.ToolTest):
 # Option, type, shape for the inputs of Files, field that the library names.
 REFUSED_ARRAYS = [
     ("sinks", "<f2", (4,), "sinks.dtype"), ("bias", "<f4", (4, 5, 7), "bias"), ("bias", "<f2", (1, 1, 5, 7), "bias"), ("mask", "|b1", (5, 7), "mask"), ("mask", "|u1", (1, 4, 5, 7), "mask"),
-    ("cu-seqlens-q", "<i4", (2,), "(cu_seqlens_q|index_dtype)"), ("cu-seqlens-kv", "<i8", (2,), "(cu_seqlens_kv|index_dtype)"),
-    ("seqused-q", "<i4", (1,), "(seqused_q|index_dtype)"), ("seqused-kv", "<i4", (1,), "(seqused_kv|index_dtype)"),
-    ("leftpad-kv", "<i4", (1,), "(leftpad_kv|index_dtype)"), ("kv-batch-index", "<i4", (1,), "(kv_batch_index|index_dtype)"),
-    ("page-table", "<i4", (1, 3), "page_table"), ("page-table-value", "<i4", (1, 3), "page_table_value"),
     ("new-key", "<f2", (1, 2, 2, 8), "(new_key|seqlen_new)"), ("new-value", "<f2", (1, 2, 2, 6), "(new_value|seqlen_new)"),
     ("rotary-cos", "<f2", (9, 4), "rotary_cos"), ("rotary-sin", "<f2", (9, 4), "rotary_sin"),
     ("rotary-positions", "<i4", (1,), "(rotary_positions|index_dtype)"), ("query-descale", "<f4", (1, 2), "query_descale"),
