@@ -36,7 +36,7 @@ struct BadInput {
 std::vector<BadInput> bad_inputs() {
   return {
       INVALID(struct_size, 0),
-      INVALID(struct_size, sizeof(Args) - 1),
+      INVALID(struct_size, 911),
       INVALID(struct_size, 0xffffffff),
       INVALID(batch, -1),
       INVALID(seqlen_q, int64_t{1} << 31),
