@@ -48,8 +48,11 @@ type Attention struct {
 	AttentionChunk int
 
 	AlibiSlopes Tensor // optional: float32 [1, 1, heads_q, 1], or [batch, 1, heads_q, 1]
-	Bias        Tensor // optional, added to the scores: [batch, seqlen_q, heads_q, seqlen_kv], strides 0 where it is the same for all
-	Sinks       Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
+	// Optional, added to the scores: Float16, BFloat16 or float32 [batch, seqlen_q, heads_q, seqlen_kv]; -infinity hides the key. A stride
+	// is 0 where it is the same for all, and so may the last one be, but not all four.
+	Bias  Tensor
+	Mask  Tensor // optional: uint8, 0 hides the key, any other shows it; shape and strides as of Bias
+	Sinks Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
 
 	BatchInvariant bool   // a row's bits must not depend on the batch or on the other rows
 	Kernel         string // this kernel ("sm80_fwd_mma") or this module and no other; empty: the library's choice
@@ -62,7 +65,7 @@ func Ptr[T any](value T) *T { return &value }
 type frame struct {
 	call shimCall
 	// Memory of Go behind the tensors.
-	query, key, value, output, lse, alibi, bias, sinks *C.uint8_t
+	query, key, value, output, lse, alibi, bias, mask, sinks *C.uint8_t
 }
 
 type shimCall = C.shim_call
@@ -72,12 +75,12 @@ var frames = sync.Pool{New: func() any { return new(frame) }}
 func (f *frame) free() {
 	// Nothing of this call for the next one, and no memory kept alive. The library writes an error whole when it writes it.
 	f.call.args = C.flashcore_attention_args{}
-	f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks = nil, nil, nil, nil, nil, nil, nil, nil
+	f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	frames.Put(f)
 }
 
 func (f *frame) forward(c *Context, queue unsafe.Pointer) error {
-	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks,
+	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks,
 		C.uintptr_t(uintptr(queue)))
 	return check(status, &f.call.error)
 }
@@ -211,16 +214,20 @@ func (a *Attention) fillScalars(args *C.flashcore_attention_args) error {
 func (a *Attention) fillOptional(f *frame, c *Context) error {
 	args := &f.call.args
 	batch, seqlenQ, headsQ := a.Query.Shape[0], a.Query.Shape[1], a.Query.Shape[2]
-	one := func(field string, t *Tensor, raw *C.flashcore_tensor, memory **C.uint8_t, shape [4]int) error {
-		if err := checkType(field, t, DTypeFloat32); err != nil {
-			return err
-		}
+	sized := func(field string, t *Tensor, raw *C.flashcore_tensor, memory **C.uint8_t, shape [4]int) error {
 		err := checkShape(field, t, shape)
 		if err == nil {
 			*memory, err = t.fill(raw, field, c)
 		}
 		return err
 	}
+	one := func(field string, t *Tensor, raw *C.flashcore_tensor, memory **C.uint8_t, shape [4]int) error {
+		if err := checkType(field, t, DTypeFloat32); err != nil {
+			return err
+		}
+		return sized(field, t, raw, memory, shape)
+	}
+	scores := [4]int{batch, seqlenQ, headsQ, a.Key.Shape[1]}
 	if !a.LSE.absent() {
 		if err := one("lse", &a.LSE, &args.lse, &f.lse, [4]int{batch, headsQ, seqlenQ, 1}); err != nil {
 			return err
@@ -249,9 +256,21 @@ func (a *Attention) fillOptional(f *frame, c *Context) error {
 		}
 	}
 	if !a.Bias.absent() {
-		if err := one("bias", &a.Bias, &args.bias, &f.bias, [4]int{batch, seqlenQ, headsQ, a.Key.Shape[1]}); err != nil {
+		if a.Bias.dtype == DTypeUint8 {
+			return invalid("bias.dtype", "uint8", "float16, bfloat16 or float32")
+		}
+		if err := sized("bias", a.Bias.ofScores(), &args.bias, &f.bias, scores); err != nil {
 			return err
 		}
+	}
+	if !a.Mask.absent() {
+		if err := checkType("mask", &a.Mask, DTypeUint8); err != nil {
+			return err
+		}
+		if err := sized("mask", a.Mask.ofScores(), &args.mask, &f.mask, scores); err != nil {
+			return err
+		}
+		args.mask.dtype = 0
 	}
 	if !a.Sinks.absent() {
 		return one("sinks", &a.Sinks, &args.sinks, &f.sinks, [4]int{1, 1, headsQ, 1})
@@ -305,7 +324,7 @@ func (c *Context) Forward(a *Attention, stream *Stream) error {
 // while a stream is captured.
 func (c *Context) Prepare(a *Attention) error {
 	return c.with(a, false, func(f *frame) cStatus {
-		return C.shim_attention_prepare(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks)
+		return C.shim_attention_prepare(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks)
 	})
 }
 
@@ -314,7 +333,7 @@ func (c *Context) WorkspaceBytes(a *Attention) (int64, error) {
 	var bytes C.int64_t
 	err := c.with(a, false, func(f *frame) cStatus {
 		return C.shim_attention_workspace_bytes(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias,
-			f.sinks, &bytes)
+			f.mask, f.sinks, &bytes)
 	})
 	return int64(bytes), err
 }
@@ -339,7 +358,7 @@ func (c *Context) Explain(a *Attention) (Explanation, error) {
 	var raw C.flashcore_attention_explanation
 	raw.struct_size = C.sizeof_flashcore_attention_explanation
 	err := c.with(a, false, func(f *frame) cStatus {
-		return C.shim_attention_explain(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks, &raw)
+		return C.shim_attention_explain(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks, &raw)
 	})
 	if err != nil {
 		return Explanation{}, err

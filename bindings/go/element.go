@@ -20,16 +20,19 @@ type Float16 uint16
 type BFloat16 uint16
 
 // Element is what tensors and buffers hold.
-type Element interface{ Float16 | BFloat16 | float32 }
+type Element interface {
+	Float16 | BFloat16 | float32 | uint8
+}
 
 // DType is an element type as the library numbers it.
 type DType int32
 
-// The element types of this package. Attention takes the 16-bit ones; LSE and bias are Float32.
+// The element types of this package. Attention takes the 16-bit ones; LSE is Float32, masks are Uint8.
 const (
 	DTypeFloat16  DType = C.FLASHCORE_DTYPE_FLOAT16
 	DTypeBFloat16 DType = C.FLASHCORE_DTYPE_BFLOAT16
 	DTypeFloat32  DType = C.FLASHCORE_DTYPE_FLOAT32
+	DTypeUint8    DType = -1 // the library has no number for it
 )
 
 func (d DType) String() string {
@@ -40,13 +43,18 @@ func (d DType) String() string {
 		return "bfloat16"
 	case DTypeFloat32:
 		return "float32"
+	case DTypeUint8:
+		return "uint8"
 	}
 	return fmt.Sprintf("DType(%d)", int32(d))
 }
 
 func (d DType) bytes() int64 {
-	if d == DTypeFloat32 {
+	switch d {
+	case DTypeFloat32:
 		return 4
+	case DTypeUint8:
+		return 1
 	}
 	return 2
 }
@@ -57,6 +65,8 @@ func dtypeOf[T Element]() DType {
 		return DTypeFloat16
 	case BFloat16:
 		return DTypeBFloat16
+	case uint8:
+		return DTypeUint8
 	}
 	return DTypeFloat32
 }

@@ -253,7 +253,8 @@ enum { FLASHCORE_NAME_BYTES = 128 };
 
 /* Up to four-dimensional data on the context's device. Strides count elements, in the order batch, sequence, head, head
  * dimension; all four zero means contiguous in the order that the field states. A batch, sequence or head stride of
- * inputs may be zero (the same data for every index). Strides are never negative. The last one is 1 (or all are 0). */
+ * inputs may be zero (the same data for every index). Strides are never negative. The last one is 1 (or all are 0), but for
+ * bias and mask. */
 typedef struct flashcore_tensor {
   uint64_t data;     /* address of element [0,0,0,0]; 0 means absent */
   int32_t dtype;     /* FLASHCORE_DTYPE_* */
@@ -285,7 +286,10 @@ typedef struct flashcore_attention_args {
   flashcore_tensor output;
   flashcore_tensor lse;
 
-  /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. p = i + seqlen_kv - seqlen_q below. */
+  /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. p = i + seqlen_kv - seqlen_q below.
+   * Bias and mask: [batch, seqlen_q, heads_q, seqlen_kv], of a sequence of a ragged batch its own rows and keys. Every stride, the last
+   * too, may be any that is not negative, 0 being the same for all of its dimension (but four zeros mean contiguous). Nothing behind
+   * the last key is read. A row that sees no key has output 0 and LSE -inf, or the sink. A score of +infinity or NaN makes its row NaN. */
   float softmax_scale;     /* with FLASHCORE_FLAG_SOFTMAX_SCALE; any finite value */
   float softcap;           /* 0: none */
   int32_t causal;          /* FLASHCORE_CAUSAL_* */
@@ -295,23 +299,26 @@ typedef struct flashcore_attention_args {
   int64_t attention_chunk; /* ... and j and p are in the same chunk of so many positions; 0: off */
   uint64_t alibi_slopes;   /* float32 [heads_q], or [batch, heads_q] with a batch stride: -slope * |p - j|; 0: none */
   int64_t alibi_batch_stride;
-  flashcore_tensor bias;  /* added to the scores; strides are [batch, seqlen_q, heads_q, seqlen_kv] */
-  flashcore_tensor mask;  /* boolean bytes, 0 hides the key; same strides as bias */
+  flashcore_tensor
+      bias; /* added to the scores; -infinity hides the key. FLOAT16, BFLOAT16, FLOAT32, or 0: the query's */
+  flashcore_tensor mask;  /* boolean bytes (dtype 0): 0 hides the key, any other shows it */
   flashcore_tensor sinks; /* float32 [heads_q], one more logit in the denominator and in LSE, with no value */
 
   /* Ragged batches: sequences with lengths and places of their own, which lie on the device, int32 or int64 (index_dtype). seqlen_q and
    * seqlen_kv are then the most rows that a sequence may have: rows past them are left out. An array is used by being there, in
    * prepare and explain too. The host never reads them: a captured graph works with the numbers of its replay. What they say is held
    * to the tensors, so that nothing is read or written outside; rows of the output that no sequence has stay as they are. */
-  int32_t index_dtype;     /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
-  int32_t reserved0;       /* 0 */
-  uint64_t cu_seqlens_q;   /* [batch + 1], rising: rows of sequence b are cu[b] .. cu[b+1]-1 of query, output and lse, which are
+  int32_t index_dtype; /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
+  int32_t reserved0;   /* 0 */
+  uint64_t
+      cu_seqlens_q; /* [batch + 1], rising: rows of sequence b are cu[b] .. cu[b+1]-1 of query, output and lse, which are
                               then of one batch entry with total_q rows */
-  uint64_t cu_seqlens_kv;  /* [batch + 1]: likewise of key and value, with total_kv rows */
-  uint64_t seqused_q;      /* [batch]: rows in use, from the sequence's first on */
-  uint64_t seqused_kv;     /* [batch]: likewise, those of leftpad_kv among them */
-  uint64_t leftpad_kv;     /* [batch]: rows at the sequence's beginning that are no keys; key 0 is the one behind them */
-  uint64_t kv_batch_index; /* [batch]: entry of key and value, which have kv_batch_count of them, for each of the batch */
+  uint64_t cu_seqlens_kv; /* [batch + 1]: likewise of key and value, with total_kv rows */
+  uint64_t seqused_q;     /* [batch]: rows in use, from the sequence's first on */
+  uint64_t seqused_kv;    /* [batch]: likewise, those of leftpad_kv among them */
+  uint64_t leftpad_kv;    /* [batch]: rows at the sequence's beginning that are no keys; key 0 is the one behind them */
+  uint64_t
+      kv_batch_index; /* [batch]: entry of key and value, which have kv_batch_count of them, for each of the batch */
 
   /* Paged keys and values: of page_count pages of page_size keys, along the batch stride. Key j of sequence b is key j % page_size of
    * page page_table[b][j / page_size], which is read as far as the sequence has keys; a page that is not there counts as the last. */
@@ -319,8 +326,8 @@ typedef struct flashcore_attention_args {
   uint64_t page_table_value; /* a separate table for values; 0: page_table */
   int64_t page_table_stride; /* elements between sequences; 0: the pages of seqlen_kv keys */
   int64_t page_count;
-  int32_t page_size; /* 1 or more, with page_table */
-  int32_t rotary_dim;        /* leading dimensions that are rotated; 0: none */
+  int32_t page_size;  /* 1 or more, with page_table */
+  int32_t rotary_dim; /* leading dimensions that are rotated; 0: none */
 
   /* New keys and values, appended to the cache before the attention, and rotary embedding. */
   int64_t seqlen_new;

@@ -52,6 +52,12 @@ T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head
   return reinterpret_cast<T *>(tensor.data) + offset;
 }
 
+const void *bias_row(const AttentionProblem &problem, int64_t batch, int64_t row, int64_t head) {
+  if (problem.bias().data == 0) return nullptr;
+  if (problem.bias_dtype == kernels::dtype_float32) return element<const float>(problem.bias(), batch, row, head);
+  return element<const uint16_t>(problem.bias(), batch, row, head);
+}
+
 float natural_or_base2_lse(const AttentionProblem &problem, const TileStatistics &statistics, int64_t r) {
   if (statistics.sum[r] == 0.0f) return -infinity;  // no key, or none above -infinity
   const double natural = statistics.logarithm[r] + std::log(static_cast<double>(statistics.sum[r]));
@@ -99,6 +105,10 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.scale = std::fabs(problem.softmax_scale);
   task.softcap = problem.softcap;
   task.alibi = problem.alibi_slopes().data != 0;
+  task.bias_dtype = problem.bias().data != 0 ? problem.bias_dtype : 0;
+  task.has_mask = problem.mask().data != 0;
+  task.bias_stride_key = problem.bias().stride_column;
+  task.mask_stride_key = problem.mask().stride_column;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
   task.row_count = row_count;
@@ -113,7 +123,9 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
                     visibility.keys_of(position),
                     task.alibi ? *element<const float>(problem.alibi_slopes(), batch, 0, head_q) : 0.0f,
                     position + sequence.keys - sequence.queries,
-                    has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity};
+                    has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity,
+                    bias_row(problem, batch, position, head_q),
+                    task.has_mask ? element<const uint8_t>(problem.mask(), batch, position, head_q) : nullptr};
   }
 
   TileStatistics statistics;

@@ -23,6 +23,12 @@ Error dtype_error(const OperandRule &rule, int32_t dtype, std::string_view allow
 Error wrong_dtype_error(const OperandRule &rule, int32_t dtype, int32_t query_dtype);
 Error overlap_error(const char *field, const AddressRange &range, const ProblemOperand &other);
 
+constexpr bool may_have_dtype(const OperandRule &rule, int32_t dtype, int32_t query_dtype) {
+  if (rule.element == any_float)
+    return dtype == kernels::dtype_float16 || dtype == kernels::dtype_bfloat16 || dtype == kernels::dtype_float32;
+  return rule.element > like_index && dtype == (rule.element == like_query ? query_dtype : rule.element);
+}
+
 // Each operand has the type of its row, where it names one. The query's own is the operation's business.
 template <const auto &table>
 Status check_dtypes(const void *args, int32_t query_dtype) {
@@ -30,8 +36,7 @@ Status check_dtypes(const void *args, int32_t query_dtype) {
   const bool right = all_operands<table.size()>([&](auto i) {
     wrong = i;
     const int32_t dtype = given_tensor(table[i], args).dtype;
-    return dtype == FLASHCORE_DTYPE_DEFAULT ||
-           dtype == (table[i].element == like_query ? query_dtype : table[i].element);
+    return dtype == FLASHCORE_DTYPE_DEFAULT || may_have_dtype(table[i], dtype, query_dtype);
   });
   if (right) return success();
   return wrong_dtype_error(table[wrong], given_tensor(table[wrong], args).dtype, query_dtype);

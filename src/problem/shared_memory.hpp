@@ -14,8 +14,8 @@ namespace flashcore {
 struct StridedBytes {
   AddressRange range;  // begin, and one past the last byte; begin == end: no bytes
   uint64_t run_bytes = 0;
-  uint64_t step[3] = {};
-  uint64_t last[3] = {};
+  uint64_t step[4] = {};
+  uint64_t last[4] = {};
 };
 
 StridedBytes strided_bytes(const ProblemOperand &operand);

@@ -61,19 +61,21 @@ void clear_unused_strides(const TensorShape &shape, ProblemTensor &tensor) {
   if (shape.batch == 1) tensor.stride_batch = 0;
   if (shape.rows == 1) tensor.stride_row = 0;
   if (shape.heads == 1) tensor.stride_head = 0;
+  if (shape.columns == 1) tensor.stride_column = 1;
 }
 
 // Bytes from the first element to the end of the last; false on overflow.
 bool extent_bytes(const ProblemOperand &operand, int64_t &bytes) {
   const TensorShape &shape = operand.shape;
   const ProblemTensor &tensor = operand.tensor;
-  int64_t batch_reach = 0, row_reach = 0, head_reach = 0;
+  int64_t batch_reach = 0, row_reach = 0, head_reach = 0, column_reach = 0;
   return !(__builtin_mul_overflow(shape.batch - 1, tensor.stride_batch, &batch_reach) ||
            __builtin_mul_overflow(shape.rows - 1, tensor.stride_row, &row_reach) ||
            __builtin_mul_overflow(shape.heads - 1, tensor.stride_head, &head_reach) ||
+           __builtin_mul_overflow(shape.columns - 1, tensor.stride_column, &column_reach) ||
            __builtin_add_overflow(batch_reach, row_reach, &bytes) ||
-           __builtin_add_overflow(bytes, head_reach, &bytes) || __builtin_add_overflow(bytes, shape.columns, &bytes) ||
-           __builtin_mul_overflow(bytes, operand.element_bytes, &bytes));
+           __builtin_add_overflow(bytes, head_reach, &bytes) || __builtin_add_overflow(bytes, column_reach, &bytes) ||
+           __builtin_add_overflow(bytes, 1, &bytes) || __builtin_mul_overflow(bytes, operand.element_bytes, &bytes));
 }
 
 struct SharedElements {
@@ -135,7 +137,8 @@ Error negative_stride_error(const ProblemOperand &operand, const flashcore_tenso
 Error extent_error(const ProblemOperand &operand) {
   const Axis axes[] = {{operand.shape.batch, operand.tensor.stride_batch, dimension_batch},
                        {operand.shape.rows, operand.tensor.stride_row, dimension_row},
-                       {operand.shape.heads, operand.tensor.stride_head, dimension_head}};
+                       {operand.shape.heads, operand.tensor.stride_head, dimension_head},
+                       {operand.shape.columns, operand.tensor.stride_column, dimension_column}};
   const auto reach = [](const Axis &axis) {
     return static_cast<long double>(axis.size - 1) * static_cast<long double>(axis.stride);
   };
@@ -167,11 +170,13 @@ TensorFault find_fault(const flashcore_tensor &given, AddressRule address_rule, 
   if (!count_bytes(operand, extent)) return TensorFault::too_many_elements;
   if (has_negative_stride(operand, given)) return TensorFault::negative_stride;
   const bool contiguous = is_contiguous_request(operand, given);
-  if (!contiguous && has_column_stride(operand) && given.stride[dimension_column] != 1)
+  if (!contiguous && operand.rule->order == OperandOrder::rows && given.stride[dimension_column] != 1)
     return TensorFault::column_stride;
   if (!operand.shape.has_elements()) return TensorFault::none;
   operand.tensor =
       contiguous ? contiguous_tensor(operand) : ProblemTensor{0, given.stride[0], given.stride[1], given.stride[2]};
+  if (!contiguous && operand.rule->order == OperandOrder::scores)
+    operand.tensor.stride_column = given.stride[dimension_column];
   clear_unused_strides(operand.shape, operand.tensor);
   if (!contiguous) {
     if (!extent_bytes(operand, extent)) return TensorFault::extent;

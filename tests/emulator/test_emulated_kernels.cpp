@@ -129,7 +129,11 @@ AttentionCase case_of(const emulator::Module &module) {
       .attention_chunk = choice("window", 0) == flashcore::kernels::window_in_chunks ? 48 : 0,
       .softcap = (scores & flashcore::kernels::scores_softcap) != 0 ? 2.0f : 0.0f,
       .alibi = (scores & flashcore::kernels::scores_alibi) != 0 ? Alibi::by_head : Alibi::none,
-      .sinks = (scores & flashcore::kernels::scores_sinks) != 0 ? std::optional(1.0f) : std::nullopt};
+      .sinks = (scores & flashcore::kernels::scores_sinks) != 0 ? std::optional(1.0f) : std::nullopt,
+      .bias = (scores & flashcore::kernels::scores_bias) != 0 ? ScoreLayout::full : ScoreLayout::none,
+      .bias_type = BiasType::float32,
+      .mask = (scores & flashcore::kernels::scores_mask) != 0 ? ScoreLayout::full : ScoreLayout::none,
+      .hidden = (scores & flashcore::kernels::scores_mask) != 0 ? Hidden::some : Hidden::nothing};
 }
 
 void check_module(const emulator::Module &module, uint32_t seed) {

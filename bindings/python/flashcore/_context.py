@@ -186,8 +186,8 @@ class Context:
         return _record(ContextInfo, info, device=_device_info(device))
 
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                  window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, layout: str = "bshd",
-                  out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural", kernel: str = "",
+                  window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
+                  mask: Any = None, layout: str = "bshd", out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural", kernel: str = "",
                   dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
         """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
 
@@ -200,6 +200,8 @@ class Context:
         chunk: query i sees keys of the same chunk of so many positions alone as its own, i + d; 0: of all.
         alibi_slopes: float32 [heads_q] or [batch, heads_q]: slope * |i + d - j| is taken from the score of query i and key j.
         sinks: float32 [heads_q]: one more logit in the denominator and in the lse, without a value.
+        bias: float16, bfloat16 or float32, added to the scores; -infinity hides the key. mask: bool, where False hides the key. Either of a
+        shape that broadcasts to [batch, heads_q, seqlen_q, seqlen_kv], whatever the layout, but not the same for all.
         What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
         stream: the CUstream as a number. None: PyTorch's or CuPy's current one where query is theirs, else the one that query's
@@ -209,22 +211,22 @@ class Context:
         Takes PyTorch tensors, NumPy arrays, and objects with DLPack or __cuda_array_interface__, on the context's device. `out` and
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
-        plain = chunk == 0 and alibi_slopes is None and sinks is None
+        tensors = {name: array for name, array in zip(problem.SCORE_TENSORS, (alibi_slopes, sinks, bias, mask)) if array is not None}
+        plain = chunk == 0 and not tensors
         if plain and is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
             return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
                                     kernel=kernel, on=self)
-        given = (query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, layout, out, return_lse, lse, lse_base, kernel, dtype, stream)
+        given = (query, key, value, causal, scale, softcap, window, chunk, tensors, layout, out, return_lse, lse, lse_base, kernel, dtype, stream)
         if sys.modules.get("torch") is not None:
             from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
             return call_untraced(self._attention_by_address, *given)
         return self._attention_by_address(*given)
 
     def _attention_by_address(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
-                              chunk: int, alibi_slopes: Any, sinks: Any, layout: str, out: Any, return_lse: bool, lse: Any, lse_base: str, kernel: str, dtype: Optional[str],
+                              chunk: int, tensors: dict[str, Any], layout: str, out: Any, return_lse: bool, lse: Any, lse_base: str, kernel: str, dtype: Optional[str],
                               stream: Optional[int]) -> Any:
         native, error = self.native(), abi.Error()
-        tensors = [array for array in (query, key, value, alibi_slopes, sinks, out, lse) if is_torch_tensor(array)]
-        if tensors:
+        if any(is_torch_tensor(array) for array in (query, key, value, *tensors.values(), out, lse)):
             from . import _torch_checks as checks
             checks.refuse_unseen({"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
                                   "stream": stream is not None})
@@ -234,9 +236,8 @@ class Context:
         views = [view_of(name, array, self.place, number) for name, array in (("query", query), ("key", key), ("value", value))]
         call = self._problem(views, layout, dtype)
         call.set_options(causal, scale, softcap, window, lse_base, kernel)
-        heads_of = [None if array is None else view_of(name, array, self.place, number)
-                    for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks))]
-        call.set_features(chunk, *heads_of)
+        of_scores = {name: view_of(name, array, self.place, number) for name, array in tensors.items()}
+        call.set_features(chunk, of_scores)
         if out is None:
             out = _new_array("out", query, call.output_shape(), call.dtype, self)
         if lse is None and return_lse:
@@ -246,11 +247,10 @@ class Context:
         if lse is not None:
             views.append(view_of("lse", lse, self.place, number))
             call.set_lse(views[-1])
-        producers = {view.producer_stream for view in (*views, *filter(None, heads_of))}
+        producers = {view.producer_stream for view in (*views, *of_scores.values())}
         if stream is None:
             producers.update(self._current_stream(name, array) for name, array in
-                             (("query", query), ("key", key), ("value", value), ("alibi_slopes", alibi_slopes), ("sinks", sinks),
-                              ("out", out), ("lse", lse)) if array is not None)
+                             (("query", query), ("key", key), ("value", value), *tensors.items(), ("out", out), ("lse", lse)) if array is not None)
         for producer in producers:
             if producer is not None and not _is_same_stream(producer, number):
                 check(native.library.flashcore_stream_synchronize(native.handle, producer, error), error)
@@ -261,31 +261,31 @@ class Context:
         return (out, lse) if return_lse else out
 
     def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, layout: str = "bshd",
-                kernel: str = "", dtype: Optional[str] = None) -> None:
+                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
+                mask: Any = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> None:
         """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
         stream is captured. The arrays count by their shapes, types, strides and alignment."""
         native, error = self.native(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, layout, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, (alibi_slopes, sinks, bias, mask), layout, kernel, dtype)
         check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
 
     def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, layout: str = "bshd",
-                kernel: str = "", dtype: Optional[str] = None) -> Explanation:
+                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
+                mask: Any = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> Explanation:
         """Which kernel attention() would use for such arrays, or why none."""
         native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, layout, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, (alibi_slopes, sinks, bias, mask), layout, kernel, dtype)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
 
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
-                   chunk: int, alibi_slopes: Any, sinks: Any, layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
+                   chunk: int, tensors: tuple[Any, ...], layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
         views = [view_of(name, array, self.place, values=False) for name, array in (("query", query), ("key", key), ("value", value))]
         call = self._problem(views, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
-        call.set_features(chunk, *(None if array is None else view_of(name, array, self.place, values=False)
-                                   for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks))))
+        call.set_features(chunk, {name: view_of(name, array, self.place, values=False)
+                                  for name, array in zip(problem.SCORE_TENSORS, tensors) if array is not None})
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
 

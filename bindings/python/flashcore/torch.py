@@ -56,24 +56,25 @@ def context(device: Any = None) -> Context:
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none", scale: Optional[float] = None,
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
               kernel: str = "", on: Optional[Context] = None, chunk: int = 0, alibi_slopes: Optional[torch.Tensor] = None,
-              sinks: Optional[torch.Tensor] = None) -> torch.Tensor:
+              sinks: Optional[torch.Tensor] = None, bias: Optional[torch.Tensor] = None, mask: Optional[torch.Tensor] = None) -> torch.Tensor:
     """softmax(scale * query.key^T + mask) . value in a new tensor.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
-    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes and sinks, with which a call
-    is not prepared: it costs the host more, and a graph of torch.compile breaks there.
+    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, bias and mask, with
+    which a call is not prepared: it costs the host more, and a graph of torch.compile breaks there.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
-    if chunk != 0 or alibi_slopes is not None or sinks is not None:
+    if chunk != 0 or any(tensor is not None for tensor in (alibi_slopes, sinks, bias, mask)):
         if output_layout not in (None, layout):
-            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes or sinks", "output_layout")
+            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, bias or mask",
+                                   "output_layout")
         if on is None:
             on = context(query.device)
         return on.attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, chunk=chunk,
-                            alibi_slopes=alibi_slopes, sinks=sinks, layout=layout, kernel=kernel)
+                            alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, layout=layout, kernel=kernel)
     if _is_compiling():
         if on is not None:
             return checks.call_untraced(attention, query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, on)
@@ -92,12 +93,12 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
 def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: Optional[float] = None,
                                  enable_gqa: bool = False) -> torch.Tensor:
-    """torch.nn.functional.scaled_dot_product_attention for [batch, heads, seqlen, head_dim]; refuses masks and dropout."""
-    if attn_mask is not None:
-        raise UnsupportedError("attn_mask is a tensor; this build takes no mask tensor. Use is_causal, or attention() with "
-                               "causal=\"bottom_right\"", "attn_mask")
+    """torch.nn.functional.scaled_dot_product_attention for [batch, heads, seqlen, head_dim]; refuses dropout. attn_mask: boolean, or of
+    floating point and added to the scores, of a shape that broadcasts; queries that see no key get 0."""
     if dropout_p != 0.0:
         raise UnsupportedError(f"dropout_p is {dropout_p}; allowed: 0, there is no dropout", "dropout_p")
+    if attn_mask is not None:
+        return _masked(query, key, value, attn_mask, is_causal, scale, enable_gqa)
     causal = "top_left" if is_causal else "none"
     if _is_compiling():
         _check_heads(query, key, enable_gqa)
@@ -108,6 +109,19 @@ def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: 
     if output is not None:
         return output
     return _prepare_and_run(None, query, key, value, (causal, scale, 0.0, _NO_WINDOW, "bhsd", None, "", enable_gqa))
+
+
+def _masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor, is_causal: bool, scale: Optional[float],
+            grouped: bool) -> torch.Tensor:
+    if not isinstance(attn_mask, torch.Tensor):
+        raise TypeError(f"attn_mask is a {type(attn_mask).__name__}; allowed: a PyTorch tensor")
+    if is_causal:
+        raise InvalidArgumentError("is_causal is True; allowed: False with attn_mask, as in PyTorch", "is_causal")
+    _check_heads(query, key, grouped)
+    if attn_mask.numel() == 1:  # one number for all scores, which the library does not take
+        attn_mask = attn_mask.reshape(1).expand(key.shape[2]).contiguous()
+    field = "mask" if attn_mask.dtype == torch.bool else "bias"
+    return attention(query, key, value, scale=scale, layout="bhsd", **{field: attn_mask})
 
 
 def _check_heads(query: torch.Tensor, key: torch.Tensor, grouped: bool) -> None:

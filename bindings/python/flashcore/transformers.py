@@ -31,10 +31,10 @@ _HARMLESS = frozenset((
     "num_items_in_batch", "output_hidden_states", "output_router_logits", "past_key_value", "past_key_values", "position_embeddings",
     "position_ids", "return_dict", "return_legacy_cache", "use_cache"))
 _MISSING = {
-    "s_aux": "this build has no attention sinks",
-    "sinks": "this build has no attention sinks",
-    "position_bias": "this build adds no bias to the scores",
-    "bias": "this build adds no bias to the scores",
+    "s_aux": "flashcore.transformers has no attention sinks",
+    "sinks": "flashcore.transformers has no attention sinks",
+    "position_bias": "flashcore.transformers adds no bias to the scores",
+    "bias": "flashcore.transformers adds no bias to the scores",
     "head_mask": "this build has no mask over heads",
     "cache": "this build has no paged keys and values",
     "cu_seq_lens_q": "this build has no ragged (packed) batches",
@@ -137,9 +137,9 @@ def _pattern_of_visible(visible: torch.Tensor, field: str, why: str, key_count: 
 
 def _why(mask: Callable[..., Any], local_size: Optional[int]) -> str:
     if local_size is not None:
-        return f"the mask has chunks, or a window of {local_size} that is not a plain causal one, and this build takes no mask tensor"
-    return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal (packed sequences, prefixes, blocks), and this build " \
-           "takes no mask tensor"
+        return f"the mask has chunks, or a window of {local_size} that is not a plain causal one, and flashcore.transformers takes no mask tensor"
+    return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal (packed sequences, prefixes, blocks), and " \
+           "flashcore.transformers takes no mask tensor"
 
 
 def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = None, q_offset: Any = 0, kv_offset: int = 0,
@@ -186,12 +186,12 @@ def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = Non
 def _pattern_of_tensor(mask: torch.Tensor) -> AttentionPattern:
     """mask: [batch, queries, keys], boolean or added to the scores, as older models make it whatever is registered. Waits for the
     device in every layer."""
-    why = "the mask is neither full nor causal, and this build takes no mask tensor"
+    why = "the mask is neither full nor causal, and flashcore.transformers takes no mask tensor"
     if _compiling():
         _refuse("attention_mask", f"{why}; or it is, but cannot be looked at while the model is compiled")
     visible = mask if mask.dtype == torch.bool else mask == 0
     if mask.dtype != torch.bool and not bool((visible | (mask <= torch.finfo(mask.dtype).min / 2)).all()):
-        _refuse("attention_mask", "it holds numbers between 0 and minus infinity, and this build adds no bias to the scores")
+        _refuse("attention_mask", "it holds numbers between 0 and minus infinity, and flashcore.transformers adds no bias to the scores")
     keys = visible.shape[2]
     used = int(torch.where(visible.any(0).any(0), torch.arange(1, keys + 1, device=visible.device), 0).amax()) if keys else 0
     if used < keys:  # a cache that is larger than what it holds, or padding at the end of every sequence
@@ -212,7 +212,7 @@ def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, 
     if isinstance(mask, torch.Tensor) and mask.dim() == 4 and mask.shape[1] == 1 and mask.shape[3] >= key.shape[2]:
         return _pattern_of_tensor(mask[:, 0, :, :key.shape[2]].expand(query.shape[0], query.shape[2], key.shape[2]))
     shape = f" of {mask.dtype} and shape {list(mask.shape)}" if isinstance(mask, torch.Tensor) else ""
-    _refuse("attention_mask", f"it is a {type(mask).__name__}{shape}; this build takes no mask tensor, only the patterns that "
+    _refuse("attention_mask", f"it is a {type(mask).__name__}{shape}; flashcore.transformers takes no mask tensor, only the patterns that "
             "flashcore.transformers.register() has the model make")
 
 

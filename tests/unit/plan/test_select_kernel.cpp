@@ -278,6 +278,9 @@ BOOST_AUTO_TEST_CASE(features_choose_modules_that_are_not_shipped) {
       {[](ProblemKey &key) { key.attention_chunk = 9; }, "-causal-chunk-"},
       {[](ProblemKey &key) { key.scores = kernels::scores_sinks; }, "-sinks-"},
       {[](ProblemKey &key) { key.window_left = 9, key.scores = 7; }, "-window-softcap_alibi_sinks-"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_mask; }, "-mask-"},
+      {[](ProblemKey &key) { key.causal = kernels::causal_top_left, key.scores = 31; },
+       "-causal-softcap_alibi_sinks_bias_mask-"},
   };
   for (const auto &one : cases)
     for (const bool large : {false, true})
@@ -308,6 +311,8 @@ BOOST_AUTO_TEST_CASE(kernels_without_code_for_a_feature_name_it) {
       {[](ProblemKey &key) { key.scores = kernels::scores_softcap; }, "softcap"},
       {[](ProblemKey &key) { key.scores = kernels::scores_alibi; }, "alibi_slopes"},
       {[](ProblemKey &key) { key.scores = kernels::scores_sinks; }, "sinks"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_bias; }, "bias"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_mask; }, "mask"},
   };
   for (const auto &[change, field] : cases)
     for (const char *kernel : {"fwd_scalar", "fwd_wmma_64x64"}) {

@@ -11,11 +11,12 @@ mod sealed {
     impl Sealed for super::F16 {}
     impl Sealed for super::Bf16 {}
     impl Sealed for f32 {}
+    impl Sealed for u8 {}
 }
 
-/// A type that tensors and buffers may hold: [`F16`], [`Bf16`] or `f32`. Every pattern of bits is a value of it.
+/// A type that tensors and buffers may hold: [`F16`], [`Bf16`], `f32`, or `u8` for masks. Every pattern of bits is a value of it.
 pub trait Element: Copy + Send + Sync + fmt::Debug + sealed::Sealed + 'static {
-    /// The constant `FLASHCORE_DTYPE_*` of the type.
+    /// The constant `FLASHCORE_DTYPE_*` of the type; 0 for `u8`, which has none.
     const DTYPE: i32;
 }
 
@@ -37,6 +38,10 @@ impl Element for Bf16 {
 }
 impl Element for f32 {
     const DTYPE: i32 = sys::FLASHCORE_DTYPE_FLOAT32;
+}
+
+impl Element for u8 {
+    const DTYPE: i32 = sys::FLASHCORE_DTYPE_DEFAULT;
 }
 
 macro_rules! bits {
