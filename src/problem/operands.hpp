@@ -60,6 +60,12 @@ enum class OperandOrder {
 inline constexpr int32_t like_query = 0;   // the type that the problem's key names
 inline constexpr int32_t like_index = -1;  // likewise of lengths and places
 
+// A dimension outside of a flashcore_tensor's four: so many tensors, and the elements from one to the next.
+struct OperandStates {
+  int64_t count = 1;
+  int64_t stride = 0;
+};
+
 // A row of an operation's table.
 struct OperandRule {
   const char *name;     // as the public header spells it
@@ -74,6 +80,9 @@ struct OperandRule {
   // whose first member the address is.
   flashcore_tensor (*given)(const void *args) = nullptr;
   const char *batch_stride = nullptr;  // the field of the one stride that such an operand has
+  // For an operand of several states: how many, and how far from each other; 0: as contiguous ones are. nullptr: it is one tensor.
+  OperandStates (*states)(const void *args) = nullptr;
+  const char *state_stride = nullptr;  // the field of that distance
 };
 
 template <size_t count>
@@ -98,6 +107,7 @@ struct ProblemOperand {
   int64_t element_bytes;
   ProblemTensor tensor{};
   AddressRange range{};  // what its elements span; none where it is absent
+  OperandStates states{};
 };
 
 // The walk over a table: `check` is called with the place of each row, as a compile-time constant, until it says no. So what a row says is
