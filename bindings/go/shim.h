@@ -67,4 +67,31 @@ static inline flashcore_status shim_attention_explain(uintptr_t context, shim_ca
   return flashcore_attention_explain((flashcore_context)context, &call->args, explanation, &call->error);
 }
 
+typedef struct shim_merge_call {
+  flashcore_merge_states_args args;
+  flashcore_error error;
+} shim_merge_call;
+
+static inline void shim_set_states(flashcore_merge_states_args *args, const uint8_t *outputs, const uint8_t *logarithms,
+                                   uint8_t *output, uint8_t *lse) {
+  shim_set(&args->output_states.data, outputs);
+  shim_set(&args->lse_states.data, logarithms);
+  shim_set(&args->output.data, output);
+  shim_set(&args->lse.data, lse);
+}
+
+static inline flashcore_status shim_merge_states(uintptr_t context, shim_merge_call *call, const uint8_t *outputs,
+                                                 const uint8_t *logarithms, uint8_t *output, uint8_t *lse,
+                                                 uintptr_t stream) {
+  shim_set_states(&call->args, outputs, logarithms, output, lse);
+  return flashcore_merge_states((flashcore_context)context, &call->args, (void *)stream, &call->error);
+}
+
+static inline flashcore_status shim_merge_states_prepare(uintptr_t context, shim_merge_call *call,
+                                                         const uint8_t *outputs, const uint8_t *logarithms,
+                                                         uint8_t *output, uint8_t *lse) {
+  shim_set_states(&call->args, outputs, logarithms, output, lse);
+  return flashcore_merge_states_prepare((flashcore_context)context, &call->args, &call->error);
+}
+
 #endif

@@ -4,7 +4,8 @@
  *
  *     O = softmax(scale * Q.K^T + mask) . V          LSE = log(sum(exp(scale * Q.K^T + mask)))
  *
- * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams.
+ * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams; it includes
+ * flashcore_merge_states.h, about results of attention over parts of the keys.
  * It needs no CUDA header: a device address is a uint64_t, a stream is the CUstream passed as void *.
  *
  *     flashcore_context context = NULL;                              -- first usable GPU, else the CPU; the context says which
@@ -491,5 +492,7 @@ inline flashcore_attention_args flashcore_attention_args_init() {
   return args;
 }
 #endif
+
+#include "flashcore_merge_states.h"
 
 #endif

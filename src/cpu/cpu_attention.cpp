@@ -5,9 +5,7 @@
 // number of threads cannot show in the output.
 #include "cpu/cpu_attention.hpp"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +17,7 @@
 #include "contract/sequence.h"
 #include "cpu/attend_tile.hpp"
 #include "cpu/run_attention.hpp"
+#include "cpu/worker_threads.hpp"
 #include "problem/attention_call.hpp"
 
 namespace flashcore {
@@ -152,26 +151,6 @@ int64_t worthwhile_threads(const kernels::ProblemKey &key, const Work &work, int
   return std::clamp<int64_t>(static_cast<int64_t>(std::min(worthwhile, 1e6)), 1, std::max(threads, 1));
 }
 
-// Run all workers, the first one on this thread. A thread that cannot be started leaves its share to the others. The
-// threads take no signals but those that report their own faults: handlers are the host program's and run on its
-// threads.
-void run_workers(std::vector<Worker> &workers) {
-  sigset_t blocked, previous;
-  sigfillset(&blocked);
-  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGPROF}) sigdelset(&blocked, fault);
-  pthread_sigmask(SIG_SETMASK, &blocked, &previous);
-  std::vector<pthread_t> started;
-  started.reserve(workers.size());
-  for (size_t n = 1; n < workers.size(); n++) {
-    pthread_t thread;
-    if (pthread_create(&thread, nullptr, run_worker, &workers[n]) != 0) break;
-    started.push_back(thread);
-  }
-  pthread_sigmask(SIG_SETMASK, &previous, nullptr);
-  run_worker(&workers[0]);
-  for (pthread_t thread : started) pthread_join(thread, nullptr);
-}
-
 }  // namespace
 
 int32_t cpu_thread_count(int32_t requested) {
@@ -198,7 +177,9 @@ Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTil
   const int64_t count = worthwhile_threads(key, work, threads);
   workers.reserve(static_cast<size_t>(count));
   for (int64_t n = 0; n < count; n++) workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v)});
-  run_workers(workers);
+  std::vector<void *> arguments;
+  for (Worker &worker : workers) arguments.push_back(&worker);
+  run_on_threads(run_worker, arguments);
   return success();
 }
 

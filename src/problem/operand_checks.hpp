@@ -49,6 +49,7 @@ Status check_layouts(const void *args, AddressRule rule, std::array<ProblemOpera
   TensorFault fault = TensorFault::none;
   const bool right = all_operands<table.size()>([&](auto i) {
     wrong = i;
+    if constexpr (table[i].states != nullptr) operands[i].states = table[i].states(args);
     fault = find_fault(given_tensor(table[i], args), rule, operands[i]);
     return fault == TensorFault::none;
   });
@@ -88,8 +89,8 @@ int32_t common_alignment(const std::array<ProblemOperand, table.size()> &operand
   all_operands<table.size()>([&](auto i) {
     if constexpr (!table[i].rows_aligned) return true;
     const ProblemTensor &tensor = operands[i].tensor;
-    const auto elements =
-        static_cast<uint64_t>(operands[i].shape.columns | tensor.stride_batch | tensor.stride_row | tensor.stride_head);
+    const auto elements = static_cast<uint64_t>(operands[i].shape.columns | tensor.stride_batch | tensor.stride_row |
+                                                tensor.stride_head | operands[i].states.stride);
     bits |= elements * static_cast<uint64_t>(operands[i].element_bytes) | tensor.data;
     return true;
   });

@@ -66,6 +66,12 @@ inline constexpr int32_t like_index = -1;  // likewise of lengths and places
 inline constexpr int32_t any_float = -2;
 inline constexpr int32_t boolean = -3;  // bytes, for which the public enumeration has no number
 
+// A dimension outside of a flashcore_tensor's four: so many tensors, and the elements from one to the next.
+struct OperandStates {
+  int64_t count = 1;
+  int64_t stride = 0;
+};
+
 // A row of an operation's table.
 struct OperandRule {
   const char *name;     // as the public header spells it
@@ -80,6 +86,9 @@ struct OperandRule {
   // whose first member the address is.
   flashcore_tensor (*given)(const void *args) = nullptr;
   const char *batch_stride = nullptr;  // the field of the one stride that such an operand has
+  // For an operand of several states: how many, and how far from each other; 0: as contiguous ones are. nullptr: it is one tensor.
+  OperandStates (*states)(const void *args) = nullptr;
+  const char *state_stride = nullptr;  // the field of that distance
 };
 
 template <size_t count>
@@ -110,6 +119,7 @@ struct ProblemOperand {
   int64_t element_bytes;
   ProblemTensor tensor{};
   AddressRange range{};  // what its elements span; none where it is absent
+  OperandStates states{};
 };
 
 // The walk over a table: `check` is called with the place of each row, as a compile-time constant, until it says no. So what a row says is

@@ -77,6 +77,21 @@ const std::vector<Broken> &broken_kernels() {
        "a block ends while others read its shared memory",
        {{"parts/decode.cuh", "cluster_barrier();  // no block leaves", "// no block leaves"}},
        false},
+      {"merge_without_barrier",
+       "merge_states",
+       "the merged logarithm takes the place of one that is still read",
+       {{"merge_states.cu", "__syncthreads();  // the logarithm may", "// the logarithm may"}},
+       false},
+      {"merge_of_empty_states",
+       "merge_states",
+       "the output of a state that has seen no key takes part, times 0",
+       {{"merge_states.cu", "if (own != -infinity)", "if (state < params.state_count)"}},
+       false},
+      {"merge_without_maximum",
+       "merge_states",
+       "weights are not relative to the largest",
+       {{"merge_states.cu", "largest == infinity || largest == -infinity ? 0.0f : largest", "0.0f"}},
+       false},
   };
   return list;
 }

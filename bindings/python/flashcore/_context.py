@@ -13,6 +13,7 @@ from ._abi import load_library
 from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, packed_strides, view_of
 from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InternalError, InvalidArgumentError, check
+from ._merge import MergeProblem
 from ._native import Native
 
 _DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
@@ -277,6 +278,55 @@ class Context:
         args = self._described(query, key, value, causal, scale, softcap, window, chunk, (alibi_slopes, sinks, bias, mask), layout, kernel, dtype)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
+
+    def merge_states(self, output_states: Any, lse_states: Any, *, out: Any = None, lse: Any = None, out_dtype: Optional[str] = None,
+                     lse_base: str = "natural", layout: str = "bshd", dtype: Optional[str] = None, stream: Optional[int] = None) -> tuple[Any, Any]:
+        """(output, lse) of attention over all keys from those over parts that share no key: lse = log(sum(exp(lse_states))), and the
+        outputs weighted by exp(lse_states - lse), written to `out` and `lse`.
+
+        output_states [states, batch, seqlen, heads, head_dim], or layout="bhsd" with heads before sequence: float16, bfloat16 or float32, up
+        to 1024 states. lse_states: float32 [states, batch, heads, seqlen], to base e or 2. out: of type out_dtype, by default that of the
+        states; it may be output_states[0] itself, and lse lse_states[0]. A state whose lse is -inf counts nothing, whatever its output holds.
+        dtype, stream: as of attention(), whose results the states are; made like output_states where nothing is given."""
+        given = (output_states, lse_states, out, lse, out_dtype, lse_base, layout, dtype, stream)
+        if sys.modules.get("torch") is not None:
+            from ._torch_checks import call_untraced
+            merged: tuple[Any, Any] = call_untraced(self._merge_by_address, *given)
+            return merged
+        return self._merge_by_address(*given)
+
+    def _merge_by_address(self, output_states: Any, lse_states: Any, out: Any, lse: Any, out_dtype: Optional[str], lse_base: str, layout: str,
+                          dtype: Optional[str], stream: Optional[int]) -> tuple[Any, Any]:
+        native, error = self.native(), abi.Error()
+        if any(is_torch_tensor(array) for array in (output_states, lse_states, out, lse)):
+            from . import _torch_checks as checks
+            checks.refuse_unseen({"output_states": True})
+        number = self._stream(output_states, stream)
+        named = {"output_states": output_states, "lse_states": lse_states}
+        views = {name: view_of(name, array, self.place, number) for name, array in named.items()}
+        call = MergeProblem(layout, lse_base)
+        call.set_states(views["output_states"], views["lse_states"], dtype, out_dtype)
+        if out is None:
+            if call.out_dtype == "bfloat16" != call.dtype and not is_torch_tensor(output_states) and not isinstance(output_states, DeviceArray):
+                raise InvalidArgumentError("out is missing, and it is not known how to make bfloat16 for it; pass one", "out")
+            out = _new_array("out", output_states, problem.in_order(call.output_shape(), layout), call.out_dtype, self)
+        if lse is None:
+            lse = _new_array("lse", output_states, call.lse_shape(), "float32", self)
+        named.update(out=out, lse=lse)
+        views.update((name, view_of(name, named[name], self.place, number)) for name in ("out", "lse"))
+        call.set_output(views["out"])
+        call.set_lse(views["lse"])
+        producers = {view.producer_stream for view in views.values()}
+        if stream is None:
+            producers.update(self._current_stream(name, array) for name, array in named.items())
+        for producer in producers:
+            if producer is not None and not _is_same_stream(producer, number):
+                check(native.library.flashcore_stream_synchronize(native.handle, producer, error), error)
+        check(native.library.flashcore_merge_states(native.handle, call.args, number, error), error)
+        for array in (out, lse):
+            if is_torch_tensor(array):
+                checks.has_changed(array)
+        return out, lse
 
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                    chunk: int, tensors: tuple[Any, ...], layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:

@@ -90,6 +90,21 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
     return _prepare_and_run(on, query, key, value, (causal, scale, softcap, window, layout, output_layout, kernel, True))
 
 
+def merge_states(output_states: torch.Tensor, lse_states: torch.Tensor, *, out: Optional[torch.Tensor] = None, lse: Optional[torch.Tensor] = None,
+                 out_dtype: Optional[torch.dtype] = None, lse_base: str = "natural", layout: str = "bshd",
+                 on: Optional[Context] = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """(output, lse) over all keys from attention over parts of them: Context.merge_states, on PyTorch's current stream of the
+    tensors' device. A graph of torch.compile breaks there.
+
+    Two results of attention become one with torch.stack((first, second)), torch.stack((first_lse, second_lse))."""
+    if not isinstance(output_states, torch.Tensor):
+        raise TypeError(f"output_states is a {type(output_states).__name__}; allowed: a PyTorch tensor")
+    named = None if out_dtype is None else str(out_dtype)[len("torch."):]
+    merged: tuple[torch.Tensor, torch.Tensor] = (on or context(output_states.device)).merge_states(
+        output_states, lse_states, out=out, lse=lse, out_dtype=named, lse_base=lse_base, layout=layout)
+    return merged
+
+
 def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: Optional[float] = None,
                                  enable_gqa: bool = False) -> torch.Tensor:

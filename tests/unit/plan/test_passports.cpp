@@ -40,9 +40,11 @@ ProblemKey problem_for(const Passport &passport, const Specialization &s, int64_
           -1};
 }
 
+// Of attention.
 template <typename Check>
 void for_every_specialization(Check check) {
   for (const KernelRow &row : kernel_table()) {
+    if (!is_attention(*row.passport)) continue;
     Specialization s;
     for (int32_t i = 0; row.passport->specialization(i, &s); ++i)
       BOOST_TEST_CONTEXT(row.passport->name << " specialization " << i) check(*row.passport, s);

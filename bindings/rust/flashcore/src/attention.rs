@@ -366,7 +366,7 @@ impl<'a, T: Element> Attention<'a, T> {
     }
 }
 
-fn check_shape(field: &str, shape: [usize; 4], expected: [usize; 4]) -> Result<()> {
+pub(crate) fn check_shape(field: &str, shape: [usize; 4], expected: [usize; 4]) -> Result<()> {
     match (0..4).find(|&index| shape[index] != expected[index]) {
         None => Ok(()),
         Some(index) => {
@@ -376,12 +376,12 @@ fn check_shape(field: &str, shape: [usize; 4], expected: [usize; 4]) -> Result<(
     }
 }
 
-fn size(field: &str, value: usize) -> Result<i64> {
+pub(crate) fn size(field: &str, value: usize) -> Result<i64> {
     i64::try_from(value).map_err(|_| Error::invalid(field, value, "0 to 2^31 - 1"))
 }
 
 /// A size whose 0 would mean "the default" to the library.
-fn positive(field: &str, value: usize) -> Result<i32> {
+pub(crate) fn positive(field: &str, value: usize) -> Result<i32> {
     i32::try_from(value).ok().filter(|&value| value > 0).ok_or_else(|| Error::invalid(field, value, "1 to 2^31 - 1"))
 }
 
