@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What windows, softcap, ALiBi and sinks cost beside plain causal attention, and beside PyTorch's FlexAttention.
+"""What windows, softcap, ALiBi, sinks, biases and mask tensors cost beside plain causal attention, and beside PyTorch's FlexAttention.
 
 One process, the same tensors, replays of all candidates in turns: figures are ratios within one run. Each output is checked against
 float64. Needs PyTorch and a GPU; FLASHCORE_LIBRARY names libflashcore.so.1. Modules that no cache holds are compiled before anything is timed.
@@ -18,14 +18,19 @@ import flashcore
 SHAPES = [(1, 2048 // d, 2048 // d, 16384, 16384, d, True) for d in (64, 128)]
 WINDOW = 1024  # keys: a query's own and those before it
 SOFTCAP = 30.0
+DOCUMENT = 2048  # tokens: a mask hides the keys of other documents
 
 
-def features(heads):
-    """name -> arguments of Context.attention, beside causal="top_left"."""
+def features(heads, seqlen):
+    """name -> arguments of Context.attention, beside causal="top_left". A bias is the same for all heads, as the mask is."""
     slopes = torch.tensor([2.0 ** (-8.0 * (h + 1) / heads) for h in range(heads)], device="cuda")
     sinks = torch.randn(heads, device="cuda")
     window = dict(window=(WINDOW - 1, None))
+    bias = torch.randn(seqlen, seqlen, device="cuda")
+    document = torch.arange(seqlen, device="cuda") // DOCUMENT
+    mask = document[:, None] == document
     return {"causal": {}, "window": window, "softcap": dict(softcap=SOFTCAP), "alibi": dict(alibi_slopes=slopes), "sinks": dict(sinks=sinks),
+            "bias": dict(bias=bias.bfloat16()), "bias32": dict(bias=bias), "mask": dict(mask=torch.ones_like(mask)), "documents": dict(mask=mask),
             "all": dict(softcap=SOFTCAP, alibi_slopes=slopes, sinks=sinks, **window)}
 
 
@@ -39,7 +44,11 @@ def exact(shape, inputs, arguments):
         scores = arguments["softcap"] * torch.tanh(scores / arguments["softcap"])
     if "alibi_slopes" in arguments:
         scores = scores - arguments["alibi_slopes"][0].double() * (i - j).abs()
+    if "bias" in arguments:
+        scores = scores + arguments["bias"][rows].double()
     hidden = j > i
+    if "mask" in arguments:
+        hidden = hidden | ~arguments["mask"][rows]
     if "window" in arguments:
         hidden = hidden | (j < i - arguments["window"][0])
     scores = scores.masked_fill(hidden, -math.inf)
@@ -54,16 +63,23 @@ def flex(shape, arguments):
     if "sinks" in arguments:
         return None
     left = arguments["window"][0] if "window" in arguments else shape[4]
-    mask = create_block_mask(lambda b, h, i, j: (j <= i) & (j >= i - left), None, None, shape[3], shape[4], device="cuda")
+    tensor, bias = arguments.get("mask"), arguments.get("bias")
+
+    def mask_mod(b, h, i, j):
+        seen = (j <= i) & (j >= i - left)
+        return seen if tensor is None else seen & tensor[i, j]
+    mask = create_block_mask(mask_mod, None, None, shape[3], shape[4], device="cuda")
     slopes, cap = arguments.get("alibi_slopes"), arguments.get("softcap")
 
     def score_mod(score, b, h, i, j):
         if cap is not None:
             score = cap * torch.tanh(score / cap)
-        return score if slopes is None else score - slopes[h] * (i - j).abs()
+        if slopes is not None:
+            score = score - slopes[h] * (i - j).abs()
+        return score if bias is None else score + bias[i, j]
 
     compiled = torch.compile(flex_attention, dynamic=False)
-    changes = dict(score_mod=score_mod) if cap is not None or slopes is not None else {}
+    changes = dict(score_mod=score_mod) if any(one is not None for one in (cap, slopes, bias)) else {}
     return lambda inputs: compiled(*inputs, block_mask=mask, **changes)
 
 
@@ -73,7 +89,7 @@ def measure(context, shape, dtype):
     row = dict(dtype=str(dtype)[6:], batch=shape[0], heads_q=shape[1], heads_kv=shape[2], seqlen_q=shape[3], seqlen_kv=shape[4],
                head_dim=shape[5], candidates={})
     graphs, held = {}, []  # what graphs read must outlive them
-    for name, arguments in features(shape[1]).items():
+    for name, arguments in features(shape[1], shape[3]).items():
         def ours(one, arguments=arguments):
             return context.attention(*one, causal="top_left", layout="bhsd", **arguments)
         candidates = {f"flashcore:{name}": ours, f"flex:{name}": flex(shape, arguments)}

@@ -49,8 +49,11 @@ type Attention struct {
 	AttentionChunk int
 
 	AlibiSlopes Tensor // optional: float32 [1, 1, heads_q, 1], or [batch, 1, heads_q, 1]
-	Bias        Tensor // optional, added to the scores: [batch, seqlen_q, heads_q, seqlen_kv], strides 0 where it is the same for all
-	Sinks       Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
+	// Optional, added to the scores: Float16, BFloat16 or float32 [batch, seqlen_q, heads_q, seqlen_kv]; -infinity hides the key. A stride
+	// is 0 where it is the same for all, and so may the last one be, but not all four.
+	Bias  Tensor
+	Mask  Tensor // optional: uint8, 0 hides the key, any other shows it; shape and strides as of Bias
+	Sinks Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
 
 	Sequences *Sequences // optional: sequences with lengths and places of their own, and pages; the shapes above are then as it says
 
@@ -65,8 +68,8 @@ func Ptr[T any](value T) *T { return &value }
 type frame struct {
 	call shimCall
 	// Memory of Go behind the tensors.
-	query, key, value, output, lse, alibi, bias, sinks *C.uint8_t
-	copies                                             []unsafe.Pointer // of C: index arrays that lay in memory of Go
+	query, key, value, output, lse, alibi, bias, mask, sinks *C.uint8_t
+	copies                                                   []unsafe.Pointer // of C: index arrays that lay in memory of Go
 }
 
 type shimCall = C.shim_call
@@ -76,7 +79,7 @@ var frames = sync.Pool{New: func() any { return new(frame) }}
 func (f *frame) free() {
 	// Nothing of this call for the next one, and no memory kept alive. The library writes an error whole when it writes it.
 	f.call.args = C.flashcore_attention_args{}
-	f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks = nil, nil, nil, nil, nil, nil, nil, nil
+	f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	for _, memory := range f.copies {
 		C.free(memory)
 	}
@@ -85,7 +88,7 @@ func (f *frame) free() {
 }
 
 func (f *frame) forward(c *Context, queue unsafe.Pointer) error {
-	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks,
+	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks,
 		C.uintptr_t(uintptr(queue)))
 	return check(status, &f.call.error)
 }
@@ -226,16 +229,20 @@ func (a *Attention) fillOptional(f *frame, c *Context) error {
 	args := &f.call.args
 	queries, seqlenQ, headsQ := a.Query.Shape[0], a.Query.Shape[1], a.Query.Shape[2]
 	batch, _ := a.batches()
-	one := func(field string, t *Tensor, raw *C.flashcore_tensor, memory **C.uint8_t, shape [4]int) error {
-		if err := checkType(field, t, DTypeFloat32); err != nil {
-			return err
-		}
+	sized := func(field string, t *Tensor, raw *C.flashcore_tensor, memory **C.uint8_t, shape [4]int) error {
 		err := checkShape(field, t, shape)
 		if err == nil {
 			*memory, err = t.fill(raw, field, c)
 		}
 		return err
 	}
+	one := func(field string, t *Tensor, raw *C.flashcore_tensor, memory **C.uint8_t, shape [4]int) error {
+		if err := checkType(field, t, DTypeFloat32); err != nil {
+			return err
+		}
+		return sized(field, t, raw, memory, shape)
+	}
+	scores := [4]int{batch, int(args.seqlen_q), headsQ, int(args.seqlen_kv)}
 	if !a.LSE.absent() {
 		if err := one("lse", &a.LSE, &args.lse, &f.lse, [4]int{queries, headsQ, seqlenQ, 1}); err != nil {
 			return err
@@ -264,9 +271,21 @@ func (a *Attention) fillOptional(f *frame, c *Context) error {
 		}
 	}
 	if !a.Bias.absent() {
-		if err := one("bias", &a.Bias, &args.bias, &f.bias, [4]int{queries, seqlenQ, headsQ, a.Key.Shape[1]}); err != nil {
+		if a.Bias.dtype == DTypeUint8 {
+			return invalid("bias.dtype", "uint8", "float16, bfloat16 or float32")
+		}
+		if err := sized("bias", a.Bias.ofScores(), &args.bias, &f.bias, scores); err != nil {
 			return err
 		}
+	}
+	if !a.Mask.absent() {
+		if err := checkType("mask", &a.Mask, DTypeUint8); err != nil {
+			return err
+		}
+		if err := sized("mask", a.Mask.ofScores(), &args.mask, &f.mask, scores); err != nil {
+			return err
+		}
+		args.mask.dtype = 0
 	}
 	if !a.Sinks.absent() {
 		return one("sinks", &a.Sinks, &args.sinks, &f.sinks, [4]int{1, 1, headsQ, 1})
@@ -320,7 +339,7 @@ func (c *Context) Forward(a *Attention, stream *Stream) error {
 // while a stream is captured.
 func (c *Context) Prepare(a *Attention) error {
 	return c.with(a, false, func(f *frame) cStatus {
-		return C.shim_attention_prepare(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks)
+		return C.shim_attention_prepare(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks)
 	})
 }
 
@@ -329,7 +348,7 @@ func (c *Context) WorkspaceBytes(a *Attention) (int64, error) {
 	var bytes C.int64_t
 	err := c.with(a, false, func(f *frame) cStatus {
 		return C.shim_attention_workspace_bytes(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias,
-			f.sinks, &bytes)
+			f.mask, f.sinks, &bytes)
 	})
 	return int64(bytes), err
 }
@@ -354,7 +373,7 @@ func (c *Context) Explain(a *Attention) (Explanation, error) {
 	var raw C.flashcore_attention_explanation
 	raw.struct_size = C.sizeof_flashcore_attention_explanation
 	err := c.with(a, false, func(f *frame) cStatus {
-		return C.shim_attention_explain(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.sinks, &raw)
+		return C.shim_attention_explain(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks, &raw)
 	})
 	if err != nil {
 		return Explanation{}, err

@@ -21,19 +21,20 @@ type BFloat16 uint16
 
 // Element is what tensors and buffers hold.
 type Element interface {
-	Float16 | BFloat16 | float32 | int32 | int64
+	Float16 | BFloat16 | float32 | uint8 | int32 | int64
 }
 
 // DType is an element type as the library numbers it.
 type DType int32
 
-// The element types of this package. Attention takes the 16-bit ones; LSE and bias are Float32, arrays of Sequences Int32 or Int64.
+// The element types of this package. Attention takes the 16-bit ones; LSE is Float32, masks are Uint8, arrays of Sequences Int32 or Int64.
 const (
 	DTypeFloat16  DType = C.FLASHCORE_DTYPE_FLOAT16
 	DTypeBFloat16 DType = C.FLASHCORE_DTYPE_BFLOAT16
 	DTypeFloat32  DType = C.FLASHCORE_DTYPE_FLOAT32
 	DTypeInt32    DType = C.FLASHCORE_DTYPE_INT32
 	DTypeInt64    DType = C.FLASHCORE_DTYPE_INT64
+	DTypeUint8    DType = -1 // the library has no number for it
 )
 
 func (d DType) String() string {
@@ -48,6 +49,8 @@ func (d DType) String() string {
 		return "int32"
 	case DTypeInt64:
 		return "int64"
+	case DTypeUint8:
+		return "uint8"
 	}
 	return fmt.Sprintf("DType(%d)", int32(d))
 }
@@ -58,6 +61,8 @@ func (d DType) bytes() int64 {
 		return 8
 	case DTypeFloat32, DTypeInt32:
 		return 4
+	case DTypeUint8:
+		return 1
 	}
 	return 2
 }
@@ -72,6 +77,8 @@ func dtypeOf[T Element]() DType {
 		return DTypeInt32
 	case int64:
 		return DTypeInt64
+	case uint8:
+		return DTypeUint8
 	}
 	return DTypeFloat32
 }

@@ -94,6 +94,13 @@ func TestBadInputIsRefusedWithItsField(t *testing.T) {
 		{"key.shape[1]", ErrInvalidArgument, "1 to 6", func(a *Attention) { a.Key = a.Key.Positions(1, 6) }},
 		{"alibi_slopes.shape[2]", ErrInvalidArgument, "3", func(a *Attention) { a.AlibiSlopes = Host(slopes, 1, 1, 3, 1) }},
 		{"bias.data", ErrInvalidArgument, "takes 200", func(a *Attention) { a.Bias = Host(slopes, 2, 5, 4, 5) }},
+		{"bias.dtype", ErrInvalidArgument, "uint8; allowed: float16", func(a *Attention) { a.Bias = Host(make([]uint8, 200), 2, 5, 4, 5) }},
+		{"bias.shape[3]", ErrInvalidArgument, "4; allowed: 5", func(a *Attention) { a.Bias = Host(slopes, 2, 5, 4, 4) }},
+		{"mask.dtype", ErrInvalidArgument, "float32; allowed: uint8", func(a *Attention) { a.Mask = Host(slopes, 2, 5, 4, 5) }},
+		{"mask.data", ErrInvalidArgument, "takes 360", func(a *Attention) {
+			a.Mask = Host(make([]uint8, 359), 2, 5, 4, 5)
+			a.Mask.Strides = [4]int{180, 1, 5, 40} // a last stride that is not 1
+		}},
 		{"sinks.data", ErrInvalidArgument, "takes 4", func(a *Attention) { a.Sinks = Host(slopes[:3], 1, 1, 4, 1) }},
 		{"kernel", ErrInvalidArgument, "127 bytes", func(a *Attention) { a.Kernel = strings.Repeat("k", 128) }},
 		{"kernel", ErrInvalidArgument, "127 bytes", func(a *Attention) { a.Kernel = "a\x00b" }},

@@ -28,9 +28,11 @@ type goldenCase struct {
 	Chunk                  int64
 	Softcap, Scale         float32
 	Alibi, Sink, Bias      bool
+	Mask                   bool
 	Std                    float64
 	query, key, value      []uint16
 	alibi, bias, sinks     []float32
+	mask                   []uint8
 	expected, expectedLogs []float32
 }
 
@@ -102,6 +104,9 @@ func goldenCases(t *testing.T) []goldenCase {
 		if g.Bias {
 			g.bias = readFloats(t, path("bias"), g.Hq, g.Sq, g.Sk)
 		}
+		if g.Mask {
+			g.mask = readNpy(t, path("mask"), "|b1", g.B, g.Hq, g.Sq, g.Sk)
+		}
 		if g.Sink {
 			g.sinks = readFloats(t, path("sink"), g.Hq)
 		}
@@ -123,7 +128,7 @@ func (g *goldenCase) featureFields() []string {
 	if g.Softcap != 0 {
 		fields = append(fields, "softcap")
 	}
-	for field, there := range map[string]bool{"alibi_slopes": g.Alibi, "bias": g.Bias, "sinks": g.Sink} {
+	for field, there := range map[string]bool{"alibi_slopes": g.Alibi, "bias": g.Bias, "mask": g.Mask, "sinks": g.Sink} {
 		if there {
 			fields = append(fields, field)
 		}
@@ -171,6 +176,10 @@ func computeGolden[T half](t *testing.T, c *Context, g *goldenCase) ([]float64, 
 	if g.Bias {
 		attention.Bias = floats(Upload(c, g.bias)).Tensor(g.B, g.Sq, g.Hq, g.Sk)
 		attention.Bias.Strides = [4]int{0, g.Sk, g.Sq * g.Sk, 1}
+	}
+	if g.Mask {
+		attention.Mask = must[*Buffer](t)(Upload(c, g.mask)).Tensor(g.B, g.Sq, g.Hq, g.Sk)
+		attention.Mask.Strides = [4]int{g.Hq * g.Sq * g.Sk, g.Sk, g.Sq * g.Sk, 1}
 	}
 	if g.Sink {
 		attention.Sinks = floats(Upload(c, g.sinks)).Tensor(1, 1, g.Hq, 1)

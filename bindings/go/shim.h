@@ -21,7 +21,7 @@ static inline void shim_set(uint64_t *address, const uint8_t *memory) {
 
 static inline void shim_set_all(flashcore_attention_args *args, const uint8_t *query, const uint8_t *key,
                                 const uint8_t *value, uint8_t *output, uint8_t *lse, const uint8_t *alibi,
-                                const uint8_t *bias, const uint8_t *sinks) {
+                                const uint8_t *bias, const uint8_t *mask, const uint8_t *sinks) {
   shim_set(&args->query.data, query);
   shim_set(&args->key.data, key);
   shim_set(&args->value.data, value);
@@ -29,40 +29,69 @@ static inline void shim_set_all(flashcore_attention_args *args, const uint8_t *q
   shim_set(&args->lse.data, lse);
   shim_set(&args->alibi_slopes, alibi);
   shim_set(&args->bias.data, bias);
+  shim_set(&args->mask.data, mask);
   shim_set(&args->sinks.data, sinks);
 }
 
 static inline flashcore_status shim_attention_fwd(uintptr_t context, shim_call *call, const uint8_t *query,
                                                   const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                   uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                  const uint8_t *sinks, uintptr_t stream) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, sinks);
+                                                  const uint8_t *mask, const uint8_t *sinks, uintptr_t stream) {
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
   return flashcore_attention_fwd((flashcore_context)context, &call->args, (void *)stream, &call->error);
 }
 
 static inline flashcore_status shim_attention_prepare(uintptr_t context, shim_call *call, const uint8_t *query,
                                                       const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                       uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                      const uint8_t *sinks) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, sinks);
+                                                      const uint8_t *mask, const uint8_t *sinks) {
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
   return flashcore_attention_prepare((flashcore_context)context, &call->args, &call->error);
 }
 
 static inline flashcore_status shim_attention_workspace_bytes(uintptr_t context, shim_call *call, const uint8_t *query,
                                                               const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                               uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                              const uint8_t *sinks, int64_t *bytes) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, sinks);
+                                                              const uint8_t *mask, const uint8_t *sinks,
+                                                              int64_t *bytes) {
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
   return flashcore_attention_workspace_bytes((flashcore_context)context, &call->args, bytes, &call->error);
 }
 
 static inline flashcore_status shim_attention_explain(uintptr_t context, shim_call *call, const uint8_t *query,
                                                       const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                       uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                      const uint8_t *sinks,
+                                                      const uint8_t *mask, const uint8_t *sinks,
                                                       flashcore_attention_explanation *explanation) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, sinks);
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
   return flashcore_attention_explain((flashcore_context)context, &call->args, explanation, &call->error);
+}
+
+typedef struct shim_merge_call {
+  flashcore_merge_states_args args;
+  flashcore_error error;
+} shim_merge_call;
+
+static inline void shim_set_states(flashcore_merge_states_args *args, const uint8_t *outputs, const uint8_t *logarithms,
+                                   uint8_t *output, uint8_t *lse) {
+  shim_set(&args->output_states.data, outputs);
+  shim_set(&args->lse_states.data, logarithms);
+  shim_set(&args->output.data, output);
+  shim_set(&args->lse.data, lse);
+}
+
+static inline flashcore_status shim_merge_states(uintptr_t context, shim_merge_call *call, const uint8_t *outputs,
+                                                 const uint8_t *logarithms, uint8_t *output, uint8_t *lse,
+                                                 uintptr_t stream) {
+  shim_set_states(&call->args, outputs, logarithms, output, lse);
+  return flashcore_merge_states((flashcore_context)context, &call->args, (void *)stream, &call->error);
+}
+
+static inline flashcore_status shim_merge_states_prepare(uintptr_t context, shim_merge_call *call,
+                                                         const uint8_t *outputs, const uint8_t *logarithms,
+                                                         uint8_t *output, uint8_t *lse) {
+  shim_set_states(&call->args, outputs, logarithms, output, lse);
+  return flashcore_merge_states_prepare((flashcore_context)context, &call->args, &call->error);
 }
 
 #endif

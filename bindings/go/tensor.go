@@ -28,6 +28,7 @@ type Tensor struct {
 	buffer  *Buffer
 	foreign uint64
 	wrong   *[3]int // positions out of range: from, to, of how many
+	scores  bool    // a number for each score: its last stride is as free as the others
 }
 
 // Host is a view of a slice, for the CPU device: batch, sequence, heads, head dimension, contiguous.
@@ -66,6 +67,11 @@ func (t Tensor) Positions(from, to int) Tensor {
 	t.Offset += from * t.Strides[1]
 	t.Shape[1] = to - from
 	return t
+}
+
+func (t Tensor) ofScores() *Tensor {
+	t.scores = true
+	return &t
 }
 
 func (t *Tensor) absent() bool { return t.dtype == 0 }
@@ -123,7 +129,7 @@ func (t *Tensor) checkExtent(field string) error {
 			return invalidf(fmt.Sprintf("%s.stride[%d]", field, i), "0 or more", "%d", t.Strides[i])
 		}
 	}
-	if t.Strides[3] != 1 && t.Strides != [4]int{} {
+	if t.Strides[3] != 1 && t.Strides != [4]int{} && !t.scores {
 		return invalidf(field+".stride[3]", "1, elements of a head lie side by side", "%d", t.Strides[3])
 	}
 	needed := t.extent()

@@ -4,7 +4,8 @@
  *
  *     O = softmax(scale * Q.K^T + mask) . V          LSE = log(sum(exp(scale * Q.K^T + mask)))
  *
- * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams.
+ * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams; it includes
+ * flashcore_merge_states.h, about results of attention over parts of the keys.
  * It needs no CUDA header: a device address is a uint64_t, a stream is the CUstream passed as void *.
  *
  *     flashcore_context context = NULL;                              -- first usable GPU, else the CPU; the context says which
@@ -253,7 +254,8 @@ enum { FLASHCORE_NAME_BYTES = 128 };
 
 /* Up to four-dimensional data on the context's device. Strides count elements, in the order batch, sequence, head, head
  * dimension; all four zero means contiguous in the order that the field states. A batch, sequence or head stride of
- * inputs may be zero (the same data for every index). Strides are never negative. The last one is 1 (or all are 0). */
+ * inputs may be zero (the same data for every index). Strides are never negative. The last one is 1 (or all are 0), but for
+ * bias and mask. */
 typedef struct flashcore_tensor {
   uint64_t data;     /* address of element [0,0,0,0]; 0 means absent */
   int32_t dtype;     /* FLASHCORE_DTYPE_* */
@@ -285,7 +287,10 @@ typedef struct flashcore_attention_args {
   flashcore_tensor output;
   flashcore_tensor lse;
 
-  /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. p = i + seqlen_kv - seqlen_q below. */
+  /* Scores. s = scale * q.k ; then softcap * tanh(s / softcap) ; then biases ; then masks. p = i + seqlen_kv - seqlen_q below.
+   * Bias and mask: [batch, seqlen_q, heads_q, seqlen_kv], of a sequence of a ragged batch its own rows and keys. Every stride, the last
+   * too, may be any that is not negative, 0 being the same for all of its dimension (but four zeros mean contiguous). Nothing behind
+   * the last key is read. A row that sees no key has output 0 and LSE -inf, or the sink. A score of +infinity or NaN makes its row NaN. */
   float softmax_scale;     /* with FLASHCORE_FLAG_SOFTMAX_SCALE; any finite value */
   float softcap;           /* 0: none */
   int32_t causal;          /* FLASHCORE_CAUSAL_* */
@@ -295,23 +300,26 @@ typedef struct flashcore_attention_args {
   int64_t attention_chunk; /* ... and j and p are in the same chunk of so many positions; 0: off */
   uint64_t alibi_slopes;   /* float32 [heads_q], or [batch, heads_q] with a batch stride: -slope * |p - j|; 0: none */
   int64_t alibi_batch_stride;
-  flashcore_tensor bias;  /* added to the scores; strides are [batch, seqlen_q, heads_q, seqlen_kv] */
-  flashcore_tensor mask;  /* boolean bytes, 0 hides the key; same strides as bias */
+  flashcore_tensor
+      bias; /* added to the scores; -infinity hides the key. FLOAT16, BFLOAT16, FLOAT32, or 0: the query's */
+  flashcore_tensor mask;  /* boolean bytes (dtype 0): 0 hides the key, any other shows it */
   flashcore_tensor sinks; /* float32 [heads_q], one more logit in the denominator and in LSE, with no value */
 
   /* Ragged batches: sequences with lengths and places of their own, which lie on the device, int32 or int64 (index_dtype). seqlen_q and
    * seqlen_kv are then the most rows that a sequence may have: rows past them are left out. An array is used by being there, in
    * prepare and explain too. The host never reads them: a captured graph works with the numbers of its replay. What they say is held
    * to the tensors, so that nothing is read or written outside; rows of the output that no sequence has stay as they are. */
-  int32_t index_dtype;    /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
-  int32_t reserved0;      /* 0 */
-  uint64_t cu_seqlens_q;  /* [batch + 1], rising: rows of sequence b are cu[b] .. cu[b+1]-1 of query, output and
-                              lse, which are then of one batch entry with total_q rows */
+  int32_t index_dtype; /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
+  int32_t reserved0;   /* 0 */
+  uint64_t
+      cu_seqlens_q; /* [batch + 1], rising: rows of sequence b are cu[b] .. cu[b+1]-1 of query, output and lse, which are
+                              then of one batch entry with total_q rows */
   uint64_t cu_seqlens_kv; /* [batch + 1]: likewise of key and value, with total_kv rows */
   uint64_t seqused_q;     /* [batch]: rows in use, from the sequence's first on */
   uint64_t seqused_kv;    /* [batch]: likewise, those of leftpad_kv among them */
   uint64_t leftpad_kv;    /* [batch]: rows at the sequence's beginning that are no keys; key 0 is the one behind them */
-  uint64_t kv_batch_index; /* [batch]: entry of key and value, which have kv_batch_count of them, for each sequence */
+  uint64_t
+      kv_batch_index; /* [batch]: entry of key and value, which have kv_batch_count of them, for each of the batch */
 
   /* Paged keys and values: of page_count pages of page_size keys, along the batch stride. Key j of sequence b is key j % page_size of
    * page page_table[b][j / page_size], which is read as far as the sequence has keys; a page that is not there counts as the last. */
@@ -346,8 +354,8 @@ typedef struct flashcore_attention_args {
   char kernel[FLASHCORE_NAME_BYTES]; /* this kernel ("sm80_fwd_mma") or module only, compiled on need; empty: any */
 
   /* From version 1.1 on. */
-  int64_t total_q;        /* rows of query, output and lse, with cu_seqlens_q */
-  int64_t total_kv;       /* rows of key and value, with cu_seqlens_kv */
+  int64_t total_q;        /* rows of query, output and lse, with cu_seqlens_q: 1 or more */
+  int64_t total_kv;       /* rows of key and value, with cu_seqlens_kv: 1 or more */
   int64_t kv_batch_count; /* entries of key and value, with kv_batch_index */
 } flashcore_attention_args;
 #ifdef __cplusplus
@@ -484,5 +492,7 @@ inline flashcore_attention_args flashcore_attention_args_init() {
   return args;
 }
 #endif
+
+#include "flashcore_merge_states.h"
 
 #endif

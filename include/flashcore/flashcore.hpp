@@ -46,6 +46,11 @@ struct AttentionArgs : flashcore_attention_args {
   AttentionArgs() noexcept : flashcore_attention_args(flashcore_attention_args_init()) {}
 };
 
+/* The same for flashcore_merge_states_args. */
+struct MergeStatesArgs : flashcore_merge_states_args {
+  MergeStatesArgs() noexcept : flashcore_merge_states_args(flashcore_merge_states_args_init()) {}
+};
+
 /* flashcore_context_options with every field at its default: the first usable GPU, else the CPU. */
 struct Options : flashcore_context_options {
   Options() noexcept : flashcore_context_options{} { struct_size = sizeof(flashcore_context_options); }
@@ -85,6 +90,7 @@ struct Options : flashcore_context_options {
   }
 };
 static_assert(sizeof(AttentionArgs) == sizeof(flashcore_attention_args) &&
+                  sizeof(MergeStatesArgs) == sizeof(flashcore_merge_states_args) &&
                   sizeof(Options) == sizeof(flashcore_context_options),
               "the C++ structs add no fields");
 
@@ -359,6 +365,15 @@ class Context {
   }
   Result<flashcore_attention_explanation> explain(const flashcore_attention_args &args) const noexcept {
     return detail::attempt_value<flashcore_attention_explanation>(flashcore_attention_explain, get(), &args);
+  }
+
+  /* flashcore_merge_states: results over parts of the keys become that over all. Returns after the launch. */
+  Result<void> merge_states(const flashcore_merge_states_args &args, StreamRef stream = {}) const noexcept {
+    return stream.with(
+        [&](void *raw, flashcore_error *error) { return flashcore_merge_states(get(), &args, raw, error); });
+  }
+  Result<void> prepare(const flashcore_merge_states_args &args) const noexcept {
+    return detail::attempt(flashcore_merge_states_prepare, get(), &args);
   }
 
   Result<Buffer> allocate(std::int64_t bytes) const noexcept {

@@ -13,6 +13,12 @@
 extern "C" {
 #endif
 
+/* What a kernel is a kernel of. */
+enum {
+  FLASHCORE_OPERATION_ATTENTION_FWD = 0, /* flashcore_attention_fwd */
+  FLASHCORE_OPERATION_MERGE_STATES = 1   /* flashcore_merge_states */
+};
+
 /* One kernel of the kernel table. */
 typedef struct flashcore_kernel_info {
   uint32_t struct_size;    /* set by the caller */
@@ -23,6 +29,7 @@ typedef struct flashcore_kernel_info {
   char summary[256];
   int32_t by_name_only; /* 1: kept to learn from, never the library's own choice */
   int32_t choices;      /* how many compile-time choices it has */
+  int32_t operation;    /* FLASHCORE_OPERATION_* */
 } flashcore_kernel_info;
 
 /* Number of kernels in the table. Cannot fail. */
@@ -30,8 +37,8 @@ FLASHCORE_API int32_t flashcore_kernel_count(void);
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_describe(int32_t index, flashcore_kernel_info *info,
                                                                              flashcore_error *error);
 
-/* Is this what flashcore_attention_args.kernel takes: a kernel's name, or that of a module as its kernel can be compiled,
- * shipped or not? INVALID_ARGUMENT (kernel) says which part is wrong and what may stand there. */
+/* Is this a kernel's name, or that of a module as its kernel can be compiled, shipped or not? Those of attention are what
+ * flashcore_attention_args.kernel takes. INVALID_ARGUMENT (kernel) says which part is wrong and what may stand there. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_kernel_check_name(const char *name,
                                                                                flashcore_error *error);
 

@@ -42,8 +42,7 @@ inline constexpr Choice causal = {"causal", Choice::word, "causal", 0, 1, 0};
 // What moves the first key (contract/problem_key.h's Window), and what is done to scores (its Scores). Of the problem: what is shipped has
 // neither, and what a problem needs is compiled on first need (fitted() of contract/passport.h).
 inline constexpr Choice window = {"window", Choice::word, "window|chunk", 0, window_in_chunks, 0};
-inline constexpr Choice scores = {
-    "scores", Choice::word, "softcap|alibi|softcap_alibi|sinks|softcap_sinks|alibi_sinks|softcap_alibi_sinks", 0, 7, 0};
+inline constexpr Choice scores = {"scores", Choice::set, "softcap|alibi|sinks|bias|mask", 0, 31, 0};
 // How the rows of sequences are found (contract/problem_key.h's RowAccess). Of the problem, as these two.
 inline constexpr Choice rows = {"rows", Choice::word, "ragged|paged", 0, rows_paged, 0};
 inline constexpr Choice rows_without_pages = {"rows", Choice::word, "ragged", 0, rows_ragged, 0};

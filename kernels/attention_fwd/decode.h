@@ -146,7 +146,8 @@ constexpr double block_us(const Choices &s) {
 }
 inline constexpr double second_block = 0.4, l2_share = 0.82;
 constexpr double block_bytes_per_clock(const Choices &s, const ProblemKey &key) {
-  return s.warps > 8 ? 34 : key.head_dim + key.head_dim_v <= 128 ? 20 : 28;
+  const double of_rows = s.rows == rows_paged ? 0.7 : 1;  // pages are looked up in between
+  return of_rows * (s.warps > 8 ? 34 : key.head_dim + key.head_dim_v <= 128 ? 20 : 28);
 }
 // Clusters of four and more find no place for some blocks in their part of the GPU.
 constexpr double placed_share(int32_t cluster) { return cluster >= 4 ? 0.85 : 1.0; }

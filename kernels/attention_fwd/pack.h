@@ -28,6 +28,10 @@ constexpr float scale_log2(float softmax_scale) {
   return scale < smallest ? smallest : scale > largest ? largest : scale;
 }
 
+constexpr ScoreTensor score_tensor(const TensorView &view, int64_t stride_key) {
+  return {view.data, view.stride_batch, view.stride_row, view.stride_head, stride_key};
+}
+
 constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCall &call, const DeviceLimits &device) {
   AttentionFwdParams params{};
   params.query = call.operands[operand_query];
@@ -50,6 +54,9 @@ constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCal
   params.alibi_slopes = call.operands[operand_alibi_slopes];
   params.sinks = call.operands[operand_sinks];
   params.ragged = ragged_rows_of(key, call);
+  params.bias = score_tensor(call.operands[operand_bias], call.bias_stride_key);
+  params.mask = score_tensor(call.operands[operand_mask], call.mask_stride_key);
+  params.bias_dtype = call.bias_dtype;
   return params;
 }
 
@@ -77,6 +84,8 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_kv_batch_index, offset + __builtin_offsetof(AttentionFwdParams, ragged.kv_batch_index)},
     {operand_page_table, offset + __builtin_offsetof(AttentionFwdParams, ragged.page_table)},
     {operand_page_table_value, offset + __builtin_offsetof(AttentionFwdParams, ragged.page_table_value)},
+    {operand_bias, offset + __builtin_offsetof(AttentionFwdParams, bias.data)},
+    {operand_mask, offset + __builtin_offsetof(AttentionFwdParams, mask.data)},
 };
 inline constexpr auto &patches = patches_at<0>;
 static_assert(sizeof(patches_at<0>) == operand_count * sizeof(AddressPatch));

@@ -9,6 +9,12 @@
 
 namespace flashcore::kernels {
 
+// A number for each score: a bias, a mask. Strides count elements; any of them may be 0.
+struct ScoreTensor {
+  uint64_t data;  // of the first query and key; 0: absent
+  int64_t stride_batch, stride_row, stride_head, stride_key;
+};
+
 struct AttentionFwdParams {
   TensorView query, key, value, output;
   TensorView lse;  // float32; data 0: not wanted
@@ -32,6 +38,9 @@ struct AttentionFwdParams {
   TensorView alibi_slopes;  // float32; rows are not used
   TensorView sinks;         // float32, by head alone
   RaggedRows ragged;
+  ScoreTensor bias;    // of bias_dtype
+  ScoreTensor mask;    // bytes; 0 hides the key
+  int32_t bias_dtype;  // float16, bfloat16 or float32
 };
 
 // Which rows a thread block computes: a tile of queries of one head.

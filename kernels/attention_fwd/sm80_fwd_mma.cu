@@ -208,6 +208,7 @@ inline constexpr Passport passport = {
 #include "parts/mma_attention.cuh"
 #include "parts/row_end.cuh"
 #include "parts/sequence.cuh"
+#include "parts/shared_work.cuh"
 #include "specialization.h"
 
 namespace flashcore::kernels::sm80_fwd_mma {
@@ -246,6 +247,7 @@ __device__ __forceinline__ auto descending_loader(const AttentionFwdParams &para
   }
 }
 constexpr int32_t warp_rows = Attention::warp_rows;
+constexpr bool hides = hides_keys<Variant>;  // and not at the ends of runs alone
 
 // O / row sum to memory; the logarithm of the row sum from one lane of each quad. `settled`: the state is.
 __device__ __forceinline__ void write_output(const AttentionFwdParams &params, const BlockWork &work,
@@ -272,35 +274,6 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
       if (lane % 4 == 0 && query < params.seqlen_q) end.write_lse(params, work.batch, work.head_q, query, row);
     }
 }
-
-// What the block computes, kept in shared memory: only the first and the masked steps and the end ask for it, and the steady
-// loop has no registers to spare.
-struct SharedWork {
-  SharedAddress at;  // of shared_work_bytes
-
-  __device__ __forceinline__ void put(const BlockWork &work, const Tiles &tiles) const {
-    store_shared_16(at, make_uint4(work.batch, work.head_q, work.head_kv, work.first_query));
-    store_shared_16(at + 16, make_uint4(tiles.end, tiles.whole_end, mask.begin_moves ? tiles.moving_begin : 0,
-                                        mask.begin_moves ? tiles.moving_whole_begin : 0));
-    store_shared_16(at + 32, make_uint4(0, 0, 0, 0));
-  }
-  // Whether a masked tile held an infinite or NaN value, which was taken for 0.
-  __device__ __forceinline__ void note_nonfinite() const { or_shared_4(at + 32, 1); }
-  __device__ __forceinline__ bool nonfinite() const { return load_shared_4(at + 32) != 0; }
-  // Whether optimistic steps lost a row, so that all is computed once more in exact ones.
-  __device__ __forceinline__ void note_again() const { or_shared_4(at + 36, 1); }
-  __device__ __forceinline__ bool again() const { return load_shared_4(at + 36) != 0; }
-  __device__ __forceinline__ BlockWork work() const {
-    const uint4 words = load_shared_16(at);
-    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y), static_cast<int32_t>(words.z),
-            static_cast<int32_t>(words.w)};
-  }
-  __device__ __forceinline__ Tiles tiles() const {
-    const uint4 words = load_shared_16(at + 16);
-    return {static_cast<int32_t>(words.x), static_cast<int32_t>(words.y),
-            mask.begin_moves ? static_cast<int32_t>(words.z) : 0, mask.begin_moves ? static_cast<int32_t>(words.w) : 0};
-  }
-};
 
 }  // namespace flashcore::kernels::sm80_fwd_mma
 
@@ -329,7 +302,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   const SharedAddress query_tile = shared_address(shared), key_tiles_at = query_tile + tile_q * head_dim * 2;
   const SharedAddress value_tiles_at = key_tiles_at + stages * key_bytes;
 
-  const SharedWork shared_work{value_tiles_at + stages * value_bytes};
+  const SharedWork<mask> shared_work{value_tiles_at + stages * value_bytes};
   BlockWork first_work = work_of_block<tile_q, mask, chosen.rows>(given, blockIdx.x);
   const Sequence sequence = sequence_of<chosen.rows>(given, first_work.batch);
   if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(sequence, first_work)) return;
@@ -354,6 +327,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   Attention::Output output;
   Attention::RowState state;
   Attention::OutputSum output_sum;
+  bool all_exact = false;  // all steps of the warp, without being asked for again
 #pragma unroll 1
   while (true) {
     const BlockWork work = shared_work.work();
@@ -386,11 +360,20 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
                           value_tile = value_tiles_at + stage * value_bytes;
       const auto value_arrives = [&] {
         copy_async_wait<0>();
-        if (masked && tiles.needs_mask(tile) &&
+        if (masked && (tiles.needs_mask(tile) || (hides && shared_work.again())) &&
             clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, thread_anew()))
           shared_work.note_nonfinite();
         group.barrier();
       };
+      // Products of tiles that the mask hides from all rows of the warp are left out; barriers and copies are not.
+      [[maybe_unused]] Attention::ShownByMask shown;
+      bool some_shown = true;
+      if constexpr (has_mask<Variant>) {
+        const BlockWork work = shared_work.work();
+        shown =
+            Attention::shown_by_mask(params, work, tile * tile_kv, work.first_query + thread_anew() / 32 * warp_rows);
+        some_shown = __any_sync(0xffffffffu, shown.any());
+      }
       if constexpr (stages == 1) {
         copy_async_wait<0>();
         group.barrier();
@@ -409,21 +392,25 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
         copy_async_commit();
       }
       Attention::Scores scores;
-      Attention::multiply_query_key(scores, query, query_lane,
-                                    Attention::key_lane(key_tile, tight ? thread_anew() % 32 : lane));
-      if constexpr (Variant::changes_scores) {
-        const BlockWork work = shared_work.work();
-        Attention::change_scores(scores, params, work, tile * tile_kv,
-                                 work.first_query + thread_anew() / 32 * warp_rows);
+      if (some_shown) {
+        Attention::multiply_query_key(scores, query, query_lane,
+                                      Attention::key_lane(key_tile, tight ? thread_anew() % 32 : lane));
+        if constexpr (Variant::changes_scores) {
+          const BlockWork work = shared_work.work();
+          Attention::change_scores(scores, params, work, tile * tile_kv,
+                                   work.first_query + thread_anew() / 32 * warp_rows);
+        }
+        if constexpr (has_mask<Variant>) shown.hide_others(scores);
+        if (masked && tiles.needs_mask(tile))
+          Attention::mask_scores(scores, params, tile * tile_kv,
+                                 shared_work.work().first_query + thread_anew() / 32 * warp_rows);
       }
-      if (masked && tiles.needs_mask(tile))
-        Attention::mask_scores(scores, params, tile * tile_kv,
-                               shared_work.work().first_query + thread_anew() / 32 * warp_rows);
       if constexpr (stages == 1) {
         value_arrives();
         if (tile > first_tile) key_loader.load_next(key_tile, params.head_dim);
         copy_async_commit();
       }
+      if (!some_shown) return;
       Attention::TileSums tile_sums;
       if constexpr (exact) {
         Attention::raise_references(scores, output, state, Attention::scale_log2(params));
@@ -449,13 +436,24 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       const int32_t end = after_a_key < after_exact_tiles ? after_a_key : after_exact_tiles;
       return mask.begin_moves && end < tiles.begin() ? tiles.begin() : end;
     };
-    for (; shared_work.again() ? tile >= first_tile : tile >= optimistic_tiles(); --tile) {
+    // Where keys are hidden anywhere a warp goes on in exact steps until all its rows have a fit reference; to the end, if a stretch ends before.
+    bool to_the_end = false;
+    const auto goes_on = [&] {
+      return hides && tile >= first_tile &&
+             (to_the_end || !Attention::has_fit_references(state, Attention::scale_log2(params)));
+    };
+    for (; (shared_work.again() ? tile >= first_tile : tile >= optimistic_tiles()) || goes_on(); --tile) {
       step(Constant<true>{}, Constant<true>{});
-      if (Attention::OutputSum::ends_stretch(tile - first_tile) && shared_work.again())
-        output_sum.end_stretch(output, state.reference, tile - first_tile, shared_work.tiles().end - 1 - first_tile,
+      if (Attention::OutputSum::ends_stretch(tile - first_tile) &&
+          (shared_work.again() || (hides && tile < optimistic_tiles()))) {
+        const int32_t end = hides && !shared_work.again() ? optimistic_tiles() : shared_work.tiles().end;
+        output_sum.end_stretch(output, state.reference, tile - first_tile, end - 1 - first_tile,
                                Attention::scale_log2(params));
+        to_the_end = true;
+      }
     }
-    if (!shared_work.again()) Attention::settle_references(state, Attention::scale_log2(params));
+    if constexpr (hides) all_exact = tile < first_tile;
+    if (!all_exact && !shared_work.again()) Attention::settle_references(state, Attention::scale_log2(params));
     // Tiles that hold a begin come last, and every row that sees a key has a reference by then.
     const auto optimistic_step = [&] {
       if constexpr (mask.begin_moves)
@@ -466,20 +464,26 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
       while (optimistic_step(), !Attention::OutputSum::ends_stretch(tile - first_tile)) --tile;
       output_sum.end_stretch(output, state.reference, tile - first_tile, optimistic_tiles() - 1 - first_tile, 1.0f);
     }
-    if (shared_work.again() || !__syncthreads_or(Attention::is_lost(output, state))) break;
+    const auto is_lost = [&] {
+      const bool spoilt = hides && Attention::is_spoilt(output, state);
+      return hides && (all_exact || spoilt) ? spoilt : Attention::is_lost(output, state);
+    };
+    if (shared_work.again() || !__syncthreads_or(is_lost())) break;
     if (threadIdx.x == 0) shared_work.note_again();
     __syncthreads();
   }
   if (shared_work.nonfinite()) {
     const BlockWork work = shared_work.work();
     const Tiles tiles = shared_work.tiles();
-    Attention::add_nonfinite_values(output, params, work, tiles.whole_end * tile_kv, tiles.end * tile_kv,
+    const int32_t begin =
+        hides && shared_work.again() ? tiles.begin() : tiles.whole_end;  // all were cleared, or those with masks
+    Attention::add_nonfinite_values(output, params, work, begin * tile_kv, tiles.end * tile_kv,
                                     work.first_query + thread_anew() / 32 * warp_rows);
-    if constexpr (mask.begin_moves)
+    if (mask.begin_moves && begin == tiles.whole_end)
       Attention::add_nonfinite_values(output, params, work, tiles.begin() * tile_kv,
                                       min(tiles.whole_begin(), tiles.whole_end) * tile_kv,
                                       work.first_query + thread_anew() / 32 * warp_rows);
   }
-  write_output(params, shared_work.work(), output, state, !shared_work.again());
+  write_output(params, shared_work.work(), output, state, !all_exact && !shared_work.again());
 }
 #endif

@@ -251,12 +251,15 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
   const auto step = [&](int32_t tile, auto with_mask) {
     constexpr bool masked = decltype(with_mask)::value;
     const bool refill = tile - groups >= first;
+    [[maybe_unused]] Attention::ShownByMask shown;
+    if constexpr (has_mask<Variant>) shown = Attention::shown_by_mask(params, work, tile * tile_kv, work.first_query);
     copy_async_wait<1>();
     group.barrier();
     Attention::Scores scores;
     Attention::multiply_query_key(scores, query, query_lane, Attention::key_lane(key_tile, lane));
     if constexpr (Variant::changes_scores)
       Attention::change_scores(scores, params, work, tile * tile_kv, work.first_query);
+    if constexpr (has_mask<Variant>) shown.hide_others(scores);
     if constexpr (masked) Attention::mask_scores(scores, params, tile * tile_kv, work.first_query);
     if (refill) {
       group.barrier();
@@ -268,7 +271,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
     Attention::Probabilities probabilities;
     Attention::round_probabilities(probabilities, scores);
     copy_async_wait<1>();
-    if constexpr (masked)
+    if constexpr (masked || hides_keys<Variant>)
       if (clear_nonfinite<tile_kv, group_threads, dtype, Rows>(value_tile, group.thread)) nonfinite = true;
     group.barrier();
     const SharedAddress value_lane = Attention::value_lane(value_tile, lane);
@@ -294,8 +297,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_small:
       output_sum.end_stretch(output, state.reference, steps_left, steps, Attention::scale_log2(params));
   }
   if (__any_sync(0xffffffffu, nonfinite))
-    for (tile = last; tile >= (mask.begin_moves ? first : tiles.whole_end); tile -= groups)
-      if (!mask.begin_moves || tiles.needs_mask(tile))
+    for (tile = last; tile >= (mask.begin_moves || hides_keys<Variant> ? first : tiles.whole_end); tile -= groups)
+      if (!mask.begin_moves || hides_keys<Variant> || tiles.needs_mask(tile))
         Attention::add_nonfinite_values(output, params, work, tile * tile_kv, (tile + 1) * tile_kv, work.first_query);
 
   __syncthreads();  // every group is done with the tiles

@@ -6,32 +6,6 @@
 // end and the next one's copies overlap. docs/HOPPER.md tells what was tried.
 #include "attention_fwd/wgmma.h"
 
-// ---- Passport ------------------------------------------------------------------------------------------------------
-namespace flashcore::kernels::sm90_fwd_wgmma {
-
-#ifndef __CUDACC_RTC__
-inline constexpr Passport passport = {
-    .name = "sm90_fwd_wgmma",
-    .summary = "Hopper: wgmma and tensor copies, warpgroups that copy and warpgroups that multiply",
-    .minimum_arch = 90,
-    .maximum_arch = 90,
-    .by_name_only = false,
-    .choices = choice_table<Choices>(choices),
-    .specialization = on_choices<specialization>,
-    .allows = on_choices<allows>,
-    .refuse = refuse,
-    .serves = on_choices<serves>,
-    .dynamic_shared_bytes = on_choices<dynamic_shared_bytes>,
-    .plan = on_choices<plan>,
-    .parameter_bytes = sizeof(Params),
-    .pack = pack,
-    .patches = patches.list,
-    .tensor_maps = on_choices<tensor_maps>,
-    .further_entry_points = {"sm90_fwd_wgmma_merge"},
-};
-#endif
-}  // namespace flashcore::kernels::sm90_fwd_wgmma
-
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
 #include "parts/cluster_merge.cuh"
@@ -41,6 +15,7 @@ inline constexpr Passport passport = {
 #include "parts/ragged_rounds.cuh"
 #include "parts/rounds.cuh"
 #include "parts/stage_memory.cuh"
+#include "parts/tile_scores.cuh"
 #include "parts/wgmma_attention.cuh"
 #include "specialization.h"
 
@@ -72,6 +47,7 @@ using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4, Variant>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
 using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
 using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
+using Scored = TileScores<Attention, Packed, Variant, packs>;
 // Of a ragged batch the tiles are looked up by a warp that has nothing to copy.
 constexpr bool ragged = chosen.rows != rows_dense;
 using OfRagged = RaggedRounds<Params, tile_q, mask, chosen.rows, multipliers * 4 + 1>;
@@ -129,10 +105,6 @@ __device__ __forceinline__ int32_t queries_in(const AttentionFwdParams &params, 
 __device__ __forceinline__ Visibility<mask>::Tiles tiles_seen(const AttentionFwdParams &params, const BlockWork &work) {
   return visibility_anew(params).tiles_of(work.first_query, queries_in(params, tile_q), tile_kv);
 }
-// Of the tiles of keys that a tile of queries sees, those that this block multiplies; no query sees a key where there are none.
-struct KeyTiles {
-  int32_t begin, count;
-};
 template <typename WorkOfKernel>
 __device__ __forceinline__ KeyTiles key_tiles(const Params &params, const WorkOfKernel &work) {
   const auto all = tiles_seen(params.attention, work);
@@ -214,11 +186,6 @@ __device__ __forceinline__ void copy_tiles(const Params &first_params, const Par
     ++step;
     if constexpr (ragged) looked_up.release(round);
   }
-}
-
-// In the tile.
-__device__ __forceinline__ int32_t first_row_of_warp(int32_t warpgroup) {
-  return warpgroup * 64 + thread_anew() % 128 / 32 * 16;
 }
 
 // One step; products run where the line is, and the other warpgroups' where it is not:
@@ -319,16 +286,13 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
     const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv - begin;
     const int32_t whole_begin =
         mask.begin_moves ? visibility_anew(attention).whole_begin_of(first_row, 64, tile_kv) - begin : 0;
+    Attention::ShownByMask shown;  // of the tile to come: bits, which are read ahead of its products
+    const auto look_at_mask = [&] {
+      Scored::look_at_mask(shown, attention, work, (begin + tile) * tile_kv, warpgroup, first_row);
+    };
     const auto exponentiate = [&](auto with_mask) {
-      if constexpr (Variant::changes_scores && packs)
-        Packed::change_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
-      else if constexpr (Variant::changes_scores)
-        Attention::change_scores(scores, attention, work, (begin + tile) * tile_kv,
-                                 first_row + thread_anew() % 128 / 32 * 16);
-      if constexpr (decltype(with_mask)::value && packs)
-        Packed::mask_scores(scores, attention, work, (begin + tile) * tile_kv, first_row_of_warp(warpgroup));
-      else if (decltype(with_mask)::value)
-        Attention::mask_scores(scores, attention, (begin + tile) * tile_kv, first_row + thread_anew() % 128 / 32 * 16);
+      Scored::template change<decltype(with_mask)::value>(scores, shown, attention, work, (begin + tile) * tile_kv,
+                                                          warpgroup, first_row);
       effect = Attention::exponentiate(scores, state, Attention::scale_log2(attention));
     };
     const auto add_values = [&](uint32_t of_step) {
@@ -337,6 +301,14 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
       Attention::multiply_probability_value(output, probabilities, shared.value(of_step));
       wgmma_commit();
     };
+    bool pending = true;  // are values of the step to be multiplied?
+    const auto add_pending = [&](uint32_t of_step) {
+      if (!pending) return shared.value_full(of_step).wait(Shared::parity(of_step));
+      add_values(of_step);
+      if constexpr (has_mask<Variant>)
+        wgmma_wait<0>();  // behind a branch the compiler would have all products waited for
+    };
+    look_at_mask();
     if constexpr (!overlaps) {
       turn.wait();
       begin_tile(scores, step, round);
@@ -356,10 +328,16 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
     Attention::clear(output);
     Attention::round_probabilities(probabilities, scores);
     Attention::take_excess_back(scores, probabilities, state, effect, Attention::scale_log2(attention));
-    // Down to tile `last`.
+    // Down to tile `last`, or to one of which the mask hides all, or that is behind such a one.
+    bool some = true, alone = false;
     const auto steps_to = [&](int32_t last, auto with_mask) {
 #pragma unroll 1
-      for (; tile >= last; --tile, ++step) {
+      for (; tile >= last && !alone; --tile, ++step) {
+        look_at_mask();
+        if constexpr (has_mask<Variant>) {
+          some = barrier_wait_or(1 + multipliers + warpgroup, 128, shown.any());
+          if (alone = !some || !pending; alone) break;
+        }
         shared.key_full(step + 1).wait(Shared::parity(step + 1));
         turn.wait();
         wgmma_fence();
@@ -389,6 +367,25 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
       } else {
         steps_to(last, Constant<false>{});
       }
+      if (alone) {  // without its own products, and those of the step before by themselves
+        turn.wait();
+        shared.key_full(step + 1).wait(Shared::parity(step + 1));
+        add_pending(step);
+        turn.pass();
+        if (some) {
+          wgmma_fence();
+          multiply_query_key(scores, step + 1);
+          wgmma_commit();
+          wgmma_wait<0>();
+          exponentiate(Constant<true>{});
+          Attention::round_probabilities(probabilities, scores);
+          Attention::rescale_output(output, effect.rescale);
+          Attention::take_excess_back(scores, probabilities, state, effect, Attention::scale_log2(attention));
+        }
+        if (leader()) shared.key_empty(step + 1).arrive(), shared.value_empty(step).arrive();
+        pending = some, alone = false, ++step;
+        if (--tile >= last) continue;
+      }
       if (tile >= 0)
         output_sum.end_stretch(output, state.reference, last + 1, count - 1, Attention::scale_log2(attention));
     }
@@ -398,12 +395,12 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
     if constexpr (overlaps) {
       next = next_round(round);
       turn.wait();
-      add_values(step);
+      add_pending(step);
       begin_tile(next_scores, step + 1, next);
       turn.pass();
       wgmma_wait<1>();
     } else {
-      add_values(step);
+      add_pending(step);
       wgmma_wait<0>();
     }
     if (leader()) shared.value_empty(step).arrive();

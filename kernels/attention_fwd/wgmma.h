@@ -81,6 +81,11 @@ constexpr int32_t query_stages(const Choices &s) {
 // With the last P.V of a tile the first Q.K of the next one is issued, which runs while O is written: at S=512 +8 %. With one stage of Q, or
 // with 160 registers, it costs 5 to 9 %.
 constexpr bool tiles_overlap(const Choices &s) { return query_stages(s) == 2 && warpgroups(s) == 2; }
+// Of the tiles of keys that a tile of queries sees, those that this block multiplies; no query sees a key where there are none.
+struct KeyTiles {
+  int32_t begin, count;
+};
+
 struct Params {
   TensorMap query, key, value;
   AttentionFwdParams attention;
@@ -112,6 +117,8 @@ constexpr Refusal allows(const Choices &s) {
   if (s.tile_q % 64 != 0) return {"tile_q", "128 or 192"};
   if (!is_shape_of_wgmma(s.tile_kv)) return {"tile_kv", "64, 80, 96, 112, 128, 160, 176 or 192"};
   if (s.packed != 0 && (s.split != 0 || s.tile_q != 128)) return {"packed", "0 with a split, and but for 128 rows"};
+  if (s.tile_q == 192 && (s.scores & (scores_bias | scores_mask)) != 0)
+    return {"tile_q", "128 with a bias or a mask, which takes registers"};
   // O, the scores and the probabilities, and what all else takes at least.
   const int32_t registers = s.head_dim_v / 2 + s.tile_kv * 3 / 4 + 32;
   if (registers > (warpgroups(s) == 3 ? 160 : 240)) return {"tile_kv", "fewer keys, for O and scores in registers"};
@@ -317,6 +324,28 @@ constexpr int32_t tensor_maps(const Choices &s, TensorMapRule *rules) {
   rules[2] = {operand_value, __builtin_offsetof(Params, value), s.tile_kv};
   return 3;
 }
+#endif
+
+#ifndef __CUDACC_RTC__
+inline constexpr Passport passport = {
+    .name = "sm90_fwd_wgmma",
+    .summary = "Hopper: wgmma and tensor copies, warpgroups that copy and warpgroups that multiply",
+    .minimum_arch = 90,
+    .maximum_arch = 90,
+    .by_name_only = false,
+    .choices = choice_table<Choices>(choices),
+    .specialization = on_choices<specialization>,
+    .allows = on_choices<allows>,
+    .refuse = refuse,
+    .serves = on_choices<serves>,
+    .dynamic_shared_bytes = on_choices<dynamic_shared_bytes>,
+    .plan = on_choices<plan>,
+    .parameter_bytes = sizeof(Params),
+    .pack = pack,
+    .patches = patches.list,
+    .tensor_maps = on_choices<tensor_maps>,
+    .further_entry_points = {"sm90_fwd_wgmma_merge"},
+};
 #endif
 
 }  // namespace flashcore::kernels::sm90_fwd_wgmma

@@ -27,6 +27,8 @@ enum AttentionOperand : int32_t {
   // int32: the pages of each sequence's keys, a row for each
   operand_page_table,
   operand_page_table_value,
+  operand_bias,  // a number for each score
+  operand_mask,  // a byte for each score
   operand_count
 };
 // What has an address in a call: the operands, then what the library adds.
@@ -34,6 +36,8 @@ enum AttentionAddress : int32_t { address_workspace = operand_count, address_cou
 
 struct AttentionCall {
   TensorView operands[operand_count];
+  int64_t bias_stride_key, mask_stride_key;  // elements between keys
+  int32_t bias_dtype;                        // float16, bfloat16 or float32
   float softmax_scale;
   float softcap;      // 0: none
   int32_t lse_base2;  // 1: logarithms of base 2 are wanted, 0: natural ones

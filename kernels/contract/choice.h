@@ -35,6 +35,7 @@ struct Choice {
     word,  // a part of its own: one of `text`'s words, which '|' separates and which stand for rising values from `least` on
     number,  // a part of its own: `text`, then the value: "w4"
     joined,  // the same, joined to the part before: "x64" in "128x64"
+    set,  // a part of its own: those of `text`'s words that '_' joins whose bits the value has, the first word's being 1
   };
   // In place of a value that names leave out.
   static constexpr int32_t none = -1;         // they say every value

@@ -45,6 +45,10 @@ struct AddressPatches {
   constexpr const AddressPatch *end() const { return first + count; }
 };
 
+// What a kernel is a kernel of. Only those of the operation that is called are candidates for a call. What a passport says of problems
+// (refuse, serves, plan, pack, patches, tensor_maps) it says of attention; an operation with one kernel has it in its family's header.
+enum Operation : int32_t { operation_attention_fwd, operation_merge_states };
+
 struct Passport {
   const char *name;     // file name = entry point = bench name = cache name
   const char *summary;  // one line
@@ -74,6 +78,7 @@ struct Passport {
   int32_t (*tensor_maps)(const Specialization &, TensorMapRule *rules) = nullptr;
   // What plans may launch of the module beside the kernel of its own name.
   const char *further_entry_points[most_stages - 1] = {};
+  Operation operation = operation_attention_fwd;
 
   // What a specialization has of the choice of this name; `otherwise`: the kernel has no such choice.
   constexpr int32_t value(const Specialization &s, const char *choice, int32_t otherwise) const {

@@ -18,7 +18,7 @@ enum Window : int32_t { window_none = 0, window_moves = 1, window_in_chunks = 2 
 inline constexpr int64_t window_open = -1;
 
 // What happens to scores between Q.K^T and the softmax, as bits; the words of the choice `scores`.
-enum Scores : int32_t { scores_softcap = 1, scores_alibi = 2, scores_sinks = 4 };
+enum Scores : int32_t { scores_softcap = 1, scores_alibi = 2, scores_sinks = 4, scores_bias = 8, scores_mask = 16 };
 
 // How the rows of sequences are found; the words of the choice `rows`. rows_ragged: sequences have lengths and places of their own, which
 // lie in device memory; rows_paged: and their keys lie in pages that a table names.
@@ -49,6 +49,8 @@ constexpr const char *feature_field(int32_t window, int32_t scores, bool paged, 
          : (scores & scores_softcap) != 0 ? "softcap"
          : (scores & scores_alibi) != 0   ? "alibi_slopes"
          : (scores & scores_sinks) != 0   ? "sinks"
+         : (scores & scores_bias) != 0    ? "bias"
+         : (scores & scores_mask) != 0    ? "mask"
                                           : nullptr;
 }
 

@@ -70,6 +70,8 @@ struct CarefulRow {
 #pragma unroll 1
       for (int32_t i = 0; i < count; ++i) {
         const float weight = __shfl_sync(0xffffffffu, rounded, i);
+        if constexpr (hides_keys<Variant>)
+          if (!key_is_shown<Variant>(params, {work.batch, work.head_q, query, key + i})) continue;
         const uint16_t *const value = values.row(key + i);
 #pragma unroll
         for (int32_t c = 0; c < most_columns / 32; ++c)

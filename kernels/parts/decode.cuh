@@ -139,6 +139,12 @@ struct Decode {
           if (!seen.keys[n][x % 2].sees(i * 16 + x / 2 * 8 + lane / 4)) scores[i][n][x] = -infinity;
   }
 
+  static __device__ __forceinline__ ScorePlace place_of(const Params &params, const Work &work, int32_t row,
+                                                        int32_t key) {
+    const int32_t packed_row = work.first_row + row;
+    return {work.batch, work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv,
+            packed_row / params.heads_per_kv, key};
+  }
   // What the variant makes of the scores.
   static __device__ __forceinline__ void change_scores(Scores &scores, const Params &params, int32_t keys_left,
                                                        int32_t lane) {
@@ -148,14 +154,14 @@ struct Decode {
     for (int32_t n = 0; n < row_tiles; ++n)
 #pragma unroll
       for (int32_t r = 0; r < 2; ++r) {
-        const int32_t row = here.first_row + n * 8 + lane % 4 * 2 + r, query = row / params.heads_per_kv;
-        const int32_t head = here.head_kv * params.heads_per_kv + row % params.heads_per_kv;
+        const ScorePlace first = place_of(params, here, n * 8 + lane % 4 * 2 + r, first_key);
 #pragma unroll
         for (int32_t i = 0; i < key_groups; ++i)
 #pragma unroll
           for (int32_t h = 0; h < 2; ++h) {
             float &score = scores[i][n][h * 2 + r];
-            score = varied_score<Variant>(score, {here.batch, head, query, first_key + i * 16 + h * 8}, params);
+            score = varied_score<Variant>(score, {first.batch, first.head_q, first.query, first.key + i * 16 + h * 8},
+                                          params);
           }
       }
   }
@@ -265,6 +271,7 @@ struct Decode {
           const uint32_t pair = __shfl_sync(0xffffffffu, held[n], (lane % 4 * 2 + r) * 4 + k % 8 / 2);
           const float p = to_float<dtype>(static_cast<uint16_t>(k % 2 == 0 ? pair : pair >> 16));
           if (!seen.keys[n][r].sees(k)) continue;
+          if (!key_is_shown<Variant>(params, place_of(params, here, n * 8 + lane % 4 * 2 + r, first_key + k))) continue;
 #pragma unroll
           for (int32_t c = 0; c < value_chunks; ++c) {
             const int32_t column = c * 64 + lane / 4 * 8;
@@ -414,7 +421,7 @@ struct Decode {
       raise_references(scores, output, state, scale_log2(params));
       Probabilities probabilities;
       exponentiate(probabilities, scores, state, scale_log2(params));
-      if (masked && __any_sync(0xffffffffu, values.has_nonfinite()))
+      if ((masked || hides_keys<Variant>)&&__any_sync(0xffffffffu, values.has_nonfinite()))
         add_values_one_by_one(output, params, probabilities, keys_left, thread_anew() % 32);
       else
         multiply_value_probability(output, values, probabilities);

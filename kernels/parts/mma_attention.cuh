@@ -128,8 +128,24 @@ struct MmaAttention {
       for (int32_t j = 0; j < key_columns; ++j)
 #pragma unroll
         for (int32_t c = 0; c < 4; ++c)
-          scores[i][j][c] = varied_score<Variant>(
+          scores[i][j][c] = varied_but_for_tensors<Variant>(
               scores[i][j][c], {work.batch, work.head_q, query + i * 16 + c / 2 * 8, key + j * 8 + c % 2}, params);
+    if constexpr (has_bias<Variant>)
+#pragma unroll
+      for (int32_t i = 0; i < row_tiles; ++i)
+#pragma unroll
+        for (int32_t half = 0; half < 2; ++half)
+          add_bias(scores[i], half, params, {work.batch, work.head_q, query + i * 16 + half * 8, key});
+  }
+  using ShownByMask = ShownKeys<row_tiles, key_columns>;
+  static __device__ __forceinline__ ShownByMask shown_by_mask(const AttentionFwdParams &params, const BlockWork &work,
+                                                              int32_t first_key, int32_t first_row) {
+    const int32_t lane = thread_anew() % 32;
+    ShownByMask shown;
+    shown.load(params, [&](int32_t i, int32_t half) {
+      return ScorePlace{work.batch, work.head_q, first_row + i * 16 + half * 8 + lane / 4, first_key + lane % 4 * 2};
+    });
+    return shown;
   }
   static __device__ __forceinline__ float scale_log2(const AttentionFwdParams &params) {
     return softmax_scale_log2<Variant>(params);
@@ -370,10 +386,22 @@ struct MmaAttention {
     }
   }
 
-  // After the last step: is a row to be computed again? An infinite probability has left no finite number in the row's first column.
-  // Above the largest reference, float32 holds it to fewer bits than a probability has. A row that never had a reference has
-  // seen no key, or else its sum is not finite.
+  // Above the largest reference, float32 holds it to fewer bits than a probability has.
   static constexpr float largest_reference = 4096.0f;
+  // May optimistic steps follow, as far as the rows of a warp go? Where keys are hidden anywhere, or biases are large, they may wait for it.
+  static __device__ __forceinline__ bool has_fit_references(const RowState &state, float scale_log2) {
+    float largest = 0.0f;
+#pragma unroll
+    for (int32_t i = 0; i < row_tiles * 2; ++i) largest = fmaxf(largest, fabsf(state.reference[i / 2][i % 2]));
+    return !__any_sync(0xffffffffu, !(largest * scale_log2 <= largest_reference));
+  }
+  // Does O or a sum hold what is not finite, perhaps of a hidden key?
+  static __device__ __forceinline__ bool is_spoilt(const Output &output, const RowState &state) {
+    return !(zero_if_finite(output) + zero_if_finite(state.row_sum) == 0.0f);
+  }
+
+  // After the last step: is a row to be computed again? An infinite probability has left no finite number in the row's first column. A row that
+  // never had a reference has seen no key, or else its sum is not finite.
   static __device__ __forceinline__ bool is_lost(const Output &output, const RowState &state) {
     bool lost = false;
 #pragma unroll
@@ -447,8 +475,13 @@ struct MmaAttention {
 #pragma unroll
           for (int32_t i = 0; i < row_tiles; ++i)
 #pragma unroll
-            for (int32_t half = 0; half < 2; ++half)
+            for (int32_t half = 0; half < 2; ++half) {
+              if constexpr (hides_keys<Variant>)
+                if (!key_is_shown<Variant>(params,
+                                           {work.batch, work.head_q, first_row + i * 16 + half * 8 + lane / 4, key}))
+                  continue;
               if (run[i][half].sees(key)) output[i][n][half * 2 + c] += value;
+            }
         }
     }
   }

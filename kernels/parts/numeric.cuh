@@ -17,6 +17,16 @@ inline constexpr float not_a_number = __builtin_bit_cast(float, 0x7fffffffu);
 // -infinity; subtracting that would give NaN, and 0 makes every probability and weight 2^-infinity = 0.
 __device__ __forceinline__ float subtrahend(float reference) { return reference == -infinity ? 0.0f : reference; }
 
+// Of an array of floats: 0, or NaN where one of them is not finite.
+template <typename Floats>
+__device__ __forceinline__ float zero_if_finite(const Floats &floats) {
+  const float *const first = reinterpret_cast<const float *>(&floats);
+  float zero = 0.0f;
+#pragma unroll
+  for (uint32_t i = 0; i < sizeof(Floats) / sizeof(float); ++i) zero = fmaf(first[i], 0.0f, zero);
+  return zero;
+}
+
 // Exponent bits of both halves of a register: all set means infinity or NaN.
 template <int32_t dtype>
 inline constexpr uint32_t exponent_mask2 = dtype == dtype_float16 ? 0x7c007c00u : 0x7f807f80u;

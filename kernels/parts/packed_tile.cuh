@@ -74,9 +74,21 @@ struct PackedTile {
         for (int32_t c = 0; c < 2; ++c) {
           float &score = scores[0][j][half * 2 + c];
           const int32_t key = first_key + thread_anew() % 4 * 2 + j * 8 + c;
-          score = varied_score<Variant>(score, {work.batch, here.head_q, here.query, key}, params);
+          score = varied_but_for_tensors<Variant>(score, {work.batch, here.head_q, here.query, key}, params);
         }
+      if constexpr (has_bias<Variant>)
+        add_bias(scores[0], half, params, {work.batch, here.head_q, here.query, first_key + thread_anew() % 4 * 2});
     }
+  }
+  static __device__ __forceinline__ ShownKeys<1, key_fragments> shown_by_mask(const AttentionFwdParams &params,
+                                                                              const BlockWork &work, int32_t first_key,
+                                                                              int32_t first_row) {
+    ShownKeys<1, key_fragments> shown;
+    shown.load(params, [&](int32_t, int32_t half) {
+      const Row here = row(params, work, row_of_lane(first_row, half));
+      return ScorePlace{work.batch, here.head_q, here.query, first_key + thread_anew() % 4 * 2};
+    });
+    return shown;
   }
 
   // By one warp, without tensor cores.

@@ -63,6 +63,16 @@ __device__ __forceinline__ void fence_shared_for_async() {
 __device__ __forceinline__ void barrier_wait(int32_t id, int32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+// And whether one of them had a value that is not false.
+__device__ __forceinline__ bool barrier_wait_or(int32_t id, int32_t threads, bool value) {
+  int32_t any;
+  asm volatile(
+      "{\n.reg .pred one, some;\nsetp.ne.s32 one, %3, 0;\nbar.red.or.pred some, %1, %2, one;\nselp.s32 %0, 1, 0, some;\n}"
+      : "=r"(any)
+      : "r"(id), "r"(threads), "r"(static_cast<int32_t>(value))
+      : "memory");
+  return any != 0;
+}
 __device__ __forceinline__ void barrier_arrive(int32_t id, int32_t threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }

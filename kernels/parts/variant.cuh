@@ -14,12 +14,9 @@
 #include "attention_fwd/params.h"
 #include "contract/problem_key.h"
 #include "parts/ptx_sm80.cuh"
+#include "parts/score_tensors.cuh"
 
 namespace flashcore::kernels {
-
-struct ScorePlace {
-  int32_t batch, head_q, query, key;
-};
 
 // Attention as it is known: nothing happens to scores, and the scale is left to the exponential.
 struct PlainScores {
@@ -29,8 +26,7 @@ struct PlainScores {
 // What the library itself offers, by the bits of `Scores`.
 template <int32_t scores>
 struct OfferedScores {
-  static constexpr bool changes_scores = (scores & (scores_softcap | scores_alibi)) != 0,
-                        has_sinks = (scores & scores_sinks) != 0;
+  static constexpr bool changes_scores = (scores & ~scores_sinks) != 0, has_sinks = (scores & scores_sinks) != 0;
 
   static __device__ __forceinline__ float change(float score, const ScorePlace &place,
                                                  const AttentionFwdParams &params) {
@@ -42,6 +38,8 @@ struct OfferedScores {
       const int32_t distance = place.query + (params.seqlen_kv - params.seqlen_q) - place.key;
       score = fmaf(-slope, fabsf(static_cast<float>(distance)), score);
     }
+    if constexpr ((scores & scores_bias) != 0) score = with_bias(score, bias_at(params, place));
+    if constexpr ((scores & scores_mask) != 0) score = mask_shows(params, place) ? score : -infinity;
     return score;
   }
 
@@ -65,14 +63,27 @@ struct VariantOf<0> {
 template <int32_t scores>
 using ChosenScores = typename VariantOf<scores>::Variant;
 
+// What tensor cores left of a score, times the scale.
+__device__ __forceinline__ float scaled_product(float product, const AttentionFwdParams &params) {
+  return product * (params.scale_log2 * 0.69314718055994530942f);
+}
 // The score at a place, of what tensor cores left of it, for a softmax that multiplies it by softmax_scale_log2.
 template <typename Variant>
 __device__ __forceinline__ float varied_score(float product, const ScorePlace &place,
                                               const AttentionFwdParams &params) {
   if constexpr (Variant::changes_scores)
-    return Variant::change(product * (params.scale_log2 * 0.69314718055994530942f), place, params);
+    return Variant::change(scaled_product(product, params), place, params);
   else
     return product;
+}
+// The same without its bias and its mask, which kernels add where their layout allows pairs of keys.
+template <typename Variant>
+__device__ __forceinline__ float varied_but_for_tensors(float product, const ScorePlace &place,
+                                                        const AttentionFwdParams &params) {
+  if constexpr (hides_keys<Variant>)
+    return ScoreTensorsOf<Variant>::Rest::change(scaled_product(product, params), place, params);
+  else
+    return varied_score<Variant>(product, place, params);
 }
 template <typename Variant>
 __device__ __forceinline__ float softmax_scale_log2(const AttentionFwdParams &params) {

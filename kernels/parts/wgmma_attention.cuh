@@ -92,7 +92,8 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
 #pragma unroll
         for (int32_t c = 0; c < 2; ++c) {
           float &score = scores[0][j][half * 2 + c];
-          score = exp2_approx(fmaf(score, scale_log2, -scaled));
+          // A bias may be the lowest of all floats, in place of a mask: what a fused product rounds is then more than floats hold.
+          score = exp2_approx(has_bias<Variant> ? (score - subtracted) * scale_log2 : fmaf(score, scale_log2, -scaled));
           sums[j % 2 * 2 + c] += score;
         }
       effect.sum_before[half] = state.row_sum[0][half] * effect.rescale[half];
@@ -105,6 +106,7 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
   // exponentials from being spread over the rest (-9 %).
   static __device__ __forceinline__ void take_excess_back(Scores &unrounded, Probabilities &probabilities,
                                                           RowState &state, const TileEffect &effect, float scale_log2) {
+    if constexpr (has_bias<Variant>) return;  // there is none
     const float largest = fmaxf(fabsf(subtrahend(state.reference[0][0])), fabsf(subtrahend(state.reference[0][1])));
     if (__builtin_expect(!__any_sync(0xffffffffu, !(largest * scale_log2 <= largest_fused)), 1)) return;
 #pragma unroll
@@ -148,7 +150,7 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
       zero = fmaf(sum, 0.0f, zero);
       lost = lost || (sum == 0.0f && state.reference[0][half] != -infinity);
     }
-    if constexpr (shape.mask.end_moves || shape.mask.begin_moves)
+    if constexpr (shape.mask.end_moves || shape.mask.begin_moves || hides_keys<Variant>)
 #pragma unroll
       for (int32_t n = 0; n < head_dim_v / 8; ++n)
 #pragma unroll

@@ -23,9 +23,7 @@ namespace {
 // A kernel by its name alone.
 Result<const kernels::Passport *> kernel_named(const char *name) {
   if (const int32_t index = find_kernel(name); index >= 0) return &passport_at(index);
-  kernels::ProblemKey key{};
-  Status status = pin_kernel(key, name);
-  if (!status.ok()) return std::move(status.error());
+  FLASHCORE_TRY(read_kernel_name(name));
   return Error{FLASHCORE_INVALID_ARGUMENT,
                "kernel is \"" + std::string(cut_text(name, 64)) + "\"; allowed: the name of a kernel alone", "kernel"};
 }

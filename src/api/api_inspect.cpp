@@ -78,8 +78,8 @@ flashcore_status flashcore_kernel_check_name(const char *name, flashcore_error *
                    "kernel has " + std::to_string(length) + " characters; allowed: 1 to " +
                        std::to_string(FLASHCORE_NAME_BYTES - 1),
                    "kernel"};
-    kernels::ProblemKey key{};
-    return pin_kernel(key, name);
+    FLASHCORE_TRY(read_kernel_name(name));
+    return success();
   });
 }
 

@@ -12,6 +12,9 @@
 namespace flashcore {
 namespace {
 
+static_assert(int{kernels::operation_attention_fwd} == int{FLASHCORE_OPERATION_ATTENTION_FWD});
+static_assert(int{kernels::operation_merge_states} == int{FLASHCORE_OPERATION_MERGE_STATES});
+
 int32_t specialization_count(const kernels::Passport &passport) {
   kernels::Specialization unused;
   int32_t count = 0;
@@ -47,6 +50,7 @@ flashcore_kernel_info kernel_info(const kernels::Passport &passport) {
   info.specializations = specialization_count(passport);
   info.by_name_only = passport.by_name_only ? 1 : 0;
   info.choices = passport.choices.count;
+  info.operation = passport.operation;
   copy_text(info.name, passport.name);
   copy_text(info.summary, passport.summary);
   return info;

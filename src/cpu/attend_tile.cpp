@@ -94,8 +94,8 @@ FLASHCORE_CPU_INLINE void fill_outside(float *__restrict scores, const BlockRun 
 
 // What becomes of the scores of row r, whose first is of key first_key, where the task changes any: they are scaled then.
 template <bool fused>
-FLASHCORE_CPU_INLINE void change_scores(const TileTask &task, int64_t r, float *__restrict scores, const BlockRun &seen,
-                                        int64_t first_key) {
+FLASHCORE_CPU_INLINE void scale_scores(const TileTask &task, int64_t r, float *__restrict scores, const BlockRun &seen,
+                                       int64_t first_key) {
   const float softcap = task.softcap, inverse = softcap == 0.0f ? 0.0f : 1.0f / softcap;
   for (int64_t j = seen.begin; j < seen.end; j++) scores[j] *= task.scale;
   if (softcap != 0.0f)
@@ -105,6 +105,29 @@ FLASHCORE_CPU_INLINE void change_scores(const TileTask &task, int64_t r, float *
   const int64_t position = task.rows[r].position - first_key;
   for (int64_t j = seen.begin; j < seen.end; j++)
     scores[j] = multiply_add<fused>(-slope, std::fabs(static_cast<float>(position - j)), scores[j]);
+}
+
+FLASHCORE_CPU_INLINE float bias_at(const TileTask &task, int64_t r, int64_t key) {
+  const int64_t at = key * task.bias_stride_key;
+  if (task.bias_dtype == kernels::dtype_float32) return static_cast<const float *>(task.rows[r].bias)[at];
+  const uint16_t bits = static_cast<const uint16_t *>(task.rows[r].bias)[at];
+  return task.bias_dtype == kernels::dtype_bfloat16 ? bfloat16_to_float(bits) : float16_to_float(bits);
+}
+// Does neither the row's mask nor a bias of -infinity hide the key?
+FLASHCORE_CPU_INLINE bool shows(const TileTask &task, int64_t r, int64_t key) {
+  return (!task.has_mask || task.rows[r].mask[key * task.mask_stride_key] != 0) &&
+         (task.bias_dtype == 0 || bias_at(task, r, key) != -std::numeric_limits<float>::infinity());
+}
+
+template <bool fused>
+FLASHCORE_CPU_INLINE void change_scores(const TileTask &task, int64_t r, float *__restrict scores, const BlockRun &seen,
+                                        int64_t first_key) {
+  if (task.changes_scores()) scale_scores<fused>(task, r, scores, seen, first_key);
+  if (task.bias_dtype != 0)
+    for (int64_t j = seen.begin; j < seen.end; j++) scores[j] += bias_at(task, r, first_key + j);
+  if (task.hides_keys())
+    for (int64_t j = seen.begin; j < seen.end; j++)
+      if (!shows(task, r, first_key + j)) scores[j] = -std::numeric_limits<float>::infinity();
 }
 
 // The row's largest score becomes a logarithm's, and its sink joins the sum. Returns the factor that corrects what was summed before.
@@ -164,6 +187,13 @@ FLASHCORE_CPU_INLINE void load_queries(const TileTask &task, TileScratch &scratc
   }
 }
 
+FLASHCORE_CPU_INLINE bool all_finite(const TileTask &task, const TileScratch &scratch, int64_t count) {
+  float zero = 0.0f;
+  for (int64_t j = 0; j < count; j++)
+    for (int64_t d = 0; d < task.head_dim_v; d++) zero += scratch.values[j * scratch.value_columns + d] * 0.0f;
+  return zero == 0.0f;
+}
+
 // Keys [begin, begin + count) as columns and values as rows. No other key is read; missing columns are zero.
 FLASHCORE_CPU_INLINE void load_block(const TileTask &task, TileScratch &scratch, int64_t begin, int64_t count) {
   for (int64_t j = 0; j < count; j++) {
@@ -175,6 +205,7 @@ FLASHCORE_CPU_INLINE void load_block(const TileTask &task, TileScratch &scratch,
   }
   for (int64_t d = 0; d < task.head_dim; d++)
     for (int64_t j = count; j < round_up_to_lanes(count); j++) scratch.key_columns[d * tile_keys + j] = 0.0f;
+  scratch.values_finite = !task.hides_keys() || all_finite(task, scratch, count);
 }
 
 // Keys of the block that row r sees, counted from the block's first.
@@ -194,6 +225,16 @@ FLASHCORE_CPU_INLINE void add_values(float *__restrict output, const float *__re
                           scratch.value_columns);
 }
 
+// The same for row r alone, without the values of keys that are hidden from it.
+template <bool fused>
+FLASHCORE_CPU_INLINE void add_values_shown(const TileTask &task, TileScratch &scratch, int64_t r, const BlockRun &seen,
+                                           int64_t first_key) {
+  for (int64_t j = seen.begin; j < seen.end; j++)
+    if (shows(task, r, first_key + j))
+      add_values<fused, 1>(scratch.output + r * scratch.value_columns, scratch.scores + r * tile_keys, scratch, j,
+                           j + 1);
+}
+
 // Rows r .. r + rows - 1 against the block in scratch.
 template <bool fused, int rows>
 FLASHCORE_CPU_INLINE void attend_rows(const TileTask &task, TileScratch &scratch, TileStatistics &statistics, int64_t r,
@@ -209,11 +250,16 @@ FLASHCORE_CPU_INLINE void attend_rows(const TileTask &task, TileScratch &scratch
   for (int n = 0; n < rows; n++) {
     seen[n] = run_in_block(task, r + n, begin, count);
     if (seen[n].begin == seen[n].end) continue;  // nothing seen: a factor of 1 for what was summed before
-    if (task.changes_scores()) change_scores<fused>(task, r + n, scores + n * tile_keys, seen[n], begin);
+    if (task.changes_scores() || task.hides_keys())
+      change_scores<fused>(task, r + n, scores + n * tile_keys, seen[n], begin);
     const float correction =
         softmax_row<fused>(scores + n * tile_keys, seen[n], task, statistics.maximum[r + n], statistics.sum[r + n]);
     float *row = output + n * scratch.value_columns;
     for (int64_t d = 0; d < scratch.value_columns; d++) row[d] *= correction;
+  }
+  if (!scratch.values_finite) {
+    for (int n = 0; n < rows; n++) add_values_shown<fused>(task, scratch, r + n, seen[n], begin);
+    return;
   }
   // What the first row alone sees, what all rows see, and what those behind the first see after it.
   const int64_t all_begin = seen[rows - 1].begin, all_end = seen[0].end;

@@ -29,6 +29,8 @@ struct TileRow {
   float slope;       // of ALiBi; 0: none
   int64_t position;  // among the keys, from which ALiBi counts
   float sink;        // a logit without a value; -infinity: none
+  const void *bias;  // key 0's, of the task's type
+  const uint8_t *mask;
 };
 
 // Keys or values of the tile's own sequence and head, by rows.
@@ -53,16 +55,21 @@ struct TileKeyRows {
 struct TileTask {
   TileKeyRows keys, values;
   int64_t head_dim, head_dim_v;
-  float scale;    // at least 0; scores times this go into exp
-  float softcap;  // 0: none
-  bool alibi;     // rows have slopes
-  bool negate;    // the scale was negative: its sign goes to the queries
+  float scale;                               // at least 0; scores times this go into exp
+  float softcap;                             // 0: none
+  bool alibi;                                // rows have slopes
+  int32_t bias_dtype;                        // kernels::Dtype; 0: rows have no bias
+  bool has_mask;                             // rows have masks
+  int64_t bias_stride_key, mask_stride_key;  // elements
+  bool negate;                               // the scale was negative: its sign goes to the queries
   bool bfloat16;
   int64_t row_count;
   TileRow rows[tile_rows];
 
   // What is done to scores is done to scaled ones.
-  bool changes_scores() const { return softcap != 0.0f || alibi; }
+  bool changes_scores() const { return softcap != 0.0f || alibi || bias_dtype != 0; }
+  // Keys among those of a row's run may be hidden.
+  bool hides_keys() const { return bias_dtype != 0 || has_mask; }
   // What scores are multiplied by at last.
   float scale_at_last() const { return changes_scores() ? 1.0f : scale; }
 };
@@ -88,6 +95,7 @@ class TileScratch {
   float *scores;          // [tile_rows][tile_keys], then probabilities
   float *output;          // [tile_rows][value_columns]
   float *converted;       // [head_dim], one key
+  bool values_finite;     // of the block, where keys may be hidden
 
  private:
   std::vector<float> memory_;

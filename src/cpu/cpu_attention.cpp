@@ -5,9 +5,7 @@
 // number of threads cannot show in the output.
 #include "cpu/cpu_attention.hpp"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +17,7 @@
 #include "contract/sequence.h"
 #include "cpu/attend_tile.hpp"
 #include "cpu/run_attention.hpp"
+#include "cpu/worker_threads.hpp"
 #include "problem/attention_call.hpp"
 
 namespace flashcore {
@@ -50,6 +49,12 @@ template <typename T>
 T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head) {
   const int64_t offset = batch * tensor.stride_batch + row * tensor.stride_row + head * tensor.stride_head;
   return reinterpret_cast<T *>(tensor.data) + offset;
+}
+
+const void *bias_row(const AttentionProblem &problem, int64_t batch, int64_t row, int64_t head) {
+  if (problem.bias().data == 0) return nullptr;
+  if (problem.bias_dtype == kernels::dtype_float32) return element<const float>(problem.bias(), batch, row, head);
+  return element<const uint16_t>(problem.bias(), batch, row, head);
 }
 
 float natural_or_base2_lse(const AttentionProblem &problem, const TileStatistics &statistics, int64_t r) {
@@ -99,6 +104,10 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.scale = std::fabs(problem.softmax_scale);
   task.softcap = problem.softcap;
   task.alibi = problem.alibi_slopes().data != 0;
+  task.bias_dtype = problem.bias().data != 0 ? problem.bias_dtype : 0;
+  task.has_mask = problem.mask().data != 0;
+  task.bias_stride_key = problem.bias().stride_column;
+  task.mask_stride_key = problem.mask().stride_column;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
   task.row_count = row_count;
@@ -113,7 +122,9 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
                     visibility.keys_of(position),
                     task.alibi ? *element<const float>(problem.alibi_slopes(), batch, 0, head_q) : 0.0f,
                     position + sequence.keys - sequence.queries,
-                    has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity};
+                    has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity,
+                    bias_row(problem, batch, position, head_q),
+                    task.has_mask ? element<const uint8_t>(problem.mask(), batch, position, head_q) : nullptr};
   }
 
   TileStatistics statistics;
@@ -138,26 +149,6 @@ int64_t worthwhile_threads(const kernels::ProblemKey &key, const Work &work, int
                           static_cast<double>(key.seqlen_kv) * (key.head_dim + key.head_dim_v);
   const double worthwhile = std::min(products / products_per_thread, static_cast<double>(work.tile_count));
   return std::clamp<int64_t>(static_cast<int64_t>(std::min(worthwhile, 1e6)), 1, std::max(threads, 1));
-}
-
-// Run all workers, the first one on this thread. A thread that cannot be started leaves its share to the others. The
-// threads take no signals but those that report their own faults: handlers are the host program's and run on its
-// threads.
-void run_workers(std::vector<Worker> &workers) {
-  sigset_t blocked, previous;
-  sigfillset(&blocked);
-  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGPROF}) sigdelset(&blocked, fault);
-  pthread_sigmask(SIG_SETMASK, &blocked, &previous);
-  std::vector<pthread_t> started;
-  started.reserve(workers.size());
-  for (size_t n = 1; n < workers.size(); n++) {
-    pthread_t thread;
-    if (pthread_create(&thread, nullptr, run_worker, &workers[n]) != 0) break;
-    started.push_back(thread);
-  }
-  pthread_sigmask(SIG_SETMASK, &previous, nullptr);
-  run_worker(&workers[0]);
-  for (pthread_t thread : started) pthread_join(thread, nullptr);
 }
 
 }  // namespace
@@ -186,7 +177,9 @@ Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTil
   const int64_t count = worthwhile_threads(key, work, threads);
   workers.reserve(static_cast<size_t>(count));
   for (int64_t n = 0; n < count; n++) workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v)});
-  run_workers(workers);
+  std::vector<void *> arguments;
+  for (Worker &worker : workers) arguments.push_back(&worker);
+  run_on_threads(run_worker, arguments);
   return success();
 }
 

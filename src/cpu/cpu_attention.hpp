@@ -3,8 +3,11 @@
 // The CPU backend: the numeric contract of flashcore.h on host memory, multi-threaded, blocked and vectorised.
 #pragma once
 
+#include <span>
+
 #include "base/error.hpp"
 #include "problem/attention_problem.hpp"
+#include "problem/merge_states_problem.hpp"
 
 namespace flashcore {
 
@@ -16,9 +19,12 @@ int32_t cpu_thread_count(int32_t requested);
 // `threads`, bit for bit.
 Status cpu_attention(const AttentionProblem &problem, int32_t threads);
 
-// Can every tensor of the problem be read by this process, and the outputs be written? INVALID_ARGUMENT names the first that cannot
+// The same of states that are merged; it throws for want of memory alone.
+void cpu_merge_states(const MergeStatesProblem &problem, int32_t threads);
+
+// Can every operand of a problem be read by this process, and the outputs be written? INVALID_ARGUMENT names the first that cannot
 // (a device pointer given to the CPU device, say). Asked of the kernel, so a bad address never faults.
-Status check_host_addresses(const AttentionProblem &problem);
+Status check_host_addresses(std::span<const ProblemOperand> operands);
 
 // Can this process read the byte? False where the kernel does not say.
 bool is_host_memory(uint64_t address);

@@ -124,7 +124,10 @@ class OutputPages {
 
 // Rows in the order in which they lie in memory, so that each page comes up once.
 Status check_output_pages(const ProblemOperand &operand) {
-  const auto &[rule, shape, element_bytes, tensor, range] = operand;
+  const TensorShape &shape = operand.shape;
+  const ProblemTensor &tensor = operand.tensor;
+  const int64_t element_bytes = operand.element_bytes;
+  const AddressRange &range = operand.range;
   if (range.begin == range.end) return success();
   struct Axis {
     int64_t size, stride;
@@ -132,7 +135,7 @@ Status check_output_pages(const ProblemOperand &operand) {
   Axis axes[] = {
       {shape.batch, tensor.stride_batch}, {shape.rows, tensor.stride_row}, {shape.heads, tensor.stride_head}};
   std::sort(std::begin(axes), std::end(axes), [](const Axis &a, const Axis &b) { return a.stride > b.stride; });
-  OutputPages pages(rule->address);
+  OutputPages pages(operand.rule->address);
   for (int64_t i = 0; i < axes[0].size; ++i)
     for (int64_t j = 0; j < axes[1].size; ++j)
       for (int64_t k = 0; k < axes[2].size; ++k) {
@@ -147,8 +150,7 @@ Status check_output_pages(const ProblemOperand &operand) {
 
 bool is_host_memory(uint64_t address) { return byte_is_readable(address) == Readable::yes; }
 
-Status check_host_addresses(const AttentionProblem &problem) {
-  const auto operands = operands_of(problem);
+Status check_host_addresses(std::span<const ProblemOperand> operands) {
   for (const ProblemOperand &operand : operands) FLASHCORE_TRY(check_ends(operand));
   for (const ProblemOperand &operand : operands)
     if (is_output(operand.rule->role)) FLASHCORE_TRY(check_output_pages(operand));

@@ -28,6 +28,9 @@ std::span<const KernelRow> kernel_table();
 inline const kernels::Passport &passport_at(int32_t index) {
   return *kernel_table()[static_cast<size_t>(index)].passport;
 }
+inline bool is_attention(const kernels::Passport &passport) {
+  return passport.operation == kernels::operation_attention_fwd;
+}
 inline bool runs_on(const kernels::Passport &passport, int32_t arch) {
   return arch >= passport.minimum_arch && (passport.maximum_arch == 0 || arch <= passport.maximum_arch);
 }

@@ -117,6 +117,11 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
   return {"", "has no specialization for this problem"};
 }
 
+// Of the operation, and not kept out by another one's name.
+bool is_candidate(int32_t index, const ProblemKey &key) {
+  return is_attention(passport_at(index)) && (key.kernel_index < 0 || key.kernel_index == index);
+}
+
 bool left_to_name(const Passport &passport, const ProblemKey &key) {
   return passport.by_name_only && key.kernel_index < 0;
 }
@@ -140,7 +145,7 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
   Error error{FLASHCORE_UNSUPPORTED, "no kernel can serve this call:"};
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
-    if (key.kernel_index >= 0 && key.kernel_index != index) continue;
+    if (!is_candidate(index, key)) continue;
     const Passport &passport = *table[index].passport;
     const KernelChoice choice = consider(index, passport, key, device, nullptr);
     const bool by_name = left_to_name(passport, key) && choice.best.kernel_index >= 0;
@@ -161,7 +166,7 @@ Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &devic
   const TunedRow *tuned = find_tuned(key, device, tuned_rows);
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
-    if (key.kernel_index >= 0 && key.kernel_index != index) continue;
+    if (!is_candidate(index, key)) continue;
     const Passport &passport = *table[index].passport;
     if (left_to_name(passport, key)) continue;
     const Selection candidate = consider(index, passport, key, device, tuned).best;
@@ -180,8 +185,9 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     const Passport &passport = *table[index].passport;
+    if (!is_attention(passport)) continue;
     text += std::string(passport.name) + ": ";
-    if (key.kernel_index >= 0 && key.kernel_index != index) {
+    if (!is_candidate(index, key)) {
       text += "not asked for\n";
       continue;
     }
@@ -209,9 +215,7 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
   return text;
 }
 
-Status pin_kernel(ProblemKey &key, std::string_view name) {
-  key.kernel_index = -1, key.module = {};
-  if (name.empty()) return success();
+Result<KernelName> read_kernel_name(std::string_view name) {
   const size_t dash = std::min(name.find('-'), name.size());
   const int32_t index = find_kernel(name.substr(0, dash));
   if (index < 0) {
@@ -222,12 +226,22 @@ Status pin_kernel(ProblemKey &key, std::string_view name) {
                      ", or the name of a module of one of them",
                  "kernel"};
   }
-  if (dash < name.size()) {
-    FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));
-    FLASHCORE_TRY(check_specialization(passport_at(index), module.specialization));
-    key.module = module.specialization;
-  }
-  key.kernel_index = index;
+  if (dash == name.size()) return KernelName{index};
+  FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));
+  FLASHCORE_TRY(check_specialization(passport_at(index), module.specialization));
+  return KernelName{index, module.specialization};
+}
+
+Status pin_kernel(ProblemKey &key, std::string_view name) {
+  key.kernel_index = -1, key.module = {};
+  if (name.empty()) return success();
+  FLASHCORE_TRY_ASSIGN(const KernelName named, read_kernel_name(name));
+  if (!is_attention(passport_at(named.kernel_index)))
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 "kernel is \"" + std::string(name) +
+                     "\", which computes no attention; allowed: empty, or a kernel or module that does",
+                 "kernel"};
+  key.kernel_index = named.kernel_index, key.module = named.module;
   return success();
 }
 

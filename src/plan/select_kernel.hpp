@@ -26,13 +26,21 @@ struct Selection {
 Result<Selection> select_kernel(const kernels::ProblemKey &key, const kernels::DeviceLimits &device,
                                 std::span<const TunedRow> tuned);
 
-// One line per kernel: chosen, dearer, or why it cannot.
+// One line per kernel of attention: chosen, dearer, or why it cannot.
 std::string explain_selection(const kernels::ProblemKey &key, const kernels::DeviceLimits &device,
                               std::span<const TunedRow> tuned);
 
-// Fill what the key asks for from the name of a kernel or of a module; empty: any kernel. A module need not be shipped, its
-// kernel must allow it. INVALID_ARGUMENT lists the kernels that there are, or says which part of a module's name is wrong.
-// Allocates only to describe a failure.
+// What names a kernel or a module of any operation. A module need not be shipped, its kernel must allow it.
+struct KernelName {
+  int32_t kernel_index = -1;
+  kernels::Specialization module{};  // all 0: the kernel alone
+
+  bool one_module() const { return module.values[0] != 0; }
+};
+// INVALID_ARGUMENT lists the kernels that there are, or says which part of a module's name is wrong. Allocates only to describe a failure.
+Result<KernelName> read_kernel_name(std::string_view name);
+
+// Fill what the key asks for from the name of a kernel or of a module of attention; empty: any kernel.
 Status pin_kernel(kernels::ProblemKey &key, std::string_view name);
 
 }  // namespace flashcore

@@ -18,9 +18,16 @@ std::string placeholder(const Choice &choice) {
   return upper;
 }
 
-// "fp16|bf16", "wWARPS": how names say the choice.
+// "fp16|bf16", "wWARPS", "[softcap_][alibi]": how names say the choice.
 std::string pattern(const Choice &choice) {
-  return choice.form == Choice::word ? choice.text : choice.text + placeholder(choice);
+  if (choice.form == Choice::word) return choice.text;
+  if (choice.form != Choice::set) return choice.text + placeholder(choice);
+  std::string text;
+  for (std::string_view words = choice.text; !words.empty();) {
+    text += "[" + std::string(choice_text::take_word(words, '|'));
+    text += words.empty() ? "]" : "_]";
+  }
+  return text;
 }
 
 // "TILE_QxTILE_KV": the part of a name that the choice is in.
@@ -71,6 +78,15 @@ Error misnamed(const Passport &passport, std::string_view name, const ReadChoice
           "kernel"};
 }
 
+std::string words_of_set(const Choice &choice, int32_t value) {
+  std::string text;
+  for (std::string_view words = choice.text; !words.empty(); value >>= 1) {
+    const std::string_view one = choice_text::take_word(words, '|');
+    if ((value & 1) != 0) text += (text.empty() ? "" : "_") + std::string(one);
+  }
+  return text;
+}
+
 std::string_view word_of(const Choice &choice, int32_t value) {
   std::string_view words = choice.text;
   for (int32_t other = choice.first_word(); other < value; ++other) words.remove_prefix(words.find('|') + 1);
@@ -102,6 +118,8 @@ std::string module_name(const Passport &passport, const Specialization &speciali
     if (choice.form != Choice::joined) name += '-';
     if (choice.form == Choice::word)
       name += word_of(choice, value);
+    else if (choice.form == Choice::set)
+      name += words_of_set(choice, value);
     else
       name += choice.text + std::to_string(value);
   }

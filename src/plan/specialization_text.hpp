@@ -64,14 +64,37 @@ constexpr int32_t take_number(std::string_view &text) {
 
 constexpr std::string_view part_of(std::string_view rest) { return rest.substr(0, rest.find('-')); }
 
+constexpr int32_t count_words(const Choice &choice) {
+  int32_t words = 1;
+  for (const char c : std::string_view(choice.text)) words += c == '|' ? 1 : 0;
+  return words;
+}
+
+// Takes the first word, up to `separator`.
+constexpr std::string_view take_word(std::string_view &words, char separator) {
+  const std::string_view one = words.substr(0, words.find(separator));
+  words.remove_prefix(one.size() == words.size() ? one.size() : one.size() + 1);
+  return one;
+}
+
+// The value of words of a set, in the set's order; Choice::none: there is another one among them.
+constexpr int32_t value_of_set(const Choice &choice, std::string_view chosen) {
+  if (chosen.empty() || chosen.back() == '_') return Choice::none;
+  int32_t value = 0, bit = 1;
+  for (std::string_view words = choice.text; !words.empty() && !chosen.empty(); bit *= 2) {
+    const std::string_view one = take_word(words, '|');
+    if (chosen.substr(0, chosen.find('_')) != one) continue;
+    value |= bit;
+    take_word(chosen, '_');
+  }
+  return chosen.empty() ? value : Choice::none;
+}
+
 // The value of a word; Choice::none: it is none of the words.
 constexpr int32_t value_of_word(const Choice &choice, std::string_view word) {
   std::string_view words = choice.text;
-  for (int32_t value = choice.first_word(); !words.empty(); ++value) {
-    const std::string_view one = words.substr(0, words.find('|'));
-    if (one == word) return value;
-    words.remove_prefix(one.size() == words.size() ? one.size() : one.size() + 1);
-  }
+  for (int32_t value = choice.first_word(); !words.empty(); ++value)
+    if (take_word(words, '|') == word) return value;
   return Choice::none;
 }
 
@@ -83,8 +106,8 @@ constexpr int32_t take(const Choice &choice, std::string_view &rest) {
     text.remove_prefix(1);
   }
   int32_t value = Choice::none;
-  if (choice.form == Choice::word) {
-    value = value_of_word(choice, part_of(text));
+  if (choice.form == Choice::word || choice.form == Choice::set) {
+    value = choice.form == Choice::word ? value_of_word(choice, part_of(text)) : value_of_set(choice, part_of(text));
     text.remove_prefix(part_of(text).size());
   } else {
     const std::string_view letters = choice.text;
@@ -99,10 +122,10 @@ constexpr int32_t take(const Choice &choice, std::string_view &rest) {
 
 constexpr bool in_range(const Choice &choice, int32_t value) {
   if (value < choice.least || value > choice.most) return false;
-  if (choice.form != Choice::word || value == choice.unsaid) return true;
-  int32_t words = 1;
-  for (const char c : std::string_view(choice.text)) words += c == '|' ? 1 : 0;
-  return value >= choice.first_word() && value < choice.first_word() + words;
+  if (value == choice.unsaid) return true;
+  if (choice.form == Choice::set) return value > 0 && value >> count_words(choice) == 0;
+  return choice.form != Choice::word ||
+         (value >= choice.first_word() && value < choice.first_word() + count_words(choice));
 }
 
 constexpr bool ends_part(std::string_view rest) { return rest.empty() || rest.front() == '-'; }

@@ -15,6 +15,9 @@ inline kernels::TensorView tensor_view(const ProblemTensor &tensor) {
 inline kernels::AttentionCall attention_call(const AttentionProblem &problem) {
   kernels::AttentionCall call{};
   for (size_t i = 0; i < fwd::operand_count; ++i) call.operands[i] = tensor_view(problem.tensors[i]);
+  call.bias_stride_key = problem.bias().stride_column;
+  call.mask_stride_key = problem.mask().stride_column;
+  call.bias_dtype = problem.bias_dtype;
   call.softmax_scale = problem.softmax_scale;
   call.softcap = problem.softcap;
   call.lse_base2 = problem.lse_base2 ? 1 : 0;

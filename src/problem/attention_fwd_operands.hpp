@@ -28,6 +28,8 @@ enum Operand : size_t {
   kv_batch_index = kernels::operand_kv_batch_index,
   page_table = kernels::operand_page_table,
   page_table_value = kernels::operand_page_table_value,
+  bias = kernels::operand_bias,
+  mask = kernels::operand_mask,
   operand_count = kernels::operand_count
 };
 
@@ -49,6 +51,9 @@ constexpr TensorShape output_shape(const kernels::ProblemKey &sizes) {
 constexpr TensorShape lse_shape(const kernels::ProblemKey &sizes) { return rows_of_queries(sizes, 1); }
 constexpr TensorShape alibi_shape(const kernels::ProblemKey &sizes) { return {sizes.batch, 1, sizes.heads_q, 1}; }
 constexpr TensorShape sinks_shape(const kernels::ProblemKey &sizes) { return {1, 1, sizes.heads_q, 1}; }
+constexpr TensorShape scores_shape(const kernels::ProblemKey &sizes) {
+  return {sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.seqlen_kv};
+}
 // Heads are neighbours; without a stride all batch entries have the same slopes.
 inline flashcore_tensor given_alibi_slopes(const void *args) {
   flashcore_attention_args all;
@@ -106,6 +111,8 @@ inline constexpr OperandTable<operand_count> operands = {{
     {FLASHCORE_NUMBERS(kv_batch_index, lengths_shape)},
     {FLASHCORE_PAGES(page_table)},
     {FLASHCORE_PAGES(page_table_value)},
+    {FLASHCORE_TENSOR(bias),   OperandRole::optional_input,  OperandOrder::scores,     any_float,              false, scores_shape},
+    {FLASHCORE_TENSOR(mask),   OperandRole::optional_input,  OperandOrder::scores,     boolean,                false, scores_shape},
     // clang-format on
 }};
 #undef FLASHCORE_TENSOR

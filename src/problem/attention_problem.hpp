@@ -20,12 +20,13 @@ struct AttentionProblem {
   std::array<ProblemTensor, fwd::operand_count> tensors{};  // by fwd::Operand
   float softmax_scale = 0;
   float softcap = 0;  // 0: none
+  int32_t bias_dtype = FLASHCORE_DTYPE_DEFAULT;
   bool lse_base2 = false;
   uint64_t workspace = 0;
   int64_t workspace_bytes = 0;
   std::string_view kernel;  // the kernel or module asked for by name, or empty; lies in the caller's args
 
-  bool empty() const { return key.batch == 0 || key.seqlen_q == 0 || key.total_q == 0; }  // no output rows
+  bool empty() const { return key.batch == 0 || key.seqlen_q == 0; }  // no output rows
   const ProblemTensor &query() const { return tensors[fwd::query]; }
   const ProblemTensor &key_tensor() const { return tensors[fwd::key]; }
   const ProblemTensor &value() const { return tensors[fwd::value]; }
@@ -33,11 +34,13 @@ struct AttentionProblem {
   const ProblemTensor &lse() const { return tensors[fwd::lse]; }
   const ProblemTensor &alibi_slopes() const { return tensors[fwd::alibi_slopes]; }
   const ProblemTensor &sinks() const { return tensors[fwd::sinks]; }
+  const ProblemTensor &bias() const { return tensors[fwd::bias]; }
+  const ProblemTensor &mask() const { return tensors[fwd::mask]; }
 };
 
 // Every operand of the problem, for what looks at all of them alike.
 inline std::array<ProblemOperand, fwd::operand_count> operands_of(const AttentionProblem &problem) {
-  return placed_operands<fwd::operands>(problem.key, problem.tensors);
+  return placed_operands<fwd::operands>(problem.key, problem.tensors, problem.bias_dtype);
 }
 
 // Check every field of `args`. The error names the field, its value and what is allowed.

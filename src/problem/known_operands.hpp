@@ -74,7 +74,9 @@ class KnownOperands {
   // What an address must be a multiple of. Where only the call knows its type, 16 is too much at times, and never too little.
   static constexpr uint64_t alignment_bytes(const OperandRule &rule) {
     const int32_t element_bytes =
-        kernels::element_bytes(rule.element == like_index ? kernels::dtype_int64 : rule.element);
+        rule.element == boolean
+            ? 1
+            : kernels::element_bytes(rule.element == like_index ? kernels::dtype_int64 : rule.element);
     return rule.rows_aligned || element_bytes == 0 ? 16 : static_cast<uint64_t>(element_bytes);
   }
   static bool are_aligned(const Addresses &addresses) {

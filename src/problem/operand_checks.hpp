@@ -23,6 +23,12 @@ Error dtype_error(const OperandRule &rule, int32_t dtype, std::string_view allow
 Error wrong_dtype_error(const OperandRule &rule, int32_t dtype, int32_t query_dtype);
 Error overlap_error(const char *field, const AddressRange &range, const ProblemOperand &other);
 
+constexpr bool may_have_dtype(const OperandRule &rule, int32_t dtype, int32_t query_dtype) {
+  if (rule.element == any_float)
+    return dtype == kernels::dtype_float16 || dtype == kernels::dtype_bfloat16 || dtype == kernels::dtype_float32;
+  return rule.element > like_index && dtype == (rule.element == like_query ? query_dtype : rule.element);
+}
+
 // Each operand has the type of its row, where it names one. The query's own is the operation's business.
 template <const auto &table>
 Status check_dtypes(const void *args, int32_t query_dtype) {
@@ -30,8 +36,7 @@ Status check_dtypes(const void *args, int32_t query_dtype) {
   const bool right = all_operands<table.size()>([&](auto i) {
     wrong = i;
     const int32_t dtype = given_tensor(table[i], args).dtype;
-    return dtype == FLASHCORE_DTYPE_DEFAULT ||
-           dtype == (table[i].element == like_query ? query_dtype : table[i].element);
+    return dtype == FLASHCORE_DTYPE_DEFAULT || may_have_dtype(table[i], dtype, query_dtype);
   });
   if (right) return success();
   return wrong_dtype_error(table[wrong], given_tensor(table[wrong], args).dtype, query_dtype);
@@ -44,6 +49,7 @@ Status check_layouts(const void *args, AddressRule rule, std::array<ProblemOpera
   TensorFault fault = TensorFault::none;
   const bool right = all_operands<table.size()>([&](auto i) {
     wrong = i;
+    if constexpr (table[i].states != nullptr) operands[i].states = table[i].states(args);
     fault = find_fault(given_tensor(table[i], args), rule, operands[i]);
     return fault == TensorFault::none;
   });
@@ -83,8 +89,8 @@ int32_t common_alignment(const std::array<ProblemOperand, table.size()> &operand
   all_operands<table.size()>([&](auto i) {
     if constexpr (!table[i].rows_aligned) return true;
     const ProblemTensor &tensor = operands[i].tensor;
-    const auto elements =
-        static_cast<uint64_t>(operands[i].shape.columns | tensor.stride_batch | tensor.stride_row | tensor.stride_head);
+    const auto elements = static_cast<uint64_t>(operands[i].shape.columns | tensor.stride_batch | tensor.stride_row |
+                                                tensor.stride_head | operands[i].states.stride);
     bits |= elements * static_cast<uint64_t>(operands[i].element_bytes) | tensor.data;
     return true;
   });

@@ -27,6 +27,7 @@ struct TensorShape {
 struct ProblemTensor {
   uint64_t data = 0;                                          // 0: absent
   int64_t stride_batch = 0, stride_row = 0, stride_head = 0;  // elements
+  int64_t stride_column = 1;
 };
 
 // First and one-past-last byte; {0, 0}: none.
@@ -53,12 +54,23 @@ constexpr bool is_optional(OperandRole role) {
 }
 
 enum class OperandOrder {
-  rows,       // [batch, row, head, column] when contiguous; stride[3] is 1
-  row_values  // [batch, head, row] when contiguous: one column, whose stride[3] nobody looks at
+  rows,        // [batch, row, head, column] when contiguous; stride[3] is 1
+  row_values,  // [batch, head, row] when contiguous: one column, whose stride[3] nobody looks at
+  scores       // as rows, of a column for each key; stride[3] is as free as the others
 };
 
+// In place of a Dtype.
 inline constexpr int32_t like_query = 0;   // the type that the problem's key names
 inline constexpr int32_t like_index = -1;  // likewise of lengths and places
+// The caller's choice of float16, bfloat16 and float32; the query's where nothing is said.
+inline constexpr int32_t any_float = -2;
+inline constexpr int32_t boolean = -3;  // bytes, for which the public enumeration has no number
+
+// A dimension outside of a flashcore_tensor's four: so many tensors, and the elements from one to the next.
+struct OperandStates {
+  int64_t count = 1;
+  int64_t stride = 0;
+};
 
 // A row of an operation's table.
 struct OperandRule {
@@ -67,20 +79,29 @@ struct OperandRule {
   size_t offset;        // of the address in the public struct
   OperandRole role;
   OperandOrder order;
-  int32_t element;    // the kernels::Dtype that it always has, or like_query, or like_index
+  int32_t element;    // the kernels::Dtype that it always has, or like_query, like_index, any_float, boolean
   bool rows_aligned;  // its rows count for ProblemKey::alignment_bytes
   TensorShape (*shape)(const kernels::ProblemKey &);
   // For an operand that the public struct gives as an address alone: the tensor that it means. nullptr: it is a flashcore_tensor,
   // whose first member the address is.
   flashcore_tensor (*given)(const void *args) = nullptr;
   const char *batch_stride = nullptr;  // the field of the one stride that such an operand has
+  // For an operand of several states: how many, and how far from each other; 0: as contiguous ones are. nullptr: it is one tensor.
+  OperandStates (*states)(const void *args) = nullptr;
+  const char *state_stride = nullptr;  // the field of that distance
 };
 
 template <size_t count>
 using OperandTable = std::array<OperandRule, count>;
 
-constexpr int32_t dtype_of(const OperandRule &rule, const kernels::ProblemKey &key) {
+// given: what the caller says of an operand of any_float.
+constexpr int32_t dtype_of(const OperandRule &rule, const kernels::ProblemKey &key,
+                           int32_t given = FLASHCORE_DTYPE_DEFAULT) {
+  if (rule.element == any_float) return given != FLASHCORE_DTYPE_DEFAULT ? given : key.dtype;
   return rule.element == like_query ? key.dtype : rule.element == like_index ? key.index_dtype : rule.element;
+}
+constexpr int64_t element_bytes_of(const OperandRule &rule, const kernels::ProblemKey &key, int32_t given) {
+  return rule.element == boolean ? 1 : kernels::element_bytes(dtype_of(rule, key, given));
 }
 
 // What the caller gave.
@@ -98,6 +119,7 @@ struct ProblemOperand {
   int64_t element_bytes;
   ProblemTensor tensor{};
   AddressRange range{};  // what its elements span; none where it is absent
+  OperandStates states{};
 };
 
 // The walk over a table: `check` is called with the place of each row, as a compile-time constant, until it says no. So what a row says is
@@ -110,11 +132,13 @@ constexpr bool all_operands(const Check &check) {
   (std::make_index_sequence<count>());
 }
 
+// float_dtype: of the operand whose type is any_float.
 template <const auto &table>
-std::array<ProblemOperand, table.size()> sized_operands(const kernels::ProblemKey &key) {
+std::array<ProblemOperand, table.size()> sized_operands(const kernels::ProblemKey &key,
+                                                        int32_t float_dtype = FLASHCORE_DTYPE_DEFAULT) {
   return [&]<size_t... i>(std::index_sequence<i...>) {
     return std::array<ProblemOperand, table.size()>{
-        {{&table[i], table[i].shape(key), kernels::element_bytes(dtype_of(table[i], key))}...}};
+        {{&table[i], table[i].shape(key), element_bytes_of(table[i], key, float_dtype)}...}};
   }
   (std::make_index_sequence<table.size()>());
 }
@@ -122,15 +146,16 @@ std::array<ProblemOperand, table.size()> sized_operands(const kernels::ProblemKe
 inline AddressRange tensor_range(const ProblemTensor &tensor, const TensorShape &shape, int64_t element_bytes) {
   if (tensor.data == 0 || !shape.has_elements()) return {};
   const int64_t last = (shape.batch - 1) * tensor.stride_batch + (shape.rows - 1) * tensor.stride_row +
-                       (shape.heads - 1) * tensor.stride_head + shape.columns - 1;
+                       (shape.heads - 1) * tensor.stride_head + (shape.columns - 1) * tensor.stride_column;
   return {tensor.data, tensor.data + static_cast<uint64_t>((last + 1) * element_bytes)};
 }
 
 // The operands of a problem that was checked.
 template <const auto &table>
 std::array<ProblemOperand, table.size()> placed_operands(const kernels::ProblemKey &key,
-                                                         const std::array<ProblemTensor, table.size()> &tensors) {
-  auto operands = sized_operands<table>(key);
+                                                         const std::array<ProblemTensor, table.size()> &tensors,
+                                                         int32_t float_dtype = FLASHCORE_DTYPE_DEFAULT) {
+  auto operands = sized_operands<table>(key, float_dtype);
   all_operands<table.size()>([&](auto i) {
     operands[i].tensor = tensors[i];
     operands[i].range = tensor_range(tensors[i], operands[i].shape, operands[i].element_bytes);

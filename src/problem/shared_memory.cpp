@@ -20,8 +20,8 @@ struct Term {
 constexpr int search_budget = 20000;  // steps tried; about 0.1 ms
 
 struct Search {
-  Term terms[8];
-  uint64_t reach[9];  // reach[i]: the largest sum of terms[i] and all after it
+  Term terms[2 * (strided_axes + 1)];
+  uint64_t reach[2 * (strided_axes + 1) + 1];  // reach[i]: the largest sum of terms[i] and all after it
   int count = 0;
   int budget = search_budget;
 
@@ -37,7 +37,7 @@ struct Search {
   }
 
   void add_all(const StridedBytes &set) {
-    for (int i = 0; i < 3; ++i) add(set.step[i], set.last[i]);
+    for (int i = 0; i < strided_axes; ++i) add(set.step[i], set.last[i]);
     add(1, set.run_bytes - 1);
   }
 
@@ -68,10 +68,13 @@ StridedBytes strided_bytes(const ProblemOperand &operand) {
   set.range = operand.range;
   if (set.range.begin == set.range.end) return set;
   const TensorShape &shape = operand.shape;
-  set.run_bytes = static_cast<uint64_t>(shape.columns * operand.element_bytes);
-  const int64_t strides[] = {operand.tensor.stride_batch, operand.tensor.stride_row, operand.tensor.stride_head};
-  const int64_t sizes[] = {shape.batch, shape.rows, shape.heads};
-  for (int i = 0; i < 3; ++i) {
+  const bool columns_apart = operand.tensor.stride_column != 1;
+  const int64_t run = columns_apart ? 1 : shape.columns, apart = columns_apart ? shape.columns : 1;
+  set.run_bytes = static_cast<uint64_t>(run * operand.element_bytes);
+  const int64_t strides[] = {operand.tensor.stride_batch, operand.tensor.stride_row, operand.tensor.stride_head,
+                             operand.states.stride, operand.tensor.stride_column};
+  const int64_t sizes[] = {shape.batch, shape.rows, shape.heads, operand.states.count, apart};
+  for (int i = 0; i < strided_axes; ++i) {
     set.step[i] = static_cast<uint64_t>(strides[i] * operand.element_bytes);
     set.last[i] = static_cast<uint64_t>(sizes[i] - 1);
   }

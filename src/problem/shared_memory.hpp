@@ -10,12 +10,15 @@
 
 namespace flashcore {
 
+// Of batch, rows, heads and states, and of columns that lie apart.
+inline constexpr int strided_axes = 5;
+
 // The bytes range.begin + sum(x[i] * step[i]) + r with 0 <= x[i] <= last[i] and 0 <= r < run_bytes.
 struct StridedBytes {
   AddressRange range;  // begin, and one past the last byte; begin == end: no bytes
   uint64_t run_bytes = 0;
-  uint64_t step[3] = {};
-  uint64_t last[3] = {};
+  uint64_t step[strided_axes] = {};
+  uint64_t last[strided_axes] = {};
 };
 
 StridedBytes strided_bytes(const ProblemOperand &operand);

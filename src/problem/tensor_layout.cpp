@@ -40,7 +40,8 @@ bool count_bytes(const ProblemOperand &operand, int64_t &bytes) {
   const TensorShape &shape = operand.shape;
   const int64_t rows = shape.batch * shape.rows;  // both below 2^31
   const int64_t row_bytes = shape.columns * operand.element_bytes;
-  return !__builtin_mul_overflow(rows, shape.heads, &bytes) && !__builtin_mul_overflow(bytes, row_bytes, &bytes);
+  return !__builtin_mul_overflow(rows, shape.heads, &bytes) && !__builtin_mul_overflow(bytes, row_bytes, &bytes) &&
+         !__builtin_mul_overflow(bytes, operand.states.count, &bytes);
 }
 
 ProblemTensor contiguous_tensor(const ProblemOperand &operand) {
@@ -57,22 +58,40 @@ ProblemTensor contiguous_tensor(const ProblemOperand &operand) {
   return tensor;
 }
 
+// Of strided states the distance is nobody's to guess.
+bool has_state_stride_fault(const ProblemOperand &operand, bool contiguous) {
+  const OperandStates &states = operand.states;
+  return states.stride < 0 || (states.count > 1 && states.stride == 0 && !contiguous);
+}
+
+void place_states(ProblemOperand &operand) {
+  const TensorShape &shape = operand.shape;
+  if (operand.states.count == 1)
+    operand.states.stride = 0;
+  else if (operand.states.stride == 0)
+    operand.states.stride = shape.batch * shape.rows * shape.heads * shape.columns;
+}
+
 void clear_unused_strides(const TensorShape &shape, ProblemTensor &tensor) {
   if (shape.batch == 1) tensor.stride_batch = 0;
   if (shape.rows == 1) tensor.stride_row = 0;
   if (shape.heads == 1) tensor.stride_head = 0;
+  if (shape.columns == 1) tensor.stride_column = 1;
 }
 
 // Bytes from the first element to the end of the last; false on overflow.
 bool extent_bytes(const ProblemOperand &operand, int64_t &bytes) {
   const TensorShape &shape = operand.shape;
   const ProblemTensor &tensor = operand.tensor;
-  int64_t batch_reach = 0, row_reach = 0, head_reach = 0;
-  return !(__builtin_mul_overflow(shape.batch - 1, tensor.stride_batch, &batch_reach) ||
+  int64_t state_reach = 0, batch_reach = 0, row_reach = 0, head_reach = 0, column_reach = 0;
+  return !(__builtin_mul_overflow(operand.states.count - 1, operand.states.stride, &state_reach) ||
+           __builtin_mul_overflow(shape.batch - 1, tensor.stride_batch, &batch_reach) ||
            __builtin_mul_overflow(shape.rows - 1, tensor.stride_row, &row_reach) ||
            __builtin_mul_overflow(shape.heads - 1, tensor.stride_head, &head_reach) ||
+           __builtin_mul_overflow(shape.columns - 1, tensor.stride_column, &column_reach) ||
            __builtin_add_overflow(batch_reach, row_reach, &bytes) ||
-           __builtin_add_overflow(bytes, head_reach, &bytes) || __builtin_add_overflow(bytes, shape.columns, &bytes) ||
+           __builtin_add_overflow(bytes, head_reach, &bytes) || __builtin_add_overflow(bytes, state_reach, &bytes) ||
+           __builtin_add_overflow(bytes, column_reach, &bytes) || __builtin_add_overflow(bytes, 1, &bytes) ||
            __builtin_mul_overflow(bytes, operand.element_bytes, &bytes));
 }
 
@@ -131,11 +150,20 @@ Error negative_stride_error(const ProblemOperand &operand, const flashcore_tenso
   return invalid_field(stride_field(operand, dimension), std::to_string(given.stride[dimension]), "0 or more");
 }
 
+Error state_stride_error(const ProblemOperand &operand) {
+  const bool negative = operand.states.stride < 0;
+  return invalid_field(operand.rule->state_stride, std::to_string(operand.states.stride),
+                       negative ? "0 or more"
+                                : "more than 0 where " + std::string(operand.rule->name) +
+                                      " has strides and there is more than one state");
+}
+
 // The stride that reaches farthest is the one to blame when a tensor does not fit into the address space.
 Error extent_error(const ProblemOperand &operand) {
   const Axis axes[] = {{operand.shape.batch, operand.tensor.stride_batch, dimension_batch},
                        {operand.shape.rows, operand.tensor.stride_row, dimension_row},
-                       {operand.shape.heads, operand.tensor.stride_head, dimension_head}};
+                       {operand.shape.heads, operand.tensor.stride_head, dimension_head},
+                       {operand.shape.columns, operand.tensor.stride_column, dimension_column}};
   const auto reach = [](const Axis &axis) {
     return static_cast<long double>(axis.size - 1) * static_cast<long double>(axis.stride);
   };
@@ -143,8 +171,12 @@ Error extent_error(const ProblemOperand &operand) {
   for (const Axis &axis : axes) {
     if (reach(axis) > reach(*farthest)) farthest = &axis;
   }
-  return invalid_field(stride_field(operand, farthest->dimension), std::to_string(farthest->stride),
-                       "a stride that keeps " + std::to_string(farthest->size) + " steps below 2^63 bytes");
+  const Axis states = {operand.states.count, operand.states.stride, dimension_batch};
+  const bool by_states = reach(states) > reach(*farthest);
+  const Axis &blamed = by_states ? states : *farthest;
+  return invalid_field(by_states ? operand.rule->state_stride : stride_field(operand, blamed.dimension),
+                       std::to_string(blamed.stride),
+                       "a stride that keeps " + std::to_string(blamed.size) + " steps below 2^63 bytes");
 }
 
 Error shared_elements_error(const ProblemOperand &operand) {
@@ -167,13 +199,18 @@ TensorFault find_fault(const flashcore_tensor &given, AddressRule address_rule, 
   if (!count_bytes(operand, extent)) return TensorFault::too_many_elements;
   if (has_negative_stride(operand, given)) return TensorFault::negative_stride;
   const bool contiguous = is_contiguous_request(operand, given);
-  if (!contiguous && has_column_stride(operand) && given.stride[dimension_column] != 1)
+  if (!contiguous && operand.rule->order == OperandOrder::rows && given.stride[dimension_column] != 1)
     return TensorFault::column_stride;
+  if (has_state_stride_fault(operand, contiguous)) return TensorFault::state_stride;
   if (!operand.shape.has_elements()) return TensorFault::none;
   operand.tensor =
       contiguous ? contiguous_tensor(operand) : ProblemTensor{0, given.stride[0], given.stride[1], given.stride[2]};
+  if (!contiguous && operand.rule->order == OperandOrder::scores)
+    operand.tensor.stride_column = given.stride[dimension_column];
+  const bool contiguous_states = operand.states.stride == 0 || operand.states.count == 1;
+  place_states(operand);
   clear_unused_strides(operand.shape, operand.tensor);
-  if (!contiguous) {
+  if (!contiguous || !contiguous_states) {
     if (!extent_bytes(operand, extent)) return TensorFault::extent;
     if (is_output(operand.rule->role) && find_shared_elements(operand).needed != 0) return TensorFault::shared_elements;
   }
@@ -189,6 +226,8 @@ Error fault_error(TensorFault fault, const ProblemOperand &operand, const flashc
     case TensorFault::column_stride:
       return invalid_field(stride_field(operand, dimension_column), std::to_string(given.stride[dimension_column]),
                            "1, or all four strides 0 for contiguous data");
+    case TensorFault::state_stride:
+      return state_stride_error(operand);
     case TensorFault::extent:
       return extent_error(operand);
     case TensorFault::shared_elements:

@@ -15,6 +15,7 @@ enum class TensorFault {
   too_many_elements,
   negative_stride,
   column_stride,
+  state_stride,
   extent,
   shared_elements,
   missing,
@@ -22,8 +23,8 @@ enum class TensorFault {
   wraps
 };
 
-// `operand` comes with its row, its shape and nothing else. Without a fault its tensor is as the floors above see it: contiguous
-// strides are written out, a stride that no index uses (of a dimension of size 1) is 0, a tensor without elements is absent; and its range
+// `operand` comes with its row, its shape, its states as they were given, and nothing else. Without a fault its tensor is as the floors
+// above see it: contiguous strides are written out, those of states too, a stride that no index uses (of a dimension of size 1) is 0, a tensor without elements is absent; and its range
 // is what its elements span.
 TensorFault find_fault(const flashcore_tensor &given, AddressRule address_rule, ProblemOperand &operand);
 

@@ -75,12 +75,14 @@ Status check_sizes(const Args &args, kernels::ProblemKey &key) {
   return success();
 }
 
-Status check_types(const Args &args, kernels::ProblemKey &key) {
+Status check_types(const Args &args, AttentionProblem &problem) {
+  kernels::ProblemKey &key = problem.key;
   key.dtype = args.query.dtype;
   if (key.dtype != FLASHCORE_DTYPE_FLOAT16 && key.dtype != FLASHCORE_DTYPE_BFLOAT16) {
     return dtype_error(fwd::operands[fwd::query], key.dtype,
                        "FLASHCORE_DTYPE_FLOAT16 (1) or FLASHCORE_DTYPE_BFLOAT16 (2)");
   }
+  problem.bias_dtype = dtype_of(fwd::operands[fwd::bias], key, args.bias.dtype);
   return check_dtypes<fwd::operands>(&args, key.dtype);
 }
 
@@ -124,15 +126,21 @@ Status check_alibi(const Args &args) {
                        "0 without alibi_slopes, which are 0");
 }
 
-// Strides of sinks that are absent would be ignored.
-Status check_sinks(const Args &args) {
-  for (size_t i = 0; i < std::size(args.sinks.stride); ++i) {
-    if (args.sinks.data == 0 && args.sinks.stride[i] != 0) {
-      return invalid_field("sinks.stride[" + std::to_string(i) + "]", std::to_string(args.sinks.stride[i]),
-                           "0 without sinks.data, which is 0");
+// Strides of a tensor that is absent would be ignored.
+Status check_absent(const char *field, const flashcore_tensor &tensor) {
+  for (size_t i = 0; i < std::size(tensor.stride); ++i) {
+    if (tensor.data == 0 && tensor.stride[i] != 0) {
+      return invalid_field(std::string(field) + ".stride[" + std::to_string(i) + "]", std::to_string(tensor.stride[i]),
+                           std::string("0 without ") + field + ".data, which is 0");
     }
   }
   return success();
+}
+// And so would a type be.
+Status check_bias(const Args &args) {
+  FLASHCORE_TRY(check_absent("bias", args.bias));
+  if (args.bias.data != 0 || args.bias.dtype == FLASHCORE_DTYPE_DEFAULT) return success();
+  return invalid_field("bias.dtype", dtype_text(args.bias.dtype), "0 without bias.data, which is 0");
 }
 
 // Ends that hide no key are open, so that calls take the same plan and modules without windows wherever they can.
@@ -174,7 +182,9 @@ Status check_score_options(const Args &args, AttentionProblem &problem) {
   problem.key.causal = args.causal;
   FLASHCORE_TRY(check_window(args, problem.key));
   FLASHCORE_TRY(check_alibi(args));
-  FLASHCORE_TRY(check_sinks(args));
+  FLASHCORE_TRY(check_absent("sinks", args.sinks));
+  FLASHCORE_TRY(check_bias(args));
+  FLASHCORE_TRY(check_absent("mask", args.mask));
   problem.lse_base2 = args.lse_base == FLASHCORE_LSE_BASE2;
   return success();
 }
@@ -223,13 +233,15 @@ Status check_workspace_apart(const AttentionProblem &problem, std::span<const Pr
 }
 
 Status check_tensors(const Args &args, AddressRule rule, AttentionProblem &problem) {
-  auto operands = sized_operands<fwd::operands>(problem.key);
+  auto operands = sized_operands<fwd::operands>(problem.key, problem.bias_dtype);
   FLASHCORE_TRY(check_layouts<fwd::operands>(&args, rule, operands));
   FLASHCORE_TRY(check_outputs_apart<fwd::operands>(operands));
   FLASHCORE_TRY(check_workspace_apart(problem, operands));
   for (size_t i = 0; i < operands.size(); ++i) problem.tensors[i] = operands[i].tensor;
   if (problem.alibi_slopes().data != 0) problem.key.scores |= kernels::scores_alibi;
   if (problem.sinks().data != 0) problem.key.scores |= kernels::scores_sinks;
+  if (problem.bias().data != 0) problem.key.scores |= kernels::scores_bias;
+  if (problem.mask().data != 0) problem.key.scores |= kernels::scores_mask;
   problem.key.alignment_bytes = common_alignment<fwd::operands>(operands);
   return success();
 }
@@ -240,7 +252,7 @@ Status check_args(const Args &args, AddressRule rule, AttentionProblem &problem)
   problem.key.kernel_index = -1;
   FLASHCORE_TRY(check_sizes(args, problem.key));
   FLASHCORE_TRY(check_rows(args, problem.key));
-  FLASHCORE_TRY(check_types(args, problem.key));
+  FLASHCORE_TRY(check_types(args, problem));
   FLASHCORE_TRY(check_score_options(args, problem));
   FLASHCORE_TRY(check_kernel_name(args, problem));
   FLASHCORE_TRY(check_workspace(args, rule, problem));

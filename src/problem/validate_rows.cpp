@@ -37,7 +37,7 @@ Error together(const char *field, uint64_t value, const char *other, const char 
 
 Status check_total(const Count &total, const char *array, uint64_t address, int64_t &in_key) {
   if (address == 0) return check_unused(total, array);
-  FLASHCORE_TRY(check_count(total, 0));
+  FLASHCORE_TRY(check_count(total, 1));
   in_key = total.value;
   return success();
 }

@@ -67,7 +67,7 @@ Status CpuDevice::attention_fwd(const flashcore_attention_args *args, void *) {
   FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
   FLASHCORE_TRY(check_kernel(problem));
   if (problem.empty()) return success();
-  FLASHCORE_TRY(check_host_addresses(problem));
+  FLASHCORE_TRY(check_host_addresses(operands_of(problem)));
   return cpu_attention(problem, threads_);
 }
 
@@ -86,6 +86,14 @@ Status CpuDevice::attention_explain(const AttentionProblem &problem, flashcore_a
   copy_text(explanation->reasons, "cpu: chosen, the only kernel of the CPU device (" + reason() + ")\n");
   return success();
 }
+
+Status CpuDevice::merge_states(const MergeStatesProblem &problem, void *) {
+  FLASHCORE_TRY(check_host_addresses(problem.operands));
+  cpu_merge_states(problem, threads_);
+  return success();
+}
+
+Status CpuDevice::merge_states_prepare(const MergeStatesProblem &) { return success(); }
 
 Result<uint64_t> CpuDevice::memory_alloc(int64_t bytes) {
   void *memory = aligned_memory(bytes);

@@ -21,6 +21,9 @@ class CpuDevice final : public Device {
   Result<int64_t> attention_workspace_bytes(const AttentionProblem &problem) override;
   Status attention_explain(const AttentionProblem &problem, flashcore_attention_explanation *explanation) override;
 
+  Status merge_states(const MergeStatesProblem &problem, void *stream) override;
+  Status merge_states_prepare(const MergeStatesProblem &problem) override;
+
   Result<uint64_t> memory_alloc(int64_t bytes) override;
   Status memory_free(uint64_t address) override;
   Result<void *> host_alloc(int64_t bytes) override;

@@ -12,6 +12,7 @@
 #include "base/error.hpp"
 #include "flashcore/flashcore.h"
 #include "problem/attention_problem.hpp"
+#include "problem/merge_states_problem.hpp"
 
 namespace flashcore {
 
@@ -35,6 +36,10 @@ class Device {
   virtual Status attention_prepare(const AttentionProblem &problem) = 0;
   virtual Result<int64_t> attention_workspace_bytes(const AttentionProblem &problem) = 0;
   virtual Status attention_explain(const AttentionProblem &problem, flashcore_attention_explanation *explanation) = 0;
+
+  // Merging states, of arguments that were validated; for prepare, with addresses that may be absent.
+  virtual Status merge_states(const MergeStatesProblem &problem, void *stream) = 0;
+  virtual Status merge_states_prepare(const MergeStatesProblem &problem) = 0;
 
   // Memory, aligned to 256 bytes. Sizes are above 0 and addresses are given: device_memory.cpp has seen to it.
   virtual Result<uint64_t> memory_alloc(int64_t bytes) = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/device_addresses.hpp"
 
-#include <array>
 #include <cinttypes>
 #include <cstdio>
 
@@ -9,19 +8,6 @@
 
 namespace flashcore {
 namespace {
-
-struct NamedRange {
-  const char *field;
-  AddressRange range;  // begin == end: absent
-};
-
-std::array<NamedRange, fwd::operand_count + 1> ranges_of(const AttentionProblem &problem) {
-  std::array<NamedRange, fwd::operand_count + 1> ranges;
-  auto next = ranges.begin();
-  for (const ProblemOperand &operand : operands_of(problem)) *next++ = {operand.rule->address, operand.range};
-  *next = {"workspace", {problem.workspace, problem.workspace + static_cast<uint64_t>(problem.workspace_bytes)}};
-  return ranges;
-}
 
 std::string hex(uint64_t address) {
   char text[32];
@@ -81,8 +67,8 @@ Status check_range(const CudaDriver &driver, int32_t ordinal, const NamedRange &
 
 }  // namespace
 
-Status check_known_addresses(const CudaDriver &driver, const AttentionProblem &problem) {
-  for (const NamedRange &named : ranges_of(problem)) {
+Status check_known_addresses(const CudaDriver &driver, std::span<const NamedRange> ranges) {
+  for (const NamedRange &named : ranges) {
     if (named.range.begin == named.range.end) continue;
     FLASHCORE_TRY_ASSIGN(const int32_t owner, driver.pointer_device(named.range.begin));
     if (owner < 0) return unknown_address(named);
@@ -90,8 +76,8 @@ Status check_known_addresses(const CudaDriver &driver, const AttentionProblem &p
   return success();
 }
 
-Status check_addresses(const CudaDriver &driver, int32_t ordinal, const AttentionProblem &problem) {
-  for (const NamedRange &named : ranges_of(problem)) FLASHCORE_TRY(check_range(driver, ordinal, named));
+Status check_addresses(const CudaDriver &driver, int32_t ordinal, std::span<const NamedRange> ranges) {
+  for (const NamedRange &named : ranges) FLASHCORE_TRY(check_range(driver, ordinal, named));
   return success();
 }
 

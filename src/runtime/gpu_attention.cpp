@@ -23,6 +23,14 @@ Status check_workspace_bytes(const AttentionProblem &problem, int64_t needed) {
                "workspace_bytes"};
 }
 
+std::array<NamedRange, fwd::operand_count + 1> ranges_of(const AttentionProblem &problem) {
+  std::array<NamedRange, fwd::operand_count + 1> ranges;
+  auto next = ranges.begin();
+  for (const ProblemOperand &operand : operands_of(problem)) *next++ = {operand.rule->address, operand.range};
+  *next = {"workspace", {problem.workspace, problem.workspace + static_cast<uint64_t>(problem.workspace_bytes)}};
+  return ranges;
+}
+
 // What nobody can compile may be missing for a feature: modules with them are not shipped.
 Error with_feature(Error error, const kernels::ProblemKey &key) {
   const char *field = kernels::feature_field(key.window(), key.scores, key.rows == kernels::rows_paged, key.ragged_by);
@@ -67,7 +75,7 @@ Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const k
             "the stream is being captured and " +
                 module_name(passport_at(selection.kernel_index), selection.specialization) +
                 " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
-      if (!addresses_checked_) FLASHCORE_TRY(check_known_addresses(driver_, problem));
+      if (!addresses_checked_) FLASHCORE_TRY(check_known_addresses(driver_, ranges_of(problem)));
     }
     Result<ModuleFunctions> loaded = loader_.load(selection);
     if (!loaded.ok()) return with_feature(std::move(loaded.error()), key);
@@ -81,7 +89,7 @@ Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const k
 Status GpuDevice::launch_new(const flashcore_attention_args *args, const AttentionProblem &problem,
                              const kernels::ProblemKey &key, CudaStream stream) {
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(*this));
-  if (addresses_checked_) FLASHCORE_TRY(check_addresses(driver_, properties_.ordinal, problem));
+  if (addresses_checked_) FLASHCORE_TRY(check_addresses(driver_, properties_.ordinal, ranges_of(problem)));
   LaunchPlan plan;
   if (!plans_.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(problem, key, &stream));

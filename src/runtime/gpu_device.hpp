@@ -4,6 +4,8 @@
 // for as long as a call takes.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -39,6 +41,9 @@ class ContextHold {
   CudaDriver::PrimaryContext primary_;
 };
 
+// Three types of states, three of outputs, and aligned rows or not.
+inline constexpr size_t merge_function_count = 3 * 3 * 2;
+
 class GpuDevice final : public Device {
  public:
   // `settings` must outlive it.
@@ -61,6 +66,10 @@ class GpuDevice final : public Device {
   Status attention_prepare(const AttentionProblem &problem) override;
   Result<int64_t> attention_workspace_bytes(const AttentionProblem &problem) override;
   Status attention_explain(const AttentionProblem &problem, flashcore_attention_explanation *explanation) override;
+
+  // gpu_merge_states.cpp
+  Status merge_states(const MergeStatesProblem &problem, void *stream) override;
+  Status merge_states_prepare(const MergeStatesProblem &problem) override;
 
   Result<uint64_t> memory_alloc(int64_t bytes) override;
   Status memory_free(uint64_t address) override;
@@ -90,6 +99,7 @@ class GpuDevice final : public Device {
   Status launch_in_workspace(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream);
   Status launch_new(const flashcore_attention_args *args, const AttentionProblem &problem,
                     const kernels::ProblemKey &key, CudaStream stream);
+  Result<CudaFunction> merge_function(const MergeStatesProblem &problem, const CudaStream *stream);
   Result<LaunchPlan> cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
                                const CudaStream *stream);
 
@@ -103,6 +113,8 @@ class GpuDevice final : public Device {
   PlanCache plans_;
   ModuleLoader loader_;
   Workspace workspace_;
+  // Of merge_states by types and entry point, as far as they are loaded: read in every call, and never taken back.
+  std::array<std::atomic<CudaFunction>, merge_function_count> merge_functions_{};
 };
 
 // INVALID_ARGUMENT (device_ordinal), UNSUPPORTED before compute capability 8.0, and what the driver says.

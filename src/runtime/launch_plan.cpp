@@ -2,7 +2,6 @@
 #include "runtime/launch_plan.hpp"
 
 namespace flashcore {
-namespace {
 
 LaunchShape launch_shape(const kernels::Launch &launch) {
   LaunchShape shape{{static_cast<uint32_t>(launch.grid.x), static_cast<uint32_t>(launch.grid.y),
@@ -14,8 +13,6 @@ LaunchShape launch_shape(const kernels::Launch &launch) {
   shape.programmatic_dependent = (launch.attributes & kernels::programmatic_dependent) != 0 ? 1 : 0;
   return shape;
 }
-
-}  // namespace
 
 LaunchPlan make_launch_plan(const Selection &selection, const ModuleFunctions &functions) {
   const kernels::Plan &plan = selection.plan;

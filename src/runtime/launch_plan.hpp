@@ -23,6 +23,7 @@ struct LaunchPlan {
   Stage stages[kernels::most_stages]{};
 };
 
+LaunchShape launch_shape(const kernels::Launch &launch);
 LaunchPlan make_launch_plan(const Selection &selection, const ModuleFunctions &functions);
 
 // `parameters` are those of the plan's kernel. What fails leaves the stages after it unlaunched.

@@ -197,12 +197,11 @@ Result<PackedModule> pack_module(const ModuleRequest &request, const std::string
 
 Result<ModuleRequest> request_module(const Settings &settings, std::string_view module, const std::string &arch) {
   FLASHCORE_TRY(check_arch_name(arch));
-  kernels::ProblemKey key{};
-  FLASHCORE_TRY(pin_kernel(key, module));
-  if (!key.one_module())
+  FLASHCORE_TRY_ASSIGN(const KernelName named, read_kernel_name(module));
+  if (!named.one_module())
     return Error{FLASHCORE_INVALID_ARGUMENT,
                  "kernel is \"" + std::string(module) + "\"; allowed: the whole name of a module", "kernel"};
-  return make_module_request(key.kernel_index, key.module, arch, settings.environment.nvrtc_append_flags);
+  return make_module_request(named.kernel_index, named.module, arch, settings.environment.nvrtc_append_flags);
 }
 
 Result<KnownModule> obtain_module(const Settings &settings, const ModuleRequest &request) {
@@ -222,16 +221,18 @@ Result<KnownModule> obtain_module(const Settings &settings, const ModuleRequest 
 Result<std::vector<ModuleRequest>> named_modules(const Settings &settings, std::string_view kernel,
                                                  const std::string &arch) {
   FLASHCORE_TRY(check_arch_name(arch));
-  kernels::ProblemKey pinned{};
-  FLASHCORE_TRY(pin_kernel(pinned, kernel));
+  KernelName named;
+  if (!kernel.empty()) {
+    FLASHCORE_TRY_ASSIGN(named, read_kernel_name(kernel));
+  }
   const std::string &flags = settings.environment.nvrtc_append_flags;
-  if (pinned.one_module()) {
-    FLASHCORE_TRY(check_runs_on(passport_at(pinned.kernel_index), arch));
-    return std::vector{make_module_request(pinned.kernel_index, pinned.module, arch, flags)};
+  if (named.one_module()) {
+    FLASHCORE_TRY(check_runs_on(passport_at(named.kernel_index), arch));
+    return std::vector{make_module_request(named.kernel_index, named.module, arch, flags)};
   }
   std::vector<ModuleRequest> requests = modules_of_arch(arch, flags);
-  if (pinned.kernel_index >= 0)
-    std::erase_if(requests, [&](const ModuleRequest &request) { return request.kernel_index != pinned.kernel_index; });
+  if (named.kernel_index >= 0)
+    std::erase_if(requests, [&](const ModuleRequest &request) { return request.kernel_index != named.kernel_index; });
   return requests;
 }
 

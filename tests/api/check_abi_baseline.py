@@ -65,8 +65,8 @@ def self_test(report, compiler, abi, folder):
             ("a field that was appended", "  char reasons[4096];", "  char reasons[4096]; int64_t appended;", "appended"),
             ("a parameter of another type", "uint64_t address,\n", "int64_t address,\n", "parameter 2")):
         changed = header.replace(old, new)
-        house.plant(folder, {"include/flashcore/flashcore.h": changed, "include/flashcore/flashcore_version.h": abi_table.read("include/flashcore/flashcore_version.h"),
-                             "include/flashcore/flashcore_status.h": abi_table.read("include/flashcore/flashcore_status.h")})
+        house.plant(folder, {"include/flashcore/flashcore_version.h": abi_table.read("include/flashcore/flashcore_version.h"),
+                             **{other: abi_table.read(other) for other in abi_table.HEADERS}, "include/flashcore/flashcore.h": changed})
         library = build_stub(compiler, folder, os.path.join(folder, "include"), abi_table.parse_headers(folder).functions)
         report.self_test(f"{name} is caught", problems_of(baseline, library) if changed != header else [], [said])
 

@@ -61,6 +61,15 @@ inline flashcore_attention_args small_args(const char *kernel = "") {
   return args;
 }
 
+// Three states of half precision: two sequences of 16 rows, 4 heads of 64 columns, contiguous. Addresses are for the caller to set.
+inline flashcore_merge_states_args small_merge() {
+  flashcore_merge_states_args args = FLASHCORE_MERGE_STATES_ARGS_INIT;
+  args.state_count = 3;
+  args.batch = 2, args.seqlen_q = 16, args.heads_q = 4, args.head_dim_v = 64;
+  args.output_states.dtype = FLASHCORE_DTYPE_FLOAT16;
+  return args;
+}
+
 inline constexpr const char *large_shared_kernel = "fwd_wmma_64x64";  // needs the shared-memory opt-in
 
 // The environment of every test program here: the stand-in as the driver, a cache folder of its own, no shipped
@@ -103,6 +112,8 @@ class Sandbox {
                    const flashcore_attention_args args = small_args(kernel);
                    if (status == FLASHCORE_OK) status = flashcore_attention_prepare(context, &args, &error);
                  }
+                 const flashcore_merge_states_args merge = small_merge();
+                 if (status == FLASHCORE_OK) status = flashcore_merge_states_prepare(context, &merge, &error);
                  flashcore_context_destroy(context);
                  return status == FLASHCORE_OK ? std::string() : describe(status, error);
                }).text;
@@ -196,6 +207,36 @@ struct GpuProblem {
   std::string prepare() const {
     flashcore_error error = fresh_error();
     const flashcore_status status = flashcore_attention_prepare(context, &args, &error);
+    return status == FLASHCORE_OK ? "OK" : describe(status, error);
+  }
+};
+
+// Tensors of the small merge.
+struct GpuMerge {
+  flashcore_context context;
+  flashcore_merge_states_args args = small_merge();
+  uint64_t memory[4] = {};  // states, their logarithms, output, lse
+
+  static constexpr int64_t state_bytes = 2 * 16 * 4 * 64 * 2, lse_bytes = 2 * 16 * 4 * 4;
+
+  explicit GpuMerge(flashcore_context context_handle) : context(context_handle) {
+    const int64_t bytes[] = {args.state_count * state_bytes, args.state_count * lse_bytes, state_bytes, lse_bytes};
+    flashcore_error error = fresh_error();
+    for (int i = 0; i < 4; ++i)
+      if (flashcore_buffer_alloc(context, bytes[i], &memory[i], &error) != FLASHCORE_OK)
+        throw std::runtime_error(error.message);
+    args.output_states.data = memory[0], args.lse_states.data = memory[1];
+    args.output.data = memory[2], args.lse.data = memory[3];
+  }
+  GpuMerge(const GpuMerge &) = delete;
+  GpuMerge &operator=(const GpuMerge &) = delete;
+  ~GpuMerge() {
+    for (const uint64_t address : memory) flashcore_buffer_free(context, address, nullptr);
+  }
+
+  std::string run(void *stream = nullptr) const {
+    flashcore_error error = fresh_error();
+    const flashcore_status status = flashcore_merge_states(context, &args, stream, &error);
     return status == FLASHCORE_OK ? "OK" : describe(status, error);
   }
 };

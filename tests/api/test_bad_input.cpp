@@ -36,7 +36,7 @@ struct BadInput {
 std::vector<BadInput> bad_inputs() {
   return {
       INVALID(struct_size, 0),
-      INVALID(struct_size, sizeof(Args) - 1),
+      INVALID(struct_size, 911),
       INVALID(struct_size, 0xffffffff),
       INVALID(batch, -1),
       INVALID(seqlen_q, int64_t{1} << 31),
@@ -76,10 +76,17 @@ std::vector<BadInput> bad_inputs() {
       INVALID(alibi_batch_stride, 8),
       INVALID(sinks.data, args.query.data + 1),
       INVALID(sinks.stride[2], 1),
-      UNSUPPORTED(bias.data, args.query.data),
-      UNSUPPORTED(mask.data, args.query.data),
-      UNSUPPORTED(cu_seqlens_q, args.query.data),
-      UNSUPPORTED(page_table, args.query.data),
+      INVALID(bias.data, args.query.data + 1),
+      INVALID(bias.stride[3], 1),
+      INVALID(mask.stride[0], 1),
+      UNSUPPORTED(mask.dtype, FLASHCORE_DTYPE_INT32),
+      INVALID(index_dtype, FLASHCORE_DTYPE_FLOAT32),
+      INVALID(total_q, 5),
+      INVALID(page_size, 16),
+      {"total_q", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.cu_seqlens_q = args.query.data; }},
+      {"total_kv", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.cu_seqlens_kv = args.query.data; }},
+      {"kv_batch_count", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.kv_batch_index = args.query.data; }},
+      {"page_size", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.page_table = args.query.data; }},
       UNSUPPORTED(new_key.data, args.query.data),
       UNSUPPORTED(split_count, 4),
       {"workspace_bytes", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.workspace = args.output.data; }},
@@ -285,11 +292,12 @@ BOOST_AUTO_TEST_CASE(gpu_kernels_on_the_cpu) {
     flashcore_kernel_info info{};
     info.struct_size = sizeof(info);
     BOOST_REQUIRE(flashcore_kernel_describe(index, &info, nullptr) == FLASHCORE_OK);
+    const bool of_attention = info.operation == FLASHCORE_OPERATION_ATTENTION_FWD;
     Problem problem;
     std::memcpy(problem.args.kernel, info.name, sizeof(problem.args.kernel));
     PoisonedError poisoned;
     const flashcore_status status = flashcore_attention_fwd(context, &problem.args, nullptr, &poisoned.error);
-    check_failure(poisoned, status, FLASHCORE_UNSUPPORTED, "kernel");
+    check_failure(poisoned, status, of_attention ? FLASHCORE_UNSUPPORTED : FLASHCORE_INVALID_ARGUMENT, "kernel");
     BOOST_TEST(problem.outputs_untouched());
   }
   Problem problem;

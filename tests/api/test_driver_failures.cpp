@@ -318,6 +318,26 @@ BOOST_AUTO_TEST_CASE(attention_fwd_warm, *precondition(modules_exist)) {
                    }});
 }
 
+BOOST_AUTO_TEST_CASE(merge_states_cold_and_warm, *precondition(modules_exist)) {
+  std::unique_ptr<GpuContext> context;
+  std::unique_ptr<GpuMerge> merge;
+  const auto renew = [&] {
+    merge.reset();
+    context.reset();
+    context = std::make_unique<GpuContext>();
+    merge = std::make_unique<GpuMerge>(context->handle);
+  };
+  const auto run = [&] {
+    Outcome outcome;
+    outcome.status = flashcore_merge_states(context->handle, &merge->args, nullptr, &outcome.error);
+    return outcome;
+  };
+  renew();
+  fail_every_call({"flashcore_merge_states, cold", cold_statuses, run, renew});
+  BOOST_REQUIRE_EQUAL(merge->run(), "OK");
+  fail_every_call({"flashcore_merge_states, warm", working_statuses, run});
+}
+
 BOOST_AUTO_TEST_CASE(buffers_copies_streams_events) {
   GpuContext context;
   fail_every_call(buffer_operation(context.handle));

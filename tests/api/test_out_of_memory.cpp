@@ -144,6 +144,16 @@ struct CheckedForward : Trial {
   }
 };
 
+// The first merge, which loads its module; and one whose addresses are checked.
+struct Merge : Trial {
+  GpuContext context;
+  GpuMerge merge{context.handle};
+  explicit Merge(int32_t address_checks) : context(FLASHCORE_JIT_FORBIDDEN, address_checks) {}
+  flashcore_status run(flashcore_error *error) override {
+    return flashcore_merge_states(context.handle, &merge.args, nullptr, error);
+  }
+};
+
 struct List : Trial {
   flashcore_status run(flashcore_error *error) override {
     flashcore_module_list list = nullptr;
@@ -160,7 +170,7 @@ struct Doctor : Trial {
     const flashcore_status status =
         flashcore_environment_describe(nullptr, text.data(), static_cast<int64_t>(text.size()), error);
     const bool right = std::strstr(text.data(), "driver: " FAKE_LIBCUDA) != nullptr &&
-                       std::strstr(text.data(), "2 modules\n") != nullptr;
+                       std::strstr(text.data(), "3 modules\n") != nullptr;
     return status == FLASHCORE_OK && !right ? FLASHCORE_INTERNAL : status;
   }
 };
@@ -253,6 +263,12 @@ BOOST_DATA_TEST_CASE(of_a_first_call, both, then) {
 BOOST_TEST_DECORATOR(*precondition(modules_exist))
 BOOST_DATA_TEST_CASE(of_a_first_checked_call, both, then) {
   check_sweep(then, [] { return std::make_unique<CheckedForward>(); });
+}
+
+BOOST_TEST_DECORATOR(*precondition(modules_exist))
+BOOST_DATA_TEST_CASE(of_a_first_merge, both, then) {
+  for (const int32_t checks : {FLASHCORE_ADDRESS_CHECKS_NEW_SHAPES, FLASHCORE_ADDRESS_CHECKS_ALWAYS})
+    check_sweep(then, [checks] { return std::make_unique<Merge>(checks); });
 }
 
 BOOST_TEST_DECORATOR(*precondition(modules_exist))

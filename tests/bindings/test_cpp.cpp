@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <cstring>
 #include <flashcore/flashcore.hpp>
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -47,6 +49,8 @@ void check_every_call_refused(const Context &context) {
   check_refused(context.prepare(args), "context", "context is NULL");
   check_refused(context.workspace_bytes(args), "context", "context is NULL");
   check_refused(context.explain(args), "context", "context is NULL");
+  check_refused(context.merge_states(MergeStatesArgs()), "context", "context is NULL");
+  check_refused(context.prepare(MergeStatesArgs()), "context", "context is NULL");
   check_refused(context.allocate(16), "context", "context is NULL");
   check_refused(context.allocate_host(16), "context", "context is NULL");
   check_refused(context.upload(items), "context", "context is NULL");
@@ -113,6 +117,34 @@ void check_pages(const Context &context) {
     BOOST_TEST(query[static_cast<std::size_t>(i)] == (i < head_dim ? 0x4000 : 0x3c00));
 }
 
+// Two states of two rows: of the second row the second state has seen no key.
+void check_merge(const Context &context) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> outputs = {1, 2, 3, 4, 5, 6, 7, 8}, logarithms = {0, 1, 0, -infinity};
+  const Buffer states = or_throw(context.upload(outputs)), lse_states = or_throw(context.upload(logarithms));
+  const Buffer output = or_throw(context.allocate(4 * sizeof(float))),
+               lse = or_throw(context.allocate(2 * sizeof(float)));
+  MergeStatesArgs args;
+  args.state_count = 2, args.batch = 1, args.seqlen_q = 2, args.heads_q = 1, args.head_dim_v = 2;
+  args.output_states.dtype = FLASHCORE_DTYPE_FLOAT32;
+  args.output_states.data = states.address(), args.lse_states.data = lse_states.address();
+  args.output.data = output.address(), args.lse.data = lse.address();
+  or_throw(context.prepare(args));
+  const Stream stream = or_throw(context.create_stream());
+  or_throw(context.merge_states(args, stream));
+  or_throw(stream.synchronize());
+  std::array<float, 4> merged{};
+  std::array<float, 2> logarithm{};
+  or_throw(output.download(merged, stream));
+  or_throw(lse.download(logarithm, stream));
+  const std::array<float, 4> expected = {3, 4, 3, 4};
+  for (std::size_t i = 0; i < expected.size(); ++i) BOOST_TEST(std::abs(merged[i] - expected[i]) < 1e-6f);
+  BOOST_TEST(std::abs(logarithm[0] - std::log(2.0f)) < 1e-6f);
+  BOOST_TEST(std::abs(logarithm[1] - 1.0f) < 1e-6f);
+  args.state_count = 0;
+  check_refused(context.merge_states(args), "state_count", "1 to 1024");
+}
+
 struct HasGpu {
   boost::test_tools::assertion_result operator()(boost::unit_test::test_unit_id) const {
     boost::test_tools::assertion_result result(device_count().value() > 0);
@@ -124,6 +156,11 @@ struct HasGpu {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(attention_on_the_cpu) { check_attention(open_cpu(), FLASHCORE_DEVICE_CPU); }
+BOOST_AUTO_TEST_CASE(merged_states_on_the_cpu) { check_merge(open_cpu()); }
+
+BOOST_AUTO_TEST_CASE(merged_states_on_a_gpu, *boost::unit_test::precondition(HasGpu())) {
+  check_merge(or_throw(Context::open(Options::cuda())));
+}
 
 BOOST_AUTO_TEST_CASE(pages_on_the_cpu) { check_pages(open_cpu()); }
 

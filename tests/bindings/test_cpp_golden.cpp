@@ -18,7 +18,7 @@ namespace {
 // A golden case through flashcore.hpp; the CPU device of this build serves sizes, types, causal masks and scales.
 bool uses_only_plain_features(const tools::ReferenceAttention &problem) {
   return problem.window_left < 0 && problem.window_right < 0 && problem.attention_chunk == 0 && problem.softcap == 0 &&
-         problem.alibi_slopes.empty() && problem.bias.empty() && problem.sinks.empty();
+         problem.alibi_slopes.empty() && problem.bias.empty() && problem.mask.empty() && problem.sinks.empty();
 }
 
 Buffer upload_16bit(const Context &context, const GoldenCase &golden, const std::vector<float> &values) {

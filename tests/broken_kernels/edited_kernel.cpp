@@ -26,7 +26,7 @@ kernels::ProblemKey problem_key() {
 kernels::Specialization specialization_for_problem(const kernels::Passport &passport) {
   kernels::Specialization s{};
   for (int32_t i = 0; passport.specialization(i, &s); ++i)
-    if (passport.serves(s, problem_key())) return s;
+    if (!is_attention(passport) || passport.serves(s, problem_key())) return s;
   return s;
 }
 

@@ -280,6 +280,15 @@ class Files(cli.ToolTest):
     def test_refused_request_writes_nothing(self):
         self.refuse(r"UNSUPPORTED, field split_count", more=["--split-count", "2"], code=USAGE)
 
+    def test_biases_and_masks(self):
+        for option, descr, shape in (("bias", "<f4", (4, 5, 7)), ("bias", "<f2", (1, 1, 5, 7)), ("bias", "<u2", (1, 7)), ("mask", "|b1", (5, 7)),
+                                     ("mask", "|u1", (1, 4, 5, 7))):
+            numbers = [n * 5 % 7 % 2 if option == "mask" else 0x3f80 if descr == "<u2" else n % 3 for n in range(math.prod(shape))]
+            self.write_array("extra.npy", descr, shape, numbers)
+            self.fc_run(*self.inputs, *self.outputs, f"--{option}", self.path("extra.npy"), "--check", out=[r"check +passed"])
+            os.remove(self.path("o.npy"))
+            os.remove(self.path("lse.npy"))
+
     def test_slopes_and_sinks(self):
         self.write_array("alibi.npy", "<f4", (1, 4), [0.5, 0.25, 0.125, 2])
         self.write_array("sinks.npy", "<f4", (4,), [0, 1, -1, 9])
@@ -377,11 +386,7 @@ class Files(cli.ToolTest):
 
 # Option, type, shape for the inputs of Files, field that the library names.
 REFUSED_ARRAYS = [
-    ("sinks", "<f2", (4,), "sinks.dtype"), ("bias", "<f4", (4, 5, 7), "bias"), ("bias", "<f2", (1, 1, 5, 7), "bias"), ("mask", "|b1", (5, 7), "mask"), ("mask", "|u1", (1, 4, 5, 7), "mask"),
-    ("cu-seqlens-q", "<i4", (2,), "(cu_seqlens_q|index_dtype)"), ("cu-seqlens-kv", "<i8", (2,), "(cu_seqlens_kv|index_dtype)"),
-    ("seqused-q", "<i4", (1,), "(seqused_q|index_dtype)"), ("seqused-kv", "<i4", (1,), "(seqused_kv|index_dtype)"),
-    ("leftpad-kv", "<i4", (1,), "(leftpad_kv|index_dtype)"), ("kv-batch-index", "<i4", (1,), "(kv_batch_index|index_dtype)"),
-    ("page-table", "<i4", (1, 3), "page_table"), ("page-table-value", "<i4", (1, 3), "page_table_value"),
+    ("sinks", "<f2", (4,), "sinks.dtype"),
     ("new-key", "<f2", (1, 2, 2, 8), "(new_key|seqlen_new)"), ("new-value", "<f2", (1, 2, 2, 6), "(new_value|seqlen_new)"),
     ("rotary-cos", "<f2", (9, 4), "rotary_cos"), ("rotary-sin", "<f2", (9, 4), "rotary_sin"),
     ("rotary-positions", "<i4", (1,), "(rotary_positions|index_dtype)"), ("query-descale", "<f4", (1, 2), "query_descale"),

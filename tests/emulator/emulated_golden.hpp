@@ -8,7 +8,7 @@
 namespace emulator {
 
 // Those that it serves, with nothing to read behind the tensors, each under a seed of its own, as checks of the running test case; those with
-// features where a module has them. A bias is not for kernels to refuse (tests/kernels/test_golden.cpp).
+// features where a module has them.
 void check_golden(const std::string &kernel);
 
 // Infinities and NaN among the values: who sees their key gets them, and nobody else. (The grid plants them where they count for nobody.)

@@ -58,6 +58,12 @@ Grid grid_from_environment() {
 
 std::string kernel_of(const emulator::Module &module) { return module.name.substr(0, module.name.find('-')); }
 
+// Of attention, as it is.
+bool is_tested(const emulator::Module &module) {
+  return module.broken.empty() &&
+         flashcore::is_attention(flashcore::passport_at(flashcore::find_kernel(kernel_of(module))));
+}
+
 void write_error(const AttentionCase &one, const CaseOutcome &outcome) {
   const char *const name = std::getenv("FLASHCORE_EMULATED_ERRORS");
   if (name == nullptr || outcome.module.empty()) return;
@@ -129,7 +135,11 @@ AttentionCase case_of(const emulator::Module &module) {
       .attention_chunk = choice("window", 0) == flashcore::kernels::window_in_chunks ? 48 : 0,
       .softcap = (scores & flashcore::kernels::scores_softcap) != 0 ? 2.0f : 0.0f,
       .alibi = (scores & flashcore::kernels::scores_alibi) != 0 ? Alibi::by_head : Alibi::none,
-      .sinks = (scores & flashcore::kernels::scores_sinks) != 0 ? std::optional(1.0f) : std::nullopt};
+      .sinks = (scores & flashcore::kernels::scores_sinks) != 0 ? std::optional(1.0f) : std::nullopt,
+      .bias = (scores & flashcore::kernels::scores_bias) != 0 ? ScoreLayout::full : ScoreLayout::none,
+      .bias_type = BiasType::float32,
+      .mask = (scores & flashcore::kernels::scores_mask) != 0 ? ScoreLayout::full : ScoreLayout::none,
+      .hidden = (scores & flashcore::kernels::scores_mask) != 0 ? Hidden::some : Hidden::nothing};
 }
 
 void check_module(const emulator::Module &module, uint32_t seed) {
@@ -179,7 +189,7 @@ bool add_cases() {
   suite.p_name.value = "test_emulated_kernels";
   std::set<std::string> kernels;
   for (const emulator::Module &module : emulator::modules())
-    if (module.broken.empty()) kernels.insert(kernel_of(module));
+    if (is_tested(module)) kernels.insert(kernel_of(module));
   for (const std::string &kernel : kernels) {
     auto *const of_kernel = BOOST_TEST_SUITE(kernel);
     of_kernel->add(boost::unit_test::make_test_case([kernel] { check_grid(kernel); }, "grid", __FILE__, __LINE__));
@@ -206,7 +216,7 @@ bool add_cases() {
       [] {
         uint32_t seed = 0;
         for (const emulator::Module &module : emulator::modules())
-          if (module.broken.empty()) check_module(module, seed++);
+          if (is_tested(module)) check_module(module, seed++);
       },
       "every_module", __FILE__, __LINE__));
   suite.add(boost::unit_test::make_test_case(check_list, "every_kernel", __FILE__, __LINE__));

@@ -115,6 +115,11 @@ std::vector<fuzz::Bytes> fuzz::seeds() {
   args.alibi_slopes = 12288, args.sinks.data = 13312;
   add(args);
   args = small_args();
+  args.bias.data = 12288, args.bias.dtype = FLASHCORE_DTYPE_FLOAT32, args.mask.data = 14336;
+  const int64_t of_bias[] = {0, 1, 15, 3}, of_mask[] = {5, 0, 0, 1};
+  std::copy_n(of_bias, 4, args.bias.stride), std::copy_n(of_mask, 4, args.mask.stride);
+  add(args);
+  args = small_args();
   args.causal = FLASHCORE_CAUSAL_TOP_LEFT, args.attention_chunk = 2;
   add(args);
   return seeds;

@@ -72,6 +72,8 @@ GoldenCase load_case(const nlohmann::json &row) {
   problem.value = load_input(folder, "v", result.dtype, {b, sk, problem.heads_kv, problem.head_dim_v});
   if (row.at("alibi")) problem.alibi_slopes = to_floats(load(folder + "alibi.npy", {hq}));
   if (row.at("bias")) problem.bias = to_floats(load(folder + "bias.npy", {hq, sq, sk}));
+  if (row.at("mask"))
+    for (const double shown : load(folder + "mask.npy", {b, hq, sq, sk})) problem.mask.push_back(shown != 0);
   if (row.at("sink")) problem.sinks = to_floats(load(folder + "sink.npy", {hq}));
   result.expected.output = load(folder + "o.npy", {b, sq, hq, problem.head_dim_v});
   result.expected.lse = load(folder + "lse.npy", {b, hq, sq});

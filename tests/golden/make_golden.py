@@ -3,7 +3,7 @@
 # Makes tests/golden/vectors; needs NumPy and PyTorch, which the tests themselves do not. PROVENANCE.md has the story.
 """Golden vectors for scaled-dot-product attention, computed in float64 with PyTorch, independent of the project's code.
 
-usage: make_golden.py OUT_DIR [SEED]
+usage: make_golden.py OUT_DIR [SEED [CASE ...]]
 
 Every case is a folder of .npy files beside a row in OUT_DIR/cases.json. Inputs are the 16-bit values a kernel
 receives: float16 as '<f2', bfloat16 as its bit pattern in '<u2' (its name ends in _bf16bits).
@@ -13,7 +13,7 @@ Contract: s = scale * q.k ; softcap c > 0: s = c * tanh(s / c) ; + alibi or bias
     causal "bottom_right": key j is visible to query i when j <= i + sk - sq ; "top_left": j <= i
     chunk c > 0: visible when j // c == (i + off) // c, rounded down
     window (l, r), -1 = open: visible when i + off - l <= j <= i + off + r, off = sk - sq (bottom right)
-    alibi: s += -slope[h] * |i + sk - sq - j| ; bias [hq, sq, sk] is added to s
+    alibi: s += -slope[h] * |i + sk - sq - j| ; bias [hq, sq, sk] is added to s, and -inf in it hides a key, as 0 in mask [b, hq, sq, sk] does
     sink [hq]: one more logit in the softmax's denominator, with no value ; lse includes it
     a row that sees no key (and has no sink): o = 0, lse = -inf ; lse is the natural logarithm
 """
@@ -25,9 +25,9 @@ import numpy as np
 import torch
 
 def case(name, b=1, hq=2, hk=2, sq=64, sk=64, d=64, dv=None, dtype="float16", causal="none", window=(-1, -1), chunk=0, softcap=0.0,
-         alibi=False, sink=False, bias=False, scale=None, std=1.0):
+         alibi=False, sink=False, bias=False, bias_inf=False, mask=False, scale=None, std=1.0):
     return dict(name=name, b=b, hq=hq, hk=hk, sq=sq, sk=sk, d=d, dv=dv or d, dtype=dtype, causal=causal, window=list(window), chunk=chunk, softcap=softcap,
-                alibi=alibi, sink=sink, bias=bias, scale=scale or 1 / math.sqrt(d), std=std)
+                alibi=alibi, sink=sink, bias=bias, bias_inf=bias_inf, mask=mask, scale=scale or 1 / math.sqrt(d), std=std)
 
 CASES = [
     case("square", sq=128, sk=128), case("square_bf16", sq=128, sk=128, dtype="bfloat16"), case("ragged", sq=113, sk=203),
@@ -45,6 +45,8 @@ CASES = [
     case("one_key", sq=5, sk=1), case("one_by_one", hq=1, hk=1, sq=1, sk=1), case("custom_scale", sq=33, sk=47, scale=0.31),
     case("chunk", sq=70, sk=70, causal="bottom_right", chunk=16), case("window_both_bf16", sk=90, window=(9, 7), dtype="bfloat16"),
     case("all_scores_bf16", b=2, hq=4, hk=2, sq=45, sk=83, dtype="bfloat16", causal="bottom_right", window=(40, -1), softcap=20.0, alibi=True, sink=True),
+    case("mask", b=2, hq=4, hk=2, sq=50, sk=91, mask=True), case("bias_hides", hq=4, hk=2, sq=37, sk=75, causal="bottom_right", bias=True, bias_inf=True),
+    case("all_tensors_bf16", b=2, hq=4, hk=2, sq=45, sk=83, dtype="bfloat16", causal="bottom_right", softcap=20.0, alibi=True, sink=True, bias=True, mask=True),
 ]
 
 def run(c, out, gen):
@@ -62,7 +64,9 @@ def run(c, out, gen):
         extra["alibi"] = (2.0 ** (-8.0 * (torch.arange(hq) + 1) / hq)).float()
         s = s - extra["alibi"].double()[None, :, None, None] * (i + off - j).abs()
     if c["bias"]:
-        extra["bias"] = torch.randn(hq, sq, sk, generator=gen).float(); s = s + extra["bias"].double()[None]
+        extra["bias"] = torch.randn(hq, sq, sk, generator=gen).float()
+        if c["bias_inf"]: extra["bias"][torch.rand(hq, sq, sk, generator=gen) < 0.4] = float("-inf"); extra["bias"][:, 7] = float("-inf")
+        s = s + extra["bias"].double()[None]
     see = torch.ones(sq, sk, dtype=torch.bool)
     if c["causal"] == "bottom_right": see &= j <= i + off
     if c["causal"] == "top_left": see &= j <= i
@@ -70,6 +74,10 @@ def run(c, out, gen):
     if left >= 0: see &= j >= i + off - left
     if right >= 0: see &= j <= i + off + right
     if c["chunk"]: see &= torch.div(j, c["chunk"], rounding_mode="floor") == torch.div(i + off, c["chunk"], rounding_mode="floor")
+    if c["mask"]:
+        extra["mask"] = torch.rand(b, hq, sq, sk, generator=gen) < 0.5
+        extra["mask"][:, :, 11] = False  # a row that sees nothing
+        see = see & extra["mask"]
     s = s.masked_fill(~see, float("-inf"))
     z = s
     if c["sink"]:
@@ -86,5 +94,6 @@ def run(c, out, gen):
 
 if __name__ == "__main__":
     out, gen = sys.argv[1], torch.Generator().manual_seed(int(sys.argv[2]) if len(sys.argv) > 2 else 20261120)
-    for c in CASES: run(c, out, gen)
+    for c in CASES:
+        if not sys.argv[3:] or c["name"] in sys.argv[3:]: run(c, out, gen)
     json.dump(CASES, open(f"{out}/cases.json", "w"), indent=1)

@@ -12,7 +12,7 @@
 using namespace flashcore;
 using tests::GoldenCase;
 
-BOOST_AUTO_TEST_CASE(all_cases_are_there) { BOOST_TEST(tests::load_golden_cases().size() == 35u); }
+BOOST_AUTO_TEST_CASE(all_cases_are_there) { BOOST_TEST(tests::load_golden_cases().size() == 38u); }
 
 BOOST_AUTO_TEST_CASE(reference_matches_every_vector) {
   for (const GoldenCase &golden : tests::load_golden_cases()) {

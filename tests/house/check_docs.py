@@ -31,7 +31,8 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 OUR_PATH = re.compile(r"^\.?/?(include|src|kernels|ptx_cache|tools|examples|tests|docs|bindings|benchmarks|\.ci)/[\w./-]*$|"
                       r"^(\./dev|meson\.build|meson_options\.txt|README\.md|CONTRIBUTING\.md|CHANGELOG\.md|LICENSE)$")
 VERSION = re.compile(r"^\d+\.\d+$")
-HEADERS = {"include/flashcore/flashcore.h": "FLASHCORE_1", "include/flashcore/flashcore_inspect.h": "FLASHCORE_INSPECT"}
+HEADERS = {"include/flashcore/flashcore.h": "FLASHCORE_1", "include/flashcore/flashcore_merge_states.h": "FLASHCORE_1",
+           "include/flashcore/flashcore_inspect.h": "FLASHCORE_INSPECT"}
 
 
 def documents(root):
@@ -148,7 +149,8 @@ def word_problems(root):
 PLANTED = {
     "include/flashcore/flashcore.h": "FLASHCORE_API int\nflashcore_undocumented(void);\n"
                                      "FLASHCORE_API int flashcore_moved(void);\n",
-    "include/flashcore/flashcore_inspect.h": "", "include/flashcore/flashcore_status.h": '  X(STRANGE, 99, "a sentence")\n',
+    "include/flashcore/flashcore_inspect.h": "", "include/flashcore/flashcore_merge_states.h": "",
+    "include/flashcore/flashcore_status.h": '  X(STRANGE, 99, "a sentence")\n',
     "src/base/options.cpp": '{"FLASHCORE_SECRET", &Environment::secret},\n',
     "examples/a.c": "int a;\n  // [ten lines]\n  int b;\n    int c;\n  // [end]\n",
     "docs/BINDINGS.md": "<!-- from examples/gone.py [prepare] -->\n```python\nx\n```\n",

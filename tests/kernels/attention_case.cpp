@@ -37,6 +37,19 @@ const char *word(Extreme extreme) {
   return words[static_cast<int>(extreme)];
 }
 
+const char *word(ScoreLayout layout) {
+  const char *words[] = {"none", "packed", "full", "by-head", "by-key", "by-batch-and-key", "by-query", "transposed"};
+  return words[static_cast<int>(layout)];
+}
+const char *word(BiasType type) {
+  const char *words[] = {"", "-fp16", "-bf16", "-fp32"};
+  return words[static_cast<int>(type)];
+}
+const char *word(Hidden hidden) {
+  const char *words[] = {"nothing", "some", "most", "all", "last-keys", "first-keys", "other-documents", "rows"};
+  return words[static_cast<int>(hidden)];
+}
+
 }  // namespace
 
 std::string AttentionCase::describe() const {
@@ -57,12 +70,19 @@ std::string AttentionCase::describe() const {
   if (garbage == Garbage::later_values) text << " garbage-values";
   if (garbage == Garbage::earlier_keys) text << " early-garbage-keys";
   if (garbage == Garbage::earlier_values) text << " early-garbage-values";
+  if (garbage == Garbage::middle_keys) text << " middle-garbage-keys";
+  if (garbage == Garbage::middle_values) text << " middle-garbage-values";
   if (window_left >= 0) text << " left" << window_left;
   if (window_right >= 0) text << " right" << window_right;
   if (attention_chunk != 0) text << " chunk" << attention_chunk;
   if (softcap != 0) text << " softcap" << softcap;
   if (alibi != Alibi::none) text << (alibi == Alibi::by_head ? " alibi" : " alibi-by-batch");
   if (sinks) text << " sinks" << *sinks;
+  if (bias != ScoreLayout::none) text << " bias" << word(bias_type) << "-" << word(bias);
+  if (bias_std != 1) text << " bias-std" << bias_std;
+  if (mask != ScoreLayout::none) text << " mask-" << word(mask);
+  if (hidden != Hidden::nothing) text << " hides-" << word(hidden);
+  if (hidden_by_bias) text << (hidden_by_lowest ? " by-lowest-bias" : " by-bias");
   return text.str();
 }
 

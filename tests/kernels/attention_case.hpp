@@ -28,10 +28,12 @@ enum class LseRequest { none, natural, base2, padded };  // padded: natural, wit
 // NaN and infinity where no output may show them. Keys and values past the end are NaN in every case.
 enum class Garbage {
   none,
-  later_keys,     // in the last keys, which the first half of the queries does not see (causal cases)
-  later_values,   // in their values
-  earlier_keys,   // in the first keys, which the second half of the queries does not see (windows and chunks)
-  earlier_values  // in their values
+  later_keys,      // in the last keys, which the first half of the queries does not see (causal cases)
+  later_values,    // in their values
+  earlier_keys,    // in the first keys, which the second half of the queries does not see (windows and chunks)
+  earlier_values,  // in their values
+  middle_keys,     // in two keys of the middle, which some queries do not see (masks, biases of -infinity)
+  middle_values    // in their values
 };
 
 // How the scores of a row are distributed. Random normal inputs alone hide what real rows do to probabilities of 16 bits:
@@ -69,12 +71,35 @@ enum class Values { around_0, around_8, narrow /* 1 to 1.25 */ };
 // What slopes ALiBi has.
 enum class Alibi { none, by_head, by_batch_and_head };
 
+// How a bias or a mask lies in memory, and so for what it is the same.
+enum class ScoreLayout {
+  none,              // there is none
+  packed,            // all four strides given as 0
+  full,              // [batch, head, query, key]
+  by_head,           // the same for all batch entries
+  by_key,            // the same for all batch entries, heads and queries
+  by_batch_and_key,  // the same for all heads and queries
+  by_query,          // the same for all keys
+  transposed,        // [batch, head, key, query]
+};
+
+enum class BiasType { of_query, float16, bfloat16, float32 };
+
+// Which keys the mask hides, and the bias, where it does.
+enum class Hidden { nothing, some, most, all, last_keys, first_keys, other_documents, rows };
+
 // For sweeps over all that there are.
 inline constexpr tools::Float16Type both_types[] = {tools::Float16Type::float16, tools::Float16Type::bfloat16};
 inline constexpr tools::ReferenceCausal all_masks[] = {tools::ReferenceCausal::none, tools::ReferenceCausal::top_left,
                                                        tools::ReferenceCausal::bottom_right};
 inline constexpr Layout all_layouts[] = {Layout::contiguous, Layout::bshd,         Layout::bhsd,       Layout::padded,
                                          Layout::odd,        Layout::shared_batch, Layout::shared_head};
+
+inline constexpr ScoreLayout all_score_layouts[] = {
+    ScoreLayout::packed,           ScoreLayout::full,     ScoreLayout::by_head,   ScoreLayout::by_key,
+    ScoreLayout::by_batch_and_key, ScoreLayout::by_query, ScoreLayout::transposed};
+inline constexpr BiasType all_bias_types[] = {BiasType::of_query, BiasType::float16, BiasType::bfloat16,
+                                              BiasType::float32};
 
 struct AttentionCase {
   int64_t batch = 1, seqlen_q = 64, seqlen_kv = 64;
@@ -98,6 +123,13 @@ struct AttentionCase {
   float softcap = 0;                            // 0: none
   Alibi alibi = Alibi::none;
   std::optional<float> sinks;  // what the sinks of the heads lie around
+  ScoreLayout bias = ScoreLayout::none;
+  BiasType bias_type = BiasType::of_query;
+  float bias_std = 1;
+  ScoreLayout mask = ScoreLayout::none;
+  Hidden hidden = Hidden::nothing;
+  bool hidden_by_bias = false;    // by -infinity in it
+  bool hidden_by_lowest = false;  // by the lowest finite number instead
 
   std::string describe() const;  // "fp16 b1 h4/2 sq65 sk193 d64 causal-br odd lse std3 scale0.5 later-values"
   double softmax_scale() const;
@@ -106,7 +138,8 @@ struct AttentionCase {
   // Held to hard_gate instead of output_gate (accuracy.hpp).
   bool is_hard() const { return scores != Scores::normal || values != Values::around_0; }
   bool has_window() const { return window_left >= 0 || window_right >= 0 || attention_chunk != 0; }
-  bool changes_scores() const { return softcap != 0 || alibi != Alibi::none || sinks; }
+  bool has_score_tensors() const { return bias != ScoreLayout::none || mask != ScoreLayout::none; }
+  bool changes_scores() const { return softcap != 0 || alibi != Alibi::none || sinks || has_score_tensors(); }
 };
 
 }  // namespace flashcore::tests

@@ -423,6 +423,7 @@ Cases reduced_grid() {
         {.seqlen_q = 65, .seqlen_kv = 330, .heads_q = 1, .heads_kv = 1, .scores = scores, .values = Values::around_8});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::large});
+  add_few_score_tensors(cases);
   add_random_features(cases, 24, 140, ScoreFeatures::all_or_none);
   return cases;
 }

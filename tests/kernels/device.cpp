@@ -21,7 +21,7 @@ std::vector<flashcore_kernel_info> list_kernels() {
     flashcore_kernel_info info{};
     info.struct_size = sizeof(info);
     require_ok(flashcore_kernel_describe(index, &info, &error), error, "flashcore_kernel_describe");
-    kernels.push_back(info);
+    if (info.operation == FLASHCORE_OPERATION_ATTENTION_FWD) kernels.push_back(info);
   }
   return kernels;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cases with windows, chunks, capped scores, ALiBi and sinks: a sweep for each, and random combinations of all.
+// Cases with windows, chunks, capped scores, ALiBi, sinks, biases and mask tensors: a sweep for each, and random combinations of all.
 #include "kernels/feature_cases.hpp"
 
 #include <iterator>
@@ -119,10 +119,103 @@ void add_unseen(Cases &cases) {
       }
 }
 
+// Every layout and type, with lengths that no tile and no pair of keys divides, and of one query.
+void add_biases(Cases &cases) {
+  for (ScoreLayout layout : all_score_layouts)
+    for (BiasType type : all_bias_types)
+      for (int64_t queries : {1, 5, 97})
+        cases.push_back({.batch = 2,
+                         .seqlen_q = queries,
+                         .seqlen_kv = queries == 5 ? 260 : 203,
+                         .heads_q = 4,
+                         .heads_kv = 2,
+                         .dtype = both_types[cases.size() % 2],
+                         .causal = all_masks[cases.size() % 3],
+                         .layout = cases.size() % 4 == 3 ? Layout::odd : Layout::contiguous,
+                         .bias = layout,
+                         .bias_type = type,
+                         .bias_std = cases.size() % 5 == 4 ? 30.0f : 2.0f});
+}
+
+// By masks and by biases, of keys between which values are not finite.
+void add_hidden(Cases &cases) {
+  const ScoreLayout layouts[] = {ScoreLayout::full, ScoreLayout::packed, ScoreLayout::transposed};
+  for (Hidden hidden : {Hidden::some, Hidden::most, Hidden::all, Hidden::last_keys, Hidden::first_keys,
+                        Hidden::other_documents, Hidden::rows})
+    for (int64_t queries : {3, 200})
+      for (const int way : {0, 1, 2, 3}) {
+        AttentionCase one = {.batch = 2,
+                             .seqlen_q = queries,
+                             .seqlen_kv = 411,
+                             .heads_q = 4,
+                             .heads_kv = 2,
+                             .dtype = both_types[cases.size() % 2],
+                             .causal = cases.size() % 3 == 0 ? bottom_right : no_mask,
+                             .layout = cases.size() % 5 == 4 ? Layout::odd : Layout::bshd,
+                             .hidden = hidden};
+        const bool by_key = hidden == Hidden::last_keys || hidden == Hidden::first_keys;
+        const ScoreLayout layout = by_key ? ScoreLayout::by_batch_and_key : layouts[cases.size() % 3];
+        if (way == 0 || way == 3) one.mask = layout;
+        if (way != 0)
+          one.bias = layout, one.bias_type = all_bias_types[cases.size() / 2 % 4], one.hidden_by_bias = way < 3;
+        one.hidden_by_lowest = way == 2;
+        if (way != 2) one.garbage = cases.size() % 2 == 0 ? Garbage::middle_values : Garbage::middle_keys;
+        if (by_key && hidden == Hidden::last_keys) one.garbage = Garbage::none;  // all queries see the middle
+        if (way == 3 && queries == 3) one.sinks = 1;
+        cases.push_back(one);
+      }
+  cases.push_back({.seqlen_q = 40, .seqlen_kv = 0, .bias = ScoreLayout::full, .mask = ScoreLayout::full});
+}
+
 }  // namespace
 
 void add_feature_sweeps(Cases &cases) {
-  for (const auto add : {add_windows, add_chunks, add_softcaps, add_alibi, add_feature_sinks, add_unseen}) add(cases);
+  for (const auto add :
+       {add_windows, add_chunks, add_softcaps, add_alibi, add_feature_sinks, add_unseen, add_biases, add_hidden})
+    add(cases);
+}
+
+void add_few_score_tensors(Cases &cases) {
+  AttentionCase one = {.batch = 2, .seqlen_q = 70, .seqlen_kv = 203, .heads_q = 4, .heads_kv = 2};
+  for (BiasType type : all_bias_types) {
+    one.bias_type = type, one.bias = all_score_layouts[cases.size() % std::size(all_score_layouts)];
+    one.bias_std = type == BiasType::float32 ? 30 : 2;
+    cases.push_back(one);
+  }
+  // Rows that see nothing but through the lowest of all numbers, so that references are as low; and hidden by -infinity.
+  one.seqlen_kv = 411, one.bias = ScoreLayout::full, one.hidden_by_bias = true;
+  for (Hidden hidden : {Hidden::last_keys, Hidden::rows}) {
+    one.hidden = hidden, one.hidden_by_lowest = true, one.garbage = Garbage::none;
+    cases.push_back(one);
+    one.hidden_by_lowest = false, one.garbage = hidden == Hidden::rows ? Garbage::middle_values : Garbage::none;
+    cases.push_back(one);
+  }
+  one = {.batch = 2, .seqlen_q = 70, .seqlen_kv = 411, .heads_q = 4, .heads_kv = 2, .mask = ScoreLayout::full};
+  for (Hidden hidden : {Hidden::some, Hidden::other_documents, Hidden::rows, Hidden::all, Hidden::first_keys})
+    for (ReferenceCausal causal : {no_mask, bottom_right}) {
+      one.hidden = hidden, one.causal = causal;
+      one.mask = all_score_layouts[cases.size() % 2];
+      one.layout = cases.size() % 3 == 0 ? Layout::odd : Layout::bshd;
+      if (one.layout == Layout::odd) one.mask = ScoreLayout::full;
+      one.garbage = cases.size() % 2 == 0 ? Garbage::middle_values : Garbage::middle_keys;
+      if (hidden == Hidden::first_keys) one.mask = ScoreLayout::by_batch_and_key;
+      cases.push_back(one);
+    }
+  one = {.seqlen_q = 3,
+         .seqlen_kv = 411,
+         .heads_q = 8,
+         .heads_kv = 2,
+         .head_dim = 128,
+         .head_dim_v = 128,
+         .causal = bottom_right,
+         .layout = Layout::bshd,
+         .garbage = Garbage::middle_values,
+         .bias = ScoreLayout::by_head,
+         .bias_type = BiasType::float32,
+         .mask = ScoreLayout::full,
+         .hidden = Hidden::some};
+  cases.push_back(one);
+  one.seqlen_q = 150, one.heads_q = 2, cases.push_back(one);
 }
 
 void add_features(std::mt19937 &generator, ScoreFeatures features, AttentionCase &one) {
@@ -153,6 +246,12 @@ void add_features(std::mt19937 &generator, ScoreFeatures features, AttentionCase
   if (wanted()) one.softcap = pick(generator, caps);
   if (wanted()) one.alibi = generator() % 2 == 0 ? Alibi::by_head : Alibi::by_batch_and_head;
   if (wanted()) one.sinks = static_cast<float>(generator() % 7) - 3;
+  if (wanted()) one.bias = pick(generator, all_score_layouts), one.bias_type = pick(generator, all_bias_types);
+  if (wanted()) {
+    const Hidden kinds[] = {Hidden::some, Hidden::most, Hidden::last_keys, Hidden::other_documents};
+    one.mask = pick(generator, all_score_layouts), one.hidden = pick(generator, kinds);
+    one.hidden_by_bias = one.bias != ScoreLayout::none && generator() % 2 == 0;
+  }
   // Where nothing hides a key, all rows see what was planted.
   if (one.has_window() && one.seqlen_kv >= 17) one.garbage = static_cast<Garbage>(generator() % 5);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cases of the grid with features: windows, chunks, capped scores, ALiBi and sinks.
+// Cases of the grid with features: windows, chunks, capped scores, ALiBi, sinks, biases and mask tensors.
 #pragma once
 
 #include <random>
@@ -20,6 +20,8 @@ enum class ScoreFeatures {
 
 // A sweep for each feature.
 void add_feature_sweeps(Cases &cases);
+// Few cases of a bias alone, of a mask alone and of both, for as few modules.
+void add_few_score_tensors(Cases &cases);
 
 // Some of them to a random case, which becomes one of two head dimensions, because a module is compiled for each combination of features.
 void add_features(std::mt19937 &generator, ScoreFeatures features, AttentionCase &one);

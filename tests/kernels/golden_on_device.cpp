@@ -18,6 +18,7 @@ std::vector<std::string> feature_fields(const tools::ReferenceAttention &problem
   if (problem.softcap != 0) fields.push_back("softcap");
   if (!problem.alibi_slopes.empty()) fields.push_back("alibi_slopes");
   if (!problem.bias.empty()) fields.push_back("bias");
+  if (!problem.mask.empty()) fields.push_back("mask");
   if (!problem.sinks.empty()) fields.push_back("sinks");
   return fields;
 }
@@ -92,6 +93,12 @@ void GoldenOnDevice::set_features(const tools::ReferenceAttention &problem) {
     const int64_t row = problem.seqlen_kv;
     const int64_t strides[4] = {0, row, problem.seqlen_q * row, 1};
     std::copy(std::begin(strides), std::end(strides), args_.bias.stride);
+  }
+  if (!problem.mask.empty()) {
+    args_.mask.data = upload(problem.mask.data(), problem.mask.size());
+    const int64_t row = problem.seqlen_kv, head = row * problem.seqlen_q;
+    const int64_t strides[4] = {head * problem.heads_q, row, head, 1};
+    std::copy(std::begin(strides), std::end(strides), args_.mask.stride);
   }
   if (!problem.sinks.empty()) {
     args_.sinks.data = upload_floats(problem.sinks);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/accuracy.hpp"
+#include "kernels/score_tensors.hpp"
 
 namespace flashcore::tests {
 namespace {
@@ -286,6 +287,32 @@ void RaggedOnDevice::set_features(std::mt19937 &generator) {
     const auto first = slopes.begin() + (by_batch ? static_cast<int64_t>(b) * features.heads_q : 0);
     if (!slopes.empty()) one.alibi_slopes.assign(first, first + features.heads_q);
   }
+  place_score_tensors(generator);
+}
+
+// They are as long as the longest sequence may be; each has the beginning of its own entry.
+void RaggedOnDevice::place_score_tensors(std::mt19937 &generator) {
+  AttentionCase all = case_.features;
+  all.batch = args_.batch, all.seqlen_q = args_.seqlen_q, all.seqlen_kv = args_.seqlen_kv;
+  const std::vector<float> bias = bias_of(all, generator);
+  const std::vector<uint8_t> mask = mask_of(all, generator);
+  const auto place = [&](const ScoreTensorInMemory &memory, flashcore_tensor &tensor) {
+    tensor.data = put(memory.bytes) + static_cast<uint64_t>(memory.first_byte), tensor.dtype = memory.dtype;
+    std::copy(std::begin(memory.strides), std::end(memory.strides), tensor.stride);
+  };
+  if (!bias.empty()) place(laid_out(all, bias), args_.bias);
+  if (!mask.empty()) place(laid_out(all, mask), args_.mask);
+  for (size_t b = 0; b < references_.size(); b++)
+    for (int64_t head = 0; head < all.heads_q; head++)
+      for (int64_t row = 0; row < case_.queries[b]; row++) {
+        const int64_t line = (static_cast<int64_t>(b) * all.heads_q + head) * all.seqlen_q + row;
+        const auto append = [&](const auto &numbers, auto &of_sequence) {
+          const auto first = numbers.begin() + line * all.seqlen_kv;
+          of_sequence.insert(of_sequence.end(), first, first + case_.keys[b]);
+        };
+        if (!bias.empty()) append(bias, references_[b].bias);
+        if (!mask.empty()) append(mask, references_[b].mask);
+      }
 }
 
 void RaggedOnDevice::poison_outputs() {

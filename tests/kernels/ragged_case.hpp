@@ -61,6 +61,7 @@ class RaggedOnDevice {
   void place_pages(std::mt19937 &generator);
   void fill_inputs(std::mt19937 &generator);
   void set_features(std::mt19937 &generator);
+  void place_score_tensors(std::mt19937 &generator);
   uint64_t put_indices(const std::vector<int64_t> &numbers);
   template <typename T>
   uint64_t put(const std::vector<T> &numbers);

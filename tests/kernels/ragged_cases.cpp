@@ -46,6 +46,21 @@ std::vector<RaggedCase> ragged_sweeps() {
         one.features.dtype = both_types[n % 2], one.features.causal = all_masks[n % 3];
         cases.push_back(with_possible_lengths(one));
       }
+  // Biases and masks, whose rows and keys count within the sequence.
+  for (KeyPlaces key_places : all_key_places)
+    for (const auto &of : lengths) {
+      RaggedCase one{.queries = of[0], .keys = of[1], .key_places = key_places};
+      const size_t n = cases.size();
+      one.page_size = page_sizes[n % std::size(page_sizes)], one.left_padding = n % 3 == 0, one.apart = n % 2 == 0;
+      one.spare_queries = n % 5 == 0 ? 9 : 0, one.spare_keys = n % 4 == 0 ? 40 : 0;
+      one.features.heads_q = 4, one.features.dtype = Float16Type::bfloat16;
+      one.features.bias = all_score_layouts[n % std::size(all_score_layouts)];
+      one.features.mask = all_score_layouts[n * 3 % std::size(all_score_layouts)];
+      one.features.bias_type = all_bias_types[n % std::size(all_bias_types)];
+      one.features.hidden = n % 2 == 0 ? Hidden::some : Hidden::most;
+      one.features.layout = one.apart ? Layout::odd : Layout::contiguous;
+      cases.push_back(with_possible_lengths(one));
+    }
   // Many sequences, most of them of no tile; and one that the keys of are many parts of a grid.
   RaggedCase many{.query_places = QueryPlaces::in_line, .key_places = KeyPlaces::in_line};
   for (int64_t b = 0; b < 75; b++)

@@ -303,12 +303,27 @@ void CaseOnDevice::set_features(std::mt19937 &generator) {
     args_.sinks.data = place_numbers(reference_.sinks, 1, apart ? 2 : 1, case_.heads_q * 2 + 2);
     if (apart) args_.sinks.stride[2] = 2;
   }
+  reference_.bias = bias_of(case_, generator);
+  reference_.mask = mask_of(case_, generator);
+  if (case_.bias != ScoreLayout::none) set_score_tensor(args_.bias, laid_out(case_, reference_.bias));
+  if (case_.mask != ScoreLayout::none) set_score_tensor(args_.mask, laid_out(case_, reference_.mask));
 }
 
-// The last or the first third of the keys, less what the first or the second half of the queries sees: something must be left to compare.
+void CaseOnDevice::set_score_tensor(flashcore_tensor &tensor, const ScoreTensorInMemory &memory) {
+  numbers_.push_back(std::make_unique<DeviceBuffer>(device_, static_cast<int64_t>(memory.bytes.size())));
+  if (memory.bytes.empty()) return;
+  numbers_.back()->write(memory.bytes.data());
+  tensor.data = numbers_.back()->address() + static_cast<uint64_t>(memory.first_byte);
+  tensor.dtype = memory.dtype;
+  std::copy(std::begin(memory.strides), std::end(memory.strides), tensor.stride);
+}
+
+// Two of the middle; or the last or the first third of the keys, less what the first or the second half of the queries sees: something must be left to compare.
 CaseOnDevice::KeyRange CaseOnDevice::garbage_keys() const {
   const int64_t keys = case_.seqlen_kv, middle = (case_.seqlen_q - 1) / 2;
   if (case_.garbage == Garbage::none) return {0, 0};
+  if (case_.garbage == Garbage::middle_keys || case_.garbage == Garbage::middle_values)
+    return {keys / 2, std::min(keys, keys / 2 + 2)};
   if (case_.garbage == Garbage::later_keys || case_.garbage == Garbage::later_values) {
     int64_t first = keys - keys / 3;
     for (int64_t j = first; j < keys; j++)
@@ -325,7 +340,8 @@ CaseOnDevice::KeyRange CaseOnDevice::garbage_keys() const {
 void CaseOnDevice::plant_garbage(Input &key, Input &value) {
   const uint16_t infinity = case_.dtype == Float16Type::float16 ? 0x7c00 : 0x7f80;
   const uint16_t kinds[] = {poison16, infinity, static_cast<uint16_t>(infinity | 0x8000)};
-  const bool in_keys = case_.garbage == Garbage::later_keys || case_.garbage == Garbage::earlier_keys;
+  const bool in_keys = case_.garbage == Garbage::later_keys || case_.garbage == Garbage::earlier_keys ||
+                       case_.garbage == Garbage::middle_keys;
   Input &target = in_keys ? key : value;
   const Placement &place = target.place;
   const KeyRange garbage = garbage_keys();
@@ -336,10 +352,11 @@ void CaseOnDevice::plant_garbage(Input &key, Input &value) {
           target.bits[static_cast<size_t>(place.index(b, row, head, column))] = kinds[(row + column) % 3];
 }
 
-bool CaseOnDevice::row_sees_garbage(int64_t position) const {
+bool CaseOnDevice::row_sees_garbage(int64_t batch, int64_t head, int64_t position) const {
   const KeyRange garbage = garbage_keys();
   for (int64_t j = garbage.begin; j < garbage.end; j++)
-    if (tools::key_is_visible(reference_, position, j)) return true;
+    if (tools::key_is_visible(reference_, position, j) && tools::key_is_shown(reference_, batch, head, position, j))
+      return true;
   return false;
 }
 
@@ -383,15 +400,16 @@ std::vector<uint8_t> CaseOnDevice::output_mask() const {
   std::vector<uint8_t> mask;
   for (int64_t b = 0; b < case_.batch; b++)
     for (int64_t position = 0; position < case_.seqlen_q; position++)
-      mask.insert(mask.end(), static_cast<size_t>(case_.heads_q) * static_cast<size_t>(case_.head_dim_v),
-                  !row_sees_garbage(position));
+      for (int64_t head = 0; head < case_.heads_q; head++)
+        mask.insert(mask.end(), static_cast<size_t>(case_.head_dim_v), !row_sees_garbage(b, head, position));
   return mask;
 }
 
 std::vector<uint8_t> CaseOnDevice::lse_mask() const {
   std::vector<uint8_t> mask;
   for (int64_t head = 0; head < case_.batch * case_.heads_q; head++)
-    for (int64_t position = 0; position < case_.seqlen_q; position++) mask.push_back(!row_sees_garbage(position));
+    for (int64_t position = 0; position < case_.seqlen_q; position++)
+      mask.push_back(!row_sees_garbage(head / case_.heads_q, head % case_.heads_q, position));
   return mask;
 }
 

@@ -12,6 +12,7 @@
 #include "kernels/attention_case.hpp"
 #include "kernels/device.hpp"
 #include "kernels/placement.hpp"
+#include "kernels/score_tensors.hpp"
 
 namespace flashcore::tests {
 
@@ -65,9 +66,10 @@ class CaseOnDevice {
     int64_t begin, end;
   };
   void set_features(std::mt19937 &generator);
+  void set_score_tensor(flashcore_tensor &tensor, const ScoreTensorInMemory &memory);
   uint64_t place_numbers(const std::vector<float> &values, int64_t batches, int64_t head_stride, int64_t batch_stride);
   KeyRange garbage_keys() const;
-  bool row_sees_garbage(int64_t position) const;
+  bool row_sees_garbage(int64_t batch, int64_t head, int64_t position) const;
   void plant_garbage(Input &key, Input &value);
 
   const Device &device_;
@@ -75,7 +77,7 @@ class CaseOnDevice {
   tools::ReferenceAttention reference_;
   flashcore_attention_args args_;
   std::vector<Input> inputs_;                           // query, key, value
-  std::vector<std::unique_ptr<DeviceBuffer>> numbers_;  // slopes of ALiBi, sinks
+  std::vector<std::unique_ptr<DeviceBuffer>> numbers_;  // slopes of ALiBi, sinks, bias, mask
   Placement output_place_, lse_place_;
   std::unique_ptr<DeviceBuffer> output_, lse_;
 };

@@ -79,6 +79,7 @@ int32_t check(const std::string &folder) {
   for (const Part &part : parts()) {
     const std::string text = text_of(folder + "/" + part.header);
     for (const KernelRow &row : kernel_table()) {
+      if (!is_attention(*row.passport)) continue;
       // The copy engine goes through dense tensors alone.
       if (part.line == rows && row.passport->tensor_maps != nullptr) continue;
       const bool has_choice = part.line == variant && row.source.find(chosen) != std::string_view::npos;

@@ -37,6 +37,14 @@ struct Row {
   int64_t batch, head, position;
 };
 
+// Of a bias or a mask of `size` elements.
+size_t score_index(const ReferenceAttention &problem, size_t size, const Row &row, int64_t j) {
+  const int64_t of_heads = problem.heads_q * problem.seqlen_q * problem.seqlen_kv;
+  const int64_t batch = static_cast<int64_t>(size) > of_heads ? row.batch : 0;
+  return static_cast<size_t>(
+      ((batch * problem.heads_q + row.head) * problem.seqlen_q + row.position) * problem.seqlen_kv + j);
+}
+
 template <typename Real>
 Real score(const ReferenceAttention &problem, const Row &row, int64_t j) {
   const int64_t head_kv = row.head / (problem.heads_q / problem.heads_kv);
@@ -54,8 +62,7 @@ Real score(const ReferenceAttention &problem, const Row &row, int64_t j) {
     const int64_t index = (by_batch ? row.batch * problem.heads_q : 0) + row.head;
     s -= static_cast<Real>(problem.alibi_slopes[index]) * static_cast<Real>(distance);
   }
-  if (!problem.bias.empty())
-    s += static_cast<Real>(problem.bias[(row.head * problem.seqlen_q + row.position) * problem.seqlen_kv + j]);
+  if (!problem.bias.empty()) s += static_cast<Real>(problem.bias[score_index(problem, problem.bias.size(), row, j)]);
   return s;
 }
 
@@ -68,7 +75,8 @@ void attend_row(const ReferenceAttention &problem, const Row &row, const Arithme
   std::vector<Real> scores;
   Real maximum = minus_infinity;
   for (int64_t j = 0; j < problem.seqlen_kv; j++) {
-    if (!key_is_visible(problem, row.position, j)) continue;
+    if (!key_is_visible(problem, row.position, j) || !key_is_shown(problem, row.batch, row.head, row.position, j))
+      continue;
     visible.push_back(j);
     scores.push_back(score<Real>(problem, row, j));
     if (!(scores.back() <= maximum)) maximum = scores.back();  // a NaN score stays visible
@@ -137,6 +145,13 @@ bool key_is_visible(const ReferenceAttention &problem, int64_t i, int64_t j) {
     if (diagonal < 0 || j / chunk != diagonal / chunk) return false;  // before key 0 there is no chunk with keys in it
   }
   return true;
+}
+
+bool key_is_shown(const ReferenceAttention &problem, int64_t batch, int64_t head, int64_t i, int64_t j) {
+  const Row row = {batch, head, i};
+  if (!problem.mask.empty() && problem.mask[score_index(problem, problem.mask.size(), row, j)] == 0) return false;
+  return problem.bias.empty() ||
+         problem.bias[score_index(problem, problem.bias.size(), row, j)] != -std::numeric_limits<float>::infinity();
 }
 
 int reference_threads() {

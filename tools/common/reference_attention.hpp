@@ -32,7 +32,8 @@ struct ReferenceAttention {
   int64_t window_left = -1, window_right = -1;  // -1: open; positions are aligned at the bottom right
   int64_t attention_chunk = 0;      // 0: none; else query i sees keys of the chunk of its own position alone
   std::vector<float> alibi_slopes;  // [heads_q], or [batch, heads_q], or empty
-  std::vector<float> bias;          // [heads_q, seqlen_q, seqlen_kv], or empty
+  std::vector<float> bias;          // [heads_q, seqlen_q, seqlen_kv], or with [batch] ahead, or empty; -inf hides a key
+  std::vector<uint8_t> mask;        // the same shapes; 0 hides a key
   std::vector<float> sinks;         // [heads_q], or empty
   bool lse_base2 = false;
 };
@@ -42,8 +43,11 @@ struct ReferenceResult {
   std::vector<double> lse;     // [batch, heads_q, seqlen_q]
 };
 
-// Does query row i see key j?
+// Does query row i see key j, as far as causal masks, windows and chunks go?
 bool key_is_visible(const ReferenceAttention &problem, int64_t i, int64_t j);
+
+// Do mask and bias of that batch entry and query head show it?
+bool key_is_shown(const ReferenceAttention &problem, int64_t batch, int64_t head, int64_t i, int64_t j);
 
 // Number of threads worth starting for a reference: what the process may run on.
 int reference_threads();

@@ -55,7 +55,7 @@ Outcome<Words> known_kernels() {
     flashcore_kernel_info info{};
     info.struct_size = sizeof(info);
     if (flashcore_kernel_describe(i, &info, &error) != FLASHCORE_OK) return library_failure("list the kernels", error);
-    names.emplace_back(info.name);
+    if (info.operation == FLASHCORE_OPERATION_ATTENTION_FWD) names.emplace_back(info.name);
   }
   return names;
 }

@@ -33,20 +33,24 @@ std::vector<float> floats_of(const NpyArray &array) {
   return {values.begin(), values.end()};
 }
 
-// A bias [queries, keys] or [heads, queries, keys], where 1 stands for "the same for all", in full.
-std::vector<float> full_bias(const NpyArray &array, const Sizes &sizes) {
-  const std::vector<float> given = floats_of(array);
-  const auto &shape = array.shape;
-  const int64_t rows = shape[shape.size() - 2];
-  const int64_t heads = shape.size() > 2 ? shape[shape.size() - 3] : 1;
-  std::vector<float> bias;
-  bias.reserve(static_cast<size_t>(sizes.heads_q * sizes.seqlen_q * sizes.seqlen_kv));
-  for (int64_t head = 0; head < sizes.heads_q; ++head)
-    for (int64_t row = 0; row < sizes.seqlen_q; ++row) {
-      const int64_t first = ((heads == 1 ? 0 : head) * rows + (rows == 1 ? 0 : row)) * sizes.seqlen_kv;
-      bias.insert(bias.end(), given.begin() + first, given.begin() + first + sizes.seqlen_kv);
-    }
-  return bias;
+// A bias or mask [batch, heads, queries, keys], of which leading ones may be missing or 1 for "the same for all", in full.
+template <typename Number>
+std::vector<Number> in_full(const NpyArray &array, const Sizes &sizes) {
+  std::vector<double> given = values_of(array);
+  if (array.type == NpyType::uint16)
+    for (double &bits : given) bits = bfloat16_to_double(static_cast<uint16_t>(bits));
+  std::vector<int64_t> shape(4 - array.shape.size(), 1);
+  shape.insert(shape.end(), array.shape.begin(), array.shape.end());
+  const auto at = [&](size_t dimension, int64_t index) { return shape[dimension] == 1 ? 0 : index; };
+  std::vector<Number> all;
+  all.reserve(static_cast<size_t>(sizes.batch * sizes.heads_q * sizes.seqlen_q * sizes.seqlen_kv));
+  for (int64_t batch = 0; batch < sizes.batch; ++batch)
+    for (int64_t head = 0; head < sizes.heads_q; ++head)
+      for (int64_t row = 0; row < sizes.seqlen_q; ++row) {
+        const int64_t first = ((at(0, batch) * shape[1] + at(1, head)) * shape[2] + at(2, row)) * sizes.seqlen_kv;
+        all.insert(all.end(), given.begin() + first, given.begin() + first + sizes.seqlen_kv);
+      }
+  return all;
 }
 
 double softmax_scale(const RunRequest &request, const Sizes &sizes) {
@@ -81,7 +85,8 @@ ReferenceAttention reference_problem(const RunRequest &request, const Inputs &in
   for (const ExtraArray &extra : inputs.extras) {
     if (extra.option == "alibi") problem.alibi_slopes = floats_of(extra.array);
     if (extra.option == "sinks") problem.sinks = floats_of(extra.array);
-    if (extra.option == "bias") problem.bias = full_bias(extra.array, sizes);
+    if (extra.option == "bias") problem.bias = in_full<float>(extra.array, sizes);
+    if (extra.option == "mask") problem.mask = in_full<uint8_t>(extra.array, sizes);
   }
   return problem;
 }
@@ -97,9 +102,8 @@ bool is_plain_and_long(const RunRequest &request, const Inputs &inputs) {
 
 Step check_is_possible(const Inputs &inputs) {
   for (const ExtraArray &extra : inputs.extras) {
-    const size_t rank = extra.array.shape.size();
-    const bool known = extra.option == "alibi" || extra.option == "sinks" ||
-                       (extra.option == "bias" && (rank < 4 || extra.array.shape[0] == 1));
+    const bool known =
+        extra.option == "alibi" || extra.option == "sinks" || extra.option == "bias" || extra.option == "mask";
     if (!known)
       return usage_failure(fmt::format("option --check has no reference for --{} of {}; leave one of them out",
                                        extra.option, extra.array.describe()));

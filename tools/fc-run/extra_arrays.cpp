@@ -15,6 +15,7 @@ namespace {
 enum class Kind {
   float32,      // '<f4'
   any_float,    // '<f2' or '<f4'
+  bias,         // these, or '<u2' for the bits of bfloat16
   model,        // the type of the query
   boolean,      // '|b1' or '|u1'
   index,        // '<i4' or '<i8', all index arrays alike
@@ -50,8 +51,9 @@ constexpr ExtraArrayRow rows[] = {
      &Args::alibi_slopes, nullptr},
     {"sinks", "one more logit per head in the sum, float32 or float16 [heads]", Kind::any_float, Shape::per_head,
      nullptr, &Args::sinks},
-    {"bias", "added to the scores, float32 or float16 [batch, heads, queries, keys]; leading ones may be 1 or missing",
-     Kind::any_float, Shape::scores, nullptr, &Args::bias},
+    {"bias",
+     "added to the scores, float32, float16 or uint16 bits of bfloat16 [batch, heads, queries, keys]; leading ones may be 1 or missing",
+     Kind::bias, Shape::scores, nullptr, &Args::bias},
     {"mask", "boolean, False hides a key; shaped as --bias", Kind::boolean, Shape::scores, nullptr, &Args::mask},
     {"cu-seqlens-q", "where sequences begin, int32 or int64 [batch + 1]", Kind::index, Shape::bounds,
      &Args::cu_seqlens_q, nullptr},
@@ -85,6 +87,8 @@ bool type_fits(Kind kind, NpyType type) {
       return type == NpyType::float32;
     case Kind::any_float:
       return type == NpyType::float32 || type == NpyType::float16;
+    case Kind::bias:
+      return type == NpyType::float32 || type == NpyType::float16 || type == NpyType::uint16;
     case Kind::model:
       return type == NpyType::float16 || type == NpyType::uint16;
     case Kind::boolean:
@@ -103,6 +107,8 @@ const char *type_words(Kind kind) {
       return "float32";
     case Kind::any_float:
       return "float32 or float16";
+    case Kind::bias:
+      return "float32, float16, or uint16 bits of bfloat16";
     case Kind::model:
       return "float16, or uint16 bits of bfloat16";
     case Kind::boolean:

@@ -51,7 +51,7 @@ Outcome<std::vector<Candidate>> StaticSearch::seeds(const Shape &shape) const {
     flashcore_error error = FLASHCORE_ERROR_INIT;
     if (flashcore_kernel_describe(index, &kernel, &error) != FLASHCORE_OK)
       return library_failure("list the kernels", error);
-    if (kernel.by_name_only != 0) continue;
+    if (kernel.by_name_only != 0 || kernel.operation != FLASHCORE_OPERATION_ATTENTION_FWD) continue;
     const Outcome<flashcore_model_info> own = model_of(shape, kernel.name, device_);
     if (!own.ok()) continue;  // a kernel that does not serve the shape
     if (const auto candidate = parse_candidate(own.value().module)) seeds.push_back(*candidate);

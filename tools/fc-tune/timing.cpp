@@ -109,7 +109,7 @@ Outcome<Seeds> seeds_of(const Context &context, const Shape &shape) {
     flashcore_error error = FLASHCORE_ERROR_INIT;
     if (flashcore_kernel_describe(i, &kernel, &error) != FLASHCORE_OK)
       return library_failure("list the kernels", error);
-    if (kernel.by_name_only != 0) continue;
+    if (kernel.by_name_only != 0 || kernel.operation != FLASHCORE_OPERATION_ATTENTION_FWD) continue;
     TOOLS_TRY_ASSIGN(const flashcore_attention_explanation own, context.explain(attention_args(shape, kernel.name)));
     const std::optional<Candidate> candidate = own.supported != 0 ? parse_candidate(own.module) : std::nullopt;
     if (!candidate) continue;

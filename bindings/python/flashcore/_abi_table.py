@@ -166,6 +166,25 @@ class AttentionExplanation(_Sized):
     ]
 
 
+class MergeStatesArgs(_Sized):
+    _fields_ = [
+        ("struct_size", _u32),
+        ("state_count", _i32),
+        ("batch", _i64),
+        ("seqlen_q", _i64),
+        ("heads_q", _i32),
+        ("head_dim_v", _i32),
+        ("output_states", Tensor),
+        ("lse_states", Tensor),
+        ("output_state_stride", _i64),
+        ("lse_state_stride", _i64),
+        ("output", Tensor),
+        ("lse", Tensor),
+        ("lse_base", _i32),
+        ("reserved", _i32),
+    ]
+
+
 DEVICE_AUTO = 0
 DEVICE_CPU = 1
 DEVICE_CUDA = 2
@@ -198,6 +217,7 @@ FLAG_WINDOW_RIGHT = 4
 FLAG_BATCH_INVARIANT = 8
 FLAG_ROTARY_INTERLEAVED = 16
 NAME_BYTES = 128
+MOST_STATES = 1024
 OK = 0
 INVALID_ARGUMENT = 10
 UNSUPPORTED = 11
@@ -249,4 +269,6 @@ PROTOTYPES = {
     "flashcore_event_record": (_i32, [_pointer, _pointer, _pointer, POINTER(Error)]),
     "flashcore_event_synchronize": (_i32, [_pointer, _pointer, POINTER(Error)]),
     "flashcore_event_elapsed_us": (_i32, [_pointer, _pointer, _pointer, POINTER(_f64), POINTER(Error)]),
+    "flashcore_merge_states": (_i32, [_pointer, POINTER(MergeStatesArgs), _pointer, POINTER(Error)]),
+    "flashcore_merge_states_prepare": (_i32, [_pointer, POINTER(MergeStatesArgs), POINTER(Error)]),
 }

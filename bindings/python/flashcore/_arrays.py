@@ -14,15 +14,15 @@ DTYPE_NAMES = {"float16": abi.DTYPE_FLOAT16, "bfloat16": abi.DTYPE_BFLOAT16, "fl
                "float8_e4m3fn": abi.DTYPE_FLOAT8_E4M3, "float8_e5m2": abi.DTYPE_FLOAT8_E5M2, "int32": abi.DTYPE_INT32,
                "int64": abi.DTYPE_INT64}
 NAMES_OF_DTYPES = {code: name for name, code in DTYPE_NAMES.items()}
-ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "float8_e5m2": 1, "int32": 4, "int64": 8}
+ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "float8_e5m2": 1, "int32": 4, "int64": 8, "bool": 1, "uint8": 1}
 # What 16 bits without a meaning of their own are called; they are bfloat16 when the caller says so.
 BITS16 = "16 bits"
 TYPESTRS = {"<f2": "float16", "<f4": "float32", "<i4": "int32", "<i8": "int64", "<u2": BITS16, "<i2": BITS16, "<V2": BITS16,
-            "|V2": BITS16}
+            "|V2": BITS16, "|b1": "bool", "|u1": "uint8"}
 
 
 class View(NamedTuple):
-    """An array's memory. Strides count elements; dtype is a name of DTYPE_NAMES, BITS16, or a foreign name."""
+    """An array's memory. Strides count elements; dtype is a name of ELEMENT_BYTES, BITS16, or a foreign name."""
 
     address: int
     shape: tuple[int, ...]
@@ -125,7 +125,7 @@ class _DLManagedTensorVersioned(ctypes.Structure):
 _DL_READ_ONLY = 1  # bit of flags
 _DL_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # CPU, CUDA, page-locked host memory, managed memory
 _DL_TYPES = {(2, 16): "float16", (4, 16): "bfloat16", (2, 32): "float32", (0, 32): "int32", (0, 64): "int64", (1, 16): BITS16,
-             (0, 16): BITS16, (10, 8): "float8_e4m3fn", (12, 8): "float8_e5m2"}
+             (0, 16): BITS16, (6, 8): "bool", (1, 8): "uint8", (10, 8): "float8_e4m3fn", (12, 8): "float8_e5m2"}
 
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.argtypes, _capsule_pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_void_p

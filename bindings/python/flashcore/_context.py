@@ -13,6 +13,7 @@ from ._abi import load_library
 from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, packed_strides, view_of
 from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InternalError, InvalidArgumentError, check
+from ._merge import MergeProblem
 from ._native import Native
 from ._sequences import Sequences, SequencesProblem, check_sequences
 
@@ -189,9 +190,9 @@ class Context:
         return _record(ContextInfo, info, device=_device_info(device))
 
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                  window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None,
-                  sequences: Optional[Sequences] = None, layout: str = "bshd", out: Any = None, return_lse: bool = False, lse: Any = None,
-                  lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
+                  window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
+                  mask: Any = None, sequences: Optional[Sequences] = None, layout: str = "bshd", out: Any = None, return_lse: bool = False,
+                  lse: Any = None, lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
         """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
 
         query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim] (value's last size may
@@ -203,6 +204,8 @@ class Context:
         chunk: query i sees keys of the same chunk of so many positions alone as its own, i + d; 0: of all.
         alibi_slopes: float32 [heads_q] or [batch, heads_q]: slope * |i + d - j| is taken from the score of query i and key j.
         sinks: float32 [heads_q]: one more logit in the denominator and in the lse, without a value.
+        bias: float16, bfloat16 or float32, added to the scores; -infinity hides the key. mask: bool, where False hides the key. Either of a
+        shape that broadcasts to [batch, heads_q, seqlen_q, seqlen_kv], whatever the layout, but not the same for all.
         sequences: lengths and places of the sequences, where they have their own (Sequences says which; varlen_attention and
         attention_with_kv_cache are ways to say the usual ones). Seqlen_q and seqlen_kv above are then those of each sequence.
         What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
@@ -215,11 +218,13 @@ class Context:
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
         in_torch = is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and lse_base == "natural"
-        if in_torch and all(is_torch_tensor(array) for array in _given(alibi_slopes, sinks, sequences).values()):
+        others = _given((alibi_slopes, sinks, bias, mask), sequences)
+        if in_torch and all(is_torch_tensor(array) for array in others.values()):
             return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout, kernel=kernel,
-                                   on=self, chunk=chunk, alibi_slopes=alibi_slopes, sinks=sinks, sequences=sequences, return_lse=return_lse)
-        given = (query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, out, return_lse, lse, lse_base,
-                 kernel, dtype, stream)
+                                   on=self, chunk=chunk, alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, sequences=sequences,
+                                   return_lse=return_lse)
+        given = (query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, out, return_lse, lse, lse_base, kernel, dtype,
+                 stream)
         if sys.modules.get("torch") is not None:
             from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
             return call_untraced(self._attention_by_address, *given)
@@ -247,10 +252,9 @@ class Context:
             page_table_value=page_table_value), **options)
 
     def _attention_by_address(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
-                              chunk: int, alibi_slopes: Any, sinks: Any, sequences: Optional[Sequences], layout: str, out: Any, return_lse: bool,
-                              lse: Any, lse_base: str, kernel: str, dtype: Optional[str], stream: Optional[int]) -> Any:
+                              chunk: int, others: dict[str, Any], sequences: Optional[Sequences], layout: str, out: Any, return_lse: bool, lse: Any,
+                              lse_base: str, kernel: str, dtype: Optional[str], stream: Optional[int]) -> Any:
         native, error = self.native(), abi.Error()
-        others = _given(alibi_slopes, sinks, sequences)
         if any(is_torch_tensor(array) for array in (query, key, value, *others.values(), out, lse)):
             from . import _torch_checks as checks
             checks.refuse_unseen({"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
@@ -262,7 +266,7 @@ class Context:
         views = {name: view_of(name, array, self.place, number) for name, array in arrays.items()}
         call = problem_of(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, lse_base, kernel)
-        call.set_features(chunk, views.get("alibi_slopes"), views.get("sinks"))
+        call.set_features(chunk, views)
         if out is None:
             out = _new_array("out", query, call.output_shape(), call.dtype, self)
         if lse is None and return_lse:
@@ -285,32 +289,83 @@ class Context:
         return (out, lse) if return_lse else out
 
     def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None,
+                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None, mask: Any = None,
                 sequences: Optional[Sequences] = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> None:
         """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
         stream is captured. The arrays count by their shapes, types, strides and alignment."""
         native, error = self.native(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, kernel, dtype)
+        others = _given((alibi_slopes, sinks, bias, mask), sequences)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, kernel, dtype)
         check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
 
     def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
-                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None,
+                window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None, mask: Any = None,
                 sequences: Optional[Sequences] = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> Explanation:
         """Which kernel attention() would use for such arrays, or why none."""
         native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, alibi_slopes, sinks, sequences, layout, kernel, dtype)
+        others = _given((alibi_slopes, sinks, bias, mask), sequences)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, kernel, dtype)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
 
+    def merge_states(self, output_states: Any, lse_states: Any, *, out: Any = None, lse: Any = None, out_dtype: Optional[str] = None,
+                     lse_base: str = "natural", layout: str = "bshd", dtype: Optional[str] = None, stream: Optional[int] = None) -> tuple[Any, Any]:
+        """(output, lse) of attention over all keys from those over parts that share no key: lse = log(sum(exp(lse_states))), and the
+        outputs weighted by exp(lse_states - lse), written to `out` and `lse`.
+
+        output_states [states, batch, seqlen, heads, head_dim], or layout="bhsd" with heads before sequence: float16, bfloat16 or float32, up
+        to 1024 states. lse_states: float32 [states, batch, heads, seqlen], to base e or 2. out: of type out_dtype, by default that of the
+        states; it may be output_states[0] itself, and lse lse_states[0]. A state whose lse is -inf counts nothing, whatever its output holds.
+        dtype, stream: as of attention(), whose results the states are; made like output_states where nothing is given."""
+        given = (output_states, lse_states, out, lse, out_dtype, lse_base, layout, dtype, stream)
+        if sys.modules.get("torch") is not None:
+            from ._torch_checks import call_untraced
+            merged: tuple[Any, Any] = call_untraced(self._merge_by_address, *given)
+            return merged
+        return self._merge_by_address(*given)
+
+    def _merge_by_address(self, output_states: Any, lse_states: Any, out: Any, lse: Any, out_dtype: Optional[str], lse_base: str, layout: str,
+                          dtype: Optional[str], stream: Optional[int]) -> tuple[Any, Any]:
+        native, error = self.native(), abi.Error()
+        if any(is_torch_tensor(array) for array in (output_states, lse_states, out, lse)):
+            from . import _torch_checks as checks
+            checks.refuse_unseen({"output_states": True})
+        number = self._stream(output_states, stream)
+        named = {"output_states": output_states, "lse_states": lse_states}
+        views = {name: view_of(name, array, self.place, number) for name, array in named.items()}
+        call = MergeProblem(layout, lse_base)
+        call.set_states(views["output_states"], views["lse_states"], dtype, out_dtype)
+        if out is None:
+            if call.out_dtype == "bfloat16" != call.dtype and not is_torch_tensor(output_states) and not isinstance(output_states, DeviceArray):
+                raise InvalidArgumentError("out is missing, and it is not known how to make bfloat16 for it; pass one", "out")
+            out = _new_array("out", output_states, problem.in_order(call.output_shape(), layout), call.out_dtype, self)
+        if lse is None:
+            lse = _new_array("lse", output_states, call.lse_shape(), "float32", self)
+        named.update(out=out, lse=lse)
+        views.update((name, view_of(name, named[name], self.place, number)) for name in ("out", "lse"))
+        call.set_output(views["out"])
+        call.set_lse(views["lse"])
+        producers = {view.producer_stream for view in views.values()}
+        if stream is None:
+            producers.update(self._current_stream(name, array) for name, array in named.items())
+        for producer in producers:
+            if producer is not None and not _is_same_stream(producer, number):
+                check(native.library.flashcore_stream_synchronize(native.handle, producer, error), error)
+        check(native.library.flashcore_merge_states(native.handle, call.args, number, error), error)
+        for array in (out, lse):
+            if is_torch_tensor(array):
+                checks.has_changed(array)
+        return out, lse
+
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
-                   chunk: int, alibi_slopes: Any, sinks: Any, sequences: Optional[Sequences], layout: str, kernel: str,
+                   chunk: int, others: dict[str, Any], sequences: Optional[Sequences], layout: str, kernel: str,
                    dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
-        arrays = {"query": query, "key": key, "value": value, **_given(alibi_slopes, sinks, sequences)}
+        arrays = {"query": query, "key": key, "value": value, **others}
         views = {name: view_of(name, array, self.place, values=False) for name, array in arrays.items()}
         call = problem_of(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
-        call.set_features(chunk, views.get("alibi_slopes"), views.get("sinks"))
+        call.set_features(chunk, views)
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
 
@@ -362,10 +417,10 @@ class Context:
             check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
 
 
-def _given(alibi_slopes: Any, sinks: Any, sequences: Optional[Sequences]) -> dict[str, Any]:
-    """Arrays beside query, key and value, by name."""
+def _given(of_scores: tuple[Any, ...], sequences: Optional[Sequences]) -> dict[str, Any]:
+    """Arrays beside query, key and value, by name: those of problem.SCORE_TENSORS first."""
     check_sequences(sequences)
-    arrays = {name: array for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks)) if array is not None}
+    arrays = {name: array for name, array in zip(problem.SCORE_TENSORS, of_scores) if array is not None}
     return arrays if sequences is None else {**arrays, **sequences.arrays()}
 
 

@@ -6,13 +6,13 @@ import ctypes
 from typing import Any, Optional
 
 from . import _abi_table as abi
-from ._arrays import DTYPE_NAMES, ELEMENT_BYTES, Place, View, packed_strides, view_of
+from ._arrays import ELEMENT_BYTES, Place, View, packed_strides, view_of
 from ._errors import ClosedError, InvalidArgumentError, check
 from ._native import Native, Opened
 
 HOST = Place("cpu", 0)
 _TYPESTRS = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "int32": "<i4", "int64": "<i8", "float8_e4m3fn": "|u1",
-             "float8_e5m2": "|u1"}
+             "float8_e5m2": "|u1", "bool": "|b1", "uint8": "|u1"}
 
 
 class DeviceArray:
@@ -25,8 +25,8 @@ class DeviceArray:
 
     def __init__(self, context: Opened, shape: tuple[int, ...], dtype: str) -> None:
         self._native: Optional[Native] = None
-        if dtype not in DTYPE_NAMES:
-            raise InvalidArgumentError(f"dtype is {dtype!r}; allowed: {', '.join(DTYPE_NAMES)}", "dtype")
+        if dtype not in ELEMENT_BYTES:
+            raise InvalidArgumentError(f"dtype is {dtype!r}; allowed: {', '.join(ELEMENT_BYTES)}", "dtype")
         if any(size < 0 for size in shape):
             raise InvalidArgumentError(f"shape is {shape}; allowed: sizes of 0 or more", "shape")
         self.shape, self.dtype, self.device, self.ordinal = tuple(shape), dtype, context.device, context.ordinal

@@ -14,6 +14,9 @@ from ._errors import InvalidArgumentError, UnsupportedError
 CAUSAL = {"none": abi.CAUSAL_NONE, "top_left": abi.CAUSAL_TOP_LEFT, "bottom_right": abi.CAUSAL_BOTTOM_RIGHT}
 # Types of query, key, value and output that the library of this version computes.
 COMPUTED = {name: DTYPE_NAMES[name] for name in ("float16", "bfloat16")}
+BIAS_TYPES = ("float16", "bfloat16", "float32")
+# Arguments that are arrays beside query, key, value and the results.
+SCORE_TENSORS = ("alibi_slopes", "sinks", "bias", "mask")
 LSE_BASES = {"natural": abi.LSE_NATURAL, "base2": abi.LSE_BASE2}
 # Where batch, sequence, head and head dimension stand in an array's shape.
 LAYOUTS = {"bshd": (0, 1, 2, 3), "bhsd": (0, 2, 1, 3)}
@@ -108,13 +111,13 @@ class Problem:
             raise InvalidArgumentError(f"kernel is {kernel!r}; allowed: the name of a kernel or a module of up to {abi.NAME_BYTES - 1} bytes", "kernel")
         args.kernel = name
 
-    def set_features(self, chunk: int, alibi_slopes: Optional[View], sinks: Optional[View]) -> None:
-        """After the inputs: slopes of ALiBi and sinks belong to the heads of query."""
+    def set_features(self, chunk: int, tensors: dict[str, View]) -> None:
+        """After the inputs, whose sizes the tensors of SCORE_TENSORS follow."""
         args = self.args
         if isinstance(chunk, bool) or not isinstance(chunk, int) or not -2**63 <= chunk < 2**63:
             raise InvalidArgumentError(f"attention_chunk is {chunk!r}; allowed: a number of keys, 0 for no chunks", "attention_chunk")
         args.attention_chunk = chunk
-        heads = args.heads_q
+        heads, alibi_slopes, sinks = args.heads_q, tensors.get("alibi_slopes"), tensors.get("sinks")
         if alibi_slopes is not None:
             _check_numbers("alibi_slopes", alibi_slopes, ((heads,), (args.batch, heads)))
             if heads > 1 and alibi_slopes.strides[-1] != 1:
@@ -126,6 +129,31 @@ class Problem:
             _check_numbers("sinks", sinks, ((heads,),))
             args.sinks.data, args.sinks.dtype = sinks.address, abi.DTYPE_FLOAT32
             args.sinks.stride[2] = sinks.strides[0] if heads > 1 else 0
+        bias, mask = tensors.get("bias"), tensors.get("mask")
+        if bias is not None:
+            dtype = self.dtype if bias.dtype == BITS16 and self.dtype == "bfloat16" else bias.dtype
+            if dtype not in BIAS_TYPES:
+                raise UnsupportedError(f"bias is {bias.dtype}; allowed: {', '.join(BIAS_TYPES)}", "bias.dtype")
+            args.bias.data, args.bias.dtype, args.bias.stride[:] = bias.address, DTYPE_NAMES[dtype], self._score_strides("bias", bias)
+        if mask is not None:
+            if mask.dtype not in ("bool", "uint8"):
+                raise UnsupportedError(f"mask is {mask.dtype}; allowed: bool, uint8", "mask.dtype")
+            args.mask.data, args.mask.stride[:] = mask.address, self._score_strides("mask", mask)
+
+    def _score_strides(self, field: str, view: View) -> Shape:
+        """Of an array whose shape is [batch, heads_q, seqlen_q, seqlen_kv], or 1 where it is the same for all, or without leading ones. The
+        library reads four zeros as a contiguous array; what is of size 1 anyway has a stride of 1."""
+        args = self.args
+        sizes = (args.batch, args.heads_q, args.seqlen_q, args.seqlen_kv)
+        missing = 4 - len(view.shape)
+        shape, given = (1,) * missing + view.shape, (0,) * missing + view.strides
+        if missing < 0 or any(size not in (1, whole) for size, whole in zip(shape, sizes)):
+            raise InvalidArgumentError(f"{field} has shape {list(view.shape)}; allowed: what broadcasts to {list(sizes)}, [batch, heads, seqlen of "
+                                       "query, seqlen of key]", field)
+        batch, head, row, key = (1 if whole == 1 else 0 if size == 1 else stride for size, whole, stride in zip(shape, sizes, given))
+        if not any((batch, head, row, key)) and 0 not in sizes:
+            raise InvalidArgumentError(f"{field} has one number for all scores; allowed: one for each key at least", field)
+        return batch, row, head, key
 
     def set_output(self, output: View) -> None:
         args, layout = self.args, self.layout

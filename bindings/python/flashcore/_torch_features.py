@@ -16,10 +16,11 @@ from . import _torch_fast as fast
 from ._arrays import packed_strides, view_of
 from ._context import Context, problem_of
 from ._errors import check
+from ._problem import SCORE_TENSORS
 from ._sequences import NOWHERE, Sequences
 
 _ARRAYS = tuple(name for name in Sequences._fields if not name.startswith("max_"))
-NAMES = ("query", "key", "value", "alibi_slopes", "sinks", *_ARRAYS)
+NAMES = ("query", "key", "value", *SCORE_TENSORS, *_ARRAYS)
 _ADDRESSES = [getattr(abi.AttentionArgs, name).offset for name in NAMES]  # of a flashcore_tensor its first field
 _OUTPUT, _LSE = abi.AttentionArgs.output.offset, abi.AttentionArgs.lse.offset
 _MOST_CALLS = 1024  # as of other prepared calls
@@ -27,11 +28,9 @@ Tensors = tuple[Optional[torch.Tensor], ...]  # in the order of NAMES
 Made = tuple[torch.Tensor, Optional[torch.Tensor]]  # output and lse
 
 
-def tensors_of(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, alibi_slopes: Optional[torch.Tensor],
-               sinks: Optional[torch.Tensor], sequences: Optional[Sequences]) -> Tensors:
-    if sequences is None:
-        return (query, key, value, alibi_slopes, sinks, *(None for _ in _ARRAYS))
-    return (query, key, value, alibi_slopes, sinks, *(getattr(sequences, name) for name in _ARRAYS))
+def tensors_of(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, of_scores: tuple[Optional[torch.Tensor], ...],
+               sequences: Optional[Sequences]) -> Tensors:
+    return (query, key, value, *of_scores, *(getattr(sequences, name, None) for name in _ARRAYS))
 
 
 def needs_dispatch(tensors: Tensors) -> bool:
@@ -86,7 +85,7 @@ def _prepare_and_run(on: Context, tensors: Tensors, options: tuple[Any, ...], si
     sequences = Sequences(max_seqlen_q=max_seqlen_q, max_seqlen_kv=max_seqlen_kv, **{name: given[name] for name in _ARRAYS})
     call = problem_of(views, sequences if any(one is not None for one in sequences) else None, layout, None)
     call.set_options(causal, scale, softcap, window, "natural", kernel)
-    call.set_features(chunk, views.get("alibi_slopes"), views.get("sinks"))
+    call.set_features(chunk, views)
     query = tensors[0]
     assert query is not None
 

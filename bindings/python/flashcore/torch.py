@@ -59,22 +59,24 @@ def context(device: Any = None) -> Context:
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none", scale: Optional[float] = None,
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
               kernel: str = "", on: Optional[Context] = None, chunk: int = 0, alibi_slopes: Optional[torch.Tensor] = None,
-              sinks: Optional[torch.Tensor] = None, sequences: Optional[Sequences] = None, return_lse: bool = False) -> Any:
+              sinks: Optional[torch.Tensor] = None, bias: Optional[torch.Tensor] = None, mask: Optional[torch.Tensor] = None,
+              sequences: Optional[Sequences] = None, return_lse: bool = False) -> Any:
     """softmax(scale * query.key^T + mask) . value in a new tensor; (output, lse) with return_lse.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
-    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, sequences and the
-    lse, with which a call is prepared in Python: it costs the host a few times as much.
+    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, bias, mask,
+    sequences and the lse, with which a call is prepared in Python: it costs the host a few times as much.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
-    if chunk != 0 or alibi_slopes is not None or sinks is not None or sequences is not None or return_lse:
+    of_scores = (alibi_slopes, sinks, bias, mask)
+    if chunk != 0 or sequences is not None or return_lse or any(tensor is not None for tensor in of_scores):
         if output_layout not in (None, layout):
-            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, sequences or "
-                                   "return_lse", "output_layout")
-        given = (query, key, value, causal, scale, softcap, window, layout, kernel, on, chunk, alibi_slopes, sinks, sequences, return_lse)
+            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, bias, mask, "
+                                   "sequences or return_lse", "output_layout")
+        given = (query, key, value, causal, scale, softcap, window, layout, kernel, on, chunk, of_scores, sequences, return_lse)
         return checks.call_untraced(_with_features, *given) if _is_compiling() and on is not None else _with_features(*given)
     if _is_compiling():
         if on is not None:
@@ -114,15 +116,30 @@ def attention_with_kv_cache(query: torch.Tensor, key_cache: torch.Tensor, value_
         None, None, None, max_seqlen_kv, None, seqused_kv, leftpad_kv, kv_batch_index, page_table, page_table_value), **options)
 
 
+def merge_states(output_states: torch.Tensor, lse_states: torch.Tensor, *, out: Optional[torch.Tensor] = None, lse: Optional[torch.Tensor] = None,
+                 out_dtype: Optional[torch.dtype] = None, lse_base: str = "natural", layout: str = "bshd",
+                 on: Optional[Context] = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """(output, lse) over all keys from attention over parts of them: Context.merge_states, on PyTorch's current stream of the
+    tensors' device. A graph of torch.compile breaks there.
+
+    Two results of attention become one with torch.stack((first, second)), torch.stack((first_lse, second_lse))."""
+    if not isinstance(output_states, torch.Tensor):
+        raise TypeError(f"output_states is a {type(output_states).__name__}; allowed: a PyTorch tensor")
+    named = None if out_dtype is None else str(out_dtype)[len("torch."):]
+    merged: tuple[torch.Tensor, torch.Tensor] = (on or context(output_states.device)).merge_states(
+        output_states, lse_states, out=out, lse=lse, out_dtype=named, lse_base=lse_base, layout=layout)
+    return merged
+
+
 def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Optional[torch.Tensor] = None,
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: Optional[float] = None,
                                  enable_gqa: bool = False) -> torch.Tensor:
-    """torch.nn.functional.scaled_dot_product_attention for [batch, heads, seqlen, head_dim]; refuses masks and dropout."""
-    if attn_mask is not None:
-        raise UnsupportedError("attn_mask is a tensor; this build takes no mask tensor. Use is_causal, or attention() with "
-                               "causal=\"bottom_right\"", "attn_mask")
+    """torch.nn.functional.scaled_dot_product_attention for [batch, heads, seqlen, head_dim]; refuses dropout. attn_mask: boolean, or of
+    floating point and added to the scores, of a shape that broadcasts; queries that see no key get 0."""
     if dropout_p != 0.0:
         raise UnsupportedError(f"dropout_p is {dropout_p}; allowed: 0, there is no dropout", "dropout_p")
+    if attn_mask is not None:
+        return _masked(query, key, value, attn_mask, is_causal, scale, enable_gqa)
     causal = "top_left" if is_causal else "none"
     if _is_compiling():
         _check_heads(query, key, enable_gqa)
@@ -135,12 +152,25 @@ def scaled_dot_product_attention(query: torch.Tensor, key: torch.Tensor, value: 
     return _prepare_and_run(None, query, key, value, (causal, scale, 0.0, _NO_WINDOW, "bhsd", None, "", enable_gqa))
 
 
+def _masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor, is_causal: bool, scale: Optional[float],
+            grouped: bool) -> torch.Tensor:
+    if not isinstance(attn_mask, torch.Tensor):
+        raise TypeError(f"attn_mask is a {type(attn_mask).__name__}; allowed: a PyTorch tensor")
+    if is_causal:
+        raise InvalidArgumentError("is_causal is True; allowed: False with attn_mask, as in PyTorch", "is_causal")
+    _check_heads(query, key, grouped)
+    if attn_mask.numel() == 1:  # one number for all scores, which the library does not take
+        attn_mask = attn_mask.reshape(1).expand(key.shape[2]).contiguous()
+    hides = attn_mask.dtype == torch.bool
+    return attention(query, key, value, scale=scale, layout="bhsd", bias=None if hides else attn_mask, mask=attn_mask if hides else None)
+
+
 def _with_features(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
-                   window: Window, layout: str, kernel: str, on: Optional[Context], chunk: int, alibi_slopes: Optional[torch.Tensor],
-                   sinks: Optional[torch.Tensor], sequences: Optional[Sequences], return_lse: bool) -> Any:
+                   window: Window, layout: str, kernel: str, on: Optional[Context], chunk: int, of_scores: tuple[Optional[torch.Tensor], ...],
+                   sequences: Optional[Sequences], return_lse: bool) -> Any:
     """attention() with tensors beside query, key and value, with chunks or the lse."""
     check_sequences(sequences)
-    tensors = features.tensors_of(query, key, value, alibi_slopes, sinks, sequences)
+    tensors = features.tensors_of(query, key, value, of_scores, sequences)
     most = (None, None) if sequences is None else (sequences.max_seqlen_q, sequences.max_seqlen_kv)
     if _is_compiling():
         output, lse = torch.ops.flashcore.attention_with_features_fwd(*tensors, causal, scale, softcap, *window, chunk, *most, layout, return_lse,

@@ -6,8 +6,8 @@
     model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="flashcore", dtype=torch.bfloat16)
 
 Prefill, decoding with a cache, cross attention, grouped heads, padded batches, packed sequences and continuous batching work, each in one
-launch; rows of padding come out as 0. Softcap, sinks and sliding windows are handed to the library. Other mask tensors, dropout and attention weights are
-refused here. Every refusal is an UnsupportedError that names what is missing.
+launch; rows of padding come out as 0. Softcap, sinks and sliding windows are handed to the library. Other mask tensors, dropout and attention
+weights are refused here. Every refusal is an UnsupportedError that names what is missing.
 """
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _HARMLESS = frozenset((
     "num_items_in_batch", "output_hidden_states", "output_router_logits", "past_key_value", "past_key_values", "position_embeddings",
     "position_ids", "return_dict", "return_legacy_cache", "use_cache"))
 _MISSING = {
-    "position_bias": "this build adds no bias to the scores",
-    "bias": "this build adds no bias to the scores",
+    "position_bias": "flashcore.transformers adds no bias to the scores",
+    "bias": "flashcore.transformers adds no bias to the scores",
     "head_mask": "this build has no mask over heads",
     "cache": "a paged cache is for continuous batching, whose function has a name that begins with \"paged|\"",
     "cu_seqlens": "packed sequences are taken as cu_seq_lens_q, cu_seq_lens_k, max_length_q and max_length_k",
@@ -118,7 +118,7 @@ def _pattern_of_padding(causal: bool, padding: Optional[torch.Tensor], kv_offset
         return AttentionPattern(causal, key_count)
     if _compiling():
         _refuse("attention_mask", "what it holds cannot be looked at while the model is compiled; leave attention_mask out when nothing is "
-                "padded (a padded batch needs key lengths on the device, which this build does not take)")
+                "padded (where the padding of a batch is, is looked at once on the host)")
     padding = padding[:, kv_offset:kv_offset + key_count].to(torch.bool)
     if padding.shape[1] < key_count:
         _refuse("attention_mask", f"it covers {padding.shape[1]} of {key_count} keys")
@@ -168,9 +168,9 @@ def _pattern_of_packed(visible: torch.Tensor, window: Optional[int]) -> Optional
 
 def _why(mask: Callable[..., Any], local_size: Optional[int]) -> str:
     if local_size is not None:
-        return f"the mask has chunks, or a window of {local_size} that is not a plain causal one, and this build takes no mask tensor"
-    return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal in each sequence (prefixes, blocks), and this build " \
-           "takes no mask tensor"
+        return f"the mask has chunks, or a window of {local_size} that is not a plain causal one, and flashcore.transformers takes no mask tensor"
+    return f"the mask {getattr(mask, '__qualname__', mask)} is neither full nor causal in each sequence (prefixes, blocks), and " \
+           "flashcore.transformers takes no mask tensor"
 
 
 def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = None, q_offset: Any = 0, kv_offset: int = 0,
@@ -191,8 +191,8 @@ def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = Non
         q_offset = kv_offset  # no key came before the queries, so the device need not be asked
     if isinstance(q_offset, torch.Tensor):
         if _compiling():
-            _refuse("past_key_values", "a static cache holds its length on the device, and this build takes no key lengths from there; use the "
-                    "default cache, or do not compile")
+            _refuse("past_key_values", "a static cache holds its length on the device, where it cannot be looked at while the model is compiled; "
+                    "use the default cache, or do not compile")
         q_offset = int(q_offset)
     asked = mask_function or masking_utils.causal_mask_function
     if asked is getattr(masking_utils, "bidirectional_mask_function", None):
@@ -217,12 +217,12 @@ def mask_function(batch_size: int, kv_length: int, q_length: Optional[int] = Non
 def _pattern_of_tensor(mask: torch.Tensor) -> AttentionPattern:
     """mask: [batch, queries, keys], boolean or added to the scores, as older models make it whatever is registered. Waits for the
     device in every layer."""
-    why = "the mask is neither full nor causal, and this build takes no mask tensor"
+    why = "the mask is neither full nor causal, and flashcore.transformers takes no mask tensor"
     if _compiling():
         _refuse("attention_mask", f"{why}; or it is, but cannot be looked at while the model is compiled")
     visible = mask if mask.dtype == torch.bool else mask == 0
     if mask.dtype != torch.bool and not bool((visible | (mask <= torch.finfo(mask.dtype).min / 2)).all()):
-        _refuse("attention_mask", "it holds numbers between 0 and minus infinity, and this build adds no bias to the scores")
+        _refuse("attention_mask", "it holds numbers between 0 and minus infinity, and flashcore.transformers adds no bias to the scores")
     keys = visible.shape[2]
     used = int(torch.where(visible.any(0).any(0), torch.arange(1, keys + 1, device=visible.device), 0).amax()) if keys else 0
     if used < keys:  # a cache that is larger than what it holds, or padding at the end of every sequence
@@ -243,7 +243,7 @@ def _pattern_of(module: Any, query: torch.Tensor, key: torch.Tensor, mask: Any, 
     if isinstance(mask, torch.Tensor) and mask.dim() == 4 and mask.shape[1] == 1 and mask.shape[3] >= key.shape[2]:
         return _pattern_of_tensor(mask[:, 0, :, :key.shape[2]].expand(query.shape[0], query.shape[2], key.shape[2]))
     shape = f" of {mask.dtype} and shape {list(mask.shape)}" if isinstance(mask, torch.Tensor) else ""
-    _refuse("attention_mask", f"it is a {type(mask).__name__}{shape}; this build takes no mask tensor, only the patterns that "
+    _refuse("attention_mask", f"it is a {type(mask).__name__}{shape}; flashcore.transformers takes no mask tensor, only the patterns that "
             "flashcore.transformers.register() has the model make")
 
 

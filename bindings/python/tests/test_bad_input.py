@@ -53,7 +53,7 @@ class TestBadInput(support.ContextTest):
         self.refuse(InvalidArgumentError, "output.dtype", "output is float32", out=self.output.astype(np.float32))
         self.refuse(UnsupportedError, "query.dtype", "query is <f8; allowed: float16, bfloat16", query=self.query.astype(np.float64))
         self.refuse(UnsupportedError, "query.dtype", "query is >f2", query=self.query.astype(">f2"))
-        self.refuse(UnsupportedError, "query.dtype", "|b1", query=self.query > 0)
+        self.refuse(UnsupportedError, "query.dtype", "bool", query=self.query > 0)
         single = [array.astype(np.float32) for array in (self.query, self.key, self.value)]
         self.refuse(UnsupportedError, "query.dtype", "FLOAT32", *single, out=self.output.astype(np.float32))
 
@@ -148,6 +148,16 @@ class TestBadInput(support.ContextTest):
             self.refuse(InvalidArgumentError, name, "by the heads of query", **{name: np.zeros(heads + 1, dtype=np.float32)})
             self.refuse(UnsupportedError, f"{name}.dtype" if name == "sinks" else name, "allowed: float32", **{name: np.zeros(heads, dtype=np.float16)})
         self.refuse(InvalidArgumentError, "alibi_slopes", "stride", alibi_slopes=np.zeros(2 * heads, dtype=np.float32)[::2])
+
+    def test_biases_and_masks_belong_to_the_scores(self):
+        queries, heads, keys = *self.query.shape[1:3], self.key.shape[1]
+        for field, dtype in (("bias", np.float32), ("mask", bool)):
+            for shape in ((keys + 1,), (queries + 1, keys), (1, 1, 1, 1, keys), (heads + 1, 1, keys)):
+                self.refuse(InvalidArgumentError, field, "what broadcasts to", **{field: np.zeros(shape, dtype=dtype)})
+            self.refuse(InvalidArgumentError, field, "one number for all scores", **{field: np.ones((1, 1), dtype=dtype)})
+            self.refuse(InvalidArgumentError, f"{field}.stride[3]", "-1", **{field: np.ones(keys, dtype=dtype)[::-1]})
+        self.refuse(UnsupportedError, "bias.dtype", "allowed: float16, bfloat16, float32", bias=np.zeros(keys, dtype=bool))
+        self.refuse(UnsupportedError, "mask.dtype", "allowed: bool", mask=np.zeros(keys, dtype=np.float32))
 
     def test_what_the_library_does_not_do_is_refused_by_it(self):
         """Each of these is computed or refused for its own field; which one is the library's business."""

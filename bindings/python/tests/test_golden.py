@@ -8,9 +8,6 @@ from support import np
 
 import flashcore
 
-# The binding has no argument for these yet.
-WITHOUT_ARGUMENT = ("bias",)
-
 
 def cases():
     with open(os.path.join(support.GOLDEN, "cases.json"), encoding="utf-8") as file:
@@ -21,7 +18,7 @@ def features(case):
     """Fields of what a build may refuse, and then must."""
     left, right = case["window"]
     named = {"softcap": case["softcap"], "window_left": left >= 0, "window_right": right >= 0, "attention_chunk": case["chunk"],
-             "alibi_slopes": case["alibi"], "sinks": case["sink"]}
+             "alibi_slopes": case["alibi"], "sinks": case["sink"], "bias": case["bias"], "mask": case["mask"]}
     return [field for field, is_used in named.items() if is_used]
 
 
@@ -56,7 +53,8 @@ class TestGolden(support.ContextTest):
         window = tuple(side if side >= 0 else None for side in case["window"])
         options = dict(causal=case["causal"], scale=case["scale"], softcap=case["softcap"], window=window, chunk=case["chunk"],
                        return_lse=True)
-        by_head = {option: load(case, name) for option, name in (("alibi_slopes", "alibi"), ("sinks", "sink")) if case[name]}
+        by_head = {option: load(case, name) for option, name in (("alibi_slopes", "alibi"), ("sinks", "sink"), ("bias", "bias"), ("mask", "mask"))
+                   if case[name]}
         if context.device == "cuda":
             options.update({option: context.to_device(array) for option, array in by_head.items()})
             arrays = [context.to_device(array, dtype=case["dtype"]) for array in arrays]
@@ -76,7 +74,7 @@ class TestGolden(support.ContextTest):
 
 
 def add_tests():
-    known = [case for case in cases() if not any(case[name] for name in WITHOUT_ARGUMENT)]
+    known = cases()
     assert sum(not features(case) for case in known) > 15, len(known)
     for case in known:
         setattr(TestGolden, f"test_{case['name']}", lambda self, case=case: self.compute_and_check(self.context, case))

@@ -197,9 +197,7 @@ class TestSequences(support.ContextTest):
         for query, key, arrays in ((rows(0, 1), pages, {"seqused_kv": none, "page_table": numbers(0, 3)}),
                                    (rows(0, 1), pages, {"seqused_kv": none, "kv_batch_index": none}),
                                    (rows(2, 1), pages, {"seqused_kv": numbers(2), "page_table": numbers(2, 0)}),
-                                   (rows(2, 1), rows(2, 0), {"seqused_kv": numbers(2)}),
-                                   (rows(0), rows(0), {"cu_seqlens_q": numbers(3), "cu_seqlens_kv": numbers(3), "max_seqlen_q": 0, "max_seqlen_kv": 0}),
-                                   (rows(0), rows(0), {"cu_seqlens_q": numbers(1), "cu_seqlens_kv": numbers(1), "max_seqlen_q": 0, "max_seqlen_kv": 0})):
+                                   (rows(2, 1), rows(2, 0), {"seqused_kv": numbers(2)})):
             for _ in range(2):
                 output = self.context.attention(query, key, key, sequences=Sequences(**arrays))
                 self.assertEqual((output.shape, output.any()), (query.shape, False))
@@ -357,7 +355,7 @@ class TestTorchSequences(support.ContextTest):
                 warnings.simplefilter("ignore")
                 self.assertTrue(torch.equal(torch.vmap(attend)(both), torch.stack([attend(one) for one in both])))
             if hasattr(torch.library, "opcheck"):
-                arrays = (None, None, None, None, None, used, None, None, None, None)
+                arrays = tuple(used if name == "seqused_kv" else None for name in on_torch.features.NAMES[3:])
                 options = (*arrays, "none", None, 0.0, None, None, 0, None, None, "bshd", True, "")
                 torch.library.opcheck(torch.ops.flashcore.attention_with_features_fwd.default, (query, key, value, *options),
                                       test_utils=("test_schema", "test_faketensor"))

@@ -68,9 +68,47 @@ class TestTorch(support.ContextTest):
             few = tensors(device)
             self.close_to(on_torch.scaled_dot_product_attention(*few, enable_gqa=True), expected_of(*few))
             refuse = on_torch.scaled_dot_product_attention
-            self.refused(UnsupportedError, "attn_mask", "no mask tensor", lambda: refuse(query, key, value, torch.ones(37, 37, device=device)))
+            shown = torch.ones(37, 37, device=device, dtype=torch.bool)
+            self.refused(InvalidArgumentError, "is_causal", "with attn_mask", lambda: refuse(query, key, value, shown, is_causal=True))
+            self.refused(InvalidArgumentError, "mask", "what broadcasts to", lambda: refuse(query, key, value, shown[:, :5]))
+            self.refused(UnsupportedError, "bias.dtype", "float64", lambda: refuse(query, key, value, shown.double()))
             self.refused(UnsupportedError, "dropout_p", "0.5", lambda: refuse(query, key, value, dropout_p=0.5))
             self.refused(InvalidArgumentError, "key", "enable_gqa=True", lambda: refuse(*few))
+
+    def test_masks_and_biases_as_torch_takes_them(self):
+        for device in support.TORCH_DEVICES:
+            query, key, value = tensors(device, heads_kv=4)
+            batch, heads, queries, keys = *query.shape[:3], key.shape[2]
+            shapes = ((batch, heads, queries, keys), (heads, queries, keys), (queries, keys), (batch, 1, 1, keys), (1, heads, 1, keys),
+                      (batch, 1, queries, 1), (queries, 1), (keys,), (1, 1))
+            for n, shape in enumerate(shapes):
+                generator = torch.Generator().manual_seed(n)
+                shown = (torch.rand(*shape, generator=generator) < 0.6).to(device)
+                shown[..., 0] = True  # PyTorch gives NaN, and newer ones 0, where a query sees nothing
+                added = torch.randn(*shape, generator=generator).to(device)
+                hidden = added.masked_fill(~shown, -torch.inf)
+                masks = [shown, added, added.half(), added.bfloat16(), hidden]
+                if len(shape) > 1:
+                    masks.append(added.transpose(-1, -2).contiguous().transpose(-1, -2))
+                for mask in masks:
+                    double = [tensor.cpu().double() for tensor in (query, key, value)]
+                    full = (mask if mask.dtype == torch.bool else mask.double()).cpu().expand(batch, heads, queries, keys)
+                    expected = F.scaled_dot_product_attention(*double, attn_mask=full)
+                    self.close_to(on_torch.scaled_dot_product_attention(query, key, value, mask), expected)
+                    option = {"mask" if mask.dtype == torch.bool else "bias": mask}
+                    if mask.numel() > 1:
+                        self.close_to(on_torch.attention(query, key, value, layout="bhsd", **option), expected)
+            nothing = torch.zeros(queries, keys, dtype=torch.bool, device=device)
+            self.assertEqual(on_torch.scaled_dot_product_attention(query, key, value, nothing).count_nonzero().item(), 0)
+            value[:, :, 5] = torch.nan
+            nothing[:, :5] = True
+            self.assertTrue(on_torch.scaled_dot_product_attention(query, key, value, nothing).isfinite().all().item())
+            one = tensors(device, heads_kv=4, seqlen_kv=1)
+            self.close_to(on_torch.scaled_dot_product_attention(*one, torch.tensor(True, device=device)), expected_of(*one))
+            self.refused(InvalidArgumentError, "mask", "one number for all scores",
+                         lambda: on_torch.attention(query, key, value, layout="bhsd", mask=torch.tensor(True, device=device)))
+            needy = torch.zeros(queries, keys, device=device, requires_grad=True)
+            self.refused(UnsupportedError, "bias", "no backward", lambda: on_torch.scaled_dot_product_attention(query, key, value, needy))
 
     def test_prepared_calls_are_reused_and_told_apart(self):
         """Calls that differ in one property only, in turns, on one context: each gives what a fresh context gives."""

@@ -74,6 +74,7 @@ BOOST_AUTO_TEST_CASE(every_operand_arrives_at_its_own_place) {
   kernels::AttentionCall call{};
   for (int32_t i = 0; i < kernels::operand_count; ++i)
     call.operands[i] = {100 + static_cast<uint64_t>(i), 200 + i, 300 + i, 400 + i};
+  call.bias_stride_key = 7, call.mask_stride_key = 9, call.bias_dtype = kernels::dtype_bfloat16;
   const kernels::AttentionFwdParams params =
       kernels::attention_fwd::params_of(key, call, {90, 132, 232448, 233472, 1 << 20});
   const auto check = [](const kernels::TensorView &view, int32_t operand) {
@@ -87,4 +88,13 @@ BOOST_AUTO_TEST_CASE(every_operand_arrives_at_its_own_place) {
   check(params.value, kernels::operand_value);
   check(params.output, kernels::operand_output);
   check(params.lse, kernels::operand_lse);
+  check(params.alibi_slopes, kernels::operand_alibi_slopes);
+  check(params.sinks, kernels::operand_sinks);
+  const auto view_of = [](const kernels::ScoreTensor &tensor) {
+    return kernels::TensorView{tensor.data, tensor.stride_batch, tensor.stride_row, tensor.stride_head};
+  };
+  check(view_of(params.bias), kernels::operand_bias);
+  check(view_of(params.mask), kernels::operand_mask);
+  BOOST_TEST((params.bias.stride_key == 7 && params.mask.stride_key == 9));
+  BOOST_TEST(params.bias_dtype == kernels::dtype_bfloat16);
 }

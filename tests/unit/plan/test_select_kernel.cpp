@@ -164,6 +164,7 @@ BOOST_AUTO_TEST_CASE(the_cheapest_specialization_wins) {
 
 BOOST_AUTO_TEST_CASE(a_kernel_can_be_asked_for_by_name) {
   for (const KernelRow &row : kernel_table()) {
+    if (!is_attention(*row.passport)) continue;
     ProblemKey key = mission();
     BOOST_REQUIRE(pin_kernel(key, row.passport->name).ok());
     const auto chosen = select_kernel(key, h200, {});
@@ -174,6 +175,7 @@ BOOST_AUTO_TEST_CASE(a_kernel_can_be_asked_for_by_name) {
 
 BOOST_AUTO_TEST_CASE(a_module_can_be_asked_for_by_name) {
   for (const KernelRow &row : kernel_table()) {
+    if (!is_attention(*row.passport)) continue;
     kernels::Specialization s;
     for (int32_t i = 0; row.passport->specialization(i, &s); ++i) {
       ProblemKey key = mission();
@@ -278,6 +280,9 @@ BOOST_AUTO_TEST_CASE(features_choose_modules_that_are_not_shipped) {
       {[](ProblemKey &key) { key.attention_chunk = 9; }, "-causal-chunk-"},
       {[](ProblemKey &key) { key.scores = kernels::scores_sinks; }, "-sinks-"},
       {[](ProblemKey &key) { key.window_left = 9, key.scores = 7; }, "-window-softcap_alibi_sinks-"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_mask; }, "-mask-"},
+      {[](ProblemKey &key) { key.causal = kernels::causal_top_left, key.scores = 31; },
+       "-causal-softcap_alibi_sinks_bias_mask-"},
   };
   for (const auto &one : cases)
     for (const bool large : {false, true})
@@ -308,6 +313,8 @@ BOOST_AUTO_TEST_CASE(kernels_without_code_for_a_feature_name_it) {
       {[](ProblemKey &key) { key.scores = kernels::scores_softcap; }, "softcap"},
       {[](ProblemKey &key) { key.scores = kernels::scores_alibi; }, "alibi_slopes"},
       {[](ProblemKey &key) { key.scores = kernels::scores_sinks; }, "sinks"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_bias; }, "bias"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_mask; }, "mask"},
   };
   for (const auto &[change, field] : cases)
     for (const char *kernel : {"fwd_scalar", "fwd_wmma_64x64"}) {
@@ -341,7 +348,8 @@ BOOST_AUTO_TEST_CASE(a_refusal_names_the_field_and_every_kernel) {
   BOOST_REQUIRE(!chosen.ok());
   BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
   BOOST_TEST(chosen.error().field == "head_dim");
-  for (const KernelRow &row : kernel_table()) BOOST_TEST(contains(chosen.error().message, row.passport->name));
+  for (const KernelRow &row : kernel_table())
+    BOOST_TEST(contains(chosen.error().message, row.passport->name) == is_attention(*row.passport));
 }
 
 BOOST_AUTO_TEST_CASE(a_ladder_kernel_is_never_the_librarys_own_choice) {
@@ -372,7 +380,7 @@ BOOST_AUTO_TEST_CASE(a_device_too_small_for_every_configuration_is_told_each_ker
   BOOST_TEST(chosen.error().status == FLASHCORE_UNSUPPORTED);
   for (const KernelRow &row : kernel_table()) {
     const kernels::Passport &passport = *row.passport;
-    if (passport.minimum_arch > l4.arch) continue;
+    if (!is_attention(passport) || passport.minimum_arch > l4.arch) continue;
     int64_t smallest = -1;
     kernels::Specialization s;
     for (int32_t i = 0; passport.specialization(i, &s); ++i)
@@ -404,5 +412,22 @@ BOOST_AUTO_TEST_CASE(the_explanation_has_a_line_for_every_kernel) {
   const std::string text = explain_selection(mission(), h200, {});
   BOOST_TEST(contains(text, "sm80_fwd_small: chosen"));
   BOOST_TEST(contains(text, "fwd_scalar: only by name"));
-  BOOST_TEST(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) == kernel_table().size());
+  const auto table = kernel_table();
+  BOOST_TEST(
+      std::count(text.begin(), text.end(), '\n') ==
+      std::count_if(table.begin(), table.end(), [](const KernelRow &row) { return is_attention(*row.passport); }));
+  BOOST_TEST(!contains(text, "merge_states"));
+}
+
+BOOST_AUTO_TEST_CASE(a_kernel_of_another_operation_is_no_kernel_for_attention) {
+  for (const char *name : {"merge_states", "merge_states-fp16-fp32"}) {
+    BOOST_TEST(read_kernel_name(name).ok());
+    ProblemKey key = mission();
+    const Status status = pin_kernel(key, name);
+    BOOST_REQUIRE(!status.ok());
+    BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
+    BOOST_TEST(status.error().field == "kernel");
+    BOOST_TEST(key.kernel_index == -1);
+    BOOST_TEST(contains(status.error().message, "which computes no attention"));
+  }
 }

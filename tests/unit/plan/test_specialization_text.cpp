@@ -20,8 +20,9 @@ namespace {
 constexpr Choice some_choices[] = {{"type", Choice::word, "fp16|bf16", 1, 2},
                                    {"rows", Choice::number, "", 1, 9},
                                    {"keys", Choice::joined, "x", 1, 9, Choice::that_before},
-                                   {"flag", Choice::word, "flag", 0, 1, 0}};
-constexpr ChoiceTable some_table = {some_choices, 4};
+                                   {"flag", Choice::word, "flag", 0, 1, 0},
+                                   {"bits", Choice::set, "one|two|three", 0, 7, 0}};
+constexpr ChoiceTable some_table = {some_choices, 5};
 
 std::string described(const Passport &passport, const Specialization &s) { return module_name(passport, s); }
 
@@ -38,6 +39,8 @@ void for_every_specialization(Check check) {
 std::vector<int32_t> values_of(const Choice &choice) {
   std::vector<int32_t> values(choice.tries.values, choice.tries.values + choice.tries.count);
   values.insert(values.end(), {choice.least, choice.most});
+  if (choice.form == Choice::set)
+    for (int32_t value = choice.least; value <= choice.most; ++value) values.push_back(value);
   return values;
 }
 
@@ -72,6 +75,27 @@ BOOST_AUTO_TEST_CASE(names_read_back) {
   });
 }
 
+// Of those that are compiled on first need, caches and users say these.
+BOOST_AUTO_TEST_CASE(words_of_scores_stay) {
+  const std::pair<int32_t, const char *> words[] = {{1, "softcap"},
+                                                    {2, "alibi"},
+                                                    {3, "softcap_alibi"},
+                                                    {4, "sinks"},
+                                                    {5, "softcap_sinks"},
+                                                    {6, "alibi_sinks"},
+                                                    {7, "softcap_alibi_sinks"},
+                                                    {8, "bias"},
+                                                    {16, "mask"},
+                                                    {31, "softcap_alibi_sinks_bias_mask"}};
+  for (const auto &[scores, word] : words) {
+    const std::string name = std::string("sm80_fwd_mma-fp16-d64-causal-") + word + "-64x64-w4";
+    const auto parsed = parse_module_name(name);
+    BOOST_REQUIRE_MESSAGE(parsed.ok(), name);
+    BOOST_TEST(passport_at(parsed.value().kernel_index).value(parsed.value().specialization, "scores", -1) == scores);
+    BOOST_TEST(module_name(passport_at(parsed.value().kernel_index), parsed.value().specialization) == name);
+  }
+}
+
 // Tuned rows, caches and users say these names: they are what they were.
 BOOST_AUTO_TEST_CASE(names_of_modules_stay) {
   std::ifstream file(MODULE_NAMES);
@@ -91,6 +115,17 @@ static_assert(read_choices(some_table, "-bf16-7x9").specialization.values[0] == 
 static_assert(read_choices(some_table, "-fp16-7").specialization.values[2] == 7);
 static_assert(!read_choices(some_table, "-fp16-7x7").ok);
 static_assert(!read_choices(some_table, "").ok);
+static_assert(read_choices(some_table, "-fp16-7x9-flag").specialization.values[4] == 0);
+static_assert(read_choices(some_table, "-fp16-7x9-two").specialization.values[4] == 2);
+static_assert(read_choices(some_table, "-fp16-7x9-flag-one_three").specialization.values[4] == 5);
+static_assert(read_choices(some_table, "-fp16-7x9-one_two_three").specialization.values[4] == 7);
+static_assert(!read_choices(some_table, "-fp16-7x9-three_one").ok);
+static_assert(!read_choices(some_table, "-fp16-7x9-one_").ok);
+static_assert(!read_choices(some_table, "-fp16-7x9-_one").ok);
+static_assert(!read_choices(some_table, "-fp16-7x9-one__two").ok);
+static_assert(!read_choices(some_table, "-fp16-7x9-one_one").ok);
+static_assert(!read_choices(some_table, "-fp16-7x9-one_four").ok);
+static_assert(!read_choices(some_table, "-fp16-7x9-").ok);
 
 BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
   const struct {
@@ -122,7 +157,7 @@ BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
       {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg ", "has \"qreg \" where the end must stand"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-q",
        "a module's name is sm80_fwd_mma-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal][-window|chunk]"
-       "[-softcap|alibi|softcap_alibi|sinks|softcap_sinks|alibi_sinks|softcap_alibi_sinks][-ragged|paged]"
+       "[-[softcap_][alibi_][sinks_][bias_][mask]][-ragged|paged]"
        "-TILE_QxTILE_KV-wWARPS[-sSTAGES][-qreg][-unaligned]"},
       {"sm81_fwd-fp16", "which is of no kernel"},
   };

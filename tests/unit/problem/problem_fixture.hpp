@@ -62,6 +62,11 @@ inline Args explicit_args() {
   args.sinks.data = 0xa00000000;
   args.sinks.dtype = FLASHCORE_DTYPE_FLOAT32;
   args.sinks.stride[2] = 3;
+  args.bias.data = 0xb00000000;
+  args.bias.dtype = FLASHCORE_DTYPE_FLOAT32;
+  set_strides(args.bias, 1024, 128, 16, 2);
+  args.mask.data = 0xc00000000;
+  set_strides(args.mask, 512, 64, 8, 1);
   args.workspace = 0x600000000;
   args.workspace_bytes = 4096;
   std::memset(args.kernel, 'k', sizeof(args.kernel) - 1);
@@ -119,10 +124,11 @@ inline std::string outcome(const Args &args, AddressRule rule = AddressRule::req
     text << number << ' ';
   }
   for (const ProblemTensor &tensor : problem.tensors) {
-    text << tensor.data << ' ' << tensor.stride_batch << ' ' << tensor.stride_row << ' ' << tensor.stride_head << ' ';
+    text << tensor.data << ' ' << tensor.stride_batch << ' ' << tensor.stride_row << ' ' << tensor.stride_head << ' '
+         << tensor.stride_column << ' ';
   }
   text << std::hexfloat << problem.softmax_scale << ' ' << problem.softcap << ' ' << problem.lse_base2 << ' '
-       << problem.workspace << ' ' << problem.workspace_bytes << ' ' << problem.kernel;
+       << problem.bias_dtype << ' ' << problem.workspace << ' ' << problem.workspace_bytes << ' ' << problem.kernel;
   return text.str();
 }
 

@@ -30,8 +30,6 @@ struct SetField {
 
 const std::vector<SetField> &not_built() {
   static const std::vector<SetField> fields = {
-      SET_TENSOR(bias),
-      SET_TENSOR(mask),
       SET(rotary_dim, 64, "is 64;"),
       SET(seqlen_new, 1, "is 1;"),
       SET_TENSOR(new_key),

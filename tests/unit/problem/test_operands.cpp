@@ -160,7 +160,9 @@ BOOST_AUTO_TEST_CASE(operands_have_their_names) {
                                                          {fwd::leftpad_kv, "leftpad_kv"},
                                                          {fwd::kv_batch_index, "kv_batch_index"},
                                                          {fwd::page_table, "page_table"},
-                                                         {fwd::page_table_value, "page_table_value"}};
+                                                         {fwd::page_table_value, "page_table_value"},
+                                                         {fwd::bias, "bias"},
+                                                         {fwd::mask, "mask"}};
   static_assert(std::size(names) == fwd::operand_count);
   for (const auto &[operand, name] : names) BOOST_TEST(fwd::operands[operand].name == std::string(name));
 }
@@ -169,13 +171,21 @@ BOOST_AUTO_TEST_CASE(operands_of_a_problem_lie_where_the_caller_said) {
   Args args = contiguous_args();  // 3 sequences, 5 and 7 rows, 4 and 2 heads, 64 and 32
   args.alibi_slopes = 0x600000000, args.alibi_batch_stride = 9;
   args.sinks.data = 0x700000000, args.sinks.stride[2] = 3;
+  args.bias.data = 0x800000000, args.bias.dtype = FLASHCORE_DTYPE_FLOAT32;
+  set_strides(args.bias, 0, 1, 0, 5);  // of a row of queries for each key
+  args.mask.data = 0x900000001 - 1;
   const auto operands = operands_of(accepted(args));
-  const uint64_t bytes[] = {3 * 5 * 4 * 64 * 2, 3 * 7 * 2 * 64 * 2, 3 * 7 * 2 * 32 * 2, 3 * 5 * 4 * 32 * 2,
-                            3 * 5 * 4 * 4,      (2 * 9 + 4) * 4,    (3 * 3 + 1) * 4};
-  for (size_t i = 0; i < std::size(bytes); ++i) {
+  const std::pair<fwd::Operand, uint64_t> bytes[] = {
+      {fwd::query, 3 * 5 * 4 * 64 * 2}, {fwd::key, 3 * 7 * 2 * 64 * 2},
+      {fwd::value, 3 * 7 * 2 * 32 * 2}, {fwd::output, 3 * 5 * 4 * 32 * 2},
+      {fwd::lse, 3 * 5 * 4 * 4},        {fwd::alibi_slopes, (2 * 9 + 4) * 4},
+      {fwd::sinks, (3 * 3 + 1) * 4},    {fwd::bias, (4 * 1 + 6 * 5 + 1) * 4},
+      {fwd::mask, 3 * 5 * 4 * 7}};
+  for (size_t n = 0; n < std::size(bytes); ++n) {
+    const auto [i, size] = bytes[n];
     BOOST_TEST(operands[i].rule == &fwd::operands[i]);
-    BOOST_TEST(operands[i].range.begin == 0x100000000 * (i + 1));
-    BOOST_TEST(extent(operands[i]) == bytes[i], fwd::operands[i].name);
+    BOOST_TEST(operands[i].range.begin == 0x100000000 * (n + 1));
+    BOOST_TEST(extent(operands[i]) == size, fwd::operands[i].name);
   }
   Args without = args;
   without.lse.data = 0, without.seqlen_kv = 0;

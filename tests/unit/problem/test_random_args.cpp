@@ -58,7 +58,7 @@ uint64_t interesting(std::mt19937_64 &random) {
 // now and then one anywhere.
 Args mutated(std::mt19937_64 &random) {
   Args args = random() % 2 == 0 ? contiguous_args() : explicit_args();
-  const size_t served = offsetof(Args, bias);
+  const size_t served = offsetof(Args, sinks);
   for (uint64_t count = 1 + random() % 4; count > 0; --count) {
     const size_t limit = random() % 16 == 0 ? sizeof(Args) : served;
     const size_t size = random() % 2 == 0 ? 4 : 8;

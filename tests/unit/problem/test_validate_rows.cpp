@@ -39,9 +39,9 @@ BOOST_AUTO_TEST_CASE(numbers_without_their_array_are_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(numbers_are_within_their_bounds) {
-  for (int64_t total : {int64_t{-1}, int64_t{1} << 31, INT64_MAX}) {
+  for (int64_t total : {int64_t{-1}, int64_t{0}, int64_t{1} << 31, INT64_MAX}) {
     check_invalid(with([&](Args &args) { args.cu_seqlens_q = array, args.total_q = total; }), "total_q",
-                  {std::to_string(total).c_str(), "0 to 2147483647"});
+                  {std::to_string(total).c_str(), "1 to 2147483647"});
     check_invalid(with([&](Args &args) { args.cu_seqlens_kv = array, args.total_kv = total; }), "total_kv",
                   {std::to_string(total).c_str()});
   }

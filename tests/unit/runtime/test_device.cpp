@@ -40,6 +40,8 @@ class NotedDevice final : public Device {
     explanation->supported = 1;
     return noted("attention_explain");
   }
+  Status merge_states(const MergeStatesProblem &, void *) override { return noted("merge_states"); }
+  Status merge_states_prepare(const MergeStatesProblem &) override { return noted("merge_states_prepare"); }
   Result<uint64_t> memory_alloc(int64_t) override {
     note("memory_alloc");
     return uint64_t{256};
@@ -113,6 +115,14 @@ flashcore_attention_args small_args() {
   return args;
 }
 
+flashcore_merge_states_args small_merge() {
+  flashcore_merge_states_args args = FLASHCORE_MERGE_STATES_ARGS_INIT;
+  args.state_count = 1, args.batch = 1, args.seqlen_q = 16, args.heads_q = 2, args.head_dim_v = 64;
+  args.output_states.dtype = FLASHCORE_DTYPE_FLOAT16;
+  args.output_states.data = 0x10000, args.lse_states.data = 0x20000, args.output.data = 0x30000;
+  return args;
+}
+
 template <typename T>
 T sized() {
   T content{};
@@ -140,6 +150,9 @@ BOOST_AUTO_TEST_CASE(every_public_function_of_a_context_asks_the_device) {
              "attention_workspace_bytes");
   BOOST_TEST(of([&](E e) { return flashcore_attention_explain(handle, &args, &explanation, e); }) ==
              "attention_explain");
+  const flashcore_merge_states_args merge = small_merge();
+  BOOST_TEST(of([&](E e) { return flashcore_merge_states(handle, &merge, nullptr, e); }) == "merge_states");
+  BOOST_TEST(of([&](E e) { return flashcore_merge_states_prepare(handle, &merge, e); }) == "merge_states_prepare");
   BOOST_TEST(of([&](E e) { return flashcore_context_describe_device(handle, &device_info, e); }) == "describe");
   BOOST_TEST(of([&](E e) { return flashcore_context_describe(handle, &context_info, e); }) == "describe modules");
   BOOST_TEST(of([&](E e) { return flashcore_context_synchronize(handle, e); }) == "synchronize");

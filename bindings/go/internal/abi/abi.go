@@ -18,6 +18,7 @@ var Structs = map[string]reflect.Type{
 	"flashcore_tensor":                reflect.TypeOf(C.flashcore_tensor{}),
 	"flashcore_attention_args":        reflect.TypeOf(C.flashcore_attention_args{}),
 	"flashcore_attention_explanation": reflect.TypeOf(C.flashcore_attention_explanation{}),
+	"flashcore_merge_states_args":     reflect.TypeOf(C.flashcore_merge_states_args{}),
 }
 
 // Constants of the header.
@@ -54,6 +55,7 @@ var Constants = map[string]int64{
 	"FLASHCORE_FLAG_BATCH_INVARIANT":      C.FLASHCORE_FLAG_BATCH_INVARIANT,
 	"FLASHCORE_FLAG_ROTARY_INTERLEAVED":   C.FLASHCORE_FLAG_ROTARY_INTERLEAVED,
 	"FLASHCORE_NAME_BYTES":                C.FLASHCORE_NAME_BYTES,
+	"FLASHCORE_MOST_STATES":               C.FLASHCORE_MOST_STATES,
 	"FLASHCORE_OK":                        C.FLASHCORE_OK,
 	"FLASHCORE_INVALID_ARGUMENT":          C.FLASHCORE_INVALID_ARGUMENT,
 	"FLASHCORE_UNSUPPORTED":               C.FLASHCORE_UNSUPPORTED,

@@ -329,6 +329,40 @@ impl Default for flashcore_attention_explanation {
     }
 }
 
+/// `flashcore_merge_states_args` of `flashcore.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct flashcore_merge_states_args {
+    /// set by the caller; FLASHCORE_MERGE_STATES_ARGS_INIT does it
+    pub struct_size: u32,
+    /// 1 to FLASHCORE_MOST_STATES
+    pub state_count: i32,
+    pub batch: i64,
+    pub seqlen_q: i64,
+    pub heads_q: i32,
+    /// of the outputs, up to 65536
+    pub head_dim_v: i32,
+    pub output_states: flashcore_tensor,
+    pub lse_states: flashcore_tensor,
+    pub output_state_stride: i64,
+    pub lse_state_stride: i64,
+    pub output: flashcore_tensor,
+    pub lse: flashcore_tensor,
+    /// FLASHCORE_LSE_*: of the states and of the result
+    pub lse_base: i32,
+    /// 0
+    pub reserved: i32,
+}
+
+impl Default for flashcore_merge_states_args {
+    /// All fields zero, `struct_size` set: the defaults of every field.
+    fn default() -> Self {
+        // Every field is a number or an array of numbers, for which zero is a value.
+        let zeroed: Self = unsafe { std::mem::zeroed() };
+        Self { struct_size: std::mem::size_of::<Self>() as u32, ..zeroed }
+    }
+}
+
 pub const FLASHCORE_DEVICE_AUTO: i32 = 0;
 pub const FLASHCORE_DEVICE_CPU: i32 = 1;
 pub const FLASHCORE_DEVICE_CUDA: i32 = 2;
@@ -361,6 +395,7 @@ pub const FLASHCORE_FLAG_WINDOW_RIGHT: u32 = 4;
 pub const FLASHCORE_FLAG_BATCH_INVARIANT: u32 = 8;
 pub const FLASHCORE_FLAG_ROTARY_INTERLEAVED: u32 = 16;
 pub const FLASHCORE_NAME_BYTES: i32 = 128;
+pub const FLASHCORE_MOST_STATES: i32 = 1024;
 pub const FLASHCORE_OK: i32 = 0;
 pub const FLASHCORE_INVALID_ARGUMENT: i32 = 10;
 pub const FLASHCORE_UNSUPPORTED: i32 = 11;
@@ -518,6 +553,17 @@ extern "C" {
         start: *mut c_void,
         end: *mut c_void,
         elapsed_us: *mut f64,
+        error: *mut flashcore_error,
+    ) -> flashcore_status;
+    pub fn flashcore_merge_states(
+        context: flashcore_context,
+        args: *const flashcore_merge_states_args,
+        stream: *mut c_void,
+        error: *mut flashcore_error,
+    ) -> flashcore_status;
+    pub fn flashcore_merge_states_prepare(
+        context: flashcore_context,
+        args: *const flashcore_merge_states_args,
         error: *mut flashcore_error,
     ) -> flashcore_status;
 }

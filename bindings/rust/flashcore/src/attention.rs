@@ -69,7 +69,8 @@ pub struct Attention<'a, T: Element> {
     window_right: Option<i64>,
     attention_chunk: usize,
     alibi_slopes: Option<Tensor<'a, f32>>,
-    bias: Option<Tensor<'a, f32>>,
+    bias: Option<(Tensor<'a, u8>, (usize, i32))>, // bytes of an element, and its type
+    mask: Option<Tensor<'a, u8>>,
     sinks: Option<Tensor<'a, f32>>,
     sequences: Option<Sequences<'a>>,
     batch_invariant: bool,
@@ -94,6 +95,7 @@ impl<'a, T: Element> Attention<'a, T> {
             attention_chunk: 0,
             alibi_slopes: None,
             bias: None,
+            mask: None,
             sinks: None,
             sequences: None,
             batch_invariant: false,
@@ -156,9 +158,16 @@ impl<'a, T: Element> Attention<'a, T> {
         self
     }
 
-    /// Added to the scores: shape [batch, seqlen_q, heads_q, seqlen_kv], with strides of 0 where it is the same for all.
-    pub fn bias(mut self, bias: Tensor<'a, f32>) -> Self {
-        self.bias = Some(bias);
+    /// Added to the scores, of any of the floating-point types; -infinity hides the key. Shape [batch, seqlen_q, heads_q, seqlen_kv], with
+    /// strides of 0 where it is the same for all; the last one is as free as the others.
+    pub fn bias<B: Element>(mut self, bias: Tensor<'a, B>) -> Self {
+        self.bias = Some((bias.of_any(), (std::mem::size_of::<B>(), B::DTYPE)));
+        self
+    }
+
+    /// A byte for each score: 0 hides the key, any other shows it. Shape and strides as of [`Attention::bias`].
+    pub fn mask(mut self, mask: Tensor<'a, u8>) -> Self {
+        self.mask = Some(mask);
         self
     }
 
@@ -353,9 +362,17 @@ impl<'a, T: Element> Attention<'a, T> {
                 i64::from(args.heads_q)
             };
         }
-        if let Some(bias) = &self.bias {
-            check_shape("bias", bias.shape(), [queries, seqlen_q, heads_q, self.key.shape()[1]])?;
-            bias.fill(&mut args.bias, "bias", context)?;
+        let scores = [batch, args.seqlen_q as usize, heads_q, args.seqlen_kv as usize];
+        if let Some((bias, element)) = &self.bias {
+            if element.1 == u8::DTYPE {
+                return Err(Error::invalid("bias.dtype", "u8", "F16, Bf16 or f32"));
+            }
+            check_shape("bias", bias.shape(), scores)?;
+            bias.fill_scores(&mut args.bias, "bias", context, *element)?;
+        }
+        if let Some(mask) = &self.mask {
+            check_shape("mask", mask.shape(), scores)?;
+            mask.fill_scores(&mut args.mask, "mask", context, (1, u8::DTYPE))?;
         }
         if let Some(sinks) = &self.sinks {
             check_shape("sinks", sinks.shape(), [1, 1, heads_q, 1])?;
@@ -375,7 +392,7 @@ pub(crate) fn check_shape(field: &str, shape: [usize; 4], expected: [usize; 4]) 
     }
 }
 
-fn size(field: &str, value: usize) -> Result<i64> {
+pub(crate) fn size(field: &str, value: usize) -> Result<i64> {
     i64::try_from(value).map_err(|_| Error::invalid(field, value, "0 to 2^31 - 1"))
 }
 

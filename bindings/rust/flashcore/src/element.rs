@@ -11,13 +11,15 @@ mod sealed {
     impl Sealed for super::F16 {}
     impl Sealed for super::Bf16 {}
     impl Sealed for f32 {}
+    impl Sealed for u8 {}
     impl Sealed for i32 {}
     impl Sealed for i64 {}
 }
 
-/// A type that tensors and buffers may hold: [`F16`], [`Bf16`] or `f32`, and `i32` or `i64` for index arrays. Every pattern of bits is a value of it.
+/// A type that tensors and buffers may hold: [`F16`], [`Bf16`], `f32`, `u8` for masks, and `i32` or `i64` for index arrays. Every pattern of
+/// bits is a value of it.
 pub trait Element: Copy + Send + Sync + fmt::Debug + sealed::Sealed + 'static {
-    /// The constant `FLASHCORE_DTYPE_*` of the type.
+    /// The constant `FLASHCORE_DTYPE_*` of the type; 0 for `u8`, which has none.
     const DTYPE: i32;
 }
 
@@ -41,6 +43,9 @@ impl Element for f32 {
     const DTYPE: i32 = sys::FLASHCORE_DTYPE_FLOAT32;
 }
 
+impl Element for u8 {
+    const DTYPE: i32 = sys::FLASHCORE_DTYPE_DEFAULT;
+}
 impl Element for i32 {
     const DTYPE: i32 = sys::FLASHCORE_DTYPE_INT32;
 }

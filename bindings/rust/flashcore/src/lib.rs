@@ -50,6 +50,7 @@ mod buffer;
 mod context;
 mod element;
 mod error;
+mod merge;
 mod sequences;
 mod stream;
 mod tensor;
@@ -62,6 +63,7 @@ pub use context::{
 pub use element::{Bf16, Element, F16};
 pub use error::{Error, Result, Status};
 pub use flashcore_sys as sys;
+pub use merge::MergeStates;
 pub use sequences::{Indices, Sequences};
 pub use stream::{Event, Stream};
 pub use tensor::{Tensor, TensorMut};

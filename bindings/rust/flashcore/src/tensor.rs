@@ -120,15 +120,24 @@ impl<'a, T: Element> Tensor<'a, T> {
         Err(Error::invalid(format!("{}.data", field), what, "a buffer of the context that computes, see Context::upload"))
     }
 
-    fn check_extent(&self, field: &str) -> Result<()> {
+    /// The same memory, whose elements are of the type that `fill_scores` is told of.
+    pub(crate) fn of_any(self) -> Tensor<'a, u8> {
+        let Tensor { address, len, offset, shape, strides, wrong_positions, place, .. } = self;
+        Tensor { address, len, offset, shape, strides, wrong_positions, place, memory: PhantomData }
+    }
+
+    fn check_extent(&self, field: &str, any_last_stride: bool) -> Result<()> {
         if let Some((start, end, size)) = self.wrong_positions {
             let allowed = format!("a range within the {} positions of the sequence", size);
             return Err(Error::invalid(format!("{}.shape[1]", field), format_args!("{}..{}", start, end), allowed));
         }
         if let Some([_, _, _, last]) = self.strides {
-            if last != 1 {
+            if last != 1 && !any_last_stride {
                 return Err(Error::invalid(format!("{}.stride[3]", field), last, "1, elements of a head lie side by side"));
             }
+        }
+        if self.strides == Some([0; 4]) && self.shape.iter().any(|&size| size > 1) {
+            return Err(Error::invalid(format!("{}.stride", field), "0 in all dimensions", "one that is not 0 at least"));
         }
         let needed = self.extent();
         if self.offset <= self.len && needed.map_or(false, |needed| needed <= self.len - self.offset) {
@@ -143,11 +152,31 @@ impl<'a, T: Element> Tensor<'a, T> {
 
     /// The tensor as an argument, after all checks that need its memory's size and owner. The library checks the rest.
     pub(crate) fn fill(&self, raw: &mut sys::flashcore_tensor, field: &str, context: &Context) -> Result<()> {
+        self.check_extent_of(field, context, false)?;
+        self.fill_checked(raw, field, size_of::<T>(), T::DTYPE)
+    }
+
+    /// The same for a tensor with a number for each score, whose last stride is as free as the others.
+    pub(crate) fn fill_scores(
+        &self,
+        raw: &mut sys::flashcore_tensor,
+        field: &str,
+        context: &Context,
+        element: (usize, i32),
+    ) -> Result<()> {
+        self.check_extent_of(field, context, true)?;
+        self.fill_checked(raw, field, element.0, element.1)
+    }
+
+    fn check_extent_of(&self, field: &str, context: &Context, any_last_stride: bool) -> Result<()> {
         self.check_place(field, context)?;
-        self.check_extent(field)?;
+        self.check_extent(field, any_last_stride)
+    }
+
+    fn fill_checked(&self, raw: &mut sys::flashcore_tensor, field: &str, element_bytes: usize, dtype: i32) -> Result<()> {
         // An empty memory has no element to point to.
-        raw.data = if self.len == 0 { 0 } else { self.address + (self.offset * size_of::<T>()) as u64 };
-        raw.dtype = T::DTYPE;
+        raw.data = if self.len == 0 { 0 } else { self.address + (self.offset * element_bytes) as u64 };
+        raw.dtype = dtype;
         if let Some(strides) = self.strides {
             for (index, (target, stride)) in raw.stride.iter_mut().zip(strides).enumerate() {
                 *target = i64::try_from(stride)

@@ -130,6 +130,16 @@ fn optional_tensors_are_checked() {
     assert_eq!(refused(|a| a.sinks(Tensor::host(&SLOPES[..3], [1, 1, 4, 1]))).field(), "sinks.data");
     assert_eq!(refused(|a| a.bias(Tensor::host(&SLOPES, [2, 5, 4, 4]))).field(), "bias.shape[3]");
     assert_eq!(refused(|a| a.bias(Tensor::host(&SLOPES, [2, 5, 4, 5]))).field(), "bias.data");
+    const SHOWN: [u8; 200] = [1; 200];
+    assert_eq!(refused(|a| a.bias(Tensor::host(&SHOWN, [2, 5, 4, 5]))).field(), "bias.dtype");
+    assert_eq!(refused(|a| a.bias(Tensor::host(&SLOPES, [2, 5, 4, 5]).strides([0; 4]))).field(), "bias.stride");
+    assert_eq!(refused(|a| a.mask(Tensor::host(&SHOWN, [2, 5, 5, 4]))).field(), "mask.shape[2]");
+    check(
+        &refused(|a| a.mask(Tensor::host(&SHOWN, [2, 5, 4, 5]).strides([0, 1, 5, 50]))),
+        Status::InvalidArgument,
+        "mask.data",
+        "takes 220",
+    );
     check(&refused(|a| a.kernel(LONG_NAME)), Status::InvalidArgument, "kernel", "127 bytes");
 }
 

@@ -27,6 +27,9 @@ fn feature_fields(golden: &Golden) -> Vec<&'static str> {
     if golden.bias.is_some() {
         fields.push("bias");
     }
+    if golden.mask.is_some() {
+        fields.push("mask");
+    }
     if golden.sinks.is_some() {
         fields.push("sinks");
     }
@@ -42,6 +45,7 @@ fn compute<T: Half>(context: &Context, golden: &Golden) -> Result<(Vec<f32>, Vec
     let mut lse = context.upload(&vec![f32::NAN; golden.lse.len()])?;
     let floats = |values: &Option<Vec<f32>>| values.as_ref().map(|values| context.upload(values)).transpose();
     let (alibi, bias, sinks) = (floats(&golden.alibi)?, floats(&golden.bias)?, floats(&golden.sinks)?);
+    let mask = golden.mask.as_ref().map(|mask| context.upload(mask)).transpose()?;
     let mut attention = Attention::new(
         query.tensor([b, sq, hq, golden.head_dim]),
         key.tensor([b, sk, golden.heads_kv, golden.head_dim]),
@@ -70,6 +74,9 @@ fn compute<T: Half>(context: &Context, golden: &Golden) -> Result<(Vec<f32>, Vec
     }
     if let Some(bias) = &bias {
         attention = attention.bias(bias.tensor([b, sq, hq, sk]).strides([0, sk, sq * sk, 1]));
+    }
+    if let Some(mask) = &mask {
+        attention = attention.mask(mask.tensor([b, sq, hq, sk]).strides([hq * sq * sk, sk, sq * sk, 1]));
     }
     if let Some(sinks) = &sinks {
         attention = attention.sinks(sinks.tensor([1, 1, hq, 1]));

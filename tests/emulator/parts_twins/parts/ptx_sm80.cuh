@@ -40,6 +40,19 @@ __device__ __forceinline__ int32_t load_global_4(const int32_t *source) {
   ::emulator::check_alignment("ld.global", source, 4);
   return *source;
 }
+__device__ __forceinline__ uint32_t load_global_1(const uint8_t *source) { return *source; }
+__device__ __forceinline__ uint32_t load_global_2(const uint16_t *source) {
+  ::emulator::check_alignment("ld.global.u16", source, 2);
+  return *source;
+}
+__device__ __forceinline__ uint32_t load_global_4(const uint32_t *source) {
+  ::emulator::check_alignment("ld.global.u32", source, 4);
+  return *source;
+}
+__device__ __forceinline__ uint2 load_global_8(const uint32_t *source) {
+  ::emulator::check_alignment("ld.global.v2.u32", source, 8);
+  return *reinterpret_cast<const uint2 *>(source);
+}
 
 __device__ __forceinline__ void store_local_4(int64_t address, float value) {
   *reinterpret_cast<float *>(address) = value;

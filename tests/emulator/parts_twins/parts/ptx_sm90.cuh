@@ -33,6 +33,9 @@ __device__ __forceinline__ void fence_shared_for_async() { ::emulator::fence_sto
 __device__ __forceinline__ void barrier_wait(int32_t id, int32_t threads) {
   ::emulator::barrier("bar.sync", id, threads, false);
 }
+__device__ __forceinline__ bool barrier_wait_or(int32_t id, int32_t threads, bool value) {
+  return ::emulator::barrier("bar.red.or", id, threads, value);
+}
 __device__ __forceinline__ void barrier_arrive(int32_t id, int32_t threads) {
   ::emulator::arrive_at_barrier("bar.arrive", id, threads);
 }

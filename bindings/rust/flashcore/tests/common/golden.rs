@@ -27,6 +27,7 @@ pub struct Golden {
     pub value: Vec<u16>,
     pub alibi: Option<Vec<f32>>,
     pub bias: Option<Vec<f32>>,
+    pub mask: Option<Vec<u8>>,
     pub sinks: Option<Vec<f32>>,
     pub output: Vec<f32>,
     pub lse: Vec<f32>,
@@ -104,6 +105,10 @@ fn load(row: &BTreeMap<String, String>) -> Golden {
         value: input("v", &[batch, seqlen_kv, heads_kv, head_dim_v]),
         alibi: optional("alibi", "alibi.npy", &[heads_q]),
         bias: optional("bias", "bias.npy", &[heads_q, seqlen_q, seqlen_kv]),
+        mask: match word("mask").as_str() {
+            "true" => Some(npy(&path("mask.npy"), "|b1", &[batch, heads_q, seqlen_q, seqlen_kv])),
+            _ => None,
+        },
         sinks: optional("sink", "sink.npy", &[heads_q]),
         output: npy_f32(&path("o.npy"), &[batch, seqlen_q, heads_q, head_dim_v]),
         lse: npy_f32(&path("lse.npy"), &[batch, heads_q, seqlen_q]),
