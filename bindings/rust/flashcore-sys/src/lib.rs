@@ -10,7 +10,7 @@
 //! // The version is one comparable number: 10000 is 1.0.0.
 //! assert!(unsafe { flashcore_sys::flashcore_version() } >= 10000);
 //! let args = flashcore_sys::flashcore_attention_args::default(); // zeroed, with its size
-//! assert_eq!(args.struct_size, 912);
+//! assert_eq!(args.struct_size as usize, std::mem::size_of_val(&args));
 //! ```
 #![allow(non_camel_case_types)]
 
