@@ -17,13 +17,14 @@ from ._errors import (ClosedError, CompileFailedError, CompilerUnavailableError,
                       DriverTooOldError, FileError, FlashcoreError, ForkedError, InternalError, InvalidArgumentError, ModuleCorruptError,
                       NoDeviceError, NoDriverError, NotPreparedError, OutOfDeviceMemoryError, OutOfHostMemoryError, UnknownStatusError,
                       UnsupportedError, WorkspaceTooSmallError)
+from ._variant import Variant
 
 __all__ = [
     "ClosedError", "CompileFailedError", "CompilerUnavailableError", "Context", "ContextInfo", "ContextLostError", "CudaError",
     "DeviceArray", "DeviceInfo", "DeviceNotReadyError", "DriverTooOldError", "Explanation", "FileError", "FlashcoreError",
     "ForkedError", "InternalError", "InvalidArgumentError", "ModuleCorruptError", "NoDeviceError", "NoDriverError", "NotPreparedError",
-    "OutOfDeviceMemoryError", "OutOfHostMemoryError", "UnknownStatusError", "UnsupportedError", "WorkspaceTooSmallError",
-    "describe_device", "device_count", "version",
+    "OutOfDeviceMemoryError", "OutOfHostMemoryError", "UnknownStatusError", "UnsupportedError", "Variant",
+    "WorkspaceTooSmallError", "describe_device", "device_count", "version",
 ]
 
 

@@ -15,6 +15,7 @@ from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InternalError, InvalidArgumentError, check
 from ._merge import MergeProblem
 from ._native import Native
+from ._variant import Variant
 
 _DEVICES = {"auto": abi.DEVICE_AUTO, "cpu": abi.DEVICE_CPU, "cuda": abi.DEVICE_CUDA}
 _CACHE_MODES = {"default": abi.CACHE_DEFAULT, "read_write": abi.CACHE_READ_WRITE, "read_only": abi.CACHE_READ_ONLY, "off": abi.CACHE_OFF}
@@ -188,8 +189,9 @@ class Context:
 
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                   window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
-                  mask: Any = None, layout: str = "bshd", out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural", kernel: str = "",
-                  dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
+                  mask: Any = None, layout: str = "bshd", variant: Optional[Variant] = None, variant_params: Any = None, out: Any = None,
+                  return_lse: bool = False, lse: Any = None, lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None,
+                  stream: Optional[int] = None) -> Any:
         """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
 
         query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim] (value's last size may
@@ -203,6 +205,7 @@ class Context:
         sinks: float32 [heads_q]: one more logit in the denominator and in the lse, without a value.
         bias: float16, bfloat16 or float32, added to the scores; -infinity hides the key. mask: bool, where False hides the key. Either of a
         shape that broadcasts to [batch, heads_q, seqlen_q, seqlen_kv], whatever the layout, but not the same for all.
+        variant: a Variant, what a text of the caller's own makes of scores and hides; variant_params: the contiguous array that it reads.
         What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
         stream: the CUstream as a number. None: PyTorch's or CuPy's current one where query is theirs, else the one that query's
@@ -213,11 +216,12 @@ class Context:
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
         tensors = {name: array for name, array in zip(problem.SCORE_TENSORS, (alibi_slopes, sinks, bias, mask)) if array is not None}
-        plain = chunk == 0 and not tensors
+        plain = chunk == 0 and not tensors and variant is None and variant_params is None
         if plain and is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and not return_lse:
             return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout,
                                     kernel=kernel, on=self)
-        given = (query, key, value, causal, scale, softcap, window, chunk, tensors, layout, out, return_lse, lse, lse_base, kernel, dtype, stream)
+        given = (query, key, value, causal, scale, softcap, window, chunk, tensors, layout, out, return_lse, lse, lse_base, kernel, dtype, stream,
+                 variant, variant_params)
         if sys.modules.get("torch") is not None:
             from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
             return call_untraced(self._attention_by_address, *given)
@@ -225,9 +229,9 @@ class Context:
 
     def _attention_by_address(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                               chunk: int, tensors: dict[str, Any], layout: str, out: Any, return_lse: bool, lse: Any, lse_base: str, kernel: str, dtype: Optional[str],
-                              stream: Optional[int]) -> Any:
+                              stream: Optional[int], variant: Optional[Variant], variant_params: Any) -> Any:
         native, error = self.native(), abi.Error()
-        if any(is_torch_tensor(array) for array in (query, key, value, *tensors.values(), out, lse)):
+        if any(is_torch_tensor(array) for array in (query, key, value, *tensors.values(), variant_params, out, lse)):
             from . import _torch_checks as checks
             checks.refuse_unseen({"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
                                   "stream": stream is not None})
@@ -239,6 +243,8 @@ class Context:
         call.set_options(causal, scale, softcap, window, lse_base, kernel)
         of_scores = {name: view_of(name, array, self.place, number) for name, array in tensors.items()}
         call.set_features(chunk, of_scores)
+        params = None if variant_params is None else view_of("variant_params", variant_params, self.place, number)
+        call.set_variant(native, variant, params)
         if out is None:
             out = _new_array("out", query, call.output_shape(), call.dtype, self)
         if lse is None and return_lse:
@@ -248,10 +254,11 @@ class Context:
         if lse is not None:
             views.append(view_of("lse", lse, self.place, number))
             call.set_lse(views[-1])
-        producers = {view.producer_stream for view in (*views, *of_scores.values())}
+        producers = {view.producer_stream for view in (*views, *of_scores.values(), *filter(None, [params]))}
         if stream is None:
             producers.update(self._current_stream(name, array) for name, array in
-                             (("query", query), ("key", key), ("value", value), *tensors.items(), ("out", out), ("lse", lse)) if array is not None)
+                             (("query", query), ("key", key), ("value", value), *tensors.items(), ("variant_params", variant_params), ("out", out),
+                              ("lse", lse)) if array is not None)
         for producer in producers:
             if producer is not None and not _is_same_stream(producer, number):
                 check(native.library.flashcore_stream_synchronize(native.handle, producer, error), error)
@@ -263,19 +270,23 @@ class Context:
 
     def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                 window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
-                mask: Any = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> None:
+                mask: Any = None, layout: str = "bshd", variant: Optional[Variant] = None, variant_params: Any = None,
+                kernel: str = "", dtype: Optional[str] = None) -> None:
         """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
         stream is captured. The arrays count by their shapes, types, strides and alignment."""
         native, error = self.native(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, (alibi_slopes, sinks, bias, mask), layout, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, (alibi_slopes, sinks, bias, mask), layout, variant,
+                               variant_params, kernel, dtype)
         check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
 
     def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                 window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
-                mask: Any = None, layout: str = "bshd", kernel: str = "", dtype: Optional[str] = None) -> Explanation:
+                mask: Any = None, layout: str = "bshd", variant: Optional[Variant] = None, variant_params: Any = None,
+                kernel: str = "", dtype: Optional[str] = None) -> Explanation:
         """Which kernel attention() would use for such arrays, or why none."""
         native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, (alibi_slopes, sinks, bias, mask), layout, kernel, dtype)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, (alibi_slopes, sinks, bias, mask), layout, variant,
+                               variant_params, kernel, dtype)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
 
@@ -329,13 +340,16 @@ class Context:
         return out, lse
 
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
-                   chunk: int, tensors: tuple[Any, ...], layout: str, kernel: str, dtype: Optional[str]) -> abi.AttentionArgs:
+                   chunk: int, tensors: tuple[Any, ...], layout: str, variant: Optional[Variant], variant_params: Any, kernel: str,
+                   dtype: Optional[str]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
         views = [view_of(name, array, self.place, values=False) for name, array in (("query", query), ("key", key), ("value", value))]
         call = self._problem(views, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
         call.set_features(chunk, {name: view_of(name, array, self.place, values=False)
                                   for name, array in zip(problem.SCORE_TENSORS, tensors) if array is not None})
+        call.set_variant(self.native(), variant, None if variant_params is None else
+                         view_of("variant_params", variant_params, self.place, values=False))
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
 

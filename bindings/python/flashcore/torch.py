@@ -25,6 +25,7 @@ from ._context import Context
 from ._errors import InternalError, InvalidArgumentError, UnsupportedError, check
 from ._native import Native
 from ._problem import Problem, Window, checked_window
+from ._variant import Variant
 
 _contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU
 _contexts_lock = threading.Lock()
@@ -56,25 +57,27 @@ def context(device: Any = None) -> Context:
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str = "none", scale: Optional[float] = None,
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
               kernel: str = "", on: Optional[Context] = None, chunk: int = 0, alibi_slopes: Optional[torch.Tensor] = None,
-              sinks: Optional[torch.Tensor] = None, bias: Optional[torch.Tensor] = None, mask: Optional[torch.Tensor] = None) -> torch.Tensor:
+              sinks: Optional[torch.Tensor] = None, bias: Optional[torch.Tensor] = None, mask: Optional[torch.Tensor] = None,
+              variant: Optional[Variant] = None, variant_params: Optional[torch.Tensor] = None) -> torch.Tensor:
     """softmax(scale * query.key^T + mask) . value in a new tensor.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
-    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, bias and mask, with
-    which a call is not prepared: it costs the host more, and a graph of torch.compile breaks there.
+    scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, bias, mask,
+    variant and variant_params, with which a call is not prepared: it costs the host more, and a graph of torch.compile breaks there.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
-    if chunk != 0 or any(tensor is not None for tensor in (alibi_slopes, sinks, bias, mask)):
+    if chunk != 0 or any(tensor is not None for tensor in (alibi_slopes, sinks, bias, mask, variant, variant_params)):
         if output_layout not in (None, layout):
-            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, bias or mask",
+            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, bias, mask or a variant",
                                    "output_layout")
         if on is None:
             on = context(query.device)
         return on.attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, chunk=chunk,
-                            alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, layout=layout, kernel=kernel)
+                            alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, layout=layout, variant=variant,
+                            variant_params=variant_params, kernel=kernel)
     if _is_compiling():
         if on is not None:
             return checks.call_untraced(attention, query, key, value, causal, scale, softcap, window, layout, output_layout, kernel, on)

@@ -13,6 +13,7 @@ use crate::element::Element;
 use crate::error::{call, text_of_array, Error, Result};
 use crate::stream::Stream;
 use crate::tensor::{Tensor, TensorMut};
+use crate::variant::Variant;
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +72,8 @@ pub struct Attention<'a, T: Element> {
     bias: Option<(Tensor<'a, u8>, (usize, i32))>, // bytes of an element, and its type
     mask: Option<Tensor<'a, u8>>,
     sinks: Option<Tensor<'a, f32>>,
+    variant: Option<&'a Variant>,
+    variant_params: Option<Tensor<'a, f32>>,
     batch_invariant: bool,
     kernel: &'a str,
 }
@@ -95,6 +98,8 @@ impl<'a, T: Element> Attention<'a, T> {
             bias: None,
             mask: None,
             sinks: None,
+            variant: None,
+            variant_params: None,
             batch_invariant: false,
             kernel: "",
         }
@@ -171,6 +176,18 @@ impl<'a, T: Element> Attention<'a, T> {
     /// One more logit in the denominator, with no value: shape [1, 1, heads_q, 1].
     pub fn sinks(mut self, sinks: Tensor<'a, f32>) -> Self {
         self.sinks = Some(sinks);
+        self
+    }
+
+    /// What a text of the caller's own makes of the scores and hides, after all else.
+    pub fn variant(mut self, variant: &'a Variant) -> Self {
+        self.variant = Some(variant);
+        self
+    }
+
+    /// The block that the variant reads, of any shape, contiguous; other types than f32 are in it by their bits.
+    pub fn variant_params(mut self, params: Tensor<'a, f32>) -> Self {
+        self.variant_params = Some(params);
         self
     }
 
@@ -361,6 +378,17 @@ impl<'a, T: Element> Attention<'a, T> {
         if let Some(sinks) = &self.sinks {
             check_shape("sinks", sinks.shape(), [1, 1, heads_q, 1])?;
             sinks.fill(&mut args.sinks, "sinks", context)?;
+        }
+        let mut given = 0;
+        if let Some(params) = &self.variant_params {
+            let mut raw = sys::flashcore_tensor::default();
+            params.fill(&mut raw, "variant_params", context)?;
+            args.variant_params = raw.data;
+            given = params.shape().iter().product::<usize>() * std::mem::size_of::<f32>();
+        }
+        if let Some(variant) = self.variant {
+            variant.check(context, given)?;
+            args.variant = variant.id;
         }
         Ok(())
     }

@@ -53,6 +53,7 @@ mod error;
 mod merge;
 mod stream;
 mod tensor;
+mod variant;
 
 pub use attention::{Attention, Causal, Explanation};
 pub use buffer::{Buffer, HostBuffer};
@@ -65,3 +66,4 @@ pub use flashcore_sys as sys;
 pub use merge::MergeStates;
 pub use stream::{Event, Stream};
 pub use tensor::{Tensor, TensorMut};
+pub use variant::Variant;
