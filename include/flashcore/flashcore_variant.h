@@ -33,7 +33,8 @@ typedef struct flashcore_variant_options {
  * score gives what a score becomes: it gets scale * q.k, in natural units, after softcap and ALiBi. A key counts for a query when
  * visible says so, when it is one of begin .. end - 1, and when causal masks, windows and chunks have nothing against it; what a function
  * that is not there would say is yes. Keys are hidden by selection: nothing of a hidden key or value, not even NaN, reaches the output.
- * A query that sees no key has output 0 and LSE -inf. Sinks come after. Tiles of keys outside of every range are not read at all.
+ * A query that sees no key has output 0 and LSE -inf. Sinks come after. The kernel sm80_fwd_mma reads no tile of keys that is outside of the
+ * ranges of a block's queries; others read all, so that a call with short ranges names it in args.kernel.
  *
  * head is the query's; query and key are indices in their sequences, 0 .. seqlen - 1, and query + seqlen_kv - seqlen_q is p. T is any type:
  * params is the call's variant_params. The functions may be called for any pair of the sequences, hidden ones too, in any order, more
