@@ -16,7 +16,7 @@ import sys
 BENCH, BENCH_SUMMARY = "flashcore.bench/1", "flashcore.bench.summary/1"
 # Every list of samples of fc-bench's, and the quantiles beside it that stay.
 SAMPLES = {"samples_us": "time_us", "host_samples_us": "host_us", "call_samples_us": "call_us", "bare_launch_samples_us": "bare_launch_us"}
-SUMMARIES = (BENCH_SUMMARY, "flashcore.compare_features/1", "flashcore.compare_torch/2", "flashcore.compare_versions/1",
+SUMMARIES = (BENCH_SUMMARY, "flashcore.compare_features/1", "flashcore.compare_ragged/1", "flashcore.compare_torch/2", "flashcore.compare_versions/1",
              "flashcore.emulated_beside_measured/1", "flashcore.hard_scores/1", "flashcore.host_cost_torch/3", "flashcore.transformers_models/1")
 DIGITS = 6  # more than any clock has
 

@@ -55,7 +55,9 @@ type Attention struct {
 	Mask  Tensor // optional: uint8, 0 hides the key, any other shows it; shape and strides as of Bias
 	Sinks Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
 
-	Sequences *Sequences // optional: sequences with lengths and places of their own, and pages; the shapes above are then as it says
+	Sequences     *Sequences // optional: sequences with lengths and places of their own, and pages; the shapes above are then as it says
+	Variant       *Variant   // optional: what a text of your own makes of the scores and hides, after all of the above
+	VariantParams Tensor     // the block that it reads, of any shape and type, contiguous: at least the variant's bytes
 
 	BatchInvariant bool   // a row's bits must not depend on the batch or on the other rows
 	Kernel         string // this kernel ("sm80_fwd_mma") or this module and no other; empty: the library's choice
@@ -68,8 +70,8 @@ func Ptr[T any](value T) *T { return &value }
 type frame struct {
 	call shimCall
 	// Memory of Go behind the tensors.
-	query, key, value, output, lse, alibi, bias, mask, sinks *C.uint8_t
-	copies                                                   []unsafe.Pointer // of C: index arrays that lay in memory of Go
+	query, key, value, output, lse, alibi, bias, mask, sinks, params *C.uint8_t
+	copies                                                           []unsafe.Pointer // of C: index arrays that lay in memory of Go
 }
 
 type shimCall = C.shim_call
@@ -79,7 +81,7 @@ var frames = sync.Pool{New: func() any { return new(frame) }}
 func (f *frame) free() {
 	// Nothing of this call for the next one, and no memory kept alive. The library writes an error whole when it writes it.
 	f.call.args = C.flashcore_attention_args{}
-	f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks, f.params = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
 	for _, memory := range f.copies {
 		C.free(memory)
 	}
@@ -88,7 +90,7 @@ func (f *frame) free() {
 }
 
 func (f *frame) forward(c *Context, queue unsafe.Pointer) error {
-	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks,
+	status := C.shim_attention_fwd(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks, f.params,
 		C.uintptr_t(uintptr(queue)))
 	return check(status, &f.call.error)
 }
@@ -288,9 +290,11 @@ func (a *Attention) fillOptional(f *frame, c *Context) error {
 		args.mask.dtype = 0
 	}
 	if !a.Sinks.absent() {
-		return one("sinks", &a.Sinks, &args.sinks, &f.sinks, [4]int{1, 1, headsQ, 1})
+		if err := one("sinks", &a.Sinks, &args.sinks, &f.sinks, [4]int{1, 1, headsQ, 1}); err != nil {
+			return err
+		}
 	}
-	return nil
+	return a.fillVariant(f, c)
 }
 
 // with fills a frame and runs a call with it; the context is held meanwhile.
@@ -339,7 +343,7 @@ func (c *Context) Forward(a *Attention, stream *Stream) error {
 // while a stream is captured.
 func (c *Context) Prepare(a *Attention) error {
 	return c.with(a, false, func(f *frame) cStatus {
-		return C.shim_attention_prepare(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks)
+		return C.shim_attention_prepare(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks, f.params)
 	})
 }
 
@@ -348,7 +352,7 @@ func (c *Context) WorkspaceBytes(a *Attention) (int64, error) {
 	var bytes C.int64_t
 	err := c.with(a, false, func(f *frame) cStatus {
 		return C.shim_attention_workspace_bytes(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias,
-			f.mask, f.sinks, &bytes)
+			f.mask, f.sinks, f.params, &bytes)
 	})
 	return int64(bytes), err
 }
@@ -373,7 +377,7 @@ func (c *Context) Explain(a *Attention) (Explanation, error) {
 	var raw C.flashcore_attention_explanation
 	raw.struct_size = C.sizeof_flashcore_attention_explanation
 	err := c.with(a, false, func(f *frame) cStatus {
-		return C.shim_attention_explain(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks, &raw)
+		return C.shim_attention_explain(c.number(), &f.call, f.query, f.key, f.value, f.output, f.lse, f.alibi, f.bias, f.mask, f.sinks, f.params, &raw)
 	})
 	if err != nil {
 		return Explanation{}, err

@@ -76,6 +76,7 @@ const (
 	hostResource
 	streamResource
 	eventResource
+	variantResource
 	foreignStream // of another library, in no list
 )
 
@@ -83,7 +84,7 @@ const (
 // Buffer or Stream alive, and finalizers can run.
 type resource struct {
 	kind    resourceKind
-	address C.uint64_t     // of a buffer
+	address C.uint64_t     // of a buffer; the number of a variant
 	handle  unsafe.Pointer // of everything else; memory of C
 	freed   bool           // guarded by the context's lock
 }
@@ -195,6 +196,8 @@ func (c *Context) free(r *resource) error {
 		return waited
 	case eventResource:
 		status = C.flashcore_event_destroy(c.raw, r.handle, &failure)
+	case variantResource:
+		status = C.flashcore_variant_destroy(c.raw, r.address, &failure)
 	}
 	return check(status, &failure)
 }

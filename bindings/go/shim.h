@@ -21,7 +21,7 @@ static inline void shim_set(uint64_t *address, const uint8_t *memory) {
 
 static inline void shim_set_all(flashcore_attention_args *args, const uint8_t *query, const uint8_t *key,
                                 const uint8_t *value, uint8_t *output, uint8_t *lse, const uint8_t *alibi,
-                                const uint8_t *bias, const uint8_t *mask, const uint8_t *sinks) {
+                                const uint8_t *bias, const uint8_t *mask, const uint8_t *sinks, const uint8_t *params) {
   shim_set(&args->query.data, query);
   shim_set(&args->key.data, key);
   shim_set(&args->value.data, value);
@@ -31,21 +31,24 @@ static inline void shim_set_all(flashcore_attention_args *args, const uint8_t *q
   shim_set(&args->bias.data, bias);
   shim_set(&args->mask.data, mask);
   shim_set(&args->sinks.data, sinks);
+  shim_set(&args->variant_params, params);
 }
 
 static inline flashcore_status shim_attention_fwd(uintptr_t context, shim_call *call, const uint8_t *query,
                                                   const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                   uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                  const uint8_t *mask, const uint8_t *sinks, uintptr_t stream) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
+                                                  const uint8_t *mask, const uint8_t *sinks, const uint8_t *params,
+                                                  uintptr_t stream) {
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks, params);
   return flashcore_attention_fwd((flashcore_context)context, &call->args, (void *)stream, &call->error);
 }
 
 static inline flashcore_status shim_attention_prepare(uintptr_t context, shim_call *call, const uint8_t *query,
                                                       const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                       uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                      const uint8_t *mask, const uint8_t *sinks) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
+                                                      const uint8_t *mask, const uint8_t *sinks,
+                                                      const uint8_t *params) {
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks, params);
   return flashcore_attention_prepare((flashcore_context)context, &call->args, &call->error);
 }
 
@@ -53,17 +56,17 @@ static inline flashcore_status shim_attention_workspace_bytes(uintptr_t context,
                                                               const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                               uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
                                                               const uint8_t *mask, const uint8_t *sinks,
-                                                              int64_t *bytes) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
+                                                              const uint8_t *params, int64_t *bytes) {
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks, params);
   return flashcore_attention_workspace_bytes((flashcore_context)context, &call->args, bytes, &call->error);
 }
 
 static inline flashcore_status shim_attention_explain(uintptr_t context, shim_call *call, const uint8_t *query,
                                                       const uint8_t *key, const uint8_t *value, uint8_t *output,
                                                       uint8_t *lse, const uint8_t *alibi, const uint8_t *bias,
-                                                      const uint8_t *mask, const uint8_t *sinks,
+                                                      const uint8_t *mask, const uint8_t *sinks, const uint8_t *params,
                                                       flashcore_attention_explanation *explanation) {
-  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks);
+  shim_set_all(&call->args, query, key, value, output, lse, alibi, bias, mask, sinks, params);
   return flashcore_attention_explain((flashcore_context)context, &call->args, explanation, &call->error);
 }
 

@@ -300,8 +300,7 @@ typedef struct flashcore_attention_args {
   int64_t attention_chunk; /* ... and j and p are in the same chunk of so many positions; 0: off */
   uint64_t alibi_slopes;   /* float32 [heads_q], or [batch, heads_q] with a batch stride: -slope * |p - j|; 0: none */
   int64_t alibi_batch_stride;
-  flashcore_tensor
-      bias; /* added to the scores; -infinity hides the key. FLOAT16, BFLOAT16, FLOAT32, or 0: the query's */
+  flashcore_tensor bias;  /* added to the scores; -infinity hides the key. FLOAT16, BFLOAT16, FLOAT32; 0: query's */
   flashcore_tensor mask;  /* boolean bytes (dtype 0): 0 hides the key, any other shows it */
   flashcore_tensor sinks; /* float32 [heads_q], one more logit in the denominator and in LSE, with no value */
 
@@ -309,17 +308,15 @@ typedef struct flashcore_attention_args {
    * seqlen_kv are then the most rows that a sequence may have: rows past them are left out. An array is used by being there, in
    * prepare and explain too. The host never reads them: a captured graph works with the numbers of its replay. What they say is held
    * to the tensors, so that nothing is read or written outside; rows of the output that no sequence has stay as they are. */
-  int32_t index_dtype; /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
-  int32_t reserved0;   /* 0 */
-  uint64_t
-      cu_seqlens_q; /* [batch + 1], rising: rows of sequence b are cu[b] .. cu[b+1]-1 of query, output and lse, which are
+  int32_t index_dtype;   /* FLASHCORE_DTYPE_INT32 or _INT64; 0: int32 */
+  int32_t reserved0;     /* 0 */
+  uint64_t cu_seqlens_q; /* [batch + 1], rising: sequence b has rows cu[b] .. cu[b+1]-1 of query, output, lse, which are
                               then of one batch entry with total_q rows */
   uint64_t cu_seqlens_kv; /* [batch + 1]: likewise of key and value, with total_kv rows */
   uint64_t seqused_q;     /* [batch]: rows in use, from the sequence's first on */
   uint64_t seqused_kv;    /* [batch]: likewise, those of leftpad_kv among them */
   uint64_t leftpad_kv;    /* [batch]: rows at the sequence's beginning that are no keys; key 0 is the one behind them */
-  uint64_t
-      kv_batch_index; /* [batch]: entry of key and value, which have kv_batch_count of them, for each of the batch */
+  uint64_t kv_batch_index; /* [batch]: for each of the batch its entry of key and value, of kv_batch_count */
 
   /* Paged keys and values: of page_count pages of page_size keys, along the batch stride. Key j of sequence b is key j % page_size of
    * page page_table[b][j / page_size], which is read as far as the sequence has keys; a page that is not there counts as the last. */
@@ -357,6 +354,9 @@ typedef struct flashcore_attention_args {
   int64_t total_q;        /* rows of query, output and lse, with cu_seqlens_q: 1 or more */
   int64_t total_kv;       /* rows of key and value, with cu_seqlens_kv: 1 or more */
   int64_t kv_batch_count; /* entries of key and value, with kv_batch_index */
+  /* What the caller's own text makes of scores and hides, after all of the above. */
+  uint64_t variant;        /* the number of a variant of the same context (flashcore_variant_create); 0: none */
+  uint64_t variant_params; /* the params_bytes of the variant on the device, at a multiple of 8; 0 where these are 0 */
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()
@@ -494,5 +494,6 @@ inline flashcore_attention_args flashcore_attention_args_init() {
 #endif
 
 #include "flashcore_merge_states.h"
+#include "flashcore_variant.h"
 
 #endif

@@ -222,6 +222,13 @@ class Event : public detail::Owner<void *, flashcore_event_destroy> {
   }
 };
 
+/* A variant: attention with a text of the caller's own (flashcore_variant_create). args.variant = variant.id(). */
+class Variant : public detail::Owner<std::uint64_t, flashcore_variant_destroy> {
+ public:
+  using Owner::Owner;
+  std::uint64_t id() const noexcept { return handle(); } /* 0 when closed, which is no variant */
+};
+
 /* Device memory, aligned to 256 bytes. Copies are ordered on the stream and stay inside the buffer. */
 class Buffer : public detail::Owner<std::uint64_t, flashcore_buffer_free> {
  public:
@@ -395,6 +402,17 @@ class Context {
   Result<Stream> create_stream() const noexcept {
     const Result<void *> stream = detail::attempt_value<void *>(flashcore_stream_create, get());
     return stream ? Result<Stream>(Stream(device_, stream.value())) : stream.error();
+  }
+  /* Of a text that ends with a zero; params_bytes of the block that calls give in args.variant_params. */
+  Result<Variant> create_variant(const char *text, std::int64_t params_bytes = 0) const noexcept {
+    flashcore_variant_options options = FLASHCORE_VARIANT_OPTIONS_INIT;
+    options.params_bytes = params_bytes;
+    const Result<std::uint64_t> variant = detail::attempt_value<std::uint64_t>(
+        [&](flashcore_context context, std::uint64_t *made, flashcore_error *error) {
+          return flashcore_variant_create(context, text, 0, &options, made, error);
+        },
+        get());
+    return variant ? Result<Variant>(Variant(device_, variant.value())) : variant.error();
   }
   Result<Event> create_event() const noexcept {
     const Result<void *> event = detail::attempt_value<void *>(flashcore_event_create, get());

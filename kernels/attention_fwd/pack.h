@@ -52,7 +52,8 @@ constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCal
   params.softcap = call.softcap;
   params.softcap_inverse = call.softcap == 0.0f ? 0.0f : 1.0f / call.softcap;
   params.alibi_slopes = call.operands[operand_alibi_slopes];
-  params.sinks = call.operands[operand_sinks];
+  params.sinks = {call.operands[operand_sinks].data, call.operands[operand_sinks].stride_head};
+  params.variant_params = call.operands[operand_variant_params].data;
   params.ragged = ragged_rows_of(key, call);
   params.bias = score_tensor(call.operands[operand_bias], call.bias_stride_key);
   params.mask = score_tensor(call.operands[operand_mask], call.mask_stride_key);
@@ -86,6 +87,7 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_page_table_value, offset + __builtin_offsetof(AttentionFwdParams, ragged.page_table_value)},
     {operand_bias, offset + __builtin_offsetof(AttentionFwdParams, bias.data)},
     {operand_mask, offset + __builtin_offsetof(AttentionFwdParams, mask.data)},
+    {operand_variant_params, offset + __builtin_offsetof(AttentionFwdParams, variant_params)},
 };
 inline constexpr auto &patches = patches_at<0>;
 static_assert(sizeof(patches_at<0>) == operand_count * sizeof(AddressPatch));

@@ -15,6 +15,12 @@ struct ScoreTensor {
   int64_t stride_batch, stride_row, stride_head, stride_key;
 };
 
+// float32, one for each head.
+struct HeadNumbers {
+  uint64_t data;
+  int64_t stride_head;
+};
+
 struct AttentionFwdParams {
   TensorView query, key, value, output;
   TensorView lse;  // float32; data 0: not wanted
@@ -36,7 +42,9 @@ struct AttentionFwdParams {
   float softcap;            // above 0
   float softcap_inverse;    // 1 / softcap
   TensorView alibi_slopes;  // float32; rows are not used
-  TensorView sinks;         // float32, by head alone
+  HeadNumbers sinks;
+  uint64_t variant_params;  // what a user's text reads
+  uint64_t unused;          // what comes behind stays where it was
   RaggedRows ragged;
   ScoreTensor bias;    // of bias_dtype
   ScoreTensor mask;    // bytes; 0 hides the key

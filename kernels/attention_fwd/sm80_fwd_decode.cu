@@ -43,6 +43,7 @@ inline constexpr Passport passport = {
     .pack = decode::pack,
     .patches = decode::patches.list,
     .further_entry_points = {"sm80_fwd_decode_merge"},
+    .takes_variants = true,
 };
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_decode

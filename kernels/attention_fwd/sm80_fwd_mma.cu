@@ -199,6 +199,7 @@ inline constexpr Passport passport = {
     .parameter_bytes = attention_fwd::parameter_bytes,
     .pack = attention_fwd::pack,
     .patches = attention_fwd::patches,
+    .takes_variants = true,
 };
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_mma
@@ -216,8 +217,6 @@ namespace flashcore::kernels::sm80_fwd_mma {
 constexpr int32_t tile_q = chosen.tile_q, tile_kv = chosen.tile_kv, head_dim = chosen.head_dim,
                   head_dim_v = chosen.head_dim_v;
 constexpr int32_t threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes, stages = chosen.stages;
-constexpr Mask mask = mask_of(chosen.causal != 0, chosen.window);
-using Tiles = KeyTiles<mask>;
 // Where a register more would be spilled, the lane is read anew in every step.
 constexpr bool tight = head_dim >= 128 && stages > 1 && __CUDA_ARCH__ >= 1000;
 // Where the compiler would rather spill than use more registers than three or four blocks have; 0: as it likes.
@@ -228,6 +227,8 @@ static_assert(tile_q % (16 * chosen.warps) == 0);
 using KeyRows = ChosenKeyRows<chosen.rows>;
 // How scores change (parts/variant.cuh).
 using Variant = ChosenScores<chosen.scores>;
+constexpr Mask mask = with_begin(mask_of(chosen.causal != 0, chosen.window), TextOf<Variant>::has_key_range);
+using Tiles = KeyTiles<mask>;
 using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile_kv, tile_q / (16 * chosen.warps),
                                         threads, true, mask, chosen.q_in_registers != 0},
                                Variant, KeyRows>;
@@ -314,8 +315,8 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   load_tile<tile_q, threads, alignment_bytes, Rows>(
       query_tile, StridedRows::of(params.query, first_work.batch, first_work.head_q), first_work.first_query,
       params.seqlen_q, thread_anew(), params.head_dim);
-  if (threadIdx.x == 0)
-    shared_work.put(first_work, visibility<mask>(params).tiles_of(first_work.first_query, tile_q, tile_kv));
+  put_tiles<Variant>([&] { return visibility<mask>(params).tiles_of(first_work.first_query, tile_q, tile_kv); }, params,
+                     first_work, tile_q, tile_kv, [&](const Tiles &tiles) { shared_work.put(first_work, tiles); });
   if (params.negate_query != 0) {
     copy_async_commit();
     copy_async_wait<0>();

@@ -117,6 +117,7 @@ inline constexpr Passport passport = {
     .parameter_bytes = attention_fwd::parameter_bytes,
     .pack = attention_fwd::pack,
     .patches = attention_fwd::patches,
+    .takes_variants = true,
 };
 #endif
 }  // namespace flashcore::kernels::sm80_fwd_small

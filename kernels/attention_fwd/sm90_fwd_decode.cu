@@ -48,6 +48,7 @@ inline constexpr Passport passport = {
     .pack = decode::pack,
     .patches = decode::patches.list,
     .further_entry_points = {"sm90_fwd_decode_merge"},
+    .takes_variants = true,
 };
 #endif
 }  // namespace flashcore::kernels::sm90_fwd_decode

@@ -345,6 +345,7 @@ inline constexpr Passport passport = {
     .patches = patches.list,
     .tensor_maps = on_choices<tensor_maps>,
     .further_entry_points = {"sm90_fwd_wgmma_merge"},
+    .takes_variants = true,
 };
 #endif
 

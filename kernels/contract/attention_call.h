@@ -27,8 +27,9 @@ enum AttentionOperand : int32_t {
   // int32: the pages of each sequence's keys, a row for each
   operand_page_table,
   operand_page_table_value,
-  operand_bias,  // a number for each score
-  operand_mask,  // a byte for each score
+  operand_bias,            // a number for each score
+  operand_mask,            // a byte for each score
+  operand_variant_params,  // a block of bytes for a user's text
   operand_count
 };
 // What has an address in a call: the operands, then what the library adds.

@@ -79,6 +79,8 @@ struct Passport {
   // What plans may launch of the module beside the kernel of its own name.
   const char *further_entry_points[most_stages - 1] = {};
   Operation operation = operation_attention_fwd;
+  // Can its body be compiled with a user's text (parts/variant.cuh)?
+  bool takes_variants = false;
 
   // What a specialization has of the choice of this name; `otherwise`: the kernel has no such choice.
   constexpr int32_t value(const Specialization &s, const char *choice, int32_t otherwise) const {
@@ -93,6 +95,7 @@ struct Passport {
                           rows < rows_ragged ? key.ragged_by : int32_t{by_nothing});
         field != nullptr)
       return {field, "left out, the kernel has no code for it"};
+    if (key.variant != 0 && !takes_variants) return {"variant", "0, the kernel takes no variants"};
     return refuse(key);
   }
   // A shipped specialization with the code that the problem needs beside: compiled on first need, if `allows` has nothing against it.

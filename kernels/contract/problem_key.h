@@ -19,6 +19,8 @@ inline constexpr int64_t window_open = -1;
 
 // What happens to scores between Q.K^T and the softmax, as bits; the words of the choice `scores`.
 enum Scores : int32_t { scores_softcap = 1, scores_alibi = 2, scores_sinks = 4, scores_bias = 8, scores_mask = 16 };
+// A user's text comes after them: ProblemKey::variant says which, and this bit of the generated header says so to the kernel.
+inline constexpr int32_t scores_variant = 32;
 
 // How the rows of sequences are found; the words of the choice `rows`. rows_ragged: sequences have lengths and places of their own, which
 // lie in device memory; rows_paged: and their keys lie in pages that a table names.
@@ -79,7 +81,9 @@ struct ProblemKey {
   int64_t kv_batches =
       0;                  // entries of key and value along their batch stride: those of the batch, of a cache, or pages
   int32_t page_size = 0;  // keys of a page
-  int32_t ragged_by = by_nothing;  // RaggedBy
+  int32_t ragged_by = by_nothing;    // RaggedBy
+  uint64_t variant = 0;              // digest of the user's text that is compiled in; 0: none
+  int64_t variant_params_bytes = 0;  // of the block that the text reads
 
   constexpr bool one_module() const { return module.values[0] != 0; }
   // Window
@@ -88,7 +92,7 @@ struct ProblemKey {
   }
   // Nothing that a shipped module has no code for.
   constexpr bool plain() const {
-    return window() == window_none && window_right == window_open && scores == 0 && rows == rows_dense;
+    return window() == window_none && window_right == window_open && scores == 0 && rows == rows_dense && variant == 0;
   }
 };
 

@@ -27,6 +27,8 @@ constexpr Mask mask_if(bool causal) { return causal ? causal_mask : no_mask; }
 constexpr Mask mask_of(bool end_moves, int32_t window) {
   return {window != window_none, end_moves, window == window_in_chunks};
 }
+// A begin that something else than the mask moves: the mask's own then lies far ahead of all keys.
+constexpr Mask with_begin(Mask mask, bool moves) { return {mask.begin_moves || moves, mask.end_moves, mask.in_chunks}; }
 // For whoever asks without being compiled for a mask: an end that stays is one that moves too far off to hide a key.
 inline constexpr Mask any_mask = {true, true, true};
 

@@ -33,9 +33,19 @@ template <typename Variant>
 inline constexpr bool has_bias = (ScoreTensorsOf<Variant>::bits & scores_bias) != 0;
 template <typename Variant>
 inline constexpr bool has_mask = (ScoreTensorsOf<Variant>::bits & scores_mask) != 0;
+// What a user's text does beside what is offered.
+template <typename Variant>
+struct TextOf {
+  static constexpr bool changes_scores = false, hides_keys = false, has_key_range = false;
+  using Offered = Variant;
+};
 // Keys may be hidden anywhere, and not only where runs of keys begin and end.
 template <typename Variant>
-inline constexpr bool hides_keys = has_bias<Variant> || has_mask<Variant>;
+inline constexpr bool hides_keys = TextOf<Variant>::hides_keys || has_bias<typename TextOf<Variant>::Offered> ||
+                                   has_mask<typename TextOf<Variant>::Offered>;
+// Scores may be as large as floats are.
+template <typename Variant>
+inline constexpr bool has_large_scores = TextOf<Variant>::changes_scores || has_bias<typename TextOf<Variant>::Offered>;
 
 // By selection where the bias is -infinity: a NaN of a hidden key is gone.
 __device__ __forceinline__ float with_bias(float score, float bias) {
@@ -66,9 +76,12 @@ __device__ __forceinline__ bool mask_shows(const AttentionFwdParams &params, con
 }
 template <typename Variant>
 __device__ __forceinline__ bool key_is_shown(const AttentionFwdParams &params, const ScorePlace &place) {
-  if constexpr (has_mask<Variant>)
+  using Offered = typename TextOf<Variant>::Offered;
+  if constexpr (has_mask<Offered>)
     if (!mask_shows(params, place)) return false;
-  if constexpr (has_bias<Variant>) return bias_at(params, place) != -infinity;
+  if constexpr (has_bias<Offered>)
+    if (bias_at(params, place) == -infinity) return false;
+  if constexpr (TextOf<Variant>::hides_keys) return Variant::shows(place, params);
   return true;
 }
 

@@ -13,6 +13,7 @@
 
 #include "attention_fwd/params.h"
 #include "contract/problem_key.h"
+#include "parts/numeric.cuh"
 #include "parts/ptx_sm80.cuh"
 #include "parts/score_tensors.cuh"
 
@@ -60,8 +61,112 @@ template <>
 struct VariantOf<0> {
   using Variant = PlainScores;
 };
+
+// Keys begin .. end - 1 of a sequence.
+struct KeyRange {
+  int32_t begin, end;
+};
+// A pointer to const of whatever type a text's function takes.
+struct VariantParams {
+  const void *data;
+  template <typename T>
+  __device__ __forceinline__ operator const T *() const {
+    return static_cast<const T *>(data);
+  }
+};
+// A user's text after what the library offers. Text is what the generated header makes of the functions that the text has; they meet
+// places of the sequences alone, though rows and keys past the end are computed too.
+template <typename Text, typename Offered>
+struct TextVariant;
+template <typename Text, typename OfferedBeside>
+struct TextOf<TextVariant<Text, OfferedBeside>> {
+  static constexpr bool changes_scores = Text::has_score, has_key_range = Text::has_key_range,
+                        hides_keys = Text::has_visible || has_key_range;
+  using Offered = OfferedBeside;
+};
+template <typename Text, typename Offered>
+struct TextVariant {
+  static constexpr bool changes_scores =
+      Offered::changes_scores || Text::has_score || Text::has_visible || Text::has_key_range;
+  static constexpr bool has_sinks = Offered::has_sinks;
+
+  static __device__ __forceinline__ float change(float score, const ScorePlace &place,
+                                                 const AttentionFwdParams &params) {
+    if constexpr (Offered::changes_scores) score = Offered::change(score, place, params);
+    if constexpr (Text::has_score) {
+      const ScorePlace real = within(place, params);
+      score = Text::score(score, real.batch, real.head_q, real.query, real.key, block(params));
+    }
+    // What was hidden before the text stays so.
+    if constexpr (hides_keys<TextVariant>) score = key_is_shown<TextVariant>(params, place) ? score : -infinity;
+    return score;
+  }
+  static __device__ __forceinline__ bool shows(const ScorePlace &place, const AttentionFwdParams &params) {
+    const ScorePlace real = within(place, params);
+    bool shown = true;
+    if constexpr (Text::has_key_range) {
+      const KeyRange range = key_range(real.batch, real.head_q, real.query, params);
+      shown = real.key >= range.begin && real.key < range.end;
+    }
+    if constexpr (Text::has_visible)
+      shown = shown && Text::visible(real.batch, real.head_q, real.query, real.key, block(params));
+    return shown;
+  }
+  static __device__ __forceinline__ KeyRange key_range(int32_t batch, int32_t head_q, int32_t query,
+                                                       const AttentionFwdParams &params) {
+    return Text::key_range(batch, head_q, query, block(params));
+  }
+
+ private:
+  static __device__ __forceinline__ VariantParams block(const AttentionFwdParams &params) {
+    return {reinterpret_cast<const void *>(params.variant_params)};
+  }
+  static __device__ __forceinline__ ScorePlace within(const ScorePlace &place, const AttentionFwdParams &params) {
+    return {place.batch, place.head_q, min(place.query, params.seqlen_q - 1), min(place.key, params.seqlen_kv - 1)};
+  }
+};
+struct VariantText;  // of the generated header, in a module with a text
+
 template <int32_t scores>
-using ChosenScores = typename VariantOf<scores>::Variant;
+using ChosenScores = OneOf<(scores & scores_variant) != 0,
+                           TextVariant<VariantText, typename VariantOf<(scores & ~scores_variant)>::Variant>,
+                           typename VariantOf<(scores & ~scores_variant)>::Variant>;
+
+// Of some tiles of keys those that hold a key of some query's range, for the queries first_query .. first_query + count - 1 as far as they
+// exist. By all lanes of a warp.
+template <typename Variant, typename Tiles>
+__device__ __forceinline__ Tiles tiles_in_range(Tiles tiles, int32_t batch, int32_t head_q, int32_t first_query,
+                                                int32_t count, int32_t tile_kv, const AttentionFwdParams &params,
+                                                int32_t lane) {
+  int32_t begin = params.seqlen_kv, end = 0;
+  for (int32_t i = lane; i < count && first_query + i < params.seqlen_q; i += 32) {
+    const KeyRange range = Variant::key_range(batch, head_q, first_query + i, params);
+    if (range.begin >= range.end) continue;
+    begin = min(begin, range.begin), end = max(end, range.end);
+  }
+#pragma unroll
+  for (int32_t distance = 16; distance != 0; distance /= 2) {
+    begin = min(begin, __shfl_xor_sync(0xffffffffu, begin, distance));
+    end = max(end, __shfl_xor_sync(0xffffffffu, end, distance));
+  }
+  const int32_t past_last = end <= 0 ? 0 : (end - 1) / tile_kv + 1, first = begin < 0 ? 0 : begin / tile_kv;
+  tiles.end = min(tiles.end, past_last);
+  tiles.moving_begin = min(max(tiles.moving_begin, first), tiles.end);
+  return tiles;
+}
+
+// put() the tiles of keys that a block of queries works through, by one thread: tiles(), or what a text's ranges leave of them.
+template <typename Variant, typename TilesOf, typename Work, typename Put>
+__device__ __forceinline__ void put_tiles(TilesOf tiles, const AttentionFwdParams &params, const Work &work,
+                                          int32_t tile_q, int32_t tile_kv, Put put) {
+  if constexpr (!TextOf<Variant>::has_key_range) {
+    if (threadIdx.x == 0) put(tiles());
+  } else if (threadIdx.x < 32) {
+    const auto in_range = tiles_in_range<Variant>(tiles(), work.batch, work.head_q, work.first_query, tile_q, tile_kv,
+                                                  params, static_cast<int32_t>(threadIdx.x));
+    if (threadIdx.x == 0) put(in_range);
+  }
+}
 
 // What tensor cores left of a score, times the scale.
 __device__ __forceinline__ float scaled_product(float product, const AttentionFwdParams &params) {
@@ -80,7 +185,7 @@ __device__ __forceinline__ float varied_score(float product, const ScorePlace &p
 template <typename Variant>
 __device__ __forceinline__ float varied_but_for_tensors(float product, const ScorePlace &place,
                                                         const AttentionFwdParams &params) {
-  if constexpr (hides_keys<Variant>)
+  if constexpr (ScoreTensorsOf<Variant>::bits != 0)
     return ScoreTensorsOf<Variant>::Rest::change(scaled_product(product, params), place, params);
   else
     return varied_score<Variant>(product, place, params);

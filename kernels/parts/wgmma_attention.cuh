@@ -92,8 +92,9 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
 #pragma unroll
         for (int32_t c = 0; c < 2; ++c) {
           float &score = scores[0][j][half * 2 + c];
-          // A bias may be the lowest of all floats, in place of a mask: what a fused product rounds is then more than floats hold.
-          score = exp2_approx(has_bias<Variant> ? (score - subtracted) * scale_log2 : fmaf(score, scale_log2, -scaled));
+          // A bias or a text's score may be the lowest of all floats, in place of a mask: what a fused product rounds is then more than floats hold.
+          score = exp2_approx(has_large_scores<Variant> ? (score - subtracted) * scale_log2
+                                                        : fmaf(score, scale_log2, -scaled));
           sums[j % 2 * 2 + c] += score;
         }
       effect.sum_before[half] = state.row_sum[0][half] * effect.rescale[half];
@@ -106,7 +107,7 @@ struct WgmmaAttention : MmaAttention<MmaShape{shape.dtype, shape.head_dim, shape
   // exponentials from being spread over the rest (-9 %).
   static __device__ __forceinline__ void take_excess_back(Scores &unrounded, Probabilities &probabilities,
                                                           RowState &state, const TileEffect &effect, float scale_log2) {
-    if constexpr (has_bias<Variant>) return;  // there is none
+    if constexpr (has_large_scores<Variant>) return;  // there is none
     const float largest = fmaxf(fabsf(subtrahend(state.reference[0][0])), fabsf(subtrahend(state.reference[0][1])));
     if (__builtin_expect(!__any_sync(0xffffffffu, !(largest * scale_log2 <= largest_fused)), 1)) return;
 #pragma unroll

@@ -21,7 +21,8 @@ flashcore_status flashcore_attention_fwd(flashcore_context context, const flashc
 flashcore_status flashcore_attention_prepare(flashcore_context context, const flashcore_attention_args *args,
                                              flashcore_error *error) {
   return with_context(context, error, [&](Context &self) -> Status {
-    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
+    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem,
+                         validate_attention(args, AddressRule::optional, &self.device->variants()));
     return self.device->attention_prepare(problem);
   });
 }
@@ -31,7 +32,8 @@ flashcore_status flashcore_attention_workspace_bytes(flashcore_context context, 
   clear(bytes);
   return with_context(context, error, [&](Context &self) -> Status {
     if (bytes == nullptr) return null_argument("bytes");
-    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::optional));
+    FLASHCORE_TRY_ASSIGN(const AttentionProblem problem,
+                         validate_attention(args, AddressRule::optional, &self.device->variants()));
     return store_result(self.device->attention_workspace_bytes(problem), bytes);
   });
 }
@@ -41,7 +43,7 @@ flashcore_status flashcore_attention_explain(flashcore_context context, const fl
   return with_context(context, error, [&](Context &self) -> Status {
     if (explanation == nullptr) return null_argument("explanation");
     flashcore_attention_explanation content{};
-    const Result<AttentionProblem> problem = validate_attention(args, AddressRule::optional);
+    const Result<AttentionProblem> problem = validate_attention(args, AddressRule::optional, &self.device->variants());
     Status explained =
         problem.ok() ? self.device->attention_explain(problem.value(), &content) : Status(problem.error());
     if (!explained.ok()) {

@@ -25,6 +25,7 @@ constexpr Row table[] = {
     {"FLASHCORE_CHECK_ADDRESSES", &Environment::address_checks},
     {"FLASHCORE_LIBCUDA", &Environment::libcuda},
     {"FLASHCORE_LIBNVRTC", &Environment::libnvrtc},
+    {"FLASHCORE_CXX", &Environment::host_compiler},
     {"NVRTC_APPEND_FLAGS", &Environment::nvrtc_append_flags},
     {"CUDA_HOME", &Environment::cuda_home},
     {"CUDA_PATH", &Environment::cuda_home},

@@ -20,6 +20,7 @@ struct Environment {
   std::string libcuda;              // FLASHCORE_LIBCUDA: path of the driver library
   std::string libnvrtc;             // FLASHCORE_LIBNVRTC: path of the compiler library
   std::string nvrtc_append_flags;   // NVRTC_APPEND_FLAGS: NVRTC reads it itself, so it belongs to the module key
+  std::string host_compiler;        // FLASHCORE_CXX: path of a C++ compiler, for variants on the CPU device
   std::string cuda_home;            // CUDA_HOME, else CUDA_PATH
   std::string xdg_cache_home;       // XDG_CACHE_HOME
   std::string home;                 // HOME

@@ -25,6 +25,7 @@ std::string logical_module_key(const ModuleKeyInput &input) {
   hash.update_field("options", std::to_string(input.options.size()));
   for (const std::string &option : input.options) hash.update_field("option", option);
   hash.update_field("nvrtc_append_flags", input.nvrtc_append_flags);
+  if (!input.variant.empty()) hash.update_field("variant", input.variant);
   return to_hex(hash.finish());
 }
 

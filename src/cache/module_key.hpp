@@ -19,6 +19,7 @@ struct ModuleKeyInput {
   std::string_view arch;            // "sm_89"
   std::span<const std::string> options;
   std::string_view nvrtc_append_flags;
+  std::string_view variant = {};  // digest of a user's text; empty: there is none
 };
 
 // 64 hex digits.

@@ -130,6 +130,24 @@ FLASHCORE_CPU_INLINE void change_scores(const TileTask &task, int64_t r, float *
       if (!shows(task, r, first_key + j)) scores[j] = -std::numeric_limits<float>::infinity();
 }
 
+// Which keys of a block a variant hides from a row.
+struct HiddenKeys {
+  uint8_t keys[tile_keys];
+};
+
+void change_by_variant(const TileTask &task, int64_t r, float *scores, const BlockRun &seen, int64_t first_key,
+                       HiddenKeys &hidden) {
+  const TileRow &row = task.rows[r];
+  task.variant(scores + seen.begin, hidden.keys + seen.begin, seen.end - seen.begin, task.batch, row.head_q, row.index,
+               static_cast<int32_t>(first_key + seen.begin), task.variant_params);
+  if (task.hides_keys())
+    for (int64_t j = seen.begin; j < seen.end; j++)
+      if (!shows(task, r, first_key + j)) {
+        hidden.keys[j] = 1;  // what was hidden before the text stays so
+        scores[j] = -std::numeric_limits<float>::infinity();
+      }
+}
+
 // The row's largest score becomes a logarithm's, and its sink joins the sum. Returns the factor that corrects what was summed before.
 template <bool fused>
 FLASHCORE_CPU_INLINE float end_row(const TileTask &task, int64_t r, TileStatistics &statistics) {
@@ -235,6 +253,16 @@ FLASHCORE_CPU_INLINE void add_values_shown(const TileTask &task, TileScratch &sc
                            j + 1);
 }
 
+// One row and a variant, which may leave it some of its keys.
+template <bool fused>
+FLASHCORE_CPU_INLINE void add_values_not_hidden(float *__restrict output, const float *__restrict scores,
+                                                TileScratch &scratch, const BlockRun &seen, const HiddenKeys &hidden) {
+  for (int64_t first = seen.begin, end; first < seen.end; first = end + 1) {
+    for (end = first; end < seen.end && hidden.keys[end] == 0;) end++;
+    add_values<fused, 1>(output, scores, scratch, first, end);
+  }
+}
+
 // Rows r .. r + rows - 1 against the block in scratch.
 template <bool fused, int rows>
 FLASHCORE_CPU_INLINE void attend_rows(const TileTask &task, TileScratch &scratch, TileStatistics &statistics, int64_t r,
@@ -247,16 +275,20 @@ FLASHCORE_CPU_INLINE void attend_rows(const TileTask &task, TileScratch &scratch
   accumulate<fused, rows>(scores, tile_keys, scratch.query + r * task.head_dim, task.head_dim, scratch.key_columns,
                           tile_keys, task.head_dim, columns);
   BlockRun seen[rows];
+  HiddenKeys hidden;
   for (int n = 0; n < rows; n++) {
     seen[n] = run_in_block(task, r + n, begin, count);
     if (seen[n].begin == seen[n].end) continue;  // nothing seen: a factor of 1 for what was summed before
     if (task.changes_scores() || task.hides_keys())
       change_scores<fused>(task, r + n, scores + n * tile_keys, seen[n], begin);
+    if (task.variant != nullptr) change_by_variant(task, r + n, scores + n * tile_keys, seen[n], begin, hidden);
     const float correction =
         softmax_row<fused>(scores + n * tile_keys, seen[n], task, statistics.maximum[r + n], statistics.sum[r + n]);
     float *row = output + n * scratch.value_columns;
     for (int64_t d = 0; d < scratch.value_columns; d++) row[d] *= correction;
+    if (task.variant != nullptr) add_values_not_hidden<fused>(row, scores + n * tile_keys, scratch, seen[n], hidden);
   }
+  if (task.variant != nullptr) return;
   if (!scratch.values_finite) {
     for (int n = 0; n < rows; n++) add_values_shown<fused>(task, scratch, r + n, seen[n], begin);
     return;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "contract/sequence.h"
+#include "cpu/variant_source.hpp"
 
 namespace flashcore {
 
@@ -31,6 +32,7 @@ struct TileRow {
   float sink;        // a logit without a value; -infinity: none
   const void *bias;  // key 0's, of the task's type
   const uint8_t *mask;
+  int32_t head_q, index;  // the query's, for a variant
 };
 
 // Keys or values of the tile's own sequence and head, by rows.
@@ -63,12 +65,15 @@ struct TileTask {
   int64_t bias_stride_key, mask_stride_key;  // elements
   bool negate;                               // the scale was negative: its sign goes to the queries
   bool bfloat16;
+  ChangeRow variant;           // nullptr: none
+  const void *variant_params;  // its block
+  int32_t batch;               // the tile's, for a variant
   int64_t row_count;
   TileRow rows[tile_rows];
 
   // What is done to scores is done to scaled ones.
-  bool changes_scores() const { return softcap != 0.0f || alibi || bias_dtype != 0; }
-  // Keys among those of a row's run may be hidden.
+  bool changes_scores() const { return softcap != 0.0f || alibi || bias_dtype != 0 || variant != nullptr; }
+  // Keys among those of a row's run may be hidden, by tensors.
   bool hides_keys() const { return bias_dtype != 0 || has_mask; }
   // What scores are multiplied by at last.
   float scale_at_last() const { return changes_scores() ? 1.0f : scale; }

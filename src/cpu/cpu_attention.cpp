@@ -32,6 +32,7 @@ constexpr int64_t products_per_thread = 1 << 20;
 struct Work {
   const AttentionProblem &problem;
   AttendTile attend;
+  ChangeRow variant;
   int64_t group;          // query heads per key head
   int64_t rows_per_head;  // packed rows of one key head: group * seqlen_q
   int64_t tiles_per_head;
@@ -110,6 +111,9 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.mask_stride_key = problem.mask().stride_column;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
+  task.variant = work.variant;
+  task.variant_params = reinterpret_cast<const void *>(problem.tensors[fwd::variant_params].data);
+  task.batch = static_cast<int32_t>(batch);
   task.row_count = row_count;
   const auto visibility = kernels::mask_rule_of(key).visibility(sequence.queries, sequence.keys);
   const bool has_sinks = problem.sinks().data != 0;
@@ -124,7 +128,9 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
                     position + sequence.keys - sequence.queries,
                     has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity,
                     bias_row(problem, batch, position, head_q),
-                    task.has_mask ? element<const uint8_t>(problem.mask(), batch, position, head_q) : nullptr};
+                    task.has_mask ? element<const uint8_t>(problem.mask(), batch, position, head_q) : nullptr,
+                    static_cast<int32_t>(head_q),
+                    static_cast<int32_t>(position)};
   }
 
   TileStatistics statistics;
@@ -163,10 +169,10 @@ int32_t cpu_thread_count(int32_t requested) {
   return requested > 0 ? std::min(requested, available) : available;
 }
 
-Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTile attend) {
+Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTile attend, ChangeRow variant) {
   if (problem.empty()) return success();
   const kernels::ProblemKey &key = problem.key;
-  Work work{problem, attend, key.heads_q / key.heads_kv, 0, 0, 0, {}};
+  Work work{problem, attend, variant, key.heads_q / key.heads_kv, 0, 0, 0, {}};
   if (key.rows != kernels::rows_dense) work.ragged = kernels::ragged_rows_of(key, attention_call(problem));
   work.rows_per_head = work.group * key.seqlen_q;
   work.tiles_per_head = (work.rows_per_head + tile_rows - 1) / tile_rows;
@@ -183,8 +189,8 @@ Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTil
   return success();
 }
 
-Status cpu_attention(const AttentionProblem &problem, int32_t threads) {
-  return run_attention(problem, threads, fastest_attend_tile());
+Status cpu_attention(const AttentionProblem &problem, int32_t threads, ChangeRow variant) {
+  return run_attention(problem, threads, fastest_attend_tile(), variant);
 }
 
 }  // namespace flashcore

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/error.hpp"
+#include "cpu/variant_source.hpp"
 #include "problem/attention_problem.hpp"
 #include "problem/merge_states_problem.hpp"
 
@@ -16,8 +17,8 @@ int32_t cpu_thread_count(int32_t requested);
 
 // Compute the problem with `threads` threads; returns when the output is complete. A problem that the validator passed
 // and whose addresses are readable and writable host memory cannot fail but for memory. The result does not depend on
-// `threads`, bit for bit.
-Status cpu_attention(const AttentionProblem &problem, int32_t threads);
+// `threads`, bit for bit. `variant`: what was compiled of the problem's variant, nullptr where it has none.
+Status cpu_attention(const AttentionProblem &problem, int32_t threads, ChangeRow variant = nullptr);
 
 // The same of states that are merged; it throws for want of memory alone.
 void cpu_merge_states(const MergeStatesProblem &problem, int32_t threads);

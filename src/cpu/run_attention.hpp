@@ -8,6 +8,6 @@
 
 namespace flashcore {
 
-Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTile attend);
+Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTile attend, ChangeRow variant = nullptr);
 
 }  // namespace flashcore

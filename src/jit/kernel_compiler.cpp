@@ -27,6 +27,12 @@ Status check_arch(const NvrtcLibrary &nvrtc, std::string_view arch) {
                                              ". Install a newer or older NVRTC."};
 }
 
+// What it warns of comes before, and may be long.
+std::string_view from_first_error(std::string_view log) {
+  const size_t error = log.find(": error");
+  return error == std::string_view::npos ? log : log.substr(log.rfind('\n', error) + 1);
+}
+
 }  // namespace
 
 Result<CompiledKernel> compile_kernel(const NvrtcLibrary &nvrtc, const CompileRequest &request) {
@@ -42,7 +48,8 @@ Result<CompiledKernel> compile_kernel(const NvrtcLibrary &nvrtc, const CompileRe
     constexpr size_t log_limit = 700;  // what fits into flashcore_error.message beside the sentence
     return Error{FLASHCORE_COMPILE_FAILED,
                  "NVRTC " + version_text(nvrtc.version()) + " could not compile " + std::string(request.program_name) +
-                     " for " + std::string(request.arch) + ": " + std::string(cut_text(output.log, log_limit)),
+                     " for " + std::string(request.arch) + ": " +
+                     std::string(cut_text(from_first_error(output.log), log_limit)),
                  "", output.nvrtc_result};
   }
   compiled.cubin = std::move(output.cubin);

@@ -36,7 +36,7 @@ KernelChoice best_specialization(int32_t kernel_index, const Passport &passport,
     if (shared_bytes > device.shared_bytes_per_block) return;
     const kernels::Plan plan = passport.plan(candidate, key, device);
     if (choice.best.kernel_index >= 0 && plan.cost.total_us >= choice.best.plan.cost.total_us) return;
-    choice.best = {kernel_index, candidate, plan};
+    choice.best = {kernel_index, candidate, plan, nullptr, key.variant};
   };
   if (key.one_module()) {
     consider_one(key.module);
@@ -210,7 +210,7 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
                           : left_to_name(passport, key) ? "only by name, "
                           : passed_over                 ? "cheaper by the model, slower by the tuned row, "
                                                         : "dearer, ";
-    text += verdict + module_name(passport, choice.best.specialization) + ", " + cost + "\n";
+    text += verdict + module_name(passport, choice.best.specialization, key.variant) + ", " + cost + "\n";
   }
   return text;
 }
@@ -229,7 +229,7 @@ Result<KernelName> read_kernel_name(std::string_view name) {
   if (dash == name.size()) return KernelName{index};
   FLASHCORE_TRY_ASSIGN(const ModuleName module, parse_module_name(name));
   FLASHCORE_TRY(check_specialization(passport_at(index), module.specialization));
-  return KernelName{index, module.specialization};
+  return KernelName{index, module.specialization, module.variant};
 }
 
 Status pin_kernel(ProblemKey &key, std::string_view name) {
@@ -240,6 +240,11 @@ Status pin_kernel(ProblemKey &key, std::string_view name) {
     return Error{FLASHCORE_INVALID_ARGUMENT,
                  "kernel is \"" + std::string(name) +
                      "\", which computes no attention; allowed: empty, or a kernel or module that does",
+                 "kernel"};
+  if (named.variant != 0 && named.variant != key.variant)
+    return Error{FLASHCORE_INVALID_ARGUMENT,
+                 "kernel is \"" + std::string(name) + "\", a module with another text than the call's variant has" +
+                     (key.variant == 0 ? ", which has none" : ", " + variant_digest_text(key.variant)),
                  "kernel"};
   key.kernel_index = named.kernel_index, key.module = named.module;
   return success();

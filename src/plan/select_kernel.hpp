@@ -18,6 +18,7 @@ struct Selection {
   kernels::Specialization specialization{};
   kernels::Plan plan{};
   const TunedRow *tuned = nullptr;  // the row that decided; null: the model did
+  uint64_t variant = 0;             // ProblemKey's
 };
 
 // The module of the tuned row that holds the problem on the device, else the cheapest specialization; or UNSUPPORTED: the first field that a kernel refuses, and each
@@ -34,6 +35,7 @@ std::string explain_selection(const kernels::ProblemKey &key, const kernels::Dev
 struct KernelName {
   int32_t kernel_index = -1;
   kernels::Specialization module{};  // all 0: the kernel alone
+  uint64_t variant = 0;              // digest of the module's text; 0: it has none
 
   bool one_module() const { return module.values[0] != 0; }
 };

@@ -93,6 +93,30 @@ std::string_view word_of(const Choice &choice, int32_t value) {
   return words.substr(0, words.find('|'));
 }
 
+constexpr std::string_view before_digest = "-variant-";
+constexpr size_t digest_digits = 16;
+
+// Takes the end that names a variant. 0: there is none.
+uint64_t take_variant(std::string_view &name) {
+  if (name.size() < before_digest.size() + digest_digits) return 0;
+  const std::string_view end = name.substr(name.size() - before_digest.size() - digest_digits);
+  if (!end.starts_with(before_digest)) return 0;
+  uint64_t digest = 0;
+  for (const char c : end.substr(before_digest.size())) {
+    const size_t digit = std::string_view("0123456789abcdef").find(c);
+    if (digit == std::string_view::npos) return 0;
+    digest = digest << 4 | digit;
+  }
+  if (digest != 0) name.remove_suffix(end.size());
+  return digest;
+}
+
+// A function of the text behind the parameters that kernels have. `line` of the text, or 0: it has no such function.
+struct VariantFunction {
+  const char *name, *returns, *parameters, *arguments;
+  int32_t line;
+};
+
 std::string range_text(const Choice &choice) {
   const std::string least = std::to_string(choice.least);
   return choice.least == choice.most ? least : least + " to " + std::to_string(choice.most);
@@ -100,16 +124,45 @@ std::string range_text(const Choice &choice) {
 
 }  // namespace
 
-std::string specialization_header(const Passport &passport, const Specialization &specialization) {
+std::string specialization_header(const Passport &passport, const Specialization &specialization, bool with_variant) {
   std::string text = "#pragma once\nnamespace flashcore::kernels {\ninline constexpr " + std::string(passport.name) +
                      "::Choices chosen = {\n";
-  for (int32_t i = 0; i < passport.choices.count; ++i)
-    text += std::string("    .") + passport.choices.first[i].name + " = " + std::to_string(specialization.values[i]) +
-            ",\n";
-  return text + "};\n}  // namespace flashcore::kernels\n";
+  const int32_t scores = kernels::find_choice(passport.choices, "scores");
+  for (int32_t i = 0; i < passport.choices.count; ++i) {
+    const int32_t value = specialization.values[i] + (with_variant && i == scores ? kernels::scores_variant : 0);
+    text += std::string("    .") + passport.choices.first[i].name + " = " + std::to_string(value) + ",\n";
+  }
+  text += "};\n}  // namespace flashcore::kernels\n";
+  return with_variant ? text + "#include \"variant.h\"\n" : text;
 }
 
-std::string module_name(const Passport &passport, const Specialization &specialization) {
+std::string variant_header(const VariantText &text) {
+  std::string header =
+      "#pragma once\nnamespace flashcore::variant {\nusing kernels::int32_t, kernels::int64_t, kernels::uint16_t, "
+      "kernels::uint32_t, kernels::uint64_t;\nusing kernels::infinity, kernels::KeyRange;\n#include \"variant.text\"\n"
+      "}  // namespace flashcore::variant\n";
+  for (const std::string &macro : text.macros) header += "#undef " + macro + "\n";
+  header += "namespace flashcore::kernels {\nstruct VariantText {\n";
+  const VariantFunction functions[] = {
+      {"score", "float", "float score, int32_t batch, int32_t head, int32_t query, int32_t key, VariantParams params",
+       "score, batch, head, query, key, params", text.score_line},
+      {"visible", "bool", "int32_t batch, int32_t head, int32_t query, int32_t key, VariantParams params",
+       "batch, head, query, key, params", text.visible_line},
+      {"key_range", "KeyRange", "int32_t batch, int32_t head, int32_t query, VariantParams params",
+       "batch, head, query, params", text.key_range_line}};
+  for (const VariantFunction &function : functions) {
+    const std::string name = function.name;
+    header += "  static constexpr bool has_" + name + " = " + (function.line != 0 ? "true" : "false") + ";\n";
+    if (function.line == 0) continue;
+    header += "  static __device__ __forceinline__ " + std::string(function.returns) + " " + name + "(" +
+              function.parameters + ") {\n#line " + std::to_string(function.line) +
+              " \"variant\"\n    return ::flashcore::variant::" + name + "(" + function.arguments +
+              ");\n#line 1 \"variant.h\"\n  }\n";
+  }
+  return header + "};\n}  // namespace flashcore::kernels\n";
+}
+
+std::string module_name(const Passport &passport, const Specialization &specialization, uint64_t variant) {
   std::string name = passport.name;
   for (int32_t i = 0; i < passport.choices.count; ++i) {
     const Choice &choice = passport.choices.first[i];
@@ -123,11 +176,13 @@ std::string module_name(const Passport &passport, const Specialization &speciali
     else
       name += choice.text + std::to_string(value);
   }
+  if (variant != 0) name.append(before_digest).append(variant_digest_text(variant));
   return name;
 }
 
 Result<ModuleName> parse_module_name(std::string_view name) {
   const std::string_view kernel = choice_text::part_of(name);
+  const uint64_t variant = take_variant(name);
   const int32_t index = find_kernel(kernel);
   if (index < 0)
     return Error{FLASHCORE_INVALID_ARGUMENT,
@@ -135,7 +190,7 @@ Result<ModuleName> parse_module_name(std::string_view name) {
   const Passport &passport = *kernel_table()[static_cast<size_t>(index)].passport;
   const ReadChoices read = read_choices(passport.choices, name.substr(kernel.size()));
   if (!read.ok) return misnamed(passport, name, read);
-  return ModuleName{index, read.specialization};
+  return ModuleName{index, read.specialization, variant};
 }
 
 Status check_specialization(const Passport &passport, const Specialization &specialization) {

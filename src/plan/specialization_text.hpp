@@ -9,18 +9,28 @@
 
 #include "base/error.hpp"
 #include "contract/passport.h"
+#include "problem/variants.hpp"
 
 namespace flashcore {
 
-// `chosen`, of the kernel's own type Choices.
-std::string specialization_header(const kernels::Passport &passport, const kernels::Specialization &specialization);
+// `chosen`, of the kernel's own type Choices. With a variant the header asks for "variant.h".
+std::string specialization_header(const kernels::Passport &passport, const kernels::Specialization &specialization,
+                                  bool with_variant = false);
 
-// "sm80_fwd_mma-fp16-d64-causal-128x64-w4"; unique within a kernel.
-std::string module_name(const kernels::Passport &passport, const kernels::Specialization &specialization);
+// "variant.h": what a kernel makes of a user's text, which stands in a namespace of its own, and whose macros end with it. It includes
+// "variant.text", which is the text behind a line that calls it "variant" in what the compiler says; so is a fault of a call, in the line of
+// the text's own function.
+inline constexpr std::string_view variant_text_begin = "#line 1 \"variant\"\n";
+std::string variant_header(const VariantText &text);
+
+// "sm80_fwd_mma-fp16-d64-causal-128x64-w4"; unique within a kernel. With a variant, "-variant-" and its digest follow.
+std::string module_name(const kernels::Passport &passport, const kernels::Specialization &specialization,
+                        uint64_t variant = 0);
 
 struct ModuleName {
   int32_t kernel_index;  // in kernel_table()
   kernels::Specialization specialization{};
+  uint64_t variant = 0;  // digest; 0: none
 };
 
 // The reverse of module_name, to the letter: module_name of the result is `name`. INVALID_ARGUMENT says which part is

@@ -30,6 +30,7 @@ enum Operand : size_t {
   page_table_value = kernels::operand_page_table_value,
   bias = kernels::operand_bias,
   mask = kernels::operand_mask,
+  variant_params = kernels::operand_variant_params,
   operand_count = kernels::operand_count
 };
 
@@ -53,6 +54,15 @@ constexpr TensorShape alibi_shape(const kernels::ProblemKey &sizes) { return {si
 constexpr TensorShape sinks_shape(const kernels::ProblemKey &sizes) { return {1, 1, sizes.heads_q, 1}; }
 constexpr TensorShape scores_shape(const kernels::ProblemKey &sizes) {
   return {sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.seqlen_kv};
+}
+// In units of its alignment.
+constexpr TensorShape variant_params_shape(const kernels::ProblemKey &sizes) {
+  return {1, 1, 1, sizes.variant_params_bytes / kernels::element_bytes(kernels::dtype_int64)};
+}
+inline flashcore_tensor given_variant_params(const void *args) {
+  flashcore_attention_args all;
+  std::memcpy(&all, args, sizeof(all));
+  return {all.variant_params, FLASHCORE_DTYPE_DEFAULT, 0, {}};
 }
 // Heads are neighbours; without a stride all batch entries have the same slopes.
 inline flashcore_tensor given_alibi_slopes(const void *args) {
@@ -113,6 +123,8 @@ inline constexpr OperandTable<operand_count> operands = {{
     {FLASHCORE_PAGES(page_table_value)},
     {FLASHCORE_TENSOR(bias),   OperandRole::optional_input,  OperandOrder::scores,     any_float,              false, scores_shape},
     {FLASHCORE_TENSOR(mask),   OperandRole::optional_input,  OperandOrder::scores,     boolean,                false, scores_shape},
+    {FLASHCORE_ADDRESS(variant_params), OperandRole::optional_input, OperandOrder::row_values, kernels::dtype_int64, false,
+     variant_params_shape, given_variant_params},
     // clang-format on
 }};
 #undef FLASHCORE_TENSOR

@@ -6,12 +6,14 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "base/error.hpp"
 #include "contract/problem_key.h"
 #include "flashcore/flashcore.h"
 #include "problem/attention_fwd_operands.hpp"
+#include "problem/variants.hpp"
 
 namespace flashcore {
 
@@ -25,6 +27,8 @@ struct AttentionProblem {
   uint64_t workspace = 0;
   int64_t workspace_bytes = 0;
   std::string_view kernel;  // the kernel or module asked for by name, or empty; lies in the caller's args
+  std::shared_ptr<const Variant> variant;  // null: none
+  uint64_t variants_destroyed = 0;         // of its context, from before it was found
 
   bool empty() const { return key.batch == 0 || key.seqlen_q == 0; }  // no output rows
   const ProblemTensor &query() const { return tensors[fwd::query]; }
@@ -43,7 +47,8 @@ inline std::array<ProblemOperand, fwd::operand_count> operands_of(const Attentio
   return placed_operands<fwd::operands>(problem.key, problem.tensors, problem.bias_dtype);
 }
 
-// Check every field of `args`. The error names the field, its value and what is allowed.
-Result<AttentionProblem> validate_attention(const flashcore_attention_args *args, AddressRule rule);
+// Check every field of `args`. The error names the field, its value and what is allowed. `variants`: the context's; nullptr: there are none.
+Result<AttentionProblem> validate_attention(const flashcore_attention_args *args, AddressRule rule,
+                                            const Variants *variants = nullptr);
 
 }  // namespace flashcore

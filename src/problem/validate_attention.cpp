@@ -246,7 +246,27 @@ Status check_tensors(const Args &args, AddressRule rule, AttentionProblem &probl
   return success();
 }
 
-Status check_args(const Args &args, AddressRule rule, AttentionProblem &problem) {
+Status check_variant(const Args &args, AddressRule rule, const Variants *variants, AttentionProblem &problem) {
+  const auto refused_params = [&](const char *allowed) {
+    return invalid_field("variant_params", args.variant_params == 0 ? "0" : hex_text(args.variant_params), allowed);
+  };
+  if (args.variant == 0) {
+    return args.variant_params == 0 ? success() : Status(refused_params("0 without a variant, which is 0"));
+  }
+  const Variants none;
+  const Variants &known = variants != nullptr ? *variants : none;
+  problem.variants_destroyed = known.destroyed();
+  FLASHCORE_TRY_ASSIGN(problem.variant, known.find(args.variant));
+  problem.key.variant = problem.variant->digest;
+  problem.key.variant_params_bytes = problem.variant->params_bytes;
+  if (problem.variant->params_bytes == 0 && args.variant_params != 0)
+    return refused_params("0, the variant was made with params_bytes 0");
+  if (problem.variant->params_bytes != 0 && args.variant_params == 0 && rule == AddressRule::required)
+    return refused_params("the address of the params_bytes that the variant was made with");
+  return success();
+}
+
+Status check_args(const Args &args, AddressRule rule, const Variants *variants, AttentionProblem &problem) {
   FLASHCORE_TRY(check_flags_of_values(args));
   if (has_refused_field(args)) return refused_field_error(args);
   problem.key.kernel_index = -1;
@@ -256,17 +276,19 @@ Status check_args(const Args &args, AddressRule rule, AttentionProblem &problem)
   FLASHCORE_TRY(check_score_options(args, problem));
   FLASHCORE_TRY(check_kernel_name(args, problem));
   FLASHCORE_TRY(check_workspace(args, rule, problem));
+  FLASHCORE_TRY(check_variant(args, rule, variants, problem));
   return check_tensors(args, rule, problem);
 }
 
 }  // namespace
 
-Result<AttentionProblem> validate_attention(const flashcore_attention_args *given, AddressRule rule) {
+Result<AttentionProblem> validate_attention(const flashcore_attention_args *given, AddressRule rule,
+                                            const Variants *variants) {
   if (given == nullptr) return invalid_field("args", "NULL", "a pointer to flashcore_attention_args");
   Args args;
   if (Status status = copy_sized_struct(given, "args", version1_size, args); !status.ok()) return status.error();
   Result<AttentionProblem> result{AttentionProblem{}};
-  if (Status status = check_args(args, rule, result.value()); !status.ok())
+  if (Status status = check_args(args, rule, variants, result.value()); !status.ok())
     result = std::move(status.error());
   else  // `args` ends here, and the caller's own need not be aligned
     result.value().kernel = {reinterpret_cast<const char *>(given) + offsetof(Args, kernel),

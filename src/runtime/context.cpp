@@ -10,20 +10,20 @@
 namespace flashcore {
 namespace {
 
-DeviceHold open_cpu(const flashcore_context_options &options, std::string reason) {
-  return DeviceHold(new CpuDevice(cpu_thread_count(options.cpu_threads), std::move(reason)));
+DeviceHold open_cpu(const Settings &settings, const flashcore_context_options &options, std::string reason) {
+  return DeviceHold(new CpuDevice(settings, cpu_thread_count(options.cpu_threads), std::move(reason)));
 }
 
 Result<DeviceHold> open_device(const Settings &settings, const flashcore_context_options &options) {
   switch (options.device_kind) {
     case FLASHCORE_DEVICE_CPU:
-      return open_cpu(options, "the CPU was asked for");
+      return open_cpu(settings, options, "the CPU was asked for");
     case FLASHCORE_DEVICE_CUDA:
       return open_gpu(settings, options.device_ordinal, "this GPU was asked for");
     case FLASHCORE_DEVICE_AUTO: {
       Result<DeviceHold> gpu = open_first_gpu(settings, "the first usable GPU");
       if (gpu.ok()) return gpu;
-      return open_cpu(options, "no usable GPU: " + gpu.error().message);
+      return open_cpu(settings, options, "no usable GPU: " + gpu.error().message);
     }
     default:
       return Error{FLASHCORE_INVALID_ARGUMENT,

@@ -64,14 +64,24 @@ void CpuDevice::describe(flashcore_device_info *info) const {
 
 Status CpuDevice::attention_fwd(const flashcore_attention_args *args, void *) {
   const DeferredCancellation deferred;
-  FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
+  FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required, &variants()));
   FLASHCORE_TRY(check_kernel(problem));
   if (problem.empty()) return success();
   FLASHCORE_TRY(check_host_addresses(operands_of(problem)));
-  return cpu_attention(problem, threads_);
+  FLASHCORE_TRY_ASSIGN(const ChangeRow variant, variant_of(problem));
+  return cpu_attention(problem, threads_, variant);
 }
 
-Status CpuDevice::attention_prepare(const AttentionProblem &problem) { return check_kernel(problem); }
+Result<ChangeRow> CpuDevice::variant_of(const AttentionProblem &problem) {
+  if (problem.variant == nullptr) return ChangeRow{nullptr};
+  return host_variants_.function_of(*problem.variant);
+}
+
+Status CpuDevice::attention_prepare(const AttentionProblem &problem) {
+  FLASHCORE_TRY(check_kernel(problem));
+  FLASHCORE_TRY(variant_of(problem));
+  return success();
+}
 
 Result<int64_t> CpuDevice::attention_workspace_bytes(const AttentionProblem &problem) {
   FLASHCORE_TRY(check_kernel(problem));

@@ -5,12 +5,15 @@
 #pragma once
 
 #include "runtime/device.hpp"
+#include "runtime/host_variants.hpp"
 
 namespace flashcore {
 
 class CpuDevice final : public Device {
  public:
-  CpuDevice(int32_t threads, std::string reason) : Device(std::move(reason)), threads_(threads) {}
+  // `settings` must outlive it.
+  CpuDevice(const Settings &settings, int32_t threads, std::string reason)
+      : Device(std::move(reason)), threads_(threads), host_variants_(settings) {}
   void close() noexcept override { delete this; }
 
   void describe(flashcore_device_info *info) const override;
@@ -45,7 +48,11 @@ class CpuDevice final : public Device {
 
  private:
   ~CpuDevice() override = default;
+  // Of the problem's variant; nullptr: it has none.
+  Result<ChangeRow> variant_of(const AttentionProblem &problem);
+
   const int32_t threads_;
+  HostVariants host_variants_;
 };
 
 }  // namespace flashcore

@@ -24,6 +24,8 @@ class Device {
   // The end of a device that was made by new. It may have to be where its resources are, or to leave them alone in a forked child.
   virtual void close() noexcept = 0;
 
+  // Of its context.
+  Variants &variants() { return variants_; }
   // Why a context has it.
   const std::string &reason() const { return reason_; }
   virtual void describe(flashcore_device_info *info) const = 0;
@@ -67,6 +69,7 @@ class Device {
 
  private:
   const std::string reason_;
+  Variants variants_;
 };
 
 struct CloseDevice {

@@ -33,7 +33,9 @@ std::array<NamedRange, fwd::operand_count + 1> ranges_of(const AttentionProblem 
 
 // What nobody can compile may be missing for a feature: modules with them are not shipped.
 Error with_feature(Error error, const kernels::ProblemKey &key) {
-  const char *field = kernels::feature_field(key.window(), key.scores, key.rows == kernels::rows_paged, key.ragged_by);
+  const char *field = key.variant != 0 ? "variant"
+                                       : kernels::feature_field(key.window(), key.scores,
+                                                                key.rows == kernels::rows_paged, key.ragged_by);
   if (error.status != FLASHCORE_COMPILER_UNAVAILABLE || field == nullptr) return error;
   error.message += std::string(" ") + field + " needs a module that is not shipped but compiled on first need.";
   error.field = field;
@@ -46,7 +48,7 @@ std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *ar
   RecentCalls *recent = RecentCalls::of_this_thread();
   PreparedCall::Addresses addresses;
   PreparedCall *call = recent == nullptr ? nullptr : recent->find(serial_, args, &addresses);
-  if (call == nullptr) return std::nullopt;
+  if (call == nullptr || !call->variant_stays(variants().destroyed())) return std::nullopt;
   const Result<CurrentContext> current = CurrentContext::enter(*this);
   if (!current.ok()) return current.error();
   FLASHCORE_TRY(call->encode_maps(driver_, addresses));
@@ -73,11 +75,11 @@ Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const k
         return Error{
             FLASHCORE_NOT_PREPARED,
             "the stream is being captured and " +
-                module_name(passport_at(selection.kernel_index), selection.specialization) +
+                module_name(passport_at(selection.kernel_index), selection.specialization, selection.variant) +
                 " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
       if (!addresses_checked_) FLASHCORE_TRY(check_known_addresses(driver_, ranges_of(problem)));
     }
-    Result<ModuleFunctions> loaded = loader_.load(selection);
+    Result<ModuleFunctions> loaded = loader_.load(selection, problem.variant);
     if (!loaded.ok()) return with_feature(std::move(loaded.error()), key);
     functions = loaded.value();
   }
@@ -120,7 +122,7 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
 Status GpuDevice::attention_fwd(const flashcore_attention_args *args, void *stream) {
   if (std::optional<Status> again = launch_again(args, static_cast<CudaStream>(stream))) return *std::move(again);
   const DeferredCancellation deferred;
-  FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required));
+  FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required, &variants()));
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));
   if (problem.empty()) return success();
@@ -158,7 +160,7 @@ Status GpuDevice::attention_explain(const AttentionProblem &problem, flashcore_a
   const kernels::Passport &passport = passport_at(selection.kernel_index);
   explanation->supported = 1;
   copy_text(explanation->kernel, passport.name);
-  copy_text(explanation->module, module_name(passport, selection.specialization));
+  copy_text(explanation->module, module_name(passport, selection.specialization, selection.variant));
   const auto choice = [&](const char *name, int32_t otherwise) {
     return passport.value(selection.specialization, name, otherwise);
   };

@@ -13,7 +13,8 @@
 namespace flashcore {
 namespace {
 
-constexpr const char *specialization_file = "specialization.h";
+constexpr const char *specialization_file = "specialization.h", *variant_file = "variant.h",
+                     *text_file = "variant.text";
 
 std::string program_name(const kernels::Passport &passport) { return std::string(passport.name) + ".cu"; }
 
@@ -31,29 +32,48 @@ std::string compiler_text(const NvrtcLibrary &nvrtc, std::span<const uint8_t> cu
   return text;
 }
 
+// A fault in the user's text is the variant's, and not this library's.
+Error named(Error error, const ModuleRequest &request) {
+  const bool in_text = error.message.find("variant(") != std::string::npos;
+  if (error.status == FLASHCORE_COMPILE_FAILED && request.variant != nullptr && in_text) error.field = "variant";
+  return error;
+}
+
 }  // namespace
 
 ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization,
-                                  std::string_view arch, std::string_view nvrtc_append_flags) {
+                                  std::string_view arch, std::string_view nvrtc_append_flags, uint64_t variant_digest) {
   const KernelRow &row = kernel_table()[static_cast<size_t>(kernel_index)];
-  const std::string name = program_name(*row.passport), header = specialization_header(*row.passport, specialization);
+  const std::string name = program_name(*row.passport),
+                    header = specialization_header(*row.passport, specialization, variant_digest != 0);
   const std::vector<std::string> options = canonical_compile_options(arch);
   ModuleRequest request{
-      kernel_index, specialization, std::string(arch), module_name(*row.passport, specialization), {}};
+      kernel_index, specialization, std::string(arch), module_name(*row.passport, specialization, variant_digest),
+      {},           variant_digest};
   // Flags of the user's own may ask for line numbers (-lineinfo), and then comments count.
   const std::string_view kernel_sha256 = nvrtc_append_flags.empty() ? row.tokens_sha256 : row.text_sha256;
-  request.key = logical_module_key({name, kernel_sha256, header, arch, options, nvrtc_append_flags});
+  const std::string variant = variant_digest == 0 ? "" : variant_digest_text(variant_digest);
+  request.key = logical_module_key({name, kernel_sha256, header, arch, options, nvrtc_append_flags, variant});
   return request;
 }
 
 Result<BuiltModule> build_module(const ModuleRequest &request, const NvrtcLibrary &nvrtc) {
   const KernelRow &row = kernel_table()[static_cast<size_t>(request.kernel_index)];
   const std::string name = program_name(*row.passport),
-                    header = specialization_header(*row.passport, request.specialization);
+                    header = specialization_header(*row.passport, request.specialization, request.variant_digest != 0),
+                    variant = request.variant == nullptr ? "" : variant_header(request.variant->code),
+                    text =
+                        request.variant == nullptr ? "" : std::string(variant_text_begin) + request.variant->code.text;
   std::vector<NamedText> headers;
   for (const EmbeddedHeader &embedded : kernel_headers()) headers.push_back({embedded.name, embedded.text});
   headers.push_back({specialization_file, header});
-  FLASHCORE_TRY_ASSIGN(CompiledKernel compiled, compile_kernel(nvrtc, {name, row.source, headers, request.arch}));
+  if (request.variant != nullptr) {
+    headers.push_back({variant_file, variant});
+    headers.push_back({text_file, text});
+  }
+  Result<CompiledKernel> result = compile_kernel(nvrtc, {name, row.source, headers, request.arch});
+  if (!result.ok()) return named(std::move(result.error()), request);
+  CompiledKernel compiled = std::move(result).value();
 
   BuiltModule built;
   built.cubin = std::move(compiled.cubin);

@@ -3,6 +3,7 @@
 // What a module is made from, and the making: joins the kernel table, the compiler and the entry format.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,7 @@
 #include "cache/module_entry.hpp"
 #include "contract/passport.h"
 #include "driver/nvrtc_library.hpp"
+#include "problem/variants.hpp"
 
 namespace flashcore {
 
@@ -20,10 +22,13 @@ struct ModuleRequest {
   std::string arch;    // "sm_89"
   std::string module;  // name for people
   std::string key;     // logical key
+  uint64_t variant_digest = 0;
+  std::shared_ptr<const Variant> variant = {};  // of that digest; null: there is none, or nobody here knows its text
 };
 
 ModuleRequest make_module_request(int32_t kernel_index, const kernels::Specialization &specialization,
-                                  std::string_view arch, std::string_view nvrtc_append_flags);
+                                  std::string_view arch, std::string_view nvrtc_append_flags,
+                                  uint64_t variant_digest = 0);
 
 struct BuiltModule {
   ModuleRecord record;

@@ -55,9 +55,10 @@ ModuleLoader::~ModuleLoader() {
 }
 
 ModuleLoader::SlotKey ModuleLoader::slot_key(const Selection &selection) {
-  SlotKey key{selection.kernel_index, {}};
-  static_assert(sizeof(key.second) == sizeof(selection.specialization));
-  std::memcpy(key.second.data(), &selection.specialization, sizeof(selection.specialization));
+  SlotKey key{selection.kernel_index, selection.variant, {}};
+  auto &choices = std::get<2>(key);
+  static_assert(sizeof(choices) == sizeof(selection.specialization));
+  std::memcpy(choices.data(), &selection.specialization, sizeof(selection.specialization));
   return key;
 }
 
@@ -68,7 +69,7 @@ std::optional<ModuleFunctions> ModuleLoader::find(const Selection &selection) {
   return found->second->loaded.functions;
 }
 
-Result<ModuleFunctions> ModuleLoader::load(const Selection &selection) {
+Result<ModuleFunctions> ModuleLoader::load(const Selection &selection, const std::shared_ptr<const Variant> &variant) {
   const SlotKey key = slot_key(selection);
   std::shared_ptr<Slot> slot;
   {
@@ -86,7 +87,7 @@ Result<ModuleFunctions> ModuleLoader::load(const Selection &selection) {
   {
     Loading loading(*this, key, *slot);
     try {
-      loading.finish(load_now(selection));
+      loading.finish(load_now(selection, variant));
     } catch (const std::bad_alloc &) {  // the slot says so already
     }
   }
@@ -94,11 +95,14 @@ Result<ModuleFunctions> ModuleLoader::load(const Selection &selection) {
   return slot->loaded.functions;
 }
 
-Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection) {
+Result<ModuleLoader::Loaded> ModuleLoader::load_now(const Selection &selection,
+                                                    const std::shared_ptr<const Variant> &variant) {
   std::vector<ModuleRequest> requests;  // best architecture first
-  for (const std::string &arch : module_archs(arch_))
+  for (const std::string &arch : module_archs(arch_)) {
     requests.push_back(make_module_request(selection.kernel_index, selection.specialization, arch,
-                                           settings_.environment.nvrtc_append_flags));
+                                           settings_.environment.nvrtc_append_flags, selection.variant));
+    requests.back().variant = variant;
+  }
   Loaded loaded;
   FLASHCORE_TRY(source_.obtain(requests, [&](const ModuleOffer &offer) -> Status {
     FLASHCORE_TRY_ASSIGN(loaded, load_image(offer.request, offer.cubin));

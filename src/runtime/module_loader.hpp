@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 
 #include "base/error.hpp"
 #include "driver/cuda_driver.hpp"
@@ -32,8 +33,8 @@ class ModuleLoader {
 
   // The functions if they are loaded; no driver call.
   std::optional<ModuleFunctions> find(const Selection &selection);
-  // The functions, loading or compiling them now. The CUDA context must be current.
-  Result<ModuleFunctions> load(const Selection &selection);
+  // The functions, loading or compiling them now. The CUDA context must be current. `variant`: the selection's, or null.
+  Result<ModuleFunctions> load(const Selection &selection, const std::shared_ptr<const Variant> &variant = {});
 
   const ModuleSource &source() const { return source_; }
   int64_t found_loaded() const { return found_loaded_.load(std::memory_order_relaxed); }  // by load()
@@ -41,13 +42,13 @@ class ModuleLoader {
  private:
   struct Slot;    // one module: being loaded, loaded or failed
   class Loading;  // the duty of the thread that loads it
-  using SlotKey = std::pair<int32_t, std::array<int32_t, sizeof(kernels::Specialization) / sizeof(int32_t)>>;
+  using SlotKey = std::tuple<int32_t, uint64_t, std::array<int32_t, sizeof(kernels::Specialization) / sizeof(int32_t)>>;
   struct Loaded {
     CudaModule module = nullptr;
     ModuleFunctions functions{};
   };
   static SlotKey slot_key(const Selection &selection);
-  Result<Loaded> load_now(const Selection &selection);
+  Result<Loaded> load_now(const Selection &selection, const std::shared_ptr<const Variant> &variant);
   Result<Loaded> load_image(const ModuleRequest &request, const Bytes &cubin);
   Result<CudaFunction> prepare_function(const ModuleRequest &request, CudaModule module, const char *entry_point);
 

@@ -32,6 +32,12 @@ class ModuleSource::Search {
 
   Status compile(const ModuleRequest &request) {
     const Settings &settings = source_.settings_;
+    if (request.variant_digest != 0 && request.variant == nullptr)
+      return Error{FLASHCORE_COMPILER_UNAVAILABLE,
+                   nothing_found(request) +
+                       ", and the text of its variant is not known here: a program that has made "
+                       "the variant compiles it",
+                   "kernel"};
     Result<const NvrtcLibrary *> nvrtc = NvrtcLibrary::load(settings.nvrtc_library, settings.toolkit_directory);
     if (!nvrtc.ok()) {
       if (nvrtc.error().status == FLASHCORE_COMPILER_UNAVAILABLE)
@@ -118,9 +124,9 @@ Status check_arch_name(const std::string &arch) {
 bool is_current(const ModuleRecord &record, const std::string &nvrtc_append_flags) {
   const Result<ModuleName> name = parse_module_name(record.module);
   if (!name.ok()) return false;
-  const auto [index, specialization] = name.value();
+  const auto &[index, specialization, variant] = name.value();
   if (!check_specialization(passport_at(index), specialization).ok()) return false;
-  return make_module_request(index, specialization, record.arch, nvrtc_append_flags).key == record.key;
+  return make_module_request(index, specialization, record.arch, nvrtc_append_flags, variant).key == record.key;
 }
 
 KnownModule known_module(ListedModule file, const std::string &nvrtc_append_flags) {
@@ -201,7 +207,8 @@ Result<ModuleRequest> request_module(const Settings &settings, std::string_view 
   if (!named.one_module())
     return Error{FLASHCORE_INVALID_ARGUMENT,
                  "kernel is \"" + std::string(module) + "\"; allowed: the whole name of a module", "kernel"};
-  return make_module_request(named.kernel_index, named.module, arch, settings.environment.nvrtc_append_flags);
+  return make_module_request(named.kernel_index, named.module, arch, settings.environment.nvrtc_append_flags,
+                             named.variant);
 }
 
 Result<KnownModule> obtain_module(const Settings &settings, const ModuleRequest &request) {

@@ -31,6 +31,7 @@ bool PreparedCall::is_usual(const Launched &call) {
 void PreparedCall::remember(const Launched &call) {
   const kernels::Passport &passport = passport_at(call.plan.kernel_index);
   device_serial_ = call.device_serial;
+  variants_destroyed_ = call.problem.variants_destroyed;
   std::memcpy(&args_, call.args, sizeof(args_));
   operands_.remember(operands_of(call.problem));
   plan_ = call.plan;

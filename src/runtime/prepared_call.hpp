@@ -56,11 +56,14 @@ class PreparedCall {
     return maps_.encode(driver, addresses.data(), parameters_);
   }
   const LaunchPlan &plan() const { return plan_; }
+  // False: a variant was destroyed since, perhaps the call's.
+  bool variant_stays(uint64_t destroyed) const { return args_.variant == 0 || destroyed == variants_destroyed_; }
 
  private:
   bool differs_in_addresses_only(uint64_t device_serial, const flashcore_attention_args *args) const;
 
-  uint64_t device_serial_ = 0;       // 0: nothing is remembered
+  uint64_t device_serial_ = 0;  // 0: nothing is remembered
+  uint64_t variants_destroyed_ = 0;
   flashcore_attention_args args_{};  // the addresses in it do not count
   Operands operands_;
   LaunchPlan plan_;

@@ -87,6 +87,8 @@ std::vector<BadInput> bad_inputs() {
       {"total_kv", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.cu_seqlens_kv = args.query.data; }},
       {"kv_batch_count", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.kv_batch_index = args.query.data; }},
       {"page_size", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.page_table = args.query.data; }},
+      INVALID(variant, 1),
+      INVALID(variant_params, args.query.data),
       UNSUPPORTED(new_key.data, args.query.data),
       UNSUPPORTED(split_count, 4),
       {"workspace_bytes", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.workspace = args.output.data; }},

@@ -124,7 +124,7 @@ CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, cons
 }  // namespace
 
 CaseOutcome emulate(const flashcore_attention_args &args, const Request &request) {
-  const Result<AttentionProblem> problem = validate_attention(&args, AddressRule::required);
+  const Result<AttentionProblem> problem = validate_attention(&args, AddressRule::required, request.variants);
   if (!problem.ok()) return failed(problem.error().message);
   const int32_t index = find_kernel(request.kernel);
   if (index < 0) return failed("no kernel is called " + request.kernel);

@@ -9,17 +9,19 @@
 #include <string>
 
 #include "kernels/run_case.hpp"
+#include "problem/variants.hpp"
 
 namespace emulator {
 
 struct Request {
   std::string kernel;
-  std::string broken = "";  // the name of a broken kernel; empty: the kernel as it is
+  std::string broken = "";  // the name of a broken kernel, or of a user's text; empty: the kernel as it is
   uint32_t seed = 0;
-  int64_t shared_bytes_taken = 0;  // launch with this much less than the layout needs
-  std::string module = "";         // this one alone; empty: of those that serve with the fewest columns,
-  uint32_t turn = 0;               // the one whose turn it is
-  int32_t key_parts = 0;           // kernels::DeviceLimits::key_parts, of modules that can
+  int64_t shared_bytes_taken = 0;                 // launch with this much less than the layout needs
+  std::string module = "";                        // this one alone; empty: of those that serve with the fewest columns,
+  uint32_t turn = 0;                              // the one whose turn it is
+  int32_t key_parts = 0;                          // kernels::DeviceLimits::key_parts, of modules that can
+  const flashcore::Variants *variants = nullptr;  // the arguments' variant is one of these
 };
 
 // The seeds after which the ways to schedule threads and copies repeat themselves; others draw other random orders.

@@ -19,6 +19,7 @@
 #include "emulated_golden.hpp"
 #include "emulated_parts.hpp"
 #include "emulated_ragged.hpp"
+#include "emulated_texts.hpp"
 #include "emulated_variant.hpp"
 #include "kernels/attention_grid.hpp"
 #include "module.hpp"
@@ -204,6 +205,9 @@ bool add_cases() {
         boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
     const auto *const passport =
         flashcore::kernel_table()[static_cast<size_t>(flashcore::find_kernel(kernel))].passport;
+    if (passport->takes_variants)
+      of_kernel->add(
+          boost::unit_test::make_test_case([kernel] { emulator::check_texts(kernel); }, "texts", __FILE__, __LINE__));
     if (passport->entry_point(1) != nullptr)
       of_kernel->add(
           boost::unit_test::make_test_case([kernel] { emulator::check_parts(kernel); }, "parts", __FILE__, __LINE__));

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// write_module MODULE SOURCE OUTPUT [BROKEN | VARIANT]: the translation unit that compiles a kernel's device half in one specialization for
+// write_module MODULE SOURCE OUTPUT [BROKEN | VARIANT | TEXT]: the translation unit that compiles a kernel's device half in one specialization for
 // the emulator. Beside OUTPUT, in a folder of its name without the suffix, lies what differs from one to the other: specialization.h, and of
 // a kernel of tests/broken_kernels the files that were edited. VARIANT is one of tests/other_parts/variants.cuh, which stands for the
-// kernel's own.
+// kernel's own. TEXT is the file of a user's text, with which the module is compiled; it is known by the file's name.
 //
 // Several such units are in one program, and each has the namespace flashcore in its own specialization; so they give it other names.
 #include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "broken_list.hpp"
@@ -26,6 +27,7 @@ struct Unit {
   fs::path source, output;
   const Broken *broken = nullptr;
   std::string variant;
+  fs::path text;  // file of a user's text; empty: none
 
   const KernelRow &row() const { return kernel_table()[static_cast<size_t>(module.kernel_index)]; }
   fs::path folder() const { return output.parent_path() / output.stem(); }
@@ -60,7 +62,9 @@ std::string most_threads_of(std::string_view source, const std::string &entry_po
 
 Status write_unit(const Unit &unit, const std::string &module) {
   const std::string id = as_identifier(unit.output.stem().string());
-  const std::string broken = unit.broken != nullptr ? unit.broken->name : unit.variant;
+  const std::string broken = unit.broken != nullptr ? unit.broken->name
+                             : !unit.text.empty()   ? unit.text.stem().string()
+                                                    : unit.variant;
   // The part that defines a kernel's own variant has been read when the name becomes another's.
   const std::string other = unit.variant.empty() ? ""
                                                  : "#include \"variants.cuh\"\ntemplate <int> using AnyScores = "
@@ -98,6 +102,14 @@ bool is_variant(const std::string &name) {
   return !name.empty() && std::isupper(static_cast<unsigned char>(name[0])) != 0;
 }
 
+Status write_text(const Unit &unit) {
+  std::ifstream file(unit.text);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  FLASHCORE_TRY_ASSIGN(const VariantText read, read_variant_text(text));
+  FLASHCORE_TRY(write(unit.folder() / "variant.text", std::string(variant_text_begin) + text));
+  return write(unit.folder() / "variant.h", variant_header(read));
+}
+
 Status find_broken(Unit &unit, const std::string &name) {
   for (const Broken &broken : broken_kernels())
     if (broken.name == name) unit.broken = &broken;
@@ -112,14 +124,17 @@ Status write_all(int argc, char **argv) {
   FLASHCORE_TRY_ASSIGN(const ModuleName name, parse_module_name(module));
   Unit unit{name, fs::absolute(argv[2]), fs::absolute(argv[3])};
   FLASHCORE_TRY(check_specialization(*unit.row().passport, name.specialization));
-  if (argc == 5 && is_variant(argv[4])) {
+  if (argc == 5 && fs::path(argv[4]).has_extension()) {
+    unit.text = fs::absolute(argv[4]);
+    FLASHCORE_TRY(write_text(unit));
+  } else if (argc == 5 && is_variant(argv[4])) {
     unit.variant = argv[4];
   } else if (argc == 5) {
     FLASHCORE_TRY(find_broken(unit, argv[4]));
     FLASHCORE_TRY(write_edited_files(unit));
   }
-  FLASHCORE_TRY(
-      write(unit.folder() / "specialization.h", specialization_header(*unit.row().passport, name.specialization)));
+  FLASHCORE_TRY(write(unit.folder() / "specialization.h",
+                      specialization_header(*unit.row().passport, name.specialization, !unit.text.empty())));
   return write_unit(unit, module);
 }
 
@@ -127,7 +142,7 @@ Status write_all(int argc, char **argv) {
 
 int main(int argc, char **argv) {
   if (argc != 4 && argc != 5) {
-    std::fprintf(stderr, "usage: write_module MODULE SOURCE OUTPUT [BROKEN | VARIANT]\n");
+    std::fprintf(stderr, "usage: write_module MODULE SOURCE OUTPUT [BROKEN | VARIANT | TEXT]\n");
     return 2;
   }
   const Status done = write_all(argc, argv);

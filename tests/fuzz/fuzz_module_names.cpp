@@ -12,7 +12,8 @@ std::vector<fuzz::Bytes> fuzz::seeds() {
     seeds.push_back(bytes_of(kernel.passport->name));
     flashcore::kernels::Specialization specialization;
     for (int32_t i = 0; kernel.passport->specialization(i, &specialization) && i < 6; ++i)
-      seeds.push_back(bytes_of(flashcore::module_name(*kernel.passport, specialization)));
+      for (const uint64_t variant : {uint64_t{0}, 0x0123456789abcdef + static_cast<uint64_t>(i)})
+        seeds.push_back(bytes_of(flashcore::module_name(*kernel.passport, specialization, variant)));
   }
   return seeds;
 }
@@ -23,7 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (read.ok()) {
     const flashcore::kernels::Passport &passport =
         *flashcore::kernel_table()[static_cast<size_t>(read.value().kernel_index)].passport;
-    FUZZ_PROMISE(flashcore::module_name(passport, read.value().specialization) == name);
+    FUZZ_PROMISE(flashcore::module_name(passport, read.value().specialization, read.value().variant) == name);
     static_cast<void>(flashcore::check_specialization(passport, read.value().specialization));
   } else {
     FUZZ_PROMISE(read.error().status == FLASHCORE_INVALID_ARGUMENT && !read.error().message.empty());

@@ -315,6 +315,21 @@ void RaggedOnDevice::place_score_tensors(std::mt19937 &generator) {
       }
 }
 
+void RaggedOnDevice::set_variant(const std::function<double(double, int64_t, int64_t, int64_t, int64_t)> &score,
+                                 const std::function<bool(int64_t, int64_t, int64_t, int64_t)> &visible) {
+  for (size_t b = 0; b < references_.size(); b++) {
+    const auto sequence = static_cast<int64_t>(b);
+    if (score)
+      references_[b].variant_score = [=](double s, int64_t, int64_t head, int64_t i, int64_t j) {
+        return score(s, sequence, head, i, j);
+      };
+    if (visible)
+      references_[b].variant_visible = [=](int64_t, int64_t head, int64_t i, int64_t j) {
+        return visible(sequence, head, i, j);
+      };
+  }
+}
+
 void RaggedOnDevice::poison_outputs() {
   output_->buffer->fill(0xff);
   lse_->buffer->fill(0xff);

@@ -5,6 +5,7 @@
 // inputs, and must stay poison in outputs.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -46,6 +47,9 @@ class RaggedOnDevice {
   flashcore_status launch(flashcore_error *error) {
     return flashcore_attention_fwd(device_.context(), &args_, nullptr, error);
   }
+  // What a variant means, where batch is the sequence; the arguments' own is the caller's business.
+  void set_variant(const std::function<double(double, int64_t, int64_t, int64_t, int64_t)> &score,
+                   const std::function<bool(int64_t, int64_t, int64_t, int64_t)> &visible);
   void poison_outputs();
   std::vector<uint16_t> read_output() const;
   std::vector<float> read_lse() const;

@@ -63,6 +63,8 @@ Real score(const ReferenceAttention &problem, const Row &row, int64_t j) {
     s -= static_cast<Real>(problem.alibi_slopes[index]) * static_cast<Real>(distance);
   }
   if (!problem.bias.empty()) s += static_cast<Real>(problem.bias[score_index(problem, problem.bias.size(), row, j)]);
+  if (problem.variant_score)
+    s = static_cast<Real>(problem.variant_score(static_cast<double>(s), row.batch, row.head, row.position, j));
   return s;
 }
 
@@ -77,6 +79,7 @@ void attend_row(const ReferenceAttention &problem, const Row &row, const Arithme
   for (int64_t j = 0; j < problem.seqlen_kv; j++) {
     if (!key_is_visible(problem, row.position, j) || !key_is_shown(problem, row.batch, row.head, row.position, j))
       continue;
+    if (problem.variant_visible && !problem.variant_visible(row.batch, row.head, row.position, j)) continue;
     visible.push_back(j);
     scores.push_back(score<Real>(problem, row, j));
     if (!(scores.back() <= maximum)) maximum = scores.back();  // a NaN score stays visible

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "float16.hpp"
@@ -35,6 +36,9 @@ struct ReferenceAttention {
   std::vector<float> bias;          // [heads_q, seqlen_q, seqlen_kv], or with [batch] ahead, or empty; -inf hides a key
   std::vector<uint8_t> mask;        // the same shapes; 0 hides a key
   std::vector<float> sinks;         // [heads_q], or empty
+  // A variant: what a score becomes at last, and whether row i of a head sees key j beside the masks; or empty.
+  std::function<double(double score, int64_t batch, int64_t head, int64_t i, int64_t j)> variant_score;
+  std::function<bool(int64_t batch, int64_t head, int64_t i, int64_t j)> variant_visible;
   bool lse_base2 = false;
 };
 

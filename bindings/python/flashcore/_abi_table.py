@@ -144,6 +144,8 @@ class AttentionArgs(_Sized):
         ("total_q", _i64),
         ("total_kv", _i64),
         ("kv_batch_count", _i64),
+        ("variant", _u64),
+        ("variant_params", _u64),
     ]
 
 
@@ -182,6 +184,14 @@ class MergeStatesArgs(_Sized):
         ("lse", Tensor),
         ("lse_base", _i32),
         ("reserved", _i32),
+    ]
+
+
+class VariantOptions(_Sized):
+    _fields_ = [
+        ("struct_size", _u32),
+        ("reserved", _u32),
+        ("params_bytes", _i64),
     ]
 
 
@@ -271,4 +281,6 @@ PROTOTYPES = {
     "flashcore_event_elapsed_us": (_i32, [_pointer, _pointer, _pointer, POINTER(_f64), POINTER(Error)]),
     "flashcore_merge_states": (_i32, [_pointer, POINTER(MergeStatesArgs), _pointer, POINTER(Error)]),
     "flashcore_merge_states_prepare": (_i32, [_pointer, POINTER(MergeStatesArgs), POINTER(Error)]),
+    "flashcore_variant_create": (_i32, [_pointer, _text, _i64, POINTER(VariantOptions), POINTER(_u64), POINTER(Error)]),
+    "flashcore_variant_destroy": (_i32, [_pointer, _u64, POINTER(Error)]),
 }

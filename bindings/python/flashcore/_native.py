@@ -2,6 +2,7 @@
 """What a context is to those who call the library in its name: DeviceArray, and the calls of flashcore.torch."""
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any, Protocol
 
@@ -21,6 +22,8 @@ class Native:
         self.synchronous = True  # nothing is running when a call has returned
         self.kept = False  # until the process ends
         self.buffers: set[int] = set()  # memory that DeviceArrays hold
+        self.variants: dict[tuple[str, int], int] = {}  # numbers of texts, with the bytes of their blocks; they go with the context
+        self.variants_lock = threading.Lock()
 
     def __del__(self, warn: Any = warnings.warn, warning: Any = ResourceWarning) -> None:
         if self.kept:

@@ -10,6 +10,8 @@ from typing import Any, Optional
 from . import _abi_table as abi
 from ._arrays import BITS16, DTYPE_NAMES, View
 from ._errors import InvalidArgumentError, UnsupportedError
+from ._native import Native
+from ._variant import Variant, block_bytes
 
 CAUSAL = {"none": abi.CAUSAL_NONE, "top_left": abi.CAUSAL_TOP_LEFT, "bottom_right": abi.CAUSAL_BOTTOM_RIGHT}
 # Types of query, key, value and output that the library of this version computes.
@@ -154,6 +156,16 @@ class Problem:
         if not any((batch, head, row, key)) and 0 not in sizes:
             raise InvalidArgumentError(f"{field} has one number for all scores; allowed: one for each key at least", field)
         return batch, row, head, key
+
+    def set_variant(self, native: Native, variant: Optional[Variant], params: Optional[View]) -> None:
+        if variant is None and params is not None:
+            raise InvalidArgumentError("variant_params is given without a variant", "variant_params")
+        if variant is None:
+            return
+        if not isinstance(variant, Variant):
+            raise TypeError(f"variant is a {type(variant).__name__}; allowed: flashcore.Variant")
+        self.args.variant = variant.number(native, 0 if params is None else block_bytes(params))
+        self.args.variant_params = 0 if params is None else params.address
 
     def set_output(self, output: View) -> None:
         args, layout = self.args, self.layout

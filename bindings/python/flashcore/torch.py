@@ -28,6 +28,7 @@ from ._errors import InternalError, InvalidArgumentError, UnsupportedError, chec
 from ._native import Native
 from ._problem import Problem, Window, checked_window
 from ._sequences import Sequences, check_sequences
+from ._variant import Variant
 
 _contexts: dict[int, Context] = {}  # by ordinal; -1 is the CPU
 _contexts_lock = threading.Lock()
@@ -60,17 +61,26 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
               softcap: float = 0.0, window: Window = (None, None), layout: str = "bshd", output_layout: Optional[str] = None,
               kernel: str = "", on: Optional[Context] = None, chunk: int = 0, alibi_slopes: Optional[torch.Tensor] = None,
               sinks: Optional[torch.Tensor] = None, bias: Optional[torch.Tensor] = None, mask: Optional[torch.Tensor] = None,
-              sequences: Optional[Sequences] = None, return_lse: bool = False) -> Any:
+              variant: Optional[Variant] = None, variant_params: Optional[torch.Tensor] = None, sequences: Optional[Sequences] = None,
+              return_lse: bool = False) -> Any:
     """softmax(scale * query.key^T + mask) . value in a new tensor; (output, lse) with return_lse.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
     sequence; heads_kv divides heads_q. float16 or bfloat16, any strides but the last, which is 1.
     causal: "none", "top_left" (PyTorch's is_causal) or "bottom_right" (a cache: the last query sees every key).
     scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, bias, mask,
-    sequences and the lse, with which a call is prepared in Python: it costs the host a few times as much.
+    sequences and the lse, with which a call is prepared in Python: it costs the host a few times as much. With variant and variant_params
+    it is not prepared, and a graph of torch.compile breaks there.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
+    if variant is not None or variant_params is not None:
+        if output_layout not in (None, layout):
+            raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with a variant", "output_layout")
+        return (on or context(query.device)).attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, chunk=chunk,
+                                                       alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, sequences=sequences,
+                                                       layout=layout, variant=variant, variant_params=variant_params, kernel=kernel,
+                                                       return_lse=return_lse)
     of_scores = (alibi_slopes, sinks, bias, mask)
     if chunk != 0 or sequences is not None or return_lse or any(tensor is not None for tensor in of_scores):
         if output_layout not in (None, layout):

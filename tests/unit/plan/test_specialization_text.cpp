@@ -96,6 +96,41 @@ BOOST_AUTO_TEST_CASE(words_of_scores_stay) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(names_with_a_variant_read_back) {
+  for_every_specialization([](const Passport &passport, const Specialization &s) {
+    const std::string plain = module_name(passport, s), name = module_name(passport, s, 0x12ab);
+    BOOST_TEST(name == plain + "-variant-00000000000012ab");
+    const auto parsed = parse_module_name(name);
+    BOOST_REQUIRE_MESSAGE(parsed.ok(), name);
+    BOOST_TEST(parsed.value().variant == 0x12abu);
+    BOOST_TEST(std::memcmp(&parsed.value().specialization, &s, sizeof(s)) == 0, name);
+    BOOST_TEST(parse_module_name(plain).value().variant == 0u);
+    for (const char *end : {"-variant-", "-variant-12ab", "-variant-00000000000012AB", "-variant-0000000000000000"})
+      BOOST_TEST(!parse_module_name(plain + end).ok(), plain << end);
+  });
+}
+
+// The bit is the generated header's alone: it is no choice.
+BOOST_AUTO_TEST_CASE(a_header_with_a_variant_says_so_and_asks_for_it) {
+  const int32_t index = find_kernel("sm80_fwd_mma");
+  Specialization s;
+  BOOST_REQUIRE(passport_at(index).specialization(0, &s));
+  const std::string header = specialization_header(passport_at(index), s, true);
+  BOOST_TEST(header.find("    .scores = 32,\n") != std::string::npos, header);
+  BOOST_TEST(header.ends_with("#include \"variant.h\"\n"), header);
+}
+
+BOOST_AUTO_TEST_CASE(a_variants_header_has_its_functions_in_their_lines) {
+  VariantText text;
+  text.visible_line = 7, text.macros = {"STEP"};
+  const std::string header = variant_header(text);
+  for (const char *part :
+       {"#include \"variant.text\"\n}", "\n#undef STEP\n", "has_visible = true;", "has_score = false;",
+        "#line 7 \"variant\"\n    return ::flashcore::variant::visible(batch, head, query, key, params);"})
+    BOOST_TEST(header.find(part) != std::string::npos, header << " [lacks " << part << "]");
+  BOOST_TEST(header.find("variant::score(") == std::string::npos);
+}
+
 // Tuned rows, caches and users say these names: they are what they were.
 BOOST_AUTO_TEST_CASE(names_of_modules_stay) {
   std::ifstream file(MODULE_NAMES);

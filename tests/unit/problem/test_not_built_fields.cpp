@@ -157,6 +157,6 @@ BOOST_AUTO_TEST_CASE(the_column_stride_of_the_lse_does_not_count) {
 }
 
 // The walk would miss bytes that no field owns.
-static_assert(offsetof(Args, kv_batch_count) + sizeof(Args::kv_batch_count) == sizeof(Args));
+static_assert(offsetof(Args, variant_params) + sizeof(Args::variant_params) == sizeof(Args));
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -162,7 +162,8 @@ BOOST_AUTO_TEST_CASE(operands_have_their_names) {
                                                          {fwd::page_table, "page_table"},
                                                          {fwd::page_table_value, "page_table_value"},
                                                          {fwd::bias, "bias"},
-                                                         {fwd::mask, "mask"}};
+                                                         {fwd::mask, "mask"},
+                                                         {fwd::variant_params, "variant_params"}};
   static_assert(std::size(names) == fwd::operand_count);
   for (const auto &[operand, name] : names) BOOST_TEST(fwd::operands[operand].name == std::string(name));
 }
@@ -174,13 +175,15 @@ BOOST_AUTO_TEST_CASE(operands_of_a_problem_lie_where_the_caller_said) {
   args.bias.data = 0x800000000, args.bias.dtype = FLASHCORE_DTYPE_FLOAT32;
   set_strides(args.bias, 0, 1, 0, 5);  // of a row of queries for each key
   args.mask.data = 0x900000001 - 1;
-  const auto operands = operands_of(accepted(args));
+  Variants variants;
+  args.variant = variants.create("bool visible() {}", 72).value(), args.variant_params = 0xa00000000;
+  const auto operands = operands_of(validate_attention(&args, AddressRule::required, &variants).value());
   const std::pair<fwd::Operand, uint64_t> bytes[] = {
       {fwd::query, 3 * 5 * 4 * 64 * 2}, {fwd::key, 3 * 7 * 2 * 64 * 2},
       {fwd::value, 3 * 7 * 2 * 32 * 2}, {fwd::output, 3 * 5 * 4 * 32 * 2},
       {fwd::lse, 3 * 5 * 4 * 4},        {fwd::alibi_slopes, (2 * 9 + 4) * 4},
       {fwd::sinks, (3 * 3 + 1) * 4},    {fwd::bias, (4 * 1 + 6 * 5 + 1) * 4},
-      {fwd::mask, 3 * 5 * 4 * 7}};
+      {fwd::mask, 3 * 5 * 4 * 7},       {fwd::variant_params, 72}};
   for (size_t n = 0; n < std::size(bytes); ++n) {
     const auto [i, size] = bytes[n];
     BOOST_TEST(operands[i].rule == &fwd::operands[i]);
@@ -188,7 +191,7 @@ BOOST_AUTO_TEST_CASE(operands_of_a_problem_lie_where_the_caller_said) {
     BOOST_TEST(extent(operands[i]) == size, fwd::operands[i].name);
   }
   Args without = args;
-  without.lse.data = 0, without.seqlen_kv = 0;
+  without.lse.data = 0, without.seqlen_kv = 0, without.variant = without.variant_params = 0;
   const auto rest = operands_of(accepted(without));
   for (const fwd::Operand absent : {fwd::key, fwd::value, fwd::lse}) BOOST_TEST(extent(rest[absent]) == 0u);
 }

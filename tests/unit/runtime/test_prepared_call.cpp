@@ -17,9 +17,16 @@ using namespace flashcore;
 
 namespace {
 
+Variants &variants() {
+  static Variants all;
+  return all;
+}
+
 // Without a workspace, which is never remembered.
 Args usual_args() {
+  static const uint64_t variant = variants().create("bool visible() {}", 4096).value();
   Args args = explicit_args();
+  args.variant = variant, args.variant_params = 0xb00000000;
   args.workspace = 0, args.workspace_bytes = 0, args.kernel[0] = '\0';
   return args;
 }
@@ -39,7 +46,7 @@ struct Made {
     std::memset(parameters, 0x55, sizeof(parameters));
   }
   static AttentionProblem valid(const Args *args) {
-    const Result<AttentionProblem> checked = validate_attention(args, AddressRule::required);
+    const Result<AttentionProblem> checked = validate_attention(args, AddressRule::required, &variants());
     BOOST_REQUIRE(checked.ok());
     return checked.value();
   }
@@ -159,7 +166,7 @@ BOOST_AUTO_TEST_CASE(unusual_calls_are_told_apart) {
 BOOST_AUTO_TEST_CASE(what_matches_is_valid) {
   std::mt19937_64 random(7);
   const PreparedCall call = known(usual_args());
-  const auto before = validate_attention(&*std::make_unique<Args>(usual_args()), AddressRule::required);
+  const auto before = validate_attention(&*std::make_unique<Args>(usual_args()), AddressRule::required, &variants());
   int matched = 0, refused = 0;
   for (int n = 0; n < 20000; ++n) {
     Args args = usual_args();
@@ -171,12 +178,21 @@ BOOST_AUTO_TEST_CASE(what_matches_is_valid) {
       continue;
     }
     ++matched;
-    const auto problem = validate_attention(&args, AddressRule::required);
+    const auto problem = validate_attention(&args, AddressRule::required, &variants());
     BOOST_REQUIRE(problem.ok());
     BOOST_REQUIRE(std::memcmp(&problem.value().key, &before.value().key, sizeof(problem.value().key)) == 0);
   }
   BOOST_TEST(matched > 100);
   BOOST_TEST(refused > 100);
+}
+
+// An id says nothing of what has become of it since.
+BOOST_AUTO_TEST_CASE(calls_know_whether_a_variant_was_destroyed_since) {
+  const Args with = usual_args(), without = contiguous_args();
+  const uint64_t now = variants().destroyed();
+  BOOST_TEST(known(with).variant_stays(now));
+  BOOST_TEST(!known(with).variant_stays(now + 1));
+  BOOST_TEST(known(without).variant_stays(now + 1));
 }
 
 // A program in another language may have put its struct at any address.
@@ -186,7 +202,7 @@ BOOST_AUTO_TEST_CASE(arguments_need_no_alignment) {
   for (const size_t offset : {1u, 2u, 4u, 9u}) {
     std::memcpy(bytes + offset, &args, sizeof(args));
     const auto *odd = reinterpret_cast<const Args *>(bytes + offset);
-    const auto problem = validate_attention(odd, AddressRule::required);
+    const auto problem = validate_attention(odd, AddressRule::required, &variants());
     BOOST_REQUIRE(problem.ok());
     PreparedCall call;
     call.remember(Made(odd).launched);

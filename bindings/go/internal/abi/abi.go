@@ -19,6 +19,7 @@ var Structs = map[string]reflect.Type{
 	"flashcore_attention_args":        reflect.TypeOf(C.flashcore_attention_args{}),
 	"flashcore_attention_explanation": reflect.TypeOf(C.flashcore_attention_explanation{}),
 	"flashcore_merge_states_args":     reflect.TypeOf(C.flashcore_merge_states_args{}),
+	"flashcore_variant_options":       reflect.TypeOf(C.flashcore_variant_options{}),
 }
 
 // Constants of the header.

@@ -216,9 +216,9 @@ pub struct flashcore_attention_args {
     /// float32 \[heads_q\], or \[batch, heads_q\] with a batch stride: -slope * |p - j|; 0: none
     pub alibi_slopes: u64,
     pub alibi_batch_stride: i64,
-    /// added to the scores; strides are \[batch, seqlen_q, heads_q, seqlen_kv\]
+    /// added to the scores; -infinity hides the key. FLOAT16, BFLOAT16, FLOAT32; 0: query's
     pub bias: flashcore_tensor,
-    /// boolean bytes, 0 hides the key; same strides as bias
+    /// boolean bytes (dtype 0): 0 hides the key, any other shows it
     pub mask: flashcore_tensor,
     /// float32 \[heads_q\], one more logit in the denominator and in LSE, with no value
     pub sinks: flashcore_tensor,
@@ -235,7 +235,7 @@ pub struct flashcore_attention_args {
     pub seqused_kv: u64,
     /// \[batch\]: rows at the sequence's beginning that are no keys; key 0 is the one behind them
     pub leftpad_kv: u64,
-    /// \[batch\]: entry of key and value, which have kv_batch_count of them, for each of the batch
+    /// \[batch\]: for each of the batch its entry of key and value, of kv_batch_count
     pub kv_batch_index: u64,
     /// int32 \[batch, pages of seqlen_kv keys\]
     pub page_table: u64,
@@ -272,12 +272,16 @@ pub struct flashcore_attention_args {
     pub workspace_bytes: i64,
     /// this kernel ("sm80_fwd_mma") or module only, compiled on need; empty: any
     pub kernel: [c_char; 128],
-    /// rows of query, output and lse, with cu_seqlens_q
+    /// rows of query, output and lse, with cu_seqlens_q: 1 or more
     pub total_q: i64,
-    /// rows of key and value, with cu_seqlens_kv
+    /// rows of key and value, with cu_seqlens_kv: 1 or more
     pub total_kv: i64,
     /// entries of key and value, with kv_batch_index
     pub kv_batch_count: i64,
+    /// the number of a variant of the same context (flashcore_variant_create); 0: none
+    pub variant: u64,
+    /// the params_bytes of the variant on the device, at a multiple of 8; 0 where these are 0
+    pub variant_params: u64,
 }
 
 impl Default for flashcore_attention_args {
@@ -355,6 +359,27 @@ pub struct flashcore_merge_states_args {
 }
 
 impl Default for flashcore_merge_states_args {
+    /// All fields zero, `struct_size` set: the defaults of every field.
+    fn default() -> Self {
+        // Every field is a number or an array of numbers, for which zero is a value.
+        let zeroed: Self = unsafe { std::mem::zeroed() };
+        Self { struct_size: std::mem::size_of::<Self>() as u32, ..zeroed }
+    }
+}
+
+/// `flashcore_variant_options` of `flashcore.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct flashcore_variant_options {
+    /// set by the caller; FLASHCORE_VARIANT_OPTIONS_INIT does it
+    pub struct_size: u32,
+    /// 0
+    pub reserved: u32,
+    /// of the block that each call gives in variant_params, a multiple of 8; 0: calls give none
+    pub params_bytes: i64,
+}
+
+impl Default for flashcore_variant_options {
     /// All fields zero, `struct_size` set: the defaults of every field.
     fn default() -> Self {
         // Every field is a number or an array of numbers, for which zero is a value.
@@ -566,4 +591,13 @@ extern "C" {
         args: *const flashcore_merge_states_args,
         error: *mut flashcore_error,
     ) -> flashcore_status;
+    pub fn flashcore_variant_create(
+        context: flashcore_context,
+        text: *const c_char,
+        text_bytes: i64,
+        options: *const flashcore_variant_options,
+        variant: *mut u64,
+        error: *mut flashcore_error,
+    ) -> flashcore_status;
+    pub fn flashcore_variant_destroy(context: flashcore_context, variant: u64, error: *mut flashcore_error) -> flashcore_status;
 }

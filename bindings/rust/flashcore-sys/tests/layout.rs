@@ -88,7 +88,7 @@ fn problems_of<T: Debug + Copy>(name: &str, bytes: usize, rows: &[Vec<String>]) 
 
 type Check = fn(&str, usize, &[Vec<String>]) -> Vec<String>;
 
-const STRUCTS: [(&str, Check); 8] = [
+const STRUCTS: [(&str, Check); 9] = [
     ("flashcore_error", problems_of::<flashcore_error>),
     ("flashcore_device_info", problems_of::<flashcore_device_info>),
     ("flashcore_context_options", problems_of::<flashcore_context_options>),
@@ -97,6 +97,7 @@ const STRUCTS: [(&str, Check); 8] = [
     ("flashcore_attention_args", problems_of::<flashcore_attention_args>),
     ("flashcore_attention_explanation", problems_of::<flashcore_attention_explanation>),
     ("flashcore_merge_states_args", problems_of::<flashcore_merge_states_args>),
+    ("flashcore_variant_options", problems_of::<flashcore_variant_options>),
 ];
 
 fn struct_problems(table: &[Vec<String>]) -> Vec<String> {

@@ -14,6 +14,7 @@ use crate::error::{call, text_of_array, Error, Result};
 use crate::sequences::Sequences;
 use crate::stream::Stream;
 use crate::tensor::{Tensor, TensorMut};
+use crate::variant::Variant;
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +74,8 @@ pub struct Attention<'a, T: Element> {
     mask: Option<Tensor<'a, u8>>,
     sinks: Option<Tensor<'a, f32>>,
     sequences: Option<Sequences<'a>>,
+    variant: Option<&'a Variant>,
+    variant_params: Option<Tensor<'a, f32>>,
     batch_invariant: bool,
     kernel: &'a str,
 }
@@ -98,6 +101,8 @@ impl<'a, T: Element> Attention<'a, T> {
             mask: None,
             sinks: None,
             sequences: None,
+            variant: None,
+            variant_params: None,
             batch_invariant: false,
             kernel: "",
         }
@@ -180,6 +185,18 @@ impl<'a, T: Element> Attention<'a, T> {
     /// Sequences with lengths and places of their own, and pages. The shapes of the tensors are then as [`Sequences`] says.
     pub fn sequences(mut self, sequences: Sequences<'a>) -> Self {
         self.sequences = Some(sequences);
+        self
+    }
+
+    /// What a text of the caller's own makes of the scores and hides, after all else.
+    pub fn variant(mut self, variant: &'a Variant) -> Self {
+        self.variant = Some(variant);
+        self
+    }
+
+    /// The block that the variant reads, of any shape, contiguous; other types than f32 are in it by their bits.
+    pub fn variant_params(mut self, params: Tensor<'a, f32>) -> Self {
+        self.variant_params = Some(params);
         self
     }
 
@@ -377,6 +394,17 @@ impl<'a, T: Element> Attention<'a, T> {
         if let Some(sinks) = &self.sinks {
             check_shape("sinks", sinks.shape(), [1, 1, heads_q, 1])?;
             sinks.fill(&mut args.sinks, "sinks", context)?;
+        }
+        let mut given = 0;
+        if let Some(params) = &self.variant_params {
+            let mut raw = sys::flashcore_tensor::default();
+            params.fill(&mut raw, "variant_params", context)?;
+            args.variant_params = raw.data;
+            given = params.shape().iter().product::<usize>() * std::mem::size_of::<f32>();
+        }
+        if let Some(variant) = self.variant {
+            variant.check(context, given)?;
+            args.variant = variant.id;
         }
         Ok(())
     }

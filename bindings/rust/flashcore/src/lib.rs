@@ -54,6 +54,7 @@ mod merge;
 mod sequences;
 mod stream;
 mod tensor;
+mod variant;
 
 pub use attention::{Attention, Causal, Explanation};
 pub use buffer::{Buffer, HostBuffer};
@@ -67,3 +68,4 @@ pub use merge::MergeStates;
 pub use sequences::{Indices, Sequences};
 pub use stream::{Event, Stream};
 pub use tensor::{Tensor, TensorMut};
+pub use variant::Variant;

@@ -4,7 +4,7 @@
 // pages of each, and lengths of their own. Tables and lengths lie on the device and change there from step to step; the call is the
 // same all along, so it could be captured once.
 //
-//     cc 04_paged_decode.c $(pkg-config --cflags --libs flashcore) -lm && ./a.out [auto|cpu|cuda]
+//     cc 05_paged_decode.c $(pkg-config --cflags --libs flashcore) -lm && ./a.out [auto|cpu|cuda]
 //
 // Every step is compared with the definition of attention in double precision.
 #include <flashcore/flashcore.h>
@@ -45,7 +45,7 @@ static int32_t device_kind(const char *word) {
   if (strcmp(word, "auto") == 0) return FLASHCORE_DEVICE_AUTO;
   if (strcmp(word, "cpu") == 0) return FLASHCORE_DEVICE_CPU;
   if (strcmp(word, "cuda") == 0) return FLASHCORE_DEVICE_CUDA;
-  fprintf(stderr, "the device is \"%s\"; usage: 04_paged_decode [auto|cpu|cuda]\n", word);
+  fprintf(stderr, "the device is \"%s\"; usage: 05_paged_decode [auto|cpu|cuda]\n", word);
   exit(2);
 }
 
@@ -111,7 +111,7 @@ static void append(flashcore_context context, int sequence, uint64_t key_pool, u
 int main(int argc, char **argv) {
   flashcore_error error = FLASHCORE_ERROR_INIT;
   flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
-  if (argc > 2) return fprintf(stderr, "usage: 04_paged_decode [auto|cpu|cuda]\n"), 2;
+  if (argc > 2) return fprintf(stderr, "usage: 05_paged_decode [auto|cpu|cuda]\n"), 2;
   options.device_kind = device_kind(argc > 1 ? argv[1] : "auto");
   flashcore_context context = NULL;
   check(flashcore_context_create(&options, &context, &error), &error);

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Texts of variants and their ids: what is refused and in which line, which functions a text has, and what a call may say.
+#include <boost/test/unit_test.hpp>
+
+#include "problem/variants.hpp"
+#include "problem_fixture.hpp"
+
+using namespace flashcore;
+
+namespace {
+
+const std::string good =
+    "// a window\nbool visible(int32_t batch, int32_t head, int32_t query, int32_t key, const void *params) {\n"
+    "  return key <= query;\n}\n";
+
+std::string why(std::string_view text) {
+  const auto read = read_variant_text(text);
+  if (read.ok()) return "read";
+  BOOST_TEST(read.error().status == FLASHCORE_INVALID_ARGUMENT);
+  BOOST_TEST(read.error().field == "text");
+  return read.error().message;
+}
+
+void check_why(std::string_view text, std::string_view begin) {
+  const std::string message = why(text);
+  BOOST_TEST(message.starts_with(begin), "\"" << text << "\": " << message);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(variants)
+
+BOOST_AUTO_TEST_CASE(a_text_has_limits) {
+  check_why("", "text is a text of 0 bytes; allowed: 1 to 65536 bytes");
+  const std::string comment =
+      "/*" + std::string(static_cast<size_t>(most_variant_text_bytes) - good.size() - 4, 'x') + "*/";
+  BOOST_TEST(why(good + comment) == "read");
+  check_why(good + comment + " ", "text is a text of 65537 bytes");
+  check_why(good + std::string("\n\0", 2), "text, line 6: a NUL");
+}
+
+BOOST_AUTO_TEST_CASE(a_text_is_utf8) {
+  for (const char *bytes : {"\x80", "\xc0\xaf", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\xe0\x80\x80"})
+    check_why("\n// " + std::string(bytes) + "\n" + good, "text, line 2: a byte that is no UTF-8");
+  BOOST_TEST(why("// Ä € 𝛼\n" + good) == "read");
+}
+
+// A compiler would tell of these behind the text, in lines that are not the user's.
+BOOST_AUTO_TEST_CASE(brackets_close_within_the_text) {
+  check_why("\nbool visible() {\n  if (true) {\n}\n", "text, line 2: '{' is never closed");
+  check_why(good + "}\n", "text, line 5: '}' closes nothing");
+  check_why("float score() {\n  return (1];\n}", "text, line 2: ']' closes '(' of line 2");
+  check_why("\n/* float score() {}", "text, line 2: a comment is never closed");
+  check_why("\n\nconst char *a = \"{\n", "text, line 3: a literal that begins with \" does not end in its line");
+  check_why("auto a = R\"x({)y\";", "text, line 1: a raw string does not end");
+}
+
+// What looks like a bracket and is none.
+BOOST_AUTO_TEST_CASE(brackets_in_comments_and_literals_do_not_count) {
+  for (const char *text : {"// {\n", "/* } */", "// goes on \\\n }\n",
+                           "const char a = '{', b = '\\'', *c = \"}\\\"{\";", "const char *a = R\"x(}\")x\";",
+                           "#define A 1 /* {\n ( */\n", "constexpr int a = 1'000'000;\n#define B(x) \\\n (x\n"})
+    BOOST_TEST(why(text + good) == "read", text << why(text + good));
+}
+
+BOOST_AUTO_TEST_CASE(a_text_stands_alone) {
+  check_why("#include <cmath>\n" + good, "text, line 1: #include; allowed: #define");
+  check_why(good + "  #  line 5\n", "text, line 5: #line; allowed: #define");
+  check_why(good + "#import \"a\"\n", "text, line 5: #import; allowed: #define");
+  const auto read = read_variant_text("#define A 1\n#if A\n#  define B(x) x\n#endif\n#pragma unroll\n" + good);
+  BOOST_REQUIRE(read.ok());
+  BOOST_TEST((read.value().macros == std::vector<std::string>{"A", "B"}));
+}
+
+BOOST_AUTO_TEST_CASE(a_text_has_one_of_the_functions) {
+  const std::string none = "text defines no function that attention would call";
+  check_why("float other() { return 1; }", none);
+  check_why("float score(float score);", none);
+  check_why("struct S { bool visible() { return true; } };", none);
+  check_why("const float score = 1; float other() { return 1; }", none);
+  check_why("// float score() {}\n", none);
+  const auto read = read_variant_text(
+      "float score(float s) { return s; }\n\ntemplate <typename T>\nbool visible(T) "
+      "noexcept {\n return true; }\nKeyRange\nkey_range(int) { return {}; }");
+  BOOST_REQUIRE(read.ok());
+  BOOST_TEST(read.value().score_line == 1);
+  BOOST_TEST(read.value().visible_line == 4);
+  BOOST_TEST(read.value().key_range_line == 7);
+}
+
+BOOST_AUTO_TEST_CASE(an_id_is_one_contexts_and_ends) {
+  Variants ours, others;
+  const uint64_t first = ours.create(good, 0).value(), second = ours.create(good, 16).value(),
+                 foreign = others.create(good, 0).value();
+  BOOST_TEST(first != second);
+  BOOST_TEST(ours.find(first).value()->digest == ours.find(second).value()->digest);
+  BOOST_TEST(ours.find(second).value()->params_bytes == 16);
+  for (const uint64_t id : {foreign, uint64_t{0}, UINT64_MAX}) {
+    const auto found = ours.find(id);
+    BOOST_REQUIRE(!found.ok());
+    BOOST_TEST(found.error().field == "variant");
+    BOOST_TEST(found.error().message.starts_with("variant is " + std::to_string(id) + "; allowed: 0 for none"));
+  }
+  const auto held = ours.find(first).value();
+  const uint64_t before = ours.destroyed();
+  BOOST_TEST(ours.destroy(first).ok());
+  BOOST_TEST(ours.destroyed() == before + 1);
+  BOOST_TEST(held->code.text == good);
+  BOOST_TEST(!ours.find(first).ok());
+  BOOST_TEST(!ours.destroy(first).ok());
+  BOOST_TEST(ours.destroyed() == before + 1);
+  BOOST_TEST(ours.find(second).ok());
+}
+
+BOOST_AUTO_TEST_CASE(digests_tell_texts_apart) {
+  Variants all;
+  const auto digest = [&](const std::string &text) { return all.find(all.create(text, 0).value()).value()->digest; };
+  BOOST_TEST(digest(good) != digest(good + " "));
+  BOOST_TEST(variant_digest_text(0x0123456789abcdef) == "0123456789abcdef");
+}
+
+BOOST_AUTO_TEST_CASE(params_are_of_whole_units) {
+  Variants all;
+  for (const int64_t bytes : {-8, 1, 12}) {
+    const auto made = all.create(good, bytes);
+    BOOST_REQUIRE(!made.ok());
+    BOOST_TEST(made.error().field == "params_bytes");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_call_gives_what_its_variant_asks_for) {
+  Variants all;
+  const uint64_t bare = all.create(good, 0).value(), with_params = all.create(good, 64).value();
+  const auto said = [&](uint64_t variant, uint64_t params, AddressRule rule = AddressRule::required) -> std::string {
+    Args args = contiguous_args();
+    args.variant = variant, args.variant_params = params;
+    const auto result = validate_attention(&args, rule, &all);
+    if (result.ok()) return "ok";
+    BOOST_TEST(result.error().status == FLASHCORE_INVALID_ARGUMENT);
+    return result.error().field + ": " + result.error().message;
+  };
+  constexpr uint64_t there = 0x900000000;
+  BOOST_TEST(said(0, 0) == "ok");
+  BOOST_TEST(said(bare, 0) == "ok");
+  BOOST_TEST(said(with_params, there) == "ok");
+  BOOST_TEST(said(with_params, 0, AddressRule::optional) == "ok");
+  BOOST_TEST(said(with_params, 0).starts_with("variant_params: variant_params is 0; allowed: the address"));
+  BOOST_TEST(said(0, there).starts_with("variant_params: variant_params is 0x900000000; allowed: 0 without a variant"));
+  BOOST_TEST(said(bare, there).starts_with("variant_params: variant_params is 0x900000000; allowed: 0, the variant"));
+  BOOST_TEST(said(with_params, there + 4).starts_with("variant_params: variant_params is 0x900000004; allowed: a mul"));
+  BOOST_TEST(said(with_params, 0x400000000).starts_with("output.data: "));  // the call's output lies there
+  BOOST_TEST(said(UINT64_MAX, 0).starts_with("variant: variant is 18446744073709551615; allowed: 0 for none"));
+}
+
+BOOST_AUTO_TEST_CASE(a_problem_with_a_variant_is_another_problem) {
+  Variants all;
+  Args args = contiguous_args();
+  args.variant = all.create(good, 64).value(), args.variant_params = 0x900000000;
+  const auto result = validate_attention(&args, AddressRule::required, &all);
+  BOOST_REQUIRE(result.ok());
+  const kernels::ProblemKey &key = result.value().key;
+  BOOST_TEST(key.variant == all.find(args.variant).value()->digest);
+  BOOST_TEST(key.variant_params_bytes == 64);
+  BOOST_TEST(!key.plain());
+  BOOST_TEST(result.value().tensors[fwd::variant_params].data == args.variant_params);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
