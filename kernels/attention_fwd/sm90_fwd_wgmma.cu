@@ -303,7 +303,10 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
     };
     bool pending = true;  // are values of the step to be multiplied?
     const auto add_pending = [&](uint32_t of_step) {
-      if (!pending) return shared.value_full(of_step).wait(Shared::parity(of_step));
+      if (!pending) {  // no product meets all warps here, and what one still waits for is not to be released
+        shared.value_full(of_step).wait(Shared::parity(of_step));
+        return barrier_wait(1 + multipliers + warpgroup, 128);
+      }
       add_values(of_step);
       if constexpr (has_mask<Variant>)
         wgmma_wait<0>();  // behind a branch the compiler would have all products waited for
