@@ -30,8 +30,8 @@ typedef struct flashcore_variant_options {
  *     bool     visible(int32_t batch, int32_t head, int32_t query, int32_t key, const T *params)
  *     KeyRange key_range(int32_t batch, int32_t head, int32_t query, const T *params)      -- { begin, end }
  *
- * score gives what a score becomes: it gets scale * q.k, in natural units, after softcap and ALiBi. A key counts for a query when
- * visible says so, when it is one of begin .. end - 1, and when causal masks, windows and chunks have nothing against it; what a function
+ * score gives what a score becomes: it gets scale * q.k, in natural units, after softcap, ALiBi and bias. A key counts for a query when
+ * visible says so, when it is one of begin .. end - 1, and when masks of every kind, windows and chunks have nothing against it; what a function
  * that is not there would say is yes. Keys are hidden by selection: nothing of a hidden key or value, not even NaN, reaches the output.
  * A query that sees no key has output 0 and LSE -inf. Sinks come after. The kernel sm80_fwd_mma reads no tile of keys that is outside of the
  * ranges of a block's queries; others read all, so that a call with short ranges names it in args.kernel.

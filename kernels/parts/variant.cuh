@@ -93,13 +93,13 @@ struct TextVariant {
   static __device__ __forceinline__ float change(float score, const ScorePlace &place,
                                                  const AttentionFwdParams &params) {
     if constexpr (Offered::changes_scores) score = Offered::change(score, place, params);
+    const bool hidden = hides_keys<Offered> && score == -infinity;  // by a tensor, and so it stays
     if constexpr (Text::has_score) {
       const ScorePlace real = within(place, params);
       score = Text::score(score, real.batch, real.head_q, real.query, real.key, block(params));
     }
-    // What was hidden before the text stays so.
-    if constexpr (hides_keys<TextVariant>) score = key_is_shown<TextVariant>(params, place) ? score : -infinity;
-    return score;
+    if constexpr (TextOf<TextVariant>::hides_keys) score = shows(place, params) ? score : -infinity;
+    return hidden ? -infinity : score;
   }
   static __device__ __forceinline__ bool shows(const ScorePlace &place, const AttentionFwdParams &params) {
     const ScorePlace real = within(place, params);
