@@ -20,7 +20,10 @@ constexpr int32_t heads = EditedProblem::heads, seqlen = EditedProblem::seqlen, 
 constexpr size_t row_elements = size_t{heads} * head_dim;
 
 kernels::ProblemKey problem_key() {
-  return {1, seqlen, seqlen, heads, heads, head_dim, head_dim, kernels::dtype_float16, kernels::causal_none, 16, -1};
+  kernels::ProblemKey key{
+      1, seqlen, seqlen, heads, heads, head_dim, head_dim, kernels::dtype_float16, kernels::causal_none, 16, -1};
+  key.kv_batches = key.batch;
+  return key;
 }
 
 kernels::Specialization specialization_for_problem(const kernels::Passport &passport) {

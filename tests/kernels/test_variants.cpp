@@ -62,7 +62,7 @@ void check_texts(const Target &target) {
   if (target.kernel.empty())
     BOOST_TEST(tally.refused == 0, target.name << " refused " << tally.refused);
   else
-    BOOST_TEST((tally.passed > 0 || tally.by_variant == tally.refused), target.name << " refuses, but not variants");
+    BOOST_TEST((tally.passed > 0 || tally.by_variant > 0), target.name << " refuses, but not variants");
 }
 
 // Batches of sequences of lengths of their own, and pages, where the kernel has code for them.

@@ -31,8 +31,6 @@ struct TableRows {
 
   template <int32_t rows_per_pass>
   class Descent;
-  template <bool of_values>
-  class Ascent;
 };
 
 template <int32_t rows_per_pass>
@@ -50,29 +48,6 @@ class TableRows::Descent {
  private:
   TableRows rows_;
   int32_t row_, column_;
-};
-
-template <bool of_values>
-class TableRows::Ascent {
- public:
-  __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t batch, int32_t head, int32_t step_row,
-                                        int32_t lane_row, int32_t column) {
-    rows_ = of_values ? values(params, batch, head) : keys(params, batch, head);
-    row_ = step_row + lane_row, column_ = column, end_ = params.seqlen_kv;
-  }
-  struct Step {
-    const Ascent &of;
-    __device__ __forceinline__ const uint16_t *row(int32_t row) const {
-      return of.rows_.address(of.row_ + row, of.column_, of.row_ + row < of.end_);
-    }
-  };
-  __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t, int32_t) const { return {*this}; }
-  __device__ __forceinline__ void look_up(const AttentionFwdParams &, int32_t) {}
-  __device__ __forceinline__ void ascend(const AttentionFwdParams &, int32_t rows) { row_ += rows; }
-
- private:
-  TableRows rows_;
-  int32_t row_, column_, end_;
 };
 
 }  // namespace flashcore::kernels

@@ -58,6 +58,7 @@ class HostProblem {
                    static_cast<int32_t>(shape.causal),  // same numbers
                    2,
                    -1};
+    problem.key.kv_batches = shape.batch;
     problem.tensors[fwd::query] = contiguous(query, shape.seqlen_q, shape.heads_q, shape.head_dim);
     problem.tensors[fwd::key] = contiguous(key, shape.seqlen_kv, shape.heads_kv, shape.head_dim);
     problem.tensors[fwd::value] = contiguous(value, shape.seqlen_kv, shape.heads_kv, shape.head_dim_v);
