@@ -337,6 +337,7 @@ struct Decode {
     const int32_t packed_row = work.first_row + row, query = packed_row / params.heads_per_kv;
     if (packed_row >= work.row_count) return;
     if (has_parts(params, query)) return store_part(params, work, packed_row, column, merged);
+    if (shape.rows != rows_dense && block_y_anew() > 0) return;  // the first part has all of the row's keys
     const int32_t head = work.head_kv * params.heads_per_kv + packed_row % params.heads_per_kv;
     const auto of_row = [&] { return RowSum{merged.reference, scale_log2(params), merged.sum}; };
     const RowEnd<Variant> end(params, head, of_row);
