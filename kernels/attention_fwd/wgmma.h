@@ -253,8 +253,10 @@ constexpr PackedCost packed_cost(const Choices &s, const ProblemKey &key, const 
   const double step_clocks = larger_of(step.total, s.tile_kv * 2.0 * (key.head_dim + key.head_dim_v) / rates.l2_bytes);
   const int64_t parts = query_tiles(s, key) * split.parts, blocks = smaller(parts, device.multiprocessors);
   const double longest = split.parts == 1 ? steps.longest : static_cast<double>(split.keys_per_part / s.tile_kv);
-  // Parts are whole tiles of keys, and the last turn may be that of the longest.
-  const double mean = split.parts > 1 ? steps.mean / split.parts + 0.5 : s.causal != 0 ? steps.longest : steps.mean;
+  // Parts are whole tiles of keys, and the last turn may be that of the longest. Causal tiles of one length follow each other in a block.
+  const double mean = split.parts > 1 ? steps.mean / split.parts + 0.5
+                      : s.causal != 0 ? (steps.mean + steps.longest) / 2
+                                      : steps.mean;
   const double turns = static_cast<double>(ceil_div(parts, device.multiprocessors));
   const double all_steps = larger_of(turns - 1, 0) * (mean < longest ? mean : longest) + longest;
   Cost cost{};
