@@ -196,7 +196,8 @@ Error address_error(const ProblemOperand &operand, uint64_t address, const std::
 
 TensorFault find_fault(const flashcore_tensor &given, AddressRule address_rule, ProblemOperand &operand) {
   int64_t extent = 0;
-  if (!count_bytes(operand, extent)) return TensorFault::too_many_elements;
+  const bool absent = is_optional(operand.rule->role) && given.data == 0;
+  if (!count_bytes(operand, extent)) return absent ? TensorFault::none : TensorFault::too_many_elements;
   if (has_negative_stride(operand, given)) return TensorFault::negative_stride;
   const bool contiguous = is_contiguous_request(operand, given);
   if (!contiguous && operand.rule->order == OperandOrder::rows && given.stride[dimension_column] != 1)
