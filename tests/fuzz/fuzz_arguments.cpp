@@ -14,7 +14,8 @@
 
 namespace {
 
-constexpr size_t arena_bytes = 1 << 14, guard_bytes = size_t{1} << 43;
+// No power of two, nor a sum of two: strides that a flipped bit makes would lead over the guard into memory behind it.
+constexpr size_t arena_bytes = 1 << 14, guard_bytes = (size_t{1} << 43) + (size_t{1} << 42) + (size_t{1} << 35);
 constexpr int64_t most_work = 1 << 18;  // products of a query with a key, times columns
 
 uint8_t *make_arena() {
