@@ -54,7 +54,12 @@ int run(const flashcore::Options &options) {
 
 // auto: the first usable GPU, else the CPU. cuda: a GPU or an error.
 int main(int argc, char **argv) {
+  if (argc > 2) return std::fprintf(stderr, "usage: 04_variant [auto|cpu|cuda]\n"), 2;
   const std::string_view device = argc > 1 ? argv[1] : "auto";
+  if (device != "auto" && device != "cpu" && device != "cuda") {
+    std::fprintf(stderr, "the device is \"%s\"; usage: 04_variant [auto|cpu|cuda]\n", argv[1]);
+    return 2;
+  }
   try {
     return run(device == "cpu"    ? flashcore::Options::cpu()
                : device == "cuda" ? flashcore::Options::cuda()
