@@ -184,13 +184,15 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
 
 # Option and the field that the library names when it refuses it. What a build learns to do moves from here to the tests above.
 REFUSED_NUMBERS = [
-    ("page-size", "16", "page_size"), ("page-count", "3", "page_count"),
     ("rotary-dim", "8", "rotary_dim"), ("split-count", "2", "split_count"), ("split-tokens", "64", "split_tokens"),
     ("multiprocessor-limit", "4", "multiprocessor_limit"),
 ]
 cli.add_cases(CommandLine, cli.FC_RUN, [
     Case(f"refused {option}", f"{SMALL} --{option} {value}", USAGE, (), [rf"UNSUPPORTED, field (flags|{field})\b", field.split("_")[0]])
     for option, value, field in REFUSED_NUMBERS])
+cli.add_cases(CommandLine, cli.FC_RUN, [
+    Case(f"{option} without a page table", f"{SMALL} --{option} 3", USAGE, (), [rf"INVALID_ARGUMENT, field {option.replace('-', '_')}\b", "page_table"])
+    for option in ("page-size", "page-count")])
 cli.add_cases(CommandLine, cli.FC_RUN, [
     Case("refused batch-invariant", SMALL + " --batch-invariant", USAGE, (), [r"UNSUPPORTED, field flags", r"BATCH_INVARIANT"]),
     Case("refused rotary-interleaved", SMALL + " --rotary-interleaved", USAGE, (), [r"UNSUPPORTED, field flags", r"ROTARY_INTERLEAVED"]),
