@@ -106,15 +106,8 @@ def measure(context, shape, dtype):
                 entry["refused"] = str(refusal).split("\n")[0][:300]
         entry = row["candidates"][f"flashcore:{name}"]
         entry["module"] = context.explain(*inputs[0], causal="top_left", layout="bhsd", **arguments).module
-    samples = {name: [] for name in graphs}
-    for turn in range(3 + compare_torch.ROUNDS):
-        for name, graph in graphs.items():
-            elapsed_us = compare_torch.replay_us(graph, calls)
-            if turn >= 3:
-                samples[name].append(elapsed_us)
-    for name, values in samples.items():
-        found = summarize_results.summary(values)
-        row["candidates"][name].update(us=round(found["p50"], 3), n=found["n"], p10_us=round(found["p10"], 3), p90_us=round(found["p90"], 3))
+    for name, found in compare_torch.times_of(graphs, calls).items():
+        row["candidates"][name].update(found)
     return row
 
 

@@ -115,15 +115,8 @@ def measure(row, calls):
             graphs[name] = compare_torch.graph_of(lambda _, call=call: call(), [None], repeats)
         except RuntimeError as refusal:
             entry["refused"] = str(refusal).split("\n")[0][:300]
-    samples = {name: [] for name in graphs}
-    for turn in range(3 + compare_torch.ROUNDS):
-        for name, graph in graphs.items():
-            elapsed_us = compare_torch.replay_us(graph, repeats)
-            if turn >= 3:
-                samples[name].append(elapsed_us)
-    for name, values in samples.items():
-        found = summarize_results.summary(values)
-        row["candidates"][name].update(us=round(found["p50"], 3), n=found["n"], p10_us=round(found["p10"], 3), p90_us=round(found["p90"], 3))
+    for name, found in compare_torch.times_of(graphs, repeats).items():
+        row["candidates"][name].update(found)
     base_us = next(iter(row["candidates"].values()))["us"]
     print(" ".join(str(value) for name, value in row.items() if name != "candidates"))
     for name, entry in row["candidates"].items():

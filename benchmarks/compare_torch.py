@@ -138,6 +138,21 @@ def candidates(context, shape, kernels):
     return calls
 
 
+def times_of(graphs, calls_per_graph):
+    """us per call of each graph by its name, in turns, so that clocks that change meet all of them: median, count and tenths."""
+    samples = {name: [] for name in graphs}
+    for turn in range(3 + ROUNDS):  # the first three warm up
+        for name, graph in graphs.items():
+            elapsed_us = replay_us(graph, calls_per_graph)
+            if turn >= 3:
+                samples[name].append(elapsed_us)
+    times = {}
+    for name, values in samples.items():
+        found = summarize_results.summary(values)
+        times[name] = {"us": round(found["p50"], 3), "n": found["n"], "p10_us": round(found["p10"], 3), "p90_us": round(found["p90"], 3)}
+    return times
+
+
 def measure(context, shape, dtype, kernels):
     inputs, work = make_inputs(shape, dtype), flop(shape)
     calls_per_graph = 4 if work > 1e12 else 8 if work > 2e11 else 32 if work > 2e10 else 128
@@ -155,17 +170,8 @@ def measure(context, shape, dtype, kernels):
             entry["host_us"] = round(host_us(call, inputs, 10 if work < 2e10 else 2), 2)
         except (RuntimeError, NotImplementedError, AssertionError) as refusal:
             entry["refused"] = str(refusal).split("\n")[0][:300]
-    samples = {name: [] for name in graphs}
-    for _ in range(3):
-        for graph in graphs.values():
-            graph.replay()
-    for _ in range(ROUNDS):
-        for name, graph in graphs.items():
-            samples[name].append(replay_us(graph, calls_per_graph))
-    for name, values in samples.items():
-        found = summarize_results.summary(values)
-        row["candidates"][name].update(us=round(found["p50"], 3), tflops=round(work / found["p50"] / 1e6, 1), n=found["n"],
-                                       p10_us=round(found["p10"], 3), p90_us=round(found["p90"], 3))
+    for name, found in times_of(graphs, calls_per_graph).items():
+        row["candidates"][name].update(found, tflops=round(work / found["us"] / 1e6, 1))
     return row
 
 
