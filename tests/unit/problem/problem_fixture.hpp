@@ -10,6 +10,7 @@
 #include <string>
 
 #include "problem/attention_problem.hpp"
+#include "tensor_strides.hpp"
 
 namespace flashcore {
 
@@ -32,11 +33,6 @@ inline Args contiguous_args() {
   args.output.data = 0x400000000;
   args.lse.data = 0x500000000;
   return args;
-}
-
-inline void set_strides(flashcore_tensor &tensor, int64_t batch, int64_t row, int64_t head, int64_t column) {
-  const int64_t strides[] = {batch, row, head, column};
-  for (int i = 0; i < 4; ++i) tensor.stride[i] = strides[i];
 }
 
 // The same problem with every field that this build serves written out, and gaps between rows.

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "problem/merge_states_problem.hpp"
+#include "tensor_strides.hpp"
 
 using namespace flashcore;
 
@@ -32,11 +33,6 @@ Args contiguous_args() {
   args.output.data = 0x300000000;
   args.lse.data = 0x400000000;
   return args;
-}
-
-void set_strides(flashcore_tensor &tensor, int64_t batch, int64_t row, int64_t head, int64_t column) {
-  const int64_t strides[] = {batch, row, head, column};
-  for (int i = 0; i < 4; ++i) tensor.stride[i] = strides[i];
 }
 
 MergeStatesProblem accepted(const Args &args, AddressRule rule = AddressRule::required) {
