@@ -52,20 +52,8 @@ using Scored = TileScores<Attention, Packed, Variant, packs>;
 constexpr bool ragged = chosen.rows != rows_dense;
 using OfRagged = RaggedRounds<Params, tile_q, mask, chosen.rows, multipliers * 4 + 1>;
 static_assert(!ragged || bytes_before_rounds(chosen) + OfRagged::bytes == dynamic_shared_bytes(chosen));
-// The parameters of a round's sequence; `params` are those of the batch, or of a ragged one the first of two.
-__device__ __forceinline__ const Params &of_round(const Params &params, int32_t round) {
-  return ragged ? (&params)[round & 1] : params;
-}
-struct LookedUpRounds {
-  using Work = BlockWork;
-  const Params &params;
-  int32_t count = 0x7fffffff;  // known at the end alone
-  __device__ __forceinline__ BlockWork work(const AttentionFwdParams &, int32_t round) const {
-    return of_round(params, round).work;
-  }
-};
 using WorkRounds =
-    OneOf<ragged, LookedUpRounds, OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>>;
+    OneOf<ragged, LookedUpRounds<Params>, OneOf<packs, PackedRounds<tile_q>, Rounds<tile_q, splits ? no_mask : mask>>>;
 using Work = WorkRounds::Work;
 template <typename OfKernel>
 __device__ __forceinline__ OfKernel rounds_of(const Params &params, uint32_t block, uint32_t blocks) {
@@ -75,17 +63,18 @@ __device__ __forceinline__ OfKernel rounds_of(const Params &params, uint32_t blo
     return OfKernel::of(params.attention, params.split.parts, block, blocks);
   } else {
     const uint32_t sharing = splits ? static_cast<uint32_t>(cluster_size()) : 1;
-    return OfKernel::of(params.attention, block / sharing, blocks / sharing);
+    return OfKernel::of(params.order, block / sharing, blocks / sharing);
   }
 }
-// Worked out where they are asked for: what is the same for all tiles would be held in registers from the beginning of the kernel on, and
-// spilled by wide heads.
+// Worked out where they are asked for: they would be held in registers from the beginning of the kernel on, and spilled by wide heads.
 __device__ __forceinline__ WorkRounds rounds_anew(const Params &params) {
   return rounds_of<WorkRounds>(params, static_cast<uint32_t>(computed_here(static_cast<int32_t>(blockIdx.x))),
                                static_cast<uint32_t>(computed_here(static_cast<int32_t>(gridDim.x))));
 }
 constexpr uint32_t query_stages_here = query_stages(chosen);
 constexpr bool overlaps = tiles_overlap(chosen);
+// Of a block's last tiles of keys, those that no row of a warpgroup sees. Not without turns: a warpgroup a step ahead leaves copies no time.
+constexpr bool leaves_out_hidden = takes_turns && mask.later_see_more() && !overlaps && !ragged && !packs && !splits;
 
 constexpr int32_t query_bytes = tile_bytes(tile_q, head_dim), key_bytes = tile_bytes(tile_kv, head_dim),
                   value_bytes = tile_bytes(tile_kv, head_dim_v);
@@ -139,10 +128,10 @@ __device__ __forceinline__ void copy_tiles(const Params &first_params, const Par
 #pragma unroll 1
   for (int32_t round = 0; round < rounds.count; ++round) {
     if constexpr (ragged) looked_up.wait(round);
-    const Params &params = of_round(first_params, round);
+    const Params &params = of_round<ragged>(first_params, round);
     const Work work = rounds.work(params.attention, round);
     if (ragged && work.first_query == OfRagged::end_of_all) return;
-    const KeyTiles tiles = work.first_query < 0 ? KeyTiles{} : key_tiles(params, work);
+    const KeyTiles tiles = ragged && work.first_query < 0 ? KeyTiles{} : key_tiles(params, work);
     if (tiles.count == 0) {
       if constexpr (ragged) looked_up.release(round);
       continue;
@@ -204,32 +193,32 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
   uint32_t step = 0, queries = 0;
   Attention::Scores next_scores;            // of a tile to come
   [[maybe_unused]] int32_t last_round = 0;  // of a ragged batch
-  // The next round after this one that has keys; without a mask all have.
-  const auto next_round = [&](int32_t round) {
+  const bool all_have_keys =
+      visibility_anew(first_params.attention).all_see_keys() && (!packs || first_params.split.parts == 1);
+  const auto next_round = [&](int32_t round) {  // that has keys
     if constexpr (ragged) {
       looked_up.wait(last_round = round + 1);
       return looked_up.of(last_round).work.first_query < 0 ? rounds.count : last_round;
     }
-    if constexpr (!mask.end_moves) return round + 1;
+    ++round;
+    if constexpr (mask.end_moves)
 #pragma unroll 1
-    for (++round; round < rounds.count; ++round) {
-      const Work work = rounds.work(first_params.attention, round);
-      if (work.first_query >= 0 &&
-          (packs ? key_tiles(first_params, work).count > 0 : tiles_seen(first_params.attention, work).any()))
-        break;
-    }
+      for (; !all_have_keys && round < rounds.count; ++round) {
+        const Work work = rounds.work(first_params.attention, round);
+        if (packs ? key_tiles(first_params, work).count > 0 : tiles_seen(first_params.attention, work).any()) break;
+      }
     return round;
   };
   // Before all others, because it would take registers between them.
   if constexpr (mask.end_moves && !ragged)
 #pragma unroll 1
-    for (int32_t round = 0; round < rounds.count; ++round) {
+    for (int32_t round = 0; !all_have_keys && round < rounds.count; ++round) {
       const AttentionFwdParams &attention = first_params.attention;
       const Work work = rounds.work(attention, round);
       if constexpr (packs) {  // where keys are split the merge writes them
         if (!tiles_seen(attention, work).any() && first_params.split.parts == 1)
           Packed::write_zeros(attention, work, first_row_of_warp(warpgroup));
-      } else if (work.first_query >= 0 && !tiles_seen(attention, work).any() && (!splits || cluster_rank() == 0)) {
+      } else if (!tiles_seen(attention, work).any() && (!splits || cluster_rank() == 0)) {
         Whole::write_zeros(attention, work, work.first_query + warpgroup * 64);
       }
     }
@@ -240,7 +229,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
   // have every product waited for.
   const auto begin_tile = [&](Attention::Scores &scores, uint32_t of_step, int32_t round) {
     if (round < rounds.count) {
-      const AttentionFwdParams &attention = of_round(first_params, round).attention;
+      const AttentionFwdParams &attention = of_round<ragged>(first_params, round).attention;
       shared.query_full(queries).wait(Shared::query_parity(queries));
       if (attention.negate_query != 0) {
         negate_query<tile_q, head_dim>(own_query + queries % query_stages_here * query_bytes);
@@ -269,7 +258,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
   }
 #pragma unroll 1
   while (round < rounds.count) {
-    const Params &params = of_round(first_params, round);
+    const Params &params = of_round<ragged>(first_params, round);
     const AttentionFwdParams &attention = params.attention;
     const Work work = rounds_anew(first_params).work(attention, round);
     const int32_t first_row = work.first_query + queries_in(attention, warpgroup * 64);  // its query
@@ -283,6 +272,17 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
     Attention::OutputSum output_sum;
     Attention::TileEffect effect;
     int32_t tile = count - 1;  // of the block's own
+    if constexpr (leaves_out_hidden) {
+      const int32_t seen =
+          first_row < attention.seqlen_q ? visibility_anew(attention).tiles_of(first_row, 64, tile_kv).end - begin : 1;
+#pragma unroll 1
+      for (; tile > 0 && tile >= seen; --tile, ++step) {
+        shared.key_full(step).wait(Shared::parity(step)), shared.value_full(step).wait(Shared::parity(step));
+        turn.wait(), turn.pass();
+        if (leader()) shared.key_empty(step).arrive(), shared.value_empty(step).arrive();
+      }
+    }
+    const int32_t first_tile = tile;
     const int32_t whole_end = static_cast<int32_t>(visibility_anew(attention).keys_of(first_row).end) / tile_kv - begin;
     const int32_t whole_begin =
         mask.begin_moves ? visibility_anew(attention).whole_begin_of(first_row, 64, tile_kv) - begin : 0;
@@ -390,7 +390,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
         if (--tile >= last) continue;
       }
       if (tile >= 0)
-        output_sum.end_stretch(output, state.reference, last + 1, count - 1, Attention::scale_log2(attention));
+        output_sum.end_stretch(output, state.reference, last + 1, first_tile, Attention::scale_log2(attention));
     }
     if (leader()) shared.query_empty(queries).arrive();
     ++queries;
@@ -407,7 +407,7 @@ __device__ __forceinline__ void multiply_tiles(const Params &first_params, const
       wgmma_wait<0>();
     }
     if (leader()) shared.value_empty(step).arrive();
-    output_sum.end_stretch(output, state.reference, 0, count - 1, Attention::scale_log2(attention));
+    output_sum.end_stretch(output, state.reference, 0, first_tile, Attention::scale_log2(attention));
     ++step;
     if constexpr (splits) {
       barrier_wait(1 + 2 * multipliers, multipliers * 128);  // no warpgroup has use for a tile any more

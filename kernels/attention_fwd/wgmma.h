@@ -6,6 +6,7 @@
 #include "attention_fwd/choices.h"
 #include "attention_fwd/grid_split.h"
 #include "attention_fwd/pack.h"
+#include "attention_fwd/tile_order.h"
 #include "contract/cost.h"
 #include "contract/passport.h"
 #include "contract/tensor_map.h"
@@ -89,6 +90,7 @@ struct KeyTiles {
 struct Params {
   TensorMap query, key, value;
   AttentionFwdParams attention;
+  TileOrder order;  // of tiles of one head each
   GridSplit split;  // of packed rows
   // Of a ragged batch: its tiles, as places of a grid, and in the copy that a block has of these parameters the one at hand
   // (parts/ragged_rounds.cuh).
@@ -153,14 +155,38 @@ constexpr bool serves(const Choices &s, const ProblemKey &key) {
          (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster);
 }
 
-// What blocks take in turns (Rounds): tiles of queries, or pairs of them where there are more than blocks; or what clusters share.
-constexpr bool in_pairs(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return s.causal != 0 && s.window == window_none && s.rows == rows_dense && s.split == 0 && s.packed == 0 &&
-         query_tiles(s, key) > device.multiprocessors;
+// How tiles are put in order (TileOrder).
+struct TileGroup {
+  int64_t heads;
+  bool in_pairs;
+};
+// By length, which is even, in groups of two to four tiles for each block (one is no use: lengths would fall and rise in step with the blocks'
+// own back and forth), where L2 holds what a group reads and writes; if it holds three at most, a head's tiles must be so many that several
+// blocks read the same keys at once (D=128: +2 to +4 % from 16 tiles on, -2 to -5 % below), and if it holds none, very many (D=256: +3 % with 128,
+// -2 to 0 % with 32 and 64). Pairs otherwise.
+constexpr TileGroup group_of_tiles(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  constexpr int64_t most_rounds = 4, least_rounds = 2, many_tiles = 16, very_many_tiles = 128;
+  const int64_t heads = larger(1, key.batch * key.heads_q), tiles = larger(1, ceil_div(key.seqlen_q, s.tile_q));
+  const int64_t columns_bytes = (key.head_dim + key.head_dim_v) * element_bytes(key.dtype);
+  const int64_t bytes_of_head = columns_bytes * (key.seqlen_q + key.seqlen_kv * key.heads_kv / key.heads_q);
+  const int64_t heads_in_l2 = device.l2_cache_bytes * 3 / 4 / larger(1, bytes_of_head);
+  const auto heads_of = [&](int64_t rounds) { return ceil_div(rounds * device.multiprocessors, tiles); };
+  const int64_t least = tiles >= many_tiles ? heads_of(least_rounds) : heads_of(most_rounds);
+  const int64_t wanted = heads_in_l2 >= least              ? smaller(heads_in_l2, heads_of(most_rounds))
+                         : heads <= heads_of(least_rounds) ? heads
+                         : tiles >= very_many_tiles        ? heads_of(most_rounds)
+                                                           : 0;
+  if (wanted == 0) return {2, true};
+  const int64_t sharing = key.heads_q / key.heads_kv, groups = ceil_div(heads, wanted);
+  const bool too_small = groups > 1 && ceil_div(heads, groups) < heads_of(least_rounds);
+  return {ceil_div(ceil_div(heads, too_small ? groups - 1 : groups), sharing) * sharing, false};
 }
-constexpr int64_t units(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return in_pairs(s, key, device) ? ceil_div(ceil_div(key.seqlen_q, s.tile_q), 2) * key.heads_q * key.batch
-                                  : query_tiles(s, key);
+
+// Of dense rows.
+constexpr TileOrder tile_order(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+  const TileGroup group = group_of_tiles(s, key, device);
+  return TileOrder::of(key.batch, key.heads_q, key.heads_q / key.heads_kv, ceil_div(key.seqlen_q, s.tile_q),
+                       group.heads, group.in_pairs);
 }
 
 // Fitted on the H200: of the 76 rows with as many queries as keys that this kernel has in benchmarks/results/compare-h200-*.json
@@ -193,9 +219,15 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
   const KeySteps steps = visibility_of(key).steps_of(s.tile_q, s.tile_kv);
   const StepCost step = step_cost(s, rates);
   const double clocks_of_tile = tiles_overlap(s) ? 3750 : 6800;
-  const int64_t all_units = units(s, key, device), blocks = smaller(all_units, device.multiprocessors);
-  const double tiles_of_unit = in_pairs(s, key, device) && key.seqlen_q > s.tile_q ? 2 : 1;
-  const double tiles_of_block = static_cast<double>(ceil_div(all_units, device.multiprocessors)) * tiles_of_unit;
+  const int64_t tiles = larger(1, query_tiles(s, key)), blocks = smaller(tiles, device.multiprocessors);
+  // Of tiles that are dealt out by their lengths the last ones are short. Pairs are all of a length.
+  const double share = static_cast<double>(tiles) / static_cast<double>(blocks);
+  const double rounds = static_cast<double>(ceil_div(tiles, blocks)),
+               pairs = static_cast<double>(ceil_div(ceil_div(tiles, 2), blocks));
+  const double tiles_of_block = steps.longest == steps.mean               ? rounds
+                                : s.rows != rows_dense                    ? (rounds + share) / 2
+                                : group_of_tiles(s, key, device).in_pairs ? smaller(2 * pairs, rounds)
+                                                                          : (rounds + share) / 2;
   Cost cost{};
   cost.launch_us = start_us;
   cost.blocks_per_multiprocessor = 1;
@@ -297,7 +329,7 @@ constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits 
                                   s.head_dim_v, device);
   }
   if (s.split == 0)
-    return single_launch(smaller(units(s, key, device), device.multiprocessors), threads(s), dynamic_shared_bytes(s),
+    return single_launch(smaller(query_tiles(s, key), device.multiprocessors), threads(s), dynamic_shared_bytes(s),
                          cost(s, key, device));
   int32_t cluster = least_cluster;
   Cost least = split_cost(s, key, device, cluster);
@@ -314,8 +346,11 @@ inline void pack(const Specialization &specialization, const ProblemKey &key, co
                  const DeviceLimits &device, void *parameters) {
   const auto s = choices_of<Choices>(specialization);
   unsigned char *const bytes = static_cast<unsigned char *>(parameters);
-  *reinterpret_cast<AttentionFwdParams *>(bytes + __builtin_offsetof(Params, attention)) =
-      attention_fwd::params_of(key, call, device);
+  AttentionFwdParams &attention =
+      *reinterpret_cast<AttentionFwdParams *>(bytes + __builtin_offsetof(Params, attention));
+  attention = attention_fwd::params_of(key, call, device);
+  if (s.rows == rows_dense)
+    *reinterpret_cast<TileOrder *>(bytes + __builtin_offsetof(Params, order)) = tile_order(s, key, device);
   GridSplit &split = *reinterpret_cast<GridSplit *>(bytes + __builtin_offsetof(Params, split));
   split = s.packed != 0 ? cheapest_split(s, key, device).split : GridSplit{};
   split.workspace = call.workspace;

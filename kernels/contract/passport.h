@@ -31,7 +31,7 @@ inline constexpr Refusal no_refusal = {nullptr, nullptr};
 // For a passport whose choices have no rule but their ranges.
 constexpr Refusal allows_all(const Specialization &) { return no_refusal; }
 
-inline constexpr int32_t most_parameter_bytes = 1024;
+inline constexpr int32_t most_parameter_bytes = 1280;
 
 // A passport's list of patches, which lies in the family's headers.
 struct AddressPatches {

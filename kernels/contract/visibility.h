@@ -104,6 +104,9 @@ struct Visibility {
     return {!mask.begin_moves || band.begin < 0 ? 0 : band.begin < end ? band.begin : end, end};
   }
 
+  // Has every query a key? A begin that moves may leave one without.
+  constexpr bool all_see_keys() const { return !mask.begin_moves && (!mask.end_moves || keys_of(0).end > 0); }
+
   // For the queries first_query .. first_query + tile_q - 1, as far as they exist; the first does.
   constexpr Tiles tiles_of(int32_t first_query, int32_t tile_q, int32_t tile_kv) const {
     const int32_t last_query = (tile_q < queries - first_query ? first_query + tile_q : queries) - 1;

@@ -89,4 +89,20 @@ struct RaggedRounds {
   __device__ __forceinline__ SharedBarrier empty(int32_t round) const { return barrier(2 + (round & 1)); }
 };
 
+// The parameters of a round's sequence; `params` are those of the batch, or of a ragged one the first of two.
+template <bool ragged, typename Params>
+__device__ __forceinline__ const Params &of_round(const Params &params, int32_t round) {
+  return ragged ? (&params)[round & 1] : params;
+}
+// As parts/rounds.cuh has them.
+template <typename Params>
+struct LookedUpRounds {
+  using Work = BlockWork;
+  const Params &params;
+  int32_t count = 0x7fffffff;  // known at the end alone
+  __device__ __forceinline__ BlockWork work(const AttentionFwdParams &, int32_t round) const {
+    return of_round<true>(params, round).work;
+  }
+};
+
 }  // namespace flashcore::kernels

@@ -3,45 +3,35 @@
 // Which rows a thread block computes that stays for the whole call. Plain C++, which the host tests call.
 #pragma once
 
-#include "parts/block_work.cuh"
+#include "attention_fwd/tile_order.h"
 
 namespace flashcore::kernels {
 
-// Blocks that stay, block b of `blocks` in all, and take units b, b + blocks and so on: a tile, or where later queries see more keys a
-// tile and then its mirror image, the last with the first and so on, so that any two units are as long as each other. Those of one head
-// are neighbours. (Heads in turn, as many as fit into L2: -5 % at S=512, no gain at 16384.) Where there is a block for each tile, that is its
-// unit.
+// Blocks that stay, block b of `blocks` in all, and are given the places of the tiles' order in turn.
 template <int32_t tile_q, Mask mask>
 struct Rounds {
-  static constexpr uint32_t tiles_of_unit = mask.later_see_more() ? 2 : 1;
-  static constexpr uint32_t units_of_head(uint32_t tiles) { return (tiles + tiles_of_unit - 1) / tiles_of_unit; }
-
   using Work = BlockWork;
 
-  uint32_t tiles;  // of a head
-  uint32_t first_unit, blocks;
+  const TileOrder &order;
+  uint32_t block, blocks;
   int32_t count;
-  bool tile_each;  // a block for each tile
 
-  // block < blocks, and there is a unit for it
-  static constexpr Rounds of(const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
-    const auto tiles = (static_cast<uint32_t>(params.seqlen_q) + tile_q - 1) / tile_q;
-    const uint32_t heads = static_cast<uint32_t>(params.heads_q) * static_cast<uint32_t>(params.batch);
-    if (tiles_of_unit == 2 && blocks >= tiles * heads) return {tiles, block, blocks, 1, true};
-    const uint32_t after_first = units_of_head(tiles) * heads - 1 - block;
-    return {tiles, block, blocks, static_cast<int32_t>((after_first / blocks + 1) * tiles_of_unit), false};
+  // block < blocks <= tiles; where they come in pairs there are as many of those
+  static constexpr Rounds of(const TileOrder &order, uint32_t block, uint32_t blocks) {
+    const uint32_t whole = order.all_tiles / blocks;  // rounds of all blocks, but for those of pairs
+    Rounds rounds{order, block, blocks, static_cast<int32_t>(whole / 2 * 2)};
+    while (rounds.place(static_cast<uint32_t>(rounds.count)) < order.all_tiles) ++rounds.count;
+    return rounds;
   }
-  // first_query of -1: this round has nothing. (The tile in the middle is its own image.)
-  constexpr BlockWork work(const AttentionFwdParams &params, int32_t round) const {
-    const uint32_t unit = first_unit + static_cast<uint32_t>(round) / tiles_of_unit * blocks;
-    const uint32_t units = tile_each ? tiles : units_of_head(tiles);
-    const uint32_t row_of_heads = unit / units, low = unit % units, high = tiles - 1 - low;
-    const bool in_pairs = tiles_of_unit == 2 && !tile_each;
-    const bool takes_high = in_pairs && round % 2 == 0, nothing_left = in_pairs && low == high;
-    const auto heads = static_cast<uint32_t>(params.heads_q);
-    const auto head_q = static_cast<int32_t>(row_of_heads % heads);
-    return {static_cast<int32_t>(row_of_heads / heads), head_q, head_q / params.heads_per_kv,
-            nothing_left && !takes_high ? -1 : static_cast<int32_t>(takes_high ? high : low) * tile_q};
+  constexpr BlockWork work(const AttentionFwdParams &, int32_t round) const {
+    return order.template work<tile_q, mask.later_see_more()>(place(static_cast<uint32_t>(round)));
+  }
+
+ private:
+  constexpr uint32_t place(uint32_t round) const {
+    if (!mask.later_see_more()) return round * blocks + block;
+    if (order.in_pairs) return (round / 2 * blocks + block) * 2 + round % 2;
+    return round * blocks + (round % 2 != 0 ? blocks - 1 - block : block);
   }
 };
 

@@ -3,9 +3,11 @@
 // Which rows a thread block takes. The functions are the kernels' own, compiled for the host.
 #define BOOST_TEST_MODULE unit_kernels
 #include <boost/test/unit_test.hpp>
+#include <random>
 #include <set>
 #include <tuple>
 
+#include "contract/passport.h"
 #include "parts/block_work.cuh"
 #include "parts/rounds.cuh"
 
@@ -42,43 +44,90 @@ BOOST_AUTO_TEST_CASE(blocks_cover_every_tile_of_every_head_once) {
   BOOST_TEST((block_work<64, no_mask>(params, 0).first_query == 0));
 }
 
-// Blocks that stay take every tile once, whatever their number, and under a causal mask any two of their units are as long as each other.
+BOOST_AUTO_TEST_CASE(divisors_divide) {
+  constexpr uint32_t most = 0x7fffffff;
+  std::mt19937 random(1);
+  for (uint32_t divisor :
+       {1u, 2u, 3u, 5u, 7u, 8u, 64u, 65535u, 65536u, 65537u, most / 2, most / 2 + 1, most - 1, most}) {
+    const Divisor by = Divisor::of(divisor);
+    for (uint32_t near : {0u, 1u, 2u, 1000u, most / divisor - 1, most / divisor})
+      for (int32_t off = -1; off <= 1; ++off)
+        if (const int64_t number = int64_t{near} * divisor + off; number >= 0 && number <= most)
+          BOOST_TEST(by.quotient(static_cast<uint32_t>(number)) == static_cast<uint32_t>(number) / divisor);
+  }
+  for (int i = 0; i < 100000; ++i) {
+    const uint32_t divisor = std::max<uint32_t>(1, (random() & most) >> random() % 31), number = random() & most;
+    BOOST_REQUIRE(Divisor::of(divisor).quotient(number) == number / divisor);
+  }
+}
+
+namespace {
+
+using Place = std::tuple<int32_t, int32_t, int32_t>;
+TileOrder order_of(const AttentionFwdParams &params, int32_t tile_q, int64_t group_heads, bool in_pairs) {
+  return TileOrder::of(params.batch, params.heads_q, params.heads_per_kv, ceil_div(params.seqlen_q, tile_q),
+                       group_heads, in_pairs);
+}
+
+}  // namespace
+
+// Under a causal mask two tiles that follow one another are of one length or of neighbouring ones, or two are as long as any other two.
+BOOST_AUTO_TEST_CASE(lengths_never_jump_in_the_order_of_tiles) {
+  const AttentionFwdParams params = params_for(300);
+  for (const int64_t group_heads : {2, 4, 6, 8, 10, 12}) {
+    const TileOrder order = order_of(params, 64, group_heads, false);
+    BOOST_TEST(order.all_tiles == 5u * 12);
+    const auto query = [&](uint32_t place) { return order.work<64, true>(place).first_query; };
+    BOOST_TEST(query(order.all_tiles - 1) == 0);
+    for (uint32_t place = 1; place < order.all_tiles; ++place)
+      BOOST_TEST(std::abs(query(place) - query(place - 1)) <= 64);
+    const TileOrder pairs = order_of(params, 64, group_heads, true);
+    for (uint32_t place = 0; place < pairs.all_tiles; place += 2) {
+      const BlockWork longer = pairs.work<64, true>(place), shorter = pairs.work<64, true>(place + 1);
+      BOOST_TEST(longer.first_query + shorter.first_query == 4 * 64);
+      BOOST_TEST(longer.first_query >= shorter.first_query);
+    }
+  }
+}
+
+// Blocks that stay take every tile once, whatever their number, and under a causal mask have as many keys to see as each other, but for a pair
+// of tiles.
 BOOST_AUTO_TEST_CASE(rounds_cover_every_tile_of_every_head_once) {
-  for (const int32_t seqlen : {1, 64, 65, 300, 320}) {
+  for (const int32_t seqlen : {1, 64, 65, 300, 320, 640, 6400}) {
     const AttentionFwdParams params = params_for(seqlen);
-    const uint32_t tiles = static_cast<uint32_t>((seqlen + 63) / 64), units = (tiles + 1) / 2 * 4 * 3;
-    for (const uint32_t blocks : {1u, 7u, units, tiles * 12}) {
-      if (blocks > units && blocks != tiles * 12) continue;
-      std::set<std::tuple<int32_t, int32_t, int32_t>> causal, plain;
+    const uint32_t tiles = static_cast<uint32_t>((seqlen + 63) / 64), all = tiles * 12;
+    for (const auto &[blocks, in_pairs] : std::initializer_list<std::pair<uint32_t, bool>>{{1, false},
+                                                                                           {1, true},
+                                                                                           {2, true},
+                                                                                           {7, false},
+                                                                                           {7, true},
+                                                                                           {8, false},
+                                                                                           {all / 2, true},
+                                                                                           {all / 3, false},
+                                                                                           {all, false}}) {
+      if (blocks > (in_pairs ? all / 2 : all)) continue;
+      const TileOrder order = order_of(params, 64, in_pairs ? 2 : 4, in_pairs);
+      std::set<Place> causal, plain;
+      int64_t least = INT64_MAX, most = 0;
       for (uint32_t block = 0; block < blocks; ++block) {
-        const auto in_order = Rounds<64, no_mask>::of(params, block, blocks);
+        const auto in_order = Rounds<64, no_mask>::of(order, block, blocks);
         for (int32_t round = 0; round < in_order.count; ++round) {
           const BlockWork work = in_order.work(params, round);
           BOOST_TEST(plain.insert({work.batch, work.head_q, work.first_query}).second);
         }
-        const auto rounds = Rounds<64, causal_mask>::of(params, block, blocks);
-        if (blocks == tiles * 12) {  // a block for each tile
-          const BlockWork work = rounds.work(params, 0);
-          BOOST_TEST(rounds.count == 1);
+        const auto rounds = Rounds<64, causal_mask>::of(order, block, blocks);
+        int64_t keys = 0;
+        for (int32_t round = 0; round < rounds.count; ++round) {
+          const BlockWork work = rounds.work(params, round);
+          BOOST_TEST(work.head_kv == work.head_q / 2);
           BOOST_TEST(causal.insert({work.batch, work.head_q, work.first_query}).second);
-          continue;
+          keys += work.first_query / 64 + 1;
         }
-        BOOST_TEST(rounds.count % 2 == 0);
-        for (int32_t round = 0; round < rounds.count; round += 2) {
-          const BlockWork high = rounds.work(params, round), low = rounds.work(params, round + 1);
-          BOOST_TEST(causal.insert({high.batch, high.head_q, high.first_query}).second);
-          if (low.first_query < 0) {
-            BOOST_TEST(high.first_query * 2 == static_cast<int32_t>(tiles - 1) * 64);  // the one in the middle
-            continue;
-          }
-          BOOST_TEST(causal.insert({low.batch, low.head_q, low.first_query}).second);
-          BOOST_TEST((low.head_q == high.head_q && low.batch == high.batch && low.head_kv == low.head_q / 2));
-          BOOST_TEST(low.first_query + high.first_query == static_cast<int32_t>(tiles - 1) * 64);
-          BOOST_TEST(high.first_query > low.first_query);
-        }
+        least = std::min(least, keys), most = std::max(most, keys);
       }
-      BOOST_TEST(causal.size() == tiles * 12);
+      BOOST_TEST(causal.size() == all);
       BOOST_TEST((causal == plain));
+      if (all >= 8 * blocks) BOOST_TEST(most - least <= tiles + 1, "of " << most);
     }
   }
 }

@@ -76,23 +76,24 @@ std::vector<Row> rows_of_tile(bool causal, const AttentionFwdParams &params, uin
 
 // Those of all the rounds of a block that stays.
 template <int32_t tile_q, Mask mask>
-std::vector<Row> rows_of_rounds(const AttentionFwdParams &params, uint32_t block, uint32_t blocks) {
-  const auto rounds = Rounds<tile_q, mask>::of(params, block, blocks);
+std::vector<Row> rows_of_rounds(const TileOrder &order, const AttentionFwdParams &params, uint32_t block,
+                                uint32_t blocks) {
+  const auto rounds = Rounds<tile_q, mask>::of(order, block, blocks);
   std::vector<Row> rows;
   for (int32_t round = 0; round < rounds.count; ++round) {
     const BlockWork work = rounds.work(params, round);
-    if (work.first_query < 0) continue;
     for (int32_t query = work.first_query; query < work.first_query + tile_q && query < params.seqlen_q; ++query)
       rows.push_back({work.batch, work.head_q, query, 0});
   }
   return rows;
 }
-// The blocks of a cluster have the same, and a rank each; no tile is taken in a pair then.
+// The blocks of a cluster have the same, and a rank each; tiles are taken one after the other then.
 template <int32_t tile_q>
-std::vector<Row> rows_of_rounds(bool causal, const AttentionFwdParams &params, uint32_t block, const Launch &launch) {
+std::vector<Row> rows_of_rounds(const TileOrder &order, bool causal, const AttentionFwdParams &params, uint32_t block,
+                                const Launch &launch) {
   const auto cluster = static_cast<uint32_t>(launch.cluster), clusters = static_cast<uint32_t>(launch.grid.x) / cluster;
-  auto rows = causal && cluster == 1 ? rows_of_rounds<tile_q, causal_mask>(params, block, clusters)
-                                     : rows_of_rounds<tile_q, no_mask>(params, block / cluster, clusters);
+  auto rows = causal && cluster == 1 ? rows_of_rounds<tile_q, causal_mask>(order, params, block, clusters)
+                                     : rows_of_rounds<tile_q, no_mask>(order, params, block / cluster, clusters);
   for (Row &row : rows) row.rank = static_cast<int32_t>(block % cluster);
   return rows;
 }
@@ -123,7 +124,7 @@ std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
 }
 
 std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
-                               uint32_t block, const Launch &launch, int32_t ranks) {
+                               const TileOrder &order, uint32_t block, const Launch &launch, int32_t ranks) {
   if (std::string_view(passport.name).ends_with("_fwd_decode")) {
     BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 8);
     switch (passport.value(s, "cluster", 0)) {
@@ -144,9 +145,9 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
   }
   if (std::string_view(passport.name).ends_with("_fwd_wgmma")) switch (passport.value(s, "tile_q", 0)) {
       case 128:
-        return rows_of_rounds<128>(causal, params, block, launch);
+        return rows_of_rounds<128>(order, causal, params, block, launch);
       case 192:
-        return rows_of_rounds<192>(causal, params, block, launch);
+        return rows_of_rounds<192>(order, causal, params, block, launch);
     }
   switch (passport.value(s, "tile_q", 0)) {
     case 1:
@@ -363,9 +364,15 @@ BOOST_AUTO_TEST_CASE(tensor_maps_have_room) {
 // of one block of each rank where the blocks of a cluster share rows.
 BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
   for_every_specialization([&](const Passport &passport, const Specialization &s) {
-    for (const auto &[seqlen, key_parts] :
-         {std::pair<int64_t, int32_t>{1, 0}, {31, 0}, {64, 0}, {65, 1}, {200, 2}, {700, 3}}) {
-      const DeviceLimits device{90, 132, 232448, 233472, 1 << 20, key_parts};
+    struct Size {
+      int64_t seqlen;
+      int32_t key_parts, multiprocessors = 132;
+      int64_t l2_cache_bytes = 1 << 20;
+    };
+    for (const auto &[seqlen, key_parts, multiprocessors, l2_cache_bytes] :
+         {Size{1, 0}, Size{31, 0}, Size{64, 0}, Size{65, 1}, Size{200, 2}, Size{700, 3}, Size{700, 0, 3},
+          Size{700, 0, 3, 1 << 16}}) {  // the last one's tiles come in pairs
+      const DeviceLimits device{90, multiprocessors, 232448, 233472, l2_cache_bytes, key_parts};
       const ProblemKey key = problem_for(passport, s, seqlen);
       // Where the struct of the family lies in the kernel's own, the patch of its first member says.
       alignas(64) unsigned char parameters[most_parameter_bytes];
@@ -374,11 +381,14 @@ BOOST_AUTO_TEST_CASE(the_grid_covers_every_query_row_once) {
       AttentionFwdParams params;
       std::memcpy(&params, parameters + passport.patches.begin()->byte_offset, sizeof(params));
       const Launch launch = passport.plan(s, key, device).main_stage();
+      const TileOrder order = std::string_view(passport.name).ends_with("_fwd_wgmma")
+                                  ? sm90_fwd_wgmma::tile_order(choices_of<sm90_fwd_wgmma::Choices>(s), key, device)
+                                  : TileOrder{};
       const int32_t ranks = ranks_of(passport, s, key, device);
       std::vector<int32_t> times(static_cast<size_t>(key.batch * key.heads_q * seqlen * ranks));
       for (int64_t part = 0; part < launch.grid.y; ++part)
         for (int64_t block = 0; block < launch.grid.x; ++block)
-          for (const Row &row : rows_of_block(passport, s, params, static_cast<uint32_t>(block), launch, ranks))
+          for (const Row &row : rows_of_block(passport, s, params, order, static_cast<uint32_t>(block), launch, ranks))
             ++times.at(static_cast<size_t>(((row.batch * key.heads_q + row.head) * seqlen + row.query) * ranks +
                                            part * launch.cluster + row.rank));
       BOOST_TEST(std::count(times.begin(), times.end(), 1) == static_cast<int64_t>(times.size()), "of " << seqlen);
