@@ -45,7 +45,6 @@ inline constexpr Choice window = {"window", Choice::word, "window|chunk", 0, win
 inline constexpr Choice scores = {"scores", Choice::set, "softcap|alibi|sinks|bias|mask", 0, 31, 0};
 // How the rows of sequences are found (contract/problem_key.h's RowAccess). Of the problem, as these two.
 inline constexpr Choice rows = {"rows", Choice::word, "ragged|paged", 0, rows_paged, 0};
-inline constexpr Choice rows_without_pages = {"rows", Choice::word, "ragged", 0, rows_ragged, 0};
 // Query rows of a thread block, and keys of a step.
 constexpr Choice tile_q(Range range, Tries tries = {}) {
   return {"tile_q", Choice::number, "", range.least, range.most, Choice::none, tries};

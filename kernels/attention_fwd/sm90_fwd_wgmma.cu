@@ -15,6 +15,7 @@
 #include "parts/ragged_rounds.cuh"
 #include "parts/rounds.cuh"
 #include "parts/stage_memory.cuh"
+#include "parts/tile_boxes.cuh"
 #include "parts/tile_scores.cuh"
 #include "parts/wgmma_attention.cuh"
 #include "specialization.h"
@@ -32,8 +33,10 @@ constexpr int32_t registers_of_multiplier = multipliers == 3 ? 160 : ragged_batc
 constexpr bool takes_turns = multipliers > 1 && head_dim_v <= 128;
 constexpr Mask mask = mask_of(chosen.causal != 0, chosen.window);
 
-// How rows of V behind a mask are reached once more (parts/rows.cuh); the copy engine knows dense tensors.
-using KeyRows = StridedRows;
+// How rows of V behind a mask are reached once more (parts/rows.cuh), and how tiles are copied.
+using KeyRows = ChosenKeyRows<chosen.rows>;
+constexpr bool paged = chosen.rows == rows_paged;
+using KeyBoxes = OneOf<paged, PageBoxes<tile_kv>, WholeBoxes<tile_kv>>;
 // How scores change (parts/variant.cuh).
 using Variant = ChosenScores<chosen.scores>;
 // Tiles of rows of all heads that share a key head, of which each block multiplies parts of the keys.
@@ -108,22 +111,13 @@ __device__ __forceinline__ KeyTiles key_tiles(const Params &params, const WorkOf
   return {begin, begin >= end ? 1 : end - begin < share ? end - begin : share};
 }
 
-// A box of the heads that share a key head; the rows behind it, if there are, stay as they are.
-__device__ __forceinline__ void copy_packed_query(const Params &params, const Shared &shared, uint32_t queries,
-                                                  const BlockWork &work) {
-  const SharedBarrier full = shared.query_full(queries);
-  full.arrive_expecting(static_cast<uint32_t>(tile_bytes(Packed::rows_used(params.attention), head_dim)));
-#pragma unroll
-  for (int32_t panel = 0; panel < panels(head_dim); ++panel)
-    copy_box(shared.query(queries) + panel * tile_q * panel_columns * 2, params.query, full, panel * panel_columns,
-             work.head_q, work.first_query, work.batch);
-}
-
-// One thread has everything copied, as far ahead as there is room. The copy engine reads `maps` where the launch put them.
+// One thread, or a warp of which one lane asks, has everything copied, as far ahead as there is room. The copy engine reads `maps` where the
+// launch put them.
 __device__ __forceinline__ void copy_tiles(const Params &first_params, const Params &maps, const Shared &shared,
                                            const OfRagged &looked_up) {
   const auto rounds = rounds_of<WorkRounds>(first_params, blockIdx.x, gridDim.x);
   uint32_t step = 0, queries = 0;
+  const bool asks = KeyBoxes::threads == 1 || threadIdx.x == 0;
   prefetch_tensor_map(maps.query), prefetch_tensor_map(maps.key), prefetch_tensor_map(maps.value);
 #pragma unroll 1
   for (int32_t round = 0; round < rounds.count; ++round) {
@@ -132,48 +126,47 @@ __device__ __forceinline__ void copy_tiles(const Params &first_params, const Par
     const Work work = rounds.work(params.attention, round);
     if (ragged && work.first_query == OfRagged::end_of_all) return;
     const KeyTiles tiles = ragged && work.first_query < 0 ? KeyTiles{} : key_tiles(params, work);
+    const auto release = [&] {
+      if constexpr (paged) __syncwarp();
+      if (ragged && asks) looked_up.release(round);
+    };
     if (tiles.count == 0) {
-      if constexpr (ragged) looked_up.release(round);
+      release();
       continue;
     }
-    // Where the sequence is in the tensors of the batch.
-    const int32_t query_batch = ragged ? params.sequence.query_batch : work.batch,
-                  first_query = work.first_query + (ragged ? params.sequence.first_query_row : 0),
-                  key_batch = ragged ? params.sequence.key_batch : work.batch,
-                  first_key = ragged ? params.sequence.first_key_row : 0;
-    const auto copy = [&](SharedAddress destination, const TensorMap &map, SharedBarrier full, int32_t rows,
-                          int32_t columns, int32_t row, int32_t head, int32_t batch) {
-      full.arrive_expecting(static_cast<uint32_t>(tile_bytes(rows, columns)));
-#pragma unroll
-      for (int32_t panel = 0; panel < panels(columns); ++panel)
-        copy_box(destination + panel * rows * panel_columns * 2, map, full, panel * panel_columns, row, head, batch);
-    };
-    const auto copy_key = [&](int32_t tile, uint32_t of_step) {
+    const auto boxes = KeyBoxes::of<ragged>(params, work);
+    const auto copy_key = [&](int32_t tile, uint32_t of_step, const PageEntries &entries) {
       shared.key_empty(of_step).wait(Shared::parity(of_step) ^ 1);
-      copy(shared.key(of_step), maps.key, shared.key_full(of_step), tile_kv, head_dim,
-           first_key + (tiles.begin + tile) * tile_kv, work.head_kv, key_batch);
+      boxes.template copy<head_dim>(shared.key(of_step), maps.key, shared.key_full(of_step), tiles.begin + tile,
+                                    work.head_kv, entries.key);
     };
-    const auto copy_value = [&](int32_t tile, uint32_t of_step) {
+    const auto copy_value = [&](int32_t tile, uint32_t of_step, const PageEntries &entries) {
       shared.value_empty(of_step).wait(Shared::parity(of_step) ^ 1);
-      copy(shared.value(of_step), maps.value, shared.value_full(of_step), tile_kv, head_dim_v,
-           first_key + (tiles.begin + tile) * tile_kv, work.head_kv, key_batch);
+      boxes.template copy<head_dim_v>(shared.value(of_step), maps.value, shared.value_full(of_step), tiles.begin + tile,
+                                      work.head_kv, entries.value);
     };
-    copy_key(tiles.count - 1, step);
+    int32_t tile = tiles.count - 1;
+    PageEntries entries = boxes.look_up(tiles.begin + tile), next = boxes.look_up(tiles.begin + tile - 1);
+    copy_key(tile, step, entries);
     shared.query_empty(queries).wait(Shared::query_parity(queries) ^ 1);
     if constexpr (packs)
-      copy_packed_query(params, shared, queries, work);
-    else
-      copy(shared.query(queries), maps.query, shared.query_full(queries), tile_q, head_dim, first_query, work.head_q,
-           query_batch);
+      Packed::copy_query<head_dim>(params.attention, maps.query, shared.query(queries), shared.query_full(queries),
+                                   work);
+    else if (asks)
+      copy_tile<tile_q, head_dim>(shared.query(queries), maps.query, shared.query_full(queries),
+                                  work.first_query + (ragged ? params.sequence.first_query_row : 0), work.head_q,
+                                  ragged ? params.sequence.query_batch : work.batch);
     ++queries;
 #pragma unroll 1
-    for (int32_t tile = tiles.count - 1; tile > 0; --tile, ++step) {
-      copy_key(tile - 1, step + 1);
-      copy_value(tile, step);
+    for (; tile > 0; --tile, ++step) {
+      const PageEntries ahead = boxes.look_up(tiles.begin + tile - 2);
+      copy_key(tile - 1, step + 1, next);
+      copy_value(tile, step, entries);
+      entries = next, next = ahead;
     }
-    copy_value(0, step);
+    copy_value(0, step, entries);
     ++step;
-    if constexpr (ragged) looked_up.release(round);
+    release();
   }
 }
 
@@ -468,7 +461,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm90_fwd_wgmma:
   // Both branches come to the barriers by themselves: behind them the compiler would have the registers of the copier alone.
   if (warpgroup == 0) {
     give_registers_back<registers_of_copier>();
-    if (threadIdx.x == 0) copy_tiles(params, given, shared, looked_up);
+    if (threadIdx.x < KeyBoxes::threads) copy_tiles(params, given, shared, looked_up);
     if (ragged && threadIdx.x / 32 == 1) looked_up.look_up(given);
     if constexpr (splits) {
       __syncwarp();

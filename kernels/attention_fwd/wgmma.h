@@ -36,7 +36,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::causal,
     attention_fwd::window,
     attention_fwd::scores,
-    attention_fwd::rows_without_pages,
+    attention_fwd::rows,
     attention_fwd::tile_q({128, 192}, Tries(128, 192)),
     attention_fwd::tile_kv({64, 192}, Tries(64, 80, 96, 112, 128, 160, 176, 192)),
     attention_fwd::split,
@@ -94,7 +94,7 @@ struct Params {
   GridSplit split;  // of packed rows
   // Of a ragged batch: its tiles, as places of a grid, and in the copy that a block has of these parameters the one at hand
   // (parts/ragged_rounds.cuh).
-  int32_t units;
+  int32_t units, box_rows;
   Sequence sequence;
   BlockWork work;
 };
@@ -119,8 +119,8 @@ constexpr Refusal allows(const Choices &s) {
   if (s.tile_q % 64 != 0) return {"tile_q", "128 or 192"};
   if (!is_shape_of_wgmma(s.tile_kv)) return {"tile_kv", "64, 80, 96, 112, 128, 160, 176 or 192"};
   if (s.packed != 0 && (s.split != 0 || s.tile_q != 128)) return {"packed", "0 with a split, and but for 128 rows"};
-  if (s.tile_q == 192 && (s.scores & (scores_bias | scores_mask)) != 0)
-    return {"tile_q", "128 with a bias or a mask, which takes registers"};
+  if (s.tile_q == 192 && ((s.scores & (scores_bias | scores_mask)) != 0 || s.rows == rows_paged))
+    return {"tile_q", "128 with a bias, a mask or pages, which take registers"};
   // O, the scores and the probabilities, and what all else takes at least.
   const int32_t registers = s.head_dim_v / 2 + s.tile_kv * 3 / 4 + 32;
   if (registers > (warpgroups(s) == 3 ? 160 : 240)) return {"tile_kv", "fewer keys, for O and scores in registers"};
@@ -133,6 +133,9 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
   if (key.seqlen_kv == 0) return {"seqlen_kv", "1 or more"};
   if (key.seqlen_q > 0x7fffffff - 256) return {"seqlen_q", "below 2^31 - 256"};  // tiles end past the last row
+  if (key.page_size % 8 != 0)
+    return {"page_size", "a multiple of 8"};  // a box begins where the permutation of rows does
+  if (key.rows == rows_paged && key.ragged_by == by_leftpad_kv) return {"leftpad_kv", "absent where keys are in pages"};
   if (key.alignment_bytes < 16) return {"strides", "addresses and strides of rows that are multiples of 16 bytes"};
   if (attention_fwd::query_tiles(key, 64) > 0x7fffffff / key.heads_q)
     return {"batch", "batch * heads_q * seqlen_q / 64 below 2^31"};
@@ -356,13 +359,15 @@ inline void pack(const Specialization &specialization, const ProblemKey &key, co
   split.workspace = call.workspace;
   *reinterpret_cast<int32_t *>(bytes + __builtin_offsetof(Params, units)) =
       s.rows == rows_dense ? 0 : static_cast<int32_t>(query_tiles(s, key));
+  *reinterpret_cast<int32_t *>(bytes + __builtin_offsetof(Params, box_rows)) = rows_of_box(key.page_size, s.tile_kv);
 }
 inline constexpr auto patches = attention_fwd::with_workspace(
     attention_fwd::patches_at<__builtin_offsetof(Params, attention)>, __builtin_offsetof(Params, split.workspace));
 constexpr int32_t tensor_maps(const Choices &s, TensorMapRule *rules) {
   rules[0] = {operand_query, __builtin_offsetof(Params, query), s.tile_q, s.packed != 0};
-  rules[1] = {operand_key, __builtin_offsetof(Params, key), s.tile_kv};
-  rules[2] = {operand_value, __builtin_offsetof(Params, value), s.tile_kv};
+  const bool in_pages = s.rows == rows_paged;
+  rules[1] = {operand_key, __builtin_offsetof(Params, key), s.tile_kv, false, in_pages};
+  rules[2] = {operand_value, __builtin_offsetof(Params, value), s.tile_kv, false, in_pages};
   return 3;
 }
 #endif

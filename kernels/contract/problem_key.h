@@ -26,7 +26,7 @@ inline constexpr int32_t scores_variant = 32;
 // lie in device memory; rows_paged: and their keys lie in pages that a table names.
 enum RowAccess : int32_t { rows_dense = 0, rows_ragged = 1, rows_paged = 2 };
 inline constexpr int64_t no_total = -1;
-// The first of the fields that make rows ragged.
+// The first of the fields that make rows ragged; padding ahead of all others, since some kernels cannot have it in pages.
 enum RaggedBy : int32_t {
   by_nothing,
   by_cu_seqlens_q,

@@ -21,7 +21,17 @@ struct TensorMapRule {
   // The query heads of a key head are packed: dimensions are column, head, row and batch entry, and a box has the heads that share a key head,
   // of as many rows as make box_rows or fewer.
   bool packed = false;
+  // Batch entries are pages, and a box lies in one of them: it has rows_of_box() rows.
+  bool in_pages = false;
 };
+// Rows of a box, where tiles of so many rows are brought box by box from pages of so many: the most that no page ends in.
+constexpr int32_t rows_of_box(int32_t page_size, int32_t tile_rows) {
+  while (page_size != 0) {
+    const int32_t rest = tile_rows % page_size;
+    tile_rows = page_size, page_size = rest;
+  }
+  return tile_rows;
+}
 inline constexpr int32_t most_tensor_maps = 4, tensor_map_columns = 64;
 
 }  // namespace flashcore::kernels

@@ -11,6 +11,7 @@
 #include "parts/ptx_sm90.cuh"
 #include "parts/rounds.cuh"
 #include "parts/row_end.cuh"
+#include "parts/tile_boxes.cuh"
 #include "parts/tile_io.cuh"
 
 namespace flashcore::kernels {
@@ -44,6 +45,17 @@ struct PackedTile {
     for (int32_t i = thread_anew(); i < panels * chunks; i += threads)
       store_shared_16(query + i / chunks * tile_q * 128 + used * 128 + i % chunks * 16, make_uint4(0, 0, 0, 0));
     fence_shared_for_async();
+  }
+
+  // A box of the heads that share a key head; the rows behind it, if there are, stay as they are. By one thread.
+  template <int32_t head_dim>
+  static __device__ __forceinline__ void copy_query(const AttentionFwdParams &params, const TensorMap &map,
+                                                    SharedAddress query, SharedBarrier full, const BlockWork &work) {
+    full.arrive_expecting(static_cast<uint32_t>(rows_used(params) * panels_of(head_dim) * panel_bytes_of_row));
+#pragma unroll
+    for (int32_t panel = 0; panel < panels_of(head_dim); ++panel)
+      copy_box(query + panel * tile_q * panel_bytes_of_row, map, full, panel * tensor_map_columns, work.head_q,
+               work.first_query, work.batch);
   }
 
   template <typename Scores>

@@ -36,10 +36,11 @@ __device__ __forceinline__ void set_sequence(AttentionFwdParams &own, const Atte
     own.ragged.page_table = rows.page_table + pages;
     own.ragged.page_table_value = (rows.page_table_value != 0 ? rows.page_table_value : rows.page_table) + pages;
     own.ragged.first_key_row = sequence.first_key_row;
-    for (TensorView *const pool : {&own.key, &own.value}) {
-      pool->data += static_cast<uint64_t>(head_kv * pool->stride_head * 2);
-      pool->stride_head = 0;
-    }
+    const auto place_head = [&](TensorView &pool, const TensorView &from) {
+      pool.data = from.data + static_cast<uint64_t>(head_kv * from.stride_head * 2);
+      pool.stride_head = 0;
+    };
+    place_head(own.key, given.key), place_head(own.value, given.value);
   }
   set_visibility(own, rows.mask.visibility(sequence.queries, sequence.keys));
 }

@@ -52,11 +52,11 @@ Status check_index_dtype(const Args &args, ProblemKey &key) {
 }
 
 int32_t first_array(const Args &args) {
-  return args.cu_seqlens_q != 0     ? kernels::by_cu_seqlens_q
+  return args.leftpad_kv != 0       ? kernels::by_leftpad_kv
+         : args.cu_seqlens_q != 0   ? kernels::by_cu_seqlens_q
          : args.cu_seqlens_kv != 0  ? kernels::by_cu_seqlens_kv
          : args.seqused_q != 0      ? kernels::by_seqused_q
          : args.seqused_kv != 0     ? kernels::by_seqused_kv
-         : args.leftpad_kv != 0     ? kernels::by_leftpad_kv
          : args.kv_batch_index != 0 ? kernels::by_kv_batch_index
                                     : kernels::by_nothing;
 }

@@ -19,11 +19,12 @@ TensorMapLayout layout_of(const ProblemOperand &operand, const kernels::TensorMa
         {bytes(tensor.stride_head), bytes(tensor.stride_row), bytes(tensor.stride_batch)},
         {kernels::tensor_map_columns, static_cast<uint32_t>(heads), static_cast<uint32_t>(rule.box_rows / heads), 1}};
   }
+  const int32_t box_rows = rule.in_pages ? kernels::rows_of_box(key.page_size, rule.box_rows) : rule.box_rows;
   return {bfloat16,
           {static_cast<uint64_t>(shape.columns), static_cast<uint64_t>(shape.rows), static_cast<uint64_t>(shape.heads),
            static_cast<uint64_t>(shape.batch)},
           {bytes(tensor.stride_row), bytes(tensor.stride_head), bytes(tensor.stride_batch)},
-          {kernels::tensor_map_columns, static_cast<uint32_t>(rule.box_rows), 1, 1}};
+          {kernels::tensor_map_columns, static_cast<uint32_t>(box_rows), 1, 1}};
 }
 
 }  // namespace
