@@ -280,7 +280,8 @@ typedef struct flashcore_attention_args {
 
   /* Tensors. Sizes and contiguous order of Q and O: [batch, seqlen_q, heads_q, head_dim]; K and V: [batch, seqlen_kv,
    * heads_kv, head_dim]; LSE (optional): float32 [batch, heads_q, seqlen_q], its stride[3] is ignored. The memory belongs
-   * to the caller and must stay until the work on the stream is done. Outputs must not overlap inputs. */
+   * to the caller and must stay until the work on the stream is done. Outputs must not overlap inputs. (Key and value are both where
+   * new rows are appended, below.) */
   flashcore_tensor query;
   flashcore_tensor key;
   flashcore_tensor value;
@@ -325,15 +326,24 @@ typedef struct flashcore_attention_args {
   int64_t page_table_stride; /* elements between sequences; 0: the pages of seqlen_kv keys */
   int64_t page_count;
   int32_t page_size;  /* 1 or more, with page_table */
-  int32_t rotary_dim; /* leading dimensions that are rotated; 0: none */
+  int32_t rotary_dim; /* leading dimensions that are rotated: an even number, up to head_dim; 0: none */
 
-  /* New keys and values, appended to the cache before the attention, and rotary embedding. */
-  int64_t seqlen_new;
+  /* New rows [batch, seqlen_new, heads_kv, head_dim or head_dim_v], written to key and value behind the rows in use before the attention
+   * of the same call, which sees them: key and value are outputs then. With seqused_kv sequence b has seqused_kv[b] rows before the call
+   * and attends to seqused_kv[b] + seqlen_new; the array stays as it is. Without it its last seqlen_new rows are the new ones. A row for
+   * which there is no room, or whose page or entry of the cache is not there, is not written. No two sequences may have one row.
+   *
+   * Rotary embedding of the new keys, as they are written, and of the queries, which stay as they are. Columns i and i + rotary_dim / 2 are
+   * a pair (x, y), or neighbours with the flag, which becomes (x * cos - y * sin, y * cos + x * sin), in float32, rounded once. Row r of the tables is for position r; positions outside are
+   * held to the first and last row. The first new key is at position seqused_kv[b] (rows in use, left padding among them), or at
+   * rotary_positions[b], the others behind it. With causal, a window's flag or attention_chunk query i is at the first one's position
+   * + i; else all queries are at the first one's. Without new keys, rotary_positions must say where the queries are. */
+  int64_t seqlen_new; /* up to seqlen_kv; with new rows seqlen_q is 1 or more */
   flashcore_tensor new_key;
   flashcore_tensor new_value;
-  uint64_t rotary_cos; /* [positions, rotary_dim / 2], dtype of query */
+  uint64_t rotary_cos; /* [positions, rotary_dim / 2], contiguous, dtype of query */
   uint64_t rotary_sin;
-  uint64_t rotary_positions; /* [batch] */
+  uint64_t rotary_positions; /* [batch], of index_dtype; 0: the rows in use say it */
 
   /* 8-bit inputs: float32 factors per batch and key head, with strides in elements. */
   uint64_t query_descale;
@@ -357,6 +367,7 @@ typedef struct flashcore_attention_args {
   /* What the caller's own text makes of scores and hides, after all of the above. */
   uint64_t variant;        /* the number of a variant of the same context (flashcore_variant_create); 0: none */
   uint64_t variant_params; /* the params_bytes of the variant on the device, at a multiple of 8; 0 where these are 0 */
+  int64_t rotary_table_rows; /* positions that rotary_cos and rotary_sin have; 0: seqlen_kv */
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()

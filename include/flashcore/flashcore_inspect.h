@@ -16,7 +16,8 @@ extern "C" {
 /* What a kernel is a kernel of. */
 enum {
   FLASHCORE_OPERATION_ATTENTION_FWD = 0, /* flashcore_attention_fwd */
-  FLASHCORE_OPERATION_MERGE_STATES = 1   /* flashcore_merge_states */
+  FLASHCORE_OPERATION_MERGE_STATES = 1,  /* flashcore_merge_states */
+  FLASHCORE_OPERATION_APPEND = 2         /* flashcore_attention_fwd, ahead of attention: new keys, rotary embedding */
 };
 
 /* One kernel of the kernel table. */

@@ -90,7 +90,7 @@ inline constexpr AddressPatch patches_at[] = {
     {operand_variant_params, offset + __builtin_offsetof(AttentionFwdParams, variant_params)},
 };
 inline constexpr auto &patches = patches_at<0>;
-static_assert(sizeof(patches_at<0>) == operand_count * sizeof(AddressPatch));
+static_assert(sizeof(patches_at<0>) == attended_count * sizeof(AddressPatch));
 // These, and where the workspace's is.
 template <int32_t count>
 struct PatchList {

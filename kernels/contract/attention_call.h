@@ -30,18 +30,31 @@ enum AttentionOperand : int32_t {
   operand_bias,            // a number for each score
   operand_mask,            // a byte for each score
   operand_variant_params,  // a block of bytes for a user's text
+  attended_count,  // these are what kernels of attention read or write; the others are read ahead of it (append.h)
+  operand_new_key = attended_count,
+  operand_new_value,
+  operand_rotary_cos,
+  operand_rotary_sin,
+  operand_rotary_positions,  // integers of the problem's index_dtype
   operand_count
 };
 // What has an address in a call: the operands, then what the library adds.
-enum AttentionAddress : int32_t { address_workspace = operand_count, address_count };
+enum AttentionAddress : int32_t {
+  address_workspace = operand_count,
+  address_rotated_query,  // these lie in the workspace, where the launch ahead of attention leaves them
+  address_kept_keys,
+  address_count
+};
 
 struct AttentionCall {
   TensorView operands[operand_count];
   int64_t bias_stride_key, mask_stride_key;  // elements between keys
   int32_t bias_dtype;                        // float16, bfloat16 or float32
   float softmax_scale;
-  float softcap;      // 0: none
-  int32_t lse_base2;  // 1: logarithms of base 2 are wanted, 0: natural ones
+  float softcap;               // 0: none
+  int32_t lse_base2;           // 1: logarithms of base 2 are wanted, 0: natural ones
+  int32_t rotary_interleaved;  // 1: rotated pairs of columns are neighbours, 0: they are half of rotary_dim apart
+  int32_t rotary_by_row;       // 1: each query has a position of its own, 0: all have the first one's
   // Device memory of as many bytes as the plan asks for, at a multiple of 16; 0: the plan asks for none. It is the call's own until the
   // last stage of the plan has ended: a stage that may begin before the launch ahead of it has ended waits for that one first.
   uint64_t workspace;

@@ -47,7 +47,7 @@ struct AddressPatches {
 
 // What a kernel is a kernel of. Only those of the operation that is called are candidates for a call. What a passport says of problems
 // (refuse, serves, plan, pack, patches, tensor_maps) it says of attention; an operation with one kernel has it in its family's header.
-enum Operation : int32_t { operation_attention_fwd, operation_merge_states };
+enum Operation : int32_t { operation_attention_fwd, operation_merge_states, operation_append };
 
 struct Passport {
   const char *name;     // file name = entry point = bench name = cache name

@@ -84,6 +84,10 @@ struct ProblemKey {
   int32_t ragged_by = by_nothing;    // RaggedBy
   uint64_t variant = 0;              // digest of the user's text that is compiled in; 0: none
   int64_t variant_params_bytes = 0;  // of the block that the text reads
+  // What a call does ahead of attention (contract/append.h).
+  int64_t seqlen_new = 0;         // rows that are appended to each sequence of the cache
+  int32_t rotary_dim = 0;         // leading columns of queries and new keys that are rotated
+  int32_t rotary_table_rows = 0;  // positions that the tables of cosines and sines have; 0 without rotary_dim
 
   constexpr bool one_module() const { return module.values[0] != 0; }
   // Window

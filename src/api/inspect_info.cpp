@@ -14,6 +14,7 @@ namespace {
 
 static_assert(int{kernels::operation_attention_fwd} == int{FLASHCORE_OPERATION_ATTENTION_FWD});
 static_assert(int{kernels::operation_merge_states} == int{FLASHCORE_OPERATION_MERGE_STATES});
+static_assert(int{kernels::operation_append} == int{FLASHCORE_OPERATION_APPEND});
 
 int32_t specialization_count(const kernels::Passport &passport) {
   kernels::Specialization unused;

@@ -12,10 +12,12 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "contract/sequence.h"
 #include "cpu/attend_tile.hpp"
+#include "cpu/cpu_append.hpp"
 #include "cpu/run_attention.hpp"
 #include "cpu/worker_threads.hpp"
 #include "problem/attention_call.hpp"
@@ -169,8 +171,10 @@ int32_t cpu_thread_count(int32_t requested) {
   return requested > 0 ? std::min(requested, available) : available;
 }
 
-Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTile attend, ChangeRow variant) {
-  if (problem.empty()) return success();
+Status run_attention(const AttentionProblem &given, int32_t threads, AttendTile attend, ChangeRow variant) {
+  if (given.empty()) return success();
+  CpuAppend ahead(given, threads);
+  const AttentionProblem &problem = ahead.attended();
   const kernels::ProblemKey &key = problem.key;
   Work work{problem, attend, variant, key.heads_q / key.heads_kv, 0, 0, 0, {}};
   if (key.rows != kernels::rows_dense) work.ragged = kernels::ragged_rows_of(key, attention_call(problem));
@@ -185,7 +189,9 @@ Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTil
   for (int64_t n = 0; n < count; n++) workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v)});
   std::vector<void *> arguments;
   for (Worker &worker : workers) arguments.push_back(&worker);
-  run_on_threads(run_worker, arguments);
+  ThreadRoom room(arguments.size());
+  ahead.run();
+  run_on_threads(run_worker, arguments, std::move(room));
   return success();
 }
 

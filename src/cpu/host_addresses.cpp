@@ -15,7 +15,9 @@
 #include <string>
 #include <utility>
 
+#include "contract/append.h"
 #include "cpu/cpu_attention.hpp"
+#include "problem/attention_call.hpp"
 
 namespace flashcore {
 namespace {
@@ -154,6 +156,35 @@ Status check_host_addresses(std::span<const ProblemOperand> operands) {
   for (const ProblemOperand &operand : operands) FLASHCORE_TRY(check_ends(operand));
   for (const ProblemOperand &operand : operands)
     if (is_output(operand.rule->role)) FLASHCORE_TRY(check_output_pages(operand));
+  return success();
+}
+
+// Of the cache alone these rows: others are read, and may be another call's to write.
+Status check_appended_rows(const AttentionProblem &problem) {
+  const kernels::ProblemKey &key = problem.key;
+  if (key.seqlen_new == 0) return success();
+  const kernels::RaggedRows rows = kernels::ragged_rows_of(key, attention_call(problem));
+  const uint64_t value_table = rows.page_table_value != 0 ? rows.page_table_value : rows.page_table;
+  const auto seqlen_new = static_cast<int32_t>(key.seqlen_new);
+  for (const fwd::Operand operand : {fwd::key, fwd::value}) {
+    const ProblemTensor &tensor = problem.tensors[operand];
+    const int64_t row_bytes =
+        int64_t{operand == fwd::key ? key.head_dim : key.head_dim_v} * kernels::element_bytes(key.dtype);
+    OutputPages pages(fwd::operands[operand].address);
+    for (int32_t batch = 0; batch < key.batch; ++batch) {
+      const kernels::CacheRows cache = kernels::cache_rows_of(rows, seqlen_new, batch);
+      for (int32_t row = 0; row < seqlen_new; ++row) {
+        const int64_t place = place_of_new_row(rows, cache, batch, row, tensor_view(tensor),
+                                               operand == fwd::key ? rows.page_table : value_table);
+        for (int64_t head = 0; place != kernels::nowhere && head < key.heads_kv; ++head) {
+          const int64_t first = (place + head * tensor.stride_head) * kernels::element_bytes(key.dtype);
+          const uint64_t begin = tensor.data + static_cast<uint64_t>(first);
+          FLASHCORE_TRY(pages.add(begin, begin + static_cast<uint64_t>(row_bytes)));
+        }
+      }
+    }
+    FLASHCORE_TRY(pages.ask());
+  }
   return success();
 }
 

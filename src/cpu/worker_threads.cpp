@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/worker_threads.hpp"
 
-#include <pthread.h>
 #include <signal.h>
-
-#include <vector>
 
 namespace flashcore {
 
 // The threads take no signals but those that report their own faults: handlers are the host program's and run on its threads.
-void run_on_threads(void *(*work)(void *), std::span<void *const> arguments) {
-  std::vector<pthread_t> started;
-  started.reserve(arguments.size());
+void run_on_threads(void *(*work)(void *), std::span<void *const> arguments, ThreadRoom room) {
+  std::vector<pthread_t> &started = room.started_;
   sigset_t blocked, previous;
   sigfillset(&blocked);
   for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGPROF}) sigdelset(&blocked, fault);

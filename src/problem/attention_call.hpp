@@ -21,6 +21,8 @@ inline kernels::AttentionCall attention_call(const AttentionProblem &problem) {
   call.softmax_scale = problem.softmax_scale;
   call.softcap = problem.softcap;
   call.lse_base2 = problem.lse_base2 ? 1 : 0;
+  call.rotary_interleaved = problem.rotary_interleaved ? 1 : 0;
+  call.rotary_by_row = problem.rotary_by_row ? 1 : 0;
   return call;
 }
 

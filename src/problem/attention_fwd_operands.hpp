@@ -31,6 +31,11 @@ enum Operand : size_t {
   bias = kernels::operand_bias,
   mask = kernels::operand_mask,
   variant_params = kernels::operand_variant_params,
+  new_key = kernels::operand_new_key,
+  new_value = kernels::operand_new_value,
+  rotary_cos = kernels::operand_rotary_cos,
+  rotary_sin = kernels::operand_rotary_sin,
+  rotary_positions = kernels::operand_rotary_positions,
   operand_count = kernels::operand_count
 };
 
@@ -54,6 +59,15 @@ constexpr TensorShape alibi_shape(const kernels::ProblemKey &sizes) { return {si
 constexpr TensorShape sinks_shape(const kernels::ProblemKey &sizes) { return {1, 1, sizes.heads_q, 1}; }
 constexpr TensorShape scores_shape(const kernels::ProblemKey &sizes) {
   return {sizes.batch, sizes.seqlen_q, sizes.heads_q, sizes.seqlen_kv};
+}
+constexpr TensorShape new_key_shape(const kernels::ProblemKey &sizes) {
+  return {sizes.batch, sizes.seqlen_new, sizes.heads_kv, sizes.head_dim};
+}
+constexpr TensorShape new_value_shape(const kernels::ProblemKey &sizes) {
+  return {sizes.batch, sizes.seqlen_new, sizes.heads_kv, sizes.head_dim_v};
+}
+constexpr TensorShape rotary_shape(const kernels::ProblemKey &sizes) {
+  return {1, sizes.rotary_table_rows, 1, sizes.rotary_dim / 2};
 }
 // In units of its alignment.
 constexpr TensorShape variant_params_shape(const kernels::ProblemKey &sizes) {
@@ -100,14 +114,17 @@ flashcore_tensor given_pages(const void *args) {
 #define FLASHCORE_NUMBERS(field, shape)                                                                \
   FLASHCORE_ADDRESS(field), OperandRole::optional_input, OperandOrder::rows, like_index, false, shape, \
       given_numbers<&flashcore_attention_args::field>
+#define FLASHCORE_ANGLES(field)                                                                               \
+  FLASHCORE_ADDRESS(field), OperandRole::optional_input, OperandOrder::rows, like_query, false, rotary_shape, \
+      given_numbers<&flashcore_attention_args::field>
 #define FLASHCORE_PAGES(field)                                                                                         \
   FLASHCORE_ADDRESS(field), OperandRole::optional_input, OperandOrder::rows, kernels::dtype_int32, false, pages_shape, \
       given_pages<&flashcore_attention_args::field>, "page_table_stride"
 inline constexpr OperandTable<operand_count> operands = {{
     // clang-format off
     {FLASHCORE_TENSOR(query),  OperandRole::input,           OperandOrder::rows,       like_query,             true,  query_shape},
-    {FLASHCORE_TENSOR(key),    OperandRole::input,           OperandOrder::rows,       like_query,             true,  key_shape},
-    {FLASHCORE_TENSOR(value),  OperandRole::input,           OperandOrder::rows,       like_query,             true,  value_shape},
+    {FLASHCORE_TENSOR(key),    OperandRole::cache,           OperandOrder::rows,       like_query,             true,  key_shape},
+    {FLASHCORE_TENSOR(value),  OperandRole::cache,           OperandOrder::rows,       like_query,             true,  value_shape},
     {FLASHCORE_TENSOR(output), OperandRole::output,          OperandOrder::rows,       like_query,             true,  output_shape},
     {FLASHCORE_TENSOR(lse),    OperandRole::optional_output, OperandOrder::row_values, kernels::dtype_float32, false, lse_shape},
     {FLASHCORE_ADDRESS(alibi_slopes), OperandRole::optional_input, OperandOrder::row_values, kernels::dtype_float32, false, alibi_shape,
@@ -125,11 +142,17 @@ inline constexpr OperandTable<operand_count> operands = {{
     {FLASHCORE_TENSOR(mask),   OperandRole::optional_input,  OperandOrder::scores,     boolean,                false, scores_shape},
     {FLASHCORE_ADDRESS(variant_params), OperandRole::optional_input, OperandOrder::row_values, kernels::dtype_int64, false,
      variant_params_shape, given_variant_params},
+    {FLASHCORE_TENSOR(new_key), OperandRole::optional_input, OperandOrder::rows,       like_query,             true,  new_key_shape},
+    {FLASHCORE_TENSOR(new_value), OperandRole::optional_input, OperandOrder::rows,     like_query,             true,  new_value_shape},
+    {FLASHCORE_ANGLES(rotary_cos)},
+    {FLASHCORE_ANGLES(rotary_sin)},
+    {FLASHCORE_NUMBERS(rotary_positions, lengths_shape)},
     // clang-format on
 }};
 #undef FLASHCORE_TENSOR
 #undef FLASHCORE_ADDRESS
 #undef FLASHCORE_NUMBERS
 #undef FLASHCORE_PAGES
+#undef FLASHCORE_ANGLES
 
 }  // namespace flashcore::fwd

@@ -24,6 +24,8 @@ struct AttentionProblem {
   float softcap = 0;  // 0: none
   int32_t bias_dtype = FLASHCORE_DTYPE_DEFAULT;
   bool lse_base2 = false;
+  bool rotary_interleaved = false;  // with key.rotary_dim
+  bool rotary_by_row = false;       // likewise: each query has a position of its own
   uint64_t workspace = 0;
   int64_t workspace_bytes = 0;
   std::string_view kernel;  // the kernel or module asked for by name, or empty; lies in the caller's args

@@ -45,7 +45,9 @@ class KnownOperands {
   // False for a call that is not of the usual kind: an operand that must be there has no elements.
   bool remember(const std::array<ProblemOperand, count> &operands) {
     bool usual = true;
+    cache_is_written_ = false;
     for (size_t i = 0; i < count; ++i) {
+      cache_is_written_ = cache_is_written_ || (operands[i].written && !is_output(table[i].role));
       extent_bytes_[i] = operands[i].range.end - operands[i].range.begin;
       usual = usual && (extent_bytes_[i] != 0 || is_optional(table[i].role));
     }
@@ -55,7 +57,8 @@ class KnownOperands {
   // Would each operand of what is remembered pass its checks at these addresses?
   bool may_lie_at(const Addresses &addresses) const {
     return are_aligned(addresses) && all_operands<count>([&](auto i) { return is_reachable<i>(addresses); }) &&
-           all_operands<count>([&](auto i) { return is_apart<i>(addresses); });
+           all_operands<count>([&](auto i) { return is_apart<i>(addresses); }) &&
+           (!cache_is_written_ || all_operands<count>([&](auto i) { return cache_is_apart<i>(addresses); }));
   }
 
   // Of the same extents, absent ones among them.
@@ -102,13 +105,28 @@ class KnownOperands {
   bool is_apart(const Addresses &addresses) const {
     if (is_optional(table[i].role) && addresses[i] == 0) return true;
     return all_operands<i>([&](auto other) {
-      return (!is_output(table[i].role) && !is_output(table[other].role)) ||
-             addresses[i] >= addresses[other] + extent_bytes_[other] ||
-             addresses[other] >= addresses[i] + extent_bytes_[i];
+      return (!is_output(table[i].role) && !is_output(table[other].role)) || are_apart<i, other>(addresses);
     });
+  }
+  // The same of what is written in some calls alone.
+  template <size_t i>
+  bool cache_is_apart(const Addresses &addresses) const {
+    if (is_optional(table[i].role) && addresses[i] == 0) return true;
+    return all_operands<i>([&](auto other) {
+      constexpr bool of_cache = table[i].role == OperandRole::cache || table[other].role == OperandRole::cache;
+      if constexpr (of_cache && !is_output(table[i].role) && !is_output(table[other].role))
+        return (is_optional(table[other].role) && addresses[other] == 0) || are_apart<i, other>(addresses);
+      return true;
+    });
+  }
+  template <size_t i, size_t other>
+  bool are_apart(const Addresses &addresses) const {
+    return addresses[i] >= addresses[other] + extent_bytes_[other] ||
+           addresses[other] >= addresses[i] + extent_bytes_[i];
   }
 
   Addresses extent_bytes_{};  // 0: absent
+  bool cache_is_written_ = false;
 };
 
 }  // namespace flashcore

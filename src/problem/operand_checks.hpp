@@ -67,10 +67,11 @@ Status check_outputs_apart(const std::array<ProblemOperand, table.size()> &opera
   size_t output = 0, other = 0;
   const bool apart = all_operands<table.size()>([&](auto i) {
     output = i;
-    return !is_output(table[i].role) || all_operands<table.size()>([&](auto j) {
+    return !may_be_output(table[i].role) || !operands[i].written || all_operands<table.size()>([&](auto j) {
       other = j;
       // Of two outputs the later one is told to keep away.
-      return i == j || (is_output(table[j].role) && j > i) || !meet(operands[i], operands[j]);
+      return i == j || (may_be_output(table[j].role) && operands[j].written && j > i) ||
+             !meet(operands[i], operands[j]);
     });
   });
   if (apart) return success();

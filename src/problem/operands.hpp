@@ -44,11 +44,13 @@ enum class OperandRole {
   input,  // batch, row and head strides may be zero or overlap: nothing is written
   optional_input,
   output,  // no two elements may share memory, nor any with another operand
-  optional_output
+  optional_output,
+  cache  // an input, and an output as well in a call that appends to it
 };
 constexpr bool is_output(OperandRole role) {
   return role == OperandRole::output || role == OperandRole::optional_output;
 }
+constexpr bool may_be_output(OperandRole role) { return is_output(role) || role == OperandRole::cache; }
 constexpr bool is_optional(OperandRole role) {
   return role == OperandRole::optional_input || role == OperandRole::optional_output;
 }
@@ -120,6 +122,7 @@ struct ProblemOperand {
   ProblemTensor tensor{};
   AddressRange range{};  // what its elements span; none where it is absent
   OperandStates states{};
+  bool written = false;  // by the call
 };
 
 // The walk over a table: `check` is called with the place of each row, as a compile-time constant, until it says no. So what a row says is
@@ -137,8 +140,15 @@ template <const auto &table>
 std::array<ProblemOperand, table.size()> sized_operands(const kernels::ProblemKey &key,
                                                         int32_t float_dtype = FLASHCORE_DTYPE_DEFAULT) {
   return [&]<size_t... i>(std::index_sequence<i...>) {
+    const bool appends = key.seqlen_new != 0;
     return std::array<ProblemOperand, table.size()>{
-        {{&table[i], table[i].shape(key), element_bytes_of(table[i], key, float_dtype)}...}};
+        {{&table[i],
+          table[i].shape(key),
+          element_bytes_of(table[i], key, float_dtype),
+          {},
+          {},
+          {},
+          is_output(table[i].role) || (appends && table[i].role == OperandRole::cache)}...}};
   }
   (std::make_index_sequence<table.size()>());
 }

@@ -213,7 +213,7 @@ TensorFault find_fault(const flashcore_tensor &given, AddressRule address_rule, 
   clear_unused_strides(operand.shape, operand.tensor);
   if (!contiguous || !contiguous_states) {
     if (!extent_bytes(operand, extent)) return TensorFault::extent;
-    if (is_output(operand.rule->role) && find_shared_elements(operand).needed != 0) return TensorFault::shared_elements;
+    if (operand.written && find_shared_elements(operand).needed != 0) return TensorFault::shared_elements;
   }
   return place_tensor(given, address_rule, extent, operand);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every rule of flashcore_attention_args but those that all operands have in common (operand_checks.hpp), those of ragged batches and
-// pages (validate_rows.cpp) and the fields that this build refuses (not_built_fields.inc). Refused fields are looked at before sizes, types
+// pages (validate_rows.cpp), of new rows and rotary embedding (validate_append.cpp) and the fields that this build refuses (not_built_fields.inc). Refused fields are looked at before sizes, types
 // and tensors: what they say about strides and sizes must not be judged by the rules of a build that does not have them. Whether a
 // kernel exists for a valid problem, and whether the kernel asked for by name exists, is the selector's business, one floor above.
 //
@@ -21,6 +21,7 @@
 #include "problem/field_error.hpp"
 #include "problem/not_built_fields.hpp"
 #include "problem/operand_checks.hpp"
+#include "problem/validate_append.hpp"
 #include "problem/validate_rows.hpp"
 
 namespace flashcore {
@@ -272,6 +273,7 @@ Status check_args(const Args &args, AddressRule rule, const Variants *variants, 
   problem.key.kernel_index = -1;
   FLASHCORE_TRY(check_sizes(args, problem.key));
   FLASHCORE_TRY(check_rows(args, problem.key));
+  FLASHCORE_TRY(check_append(args, rule, problem));
   FLASHCORE_TRY(check_types(args, problem));
   FLASHCORE_TRY(check_score_options(args, problem));
   FLASHCORE_TRY(check_kernel_name(args, problem));

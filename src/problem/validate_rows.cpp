@@ -47,7 +47,7 @@ Status check_index_dtype(const Args &args, ProblemKey &key) {
   if (args.index_dtype != FLASHCORE_DTYPE_INT64)
     return invalid_field("index_dtype", std::to_string(args.index_dtype),
                          "0 or FLASHCORE_DTYPE_INT32 (6), or FLASHCORE_DTYPE_INT64 (7)");
-  if (key.ragged_by != kernels::by_nothing) key.index_dtype = kernels::dtype_int64;
+  if (key.ragged_by != kernels::by_nothing || args.rotary_positions != 0) key.index_dtype = kernels::dtype_int64;
   return success();
 }
 

@@ -68,6 +68,7 @@ Status CpuDevice::attention_fwd(const flashcore_attention_args *args, void *) {
   FLASHCORE_TRY(check_kernel(problem));
   if (problem.empty()) return success();
   FLASHCORE_TRY(check_host_addresses(operands_of(problem)));
+  FLASHCORE_TRY(check_appended_rows(problem));
   FLASHCORE_TRY_ASSIGN(const ChangeRow variant, variant_of(problem));
   return cpu_attention(problem, threads_, variant);
 }

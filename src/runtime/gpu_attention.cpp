@@ -7,6 +7,7 @@
 #include "plan/select_kernel.hpp"
 #include "plan/specialization_text.hpp"
 #include "problem/attention_call.hpp"
+#include "runtime/append_stage.hpp"
 #include "runtime/device_addresses.hpp"
 #include "runtime/gpu_device.hpp"
 #include "runtime/recent_calls.hpp"
@@ -51,39 +52,52 @@ std::optional<Status> GpuDevice::launch_again(const flashcore_attention_args *ar
   if (call == nullptr || !call->variant_stays(variants().destroyed())) return std::nullopt;
   const Result<CurrentContext> current = CurrentContext::enter(*this);
   if (!current.ok()) return current.error();
+  if (call->plan().has_several_launches()) return launch_several(*call, addresses, stream);
   FLASHCORE_TRY(call->encode_maps(driver_, addresses));
-  if (call->plan().workspace_bytes != 0) return launch_in_workspace(*call, addresses, stream);
-  return launch(driver_, call->plan(), stream, call->patch(addresses));
+  return launch(driver_, call->plan(), stream, call->patch(addresses), call->ahead());
 }
 
-Status GpuDevice::launch_in_workspace(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream) {
+// All of them, or none: a thread that is cancelled ends after the last one.
+Status GpuDevice::launch_several(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream) {
   const DeferredCancellation deferred;
-  FLASHCORE_TRY_ASSIGN(const Workspace::Lease lease, workspace_.lease(stream, call.plan().workspace_bytes));
-  addresses[kernels::address_workspace] = lease.address();
-  return launch(driver_, call.plan(), stream, call.patch(addresses));
+  Workspace::Lease lease;
+  if (call.plan().workspace_bytes != 0) {
+    FLASHCORE_TRY_ASSIGN(lease, workspace_.lease(stream, call.plan().workspace_bytes));
+    addresses[kernels::address_workspace] = lease.address();
+  }
+  if (call.plan().ahead.function != nullptr) call.patch_ahead(addresses);
+  FLASHCORE_TRY(call.encode_maps(driver_, addresses));
+  return launch(driver_, call.plan(), stream, call.patch(addresses), call.ahead());
+}
+
+// Of a module, loaded now if it is not. `stream` is null for prepare.
+Result<ModuleFunctions> GpuDevice::functions_of(const Selection &selection, const AttentionProblem &problem,
+                                                const CudaStream *stream) {
+  if (const std::optional<ModuleFunctions> known = loader_.find(selection)) return *known;
+  if (stream != nullptr) {
+    FLASHCORE_TRY_ASSIGN(const bool capturing, driver_.stream_is_capturing(*stream));
+    if (capturing)
+      return Error{
+          FLASHCORE_NOT_PREPARED,
+          "the stream is being captured and " +
+              module_name(passport_at(selection.kernel_index), selection.specialization, selection.variant) +
+              " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
+    if (!addresses_checked_) FLASHCORE_TRY(check_known_addresses(driver_, ranges_of(problem)));
+  }
+  return loader_.load(selection, selection.variant != 0 ? problem.variant : nullptr);
 }
 
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
                                         const CudaStream *stream) {
   FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits_, tuned_rows_));
-  std::optional<ModuleFunctions> functions = loader_.find(selection);
-  if (!functions) {
-    if (stream != nullptr) {
-      FLASHCORE_TRY_ASSIGN(const bool capturing, driver_.stream_is_capturing(*stream));
-      if (capturing)
-        return Error{
-            FLASHCORE_NOT_PREPARED,
-            "the stream is being captured and " +
-                module_name(passport_at(selection.kernel_index), selection.specialization, selection.variant) +
-                " is not loaded; call flashcore_attention_prepare with these arguments before the capture begins"};
-      if (!addresses_checked_) FLASHCORE_TRY(check_known_addresses(driver_, ranges_of(problem)));
-    }
-    Result<ModuleFunctions> loaded = loader_.load(selection, problem.variant);
-    if (!loaded.ok()) return with_feature(std::move(loaded.error()), key);
-    functions = loaded.value();
+  Result<ModuleFunctions> functions = functions_of(selection, problem, stream);
+  if (!functions.ok()) return with_feature(std::move(functions.error()), key);
+  LaunchPlan plan = make_launch_plan(selection, functions.value());
+  if (kernels::append_kv::is_needed(key)) {
+    FLASHCORE_TRY_ASSIGN(const ModuleFunctions ahead, functions_of(append_selection(key), problem, stream));
+    put_ahead(plan, key, ahead);
   }
-  const LaunchPlan plan = make_launch_plan(selection, *functions);
   plans_.insert(key, plan);
   return plan;
 }
@@ -96,26 +110,35 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
   if (!plans_.find(key, &plan)) {
     FLASHCORE_TRY_ASSIGN(plan, cold_plan(problem, key, &stream));
   }
-  const kernels::Passport &passport = passport_at(plan.kernel_index);
-  kernels::AttentionCall call = attention_call(problem);
+  uint64_t workspace = problem.workspace;
   Workspace::Lease lease;
   if (plan.workspace_bytes != 0) {
     FLASHCORE_TRY(check_workspace_bytes(problem, plan.workspace_bytes));
-    if (problem.workspace == 0) {
+    if (workspace == 0) {
       FLASHCORE_TRY_ASSIGN(lease, workspace_.lease(stream, plan.workspace_bytes));
+      workspace = lease.address();
     }
-    call.workspace = problem.workspace != 0 ? problem.workspace : lease.address();
   }
+  kernels::AppendParams ahead{};
+  std::optional<AttentionProblem> behind;
+  if (plan.ahead.function != nullptr) {
+    ahead = kernels::append_kv::params_of(problem.key, attention_call(problem), plan.places, workspace);
+    behind = problem_behind(problem, ahead);
+  }
+  const AttentionProblem &attended = behind ? *behind : problem;
+  const kernels::Passport &passport = passport_at(plan.kernel_index);
+  kernels::AttentionCall call = attention_call(attended);
+  if (plan.workspace_bytes != 0) call.workspace = workspace;
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
   passport.pack(plan.specialization, problem.key, call, limits_, parameters);
-  TensorMaps maps(passport, plan.specialization, problem);
+  TensorMaps maps(passport, plan.specialization, attended);
   uint64_t addresses[kernels::operand_count];
-  for (size_t i = 0; i < fwd::operand_count; ++i) addresses[i] = problem.tensors[i].data;
+  for (size_t i = 0; i < fwd::operand_count; ++i) addresses[i] = attended.tensors[i].data;
   FLASHCORE_TRY(maps.encode(driver_, addresses, parameters));
-  FLASHCORE_TRY(launch(driver_, plan, stream, parameters));
+  FLASHCORE_TRY(launch(driver_, plan, stream, parameters, ahead));
   if (addresses_checked_) return success();  // what is not remembered is checked again
   if (RecentCalls *recent = RecentCalls::make_of_this_thread(); recent != nullptr)
-    recent->remember({serial_, args, problem, plan, maps, parameters});
+    recent->remember({serial_, args, problem, plan, maps, parameters, ahead});
   return success();
 }
 
@@ -147,7 +170,7 @@ Result<int64_t> GpuDevice::attention_workspace_bytes(const AttentionProblem &pro
   kernels::ProblemKey key = problem.key;
   FLASHCORE_TRY(pin_kernel(key, problem.kernel));
   FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits_, tuned_rows_));
-  return selection.plan.workspace_bytes;
+  return kernels::append_kv::places_of(key, selection.plan.workspace_bytes).end;
 }
 
 Status GpuDevice::attention_explain(const AttentionProblem &problem, flashcore_attention_explanation *explanation) {
@@ -174,7 +197,7 @@ Status GpuDevice::attention_explain(const AttentionProblem &problem, flashcore_a
   explanation->grid[2] = static_cast<int32_t>(launch.grid.z);
   explanation->threads_per_block = launch.threads;
   explanation->dynamic_shared_bytes = launch.dynamic_shared_bytes;
-  explanation->workspace_bytes = selection.plan.workspace_bytes;
+  explanation->workspace_bytes = kernels::append_kv::places_of(key, selection.plan.workspace_bytes).end;
   explanation->cost_us = selection.plan.cost.total_us;
   return success();
 }

@@ -96,12 +96,14 @@ class GpuDevice final : public Device {
   auto with_current(Work work) const -> decltype(work());
   // A call that differs from one of this thread's last ones in addresses and stream alone. nullopt: it differs in more.
   std::optional<Status> launch_again(const flashcore_attention_args *args, CudaStream stream);
-  Status launch_in_workspace(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream);
+  Status launch_several(PreparedCall &call, PreparedCall::Addresses &addresses, CudaStream stream);
   Status launch_new(const flashcore_attention_args *args, const AttentionProblem &problem,
                     const kernels::ProblemKey &key, CudaStream stream);
   Result<CudaFunction> merge_function(const MergeStatesProblem &problem, const CudaStream *stream);
   Result<LaunchPlan> cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
                                const CudaStream *stream);
+  Result<ModuleFunctions> functions_of(const Selection &selection, const AttentionProblem &problem,
+                                       const CudaStream *stream);
 
   const uint64_t serial_;  // no other device of the process ever has it
   const CudaDriver &driver_;

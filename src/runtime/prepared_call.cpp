@@ -38,6 +38,21 @@ void PreparedCall::remember(const Launched &call) {
   patches_ = passport.patches;
   maps_ = call.maps;
   std::memcpy(parameters_, call.parameters, static_cast<size_t>(passport.parameter_bytes));
+  if (plan_.ahead.function != nullptr) ahead_ = call.ahead;
+}
+
+void PreparedCall::patch_ahead(Addresses &addresses) {
+  const auto left_at = [&](int64_t offset) {
+    return addresses[kernels::address_workspace] + static_cast<uint64_t>(offset);
+  };
+  const bool rotates = ahead_.query_rows != 0, keeps_keys = ahead_.kept_keys != 0;
+  addresses[kernels::address_rotated_query] = rotates ? left_at(plan_.places.query) : 0;
+  addresses[kernels::address_kept_keys] = keeps_keys ? left_at(plan_.places.kept_keys) : 0;
+  auto *const parameters = reinterpret_cast<unsigned char *>(&ahead_);
+  for (const kernels::AddressPatch &patch : kernels::append_kv::patches)
+    std::memcpy(parameters + patch.byte_offset, &addresses[static_cast<size_t>(patch.address)], sizeof(uint64_t));
+  if (rotates) addresses[fwd::query] = addresses[kernels::address_rotated_query];
+  if (keeps_keys) addresses[fwd::seqused_kv] = addresses[kernels::address_kept_keys];
 }
 
 bool PreparedCall::is_like(const Launched &call) const {
@@ -56,7 +71,7 @@ bool PreparedCall::matches(uint64_t device_serial, const Args *args, Addresses *
   const Operands::Addresses operands = Operands::addresses_in(bytes_of(args));
   static_assert(Operands::count == kernels::operand_count, "patches are of the operands that kernels are told of");
   std::copy(operands.begin(), operands.end(), addresses->begin());
-  (*addresses)[kernels::address_workspace] = 0;
+  std::fill(addresses->begin() + kernels::operand_count, addresses->end(), 0);
   return operands_.may_lie_at(operands);
 }
 

@@ -20,7 +20,7 @@ class PreparedCall {
   using Operands = KnownOperands<fwd::operands>;
 
  public:
-  // By kernels::AttentionOperand; that of the workspace, 0 in what matches() gives, is for the caller to fill in.
+  // By kernels::AttentionAddress; that of the workspace, 0 in what matches() gives, is for the caller to fill in.
   using Addresses = std::array<uint64_t, kernels::address_count>;
 
   // What a call was, and what became of it. `problem` is what validate_attention made of `args`, which need not be aligned; `parameters`
@@ -33,6 +33,7 @@ class PreparedCall {
     const LaunchPlan &plan;
     const TensorMaps &maps;  // encoded into the parameters
     const void *parameters;
+    const kernels::AppendParams &ahead;  // as far as the plan has a launch ahead
   };
 
   // Can it be remembered? Not what is unusual: tensors without elements or of any alignment, a workspace, a struct of another version.
@@ -45,6 +46,10 @@ class PreparedCall {
   // not known; validate_attention decides.
   bool matches(uint64_t device_serial, const flashcore_attention_args *args, Addresses *addresses) const;
 
+  // For a plan with a launch ahead: its parameters with these addresses in them; where it leaves what attention reads in place of what the
+  // caller gave, that is in the addresses from then on.
+  void patch_ahead(Addresses &addresses);
+  const kernels::AppendParams &ahead() const { return ahead_; }
   // The parameters with these addresses in them. Every call writes all of them, so what a call leaves there which fails does no harm.
   const void *patch(const Addresses &addresses) {
     for (const kernels::AddressPatch &patch : patches_)
@@ -69,6 +74,7 @@ class PreparedCall {
   LaunchPlan plan_;
   kernels::AddressPatches patches_{};
   TensorMaps maps_;
+  kernels::AppendParams ahead_{};
   alignas(64) unsigned char parameters_[kernels::most_parameter_bytes];
 };
 

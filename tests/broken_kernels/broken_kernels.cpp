@@ -54,7 +54,7 @@ int32_t run_one(const std::string &name) {
   for (const Broken &broken : broken_kernels()) {
     if (name != broken.name) continue;
     if (!is_attention(passport_at(find_kernel(broken.kernel)))) {
-      std::fprintf(stderr, "%s computes no attention; test_emulated_merge runs it\n", broken.name);
+      std::fprintf(stderr, "%s computes no attention; a test of tests/emulator runs it\n", broken.name);
       return 2;
     }
     const auto context = open_gpu_context();

@@ -9,6 +9,7 @@
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 #include "problem/attention_call.hpp"
+#include "runtime/append_stage.hpp"
 #include "runtime/tensor_maps.hpp"
 
 namespace emulator {
@@ -72,7 +73,8 @@ class Workspace {
     std::fill_n(data() + bytes_, guard_bytes, guard);
   }
   unsigned char *data() { return memory_.data() + alignment - reinterpret_cast<uintptr_t>(memory_.data()) % alignment; }
-  WrittenAhead written() { return {data(), {data(), data() + bytes_}}; }
+  // Of its first bytes, which are attention's.
+  WrittenAhead written(int64_t bytes) { return {data(), {data(), data() + bytes}}; }
   bool guard_holds() {
     return std::count(data() + bytes_, data() + bytes_ + guard_bytes, guard) == static_cast<int64_t>(guard_bytes);
   }
@@ -96,20 +98,39 @@ void run_stage(const kernels::Launch &stage, const Choice &choice, const void *p
        request.seed, stage.cluster, stage.grid.y, programmatic ? ahead : nullptr});
 }
 
-CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, const AttentionProblem &problem,
+// What goes ahead of attention; the problem becomes attention's.
+void run_ahead(AttentionProblem &problem, const kernels::append_kv::Places &places, Workspace &workspace,
+               const Request &request) {
+  const Selection selection = append_selection(problem.key);
+  const std::string name = module_name(passport_at(selection.kernel_index), selection.specialization);
+  const kernels::AppendParams params = kernels::append_kv::params_of(problem.key, attention_call(problem), places,
+                                                                     reinterpret_cast<uint64_t>(workspace.data()));
+  const kernels::Launch stage = kernels::append_kv::launch_of(problem.key);
+  for (const Module &module : modules()) {
+    if (module.name != name || module.broken != request.broken_ahead) continue;
+    run_stage(stage, {&module, selection.specialization}, &params, nullptr, request);
+    problem = problem_behind(problem, params);
+    return;
+  }
+  throw Fault(name + " is not compiled for the emulator");
+}
+
+CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, AttentionProblem problem,
                    const Request &request) {
   const kernels::DeviceLimits limits = limits_of(request);
   const kernels::Plan plan = passport.plan(choice.specialization, problem.key, limits);
-  Workspace workspace(plan.workspace_bytes, request.seed);
-  kernels::AttentionCall call = attention_call(problem);
-  if (plan.workspace_bytes != 0) call.workspace = reinterpret_cast<uint64_t>(workspace.data());
-  alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
-  passport.pack(choice.specialization, problem.key, call, limits, parameters);
-  if (const Status encoded = encode_tensor_maps(passport, choice.specialization, problem, parameters); !encoded.ok())
-    return failed(encoded.error().message);
+  const kernels::append_kv::Places places = kernels::append_kv::places_of(problem.key, plan.workspace_bytes);
+  Workspace workspace(places.end, request.seed);
   try {
+    if (kernels::append_kv::is_needed(problem.key)) run_ahead(problem, places, workspace, request);
+    kernels::AttentionCall call = attention_call(problem);
+    if (plan.workspace_bytes != 0) call.workspace = reinterpret_cast<uint64_t>(workspace.data());
+    alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
+    passport.pack(choice.specialization, problem.key, call, limits, parameters);
+    if (const Status encoded = encode_tensor_maps(passport, choice.specialization, problem, parameters); !encoded.ok())
+      return failed(encoded.error().message);
     for (int32_t i = 0; i < plan.stage_count; ++i) {
-      const WrittenAhead ahead = workspace.written();
+      const WrittenAhead ahead = workspace.written(plan.workspace_bytes);
       run_stage(plan.stages[i], choice, parameters, &ahead, request);
     }
   } catch (const Fault &fault) {

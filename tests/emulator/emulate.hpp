@@ -21,6 +21,7 @@ struct Request {
   std::string module = "";                        // this one alone; empty: of those that serve with the fewest columns,
   uint32_t turn = 0;                              // the one whose turn it is
   int32_t key_parts = 0;                          // kernels::DeviceLimits::key_parts, of modules that can
+  std::string broken_ahead = "";                  // likewise of the launch ahead of attention
   const flashcore::Variants *variants = nullptr;  // the arguments' variant is one of these
 };
 

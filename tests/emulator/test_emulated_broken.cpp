@@ -20,7 +20,7 @@ const AttentionCase cases[] = {
     {.seqlen_q = 64, .seqlen_kv = 457, .heads_q = 1, .heads_kv = 1, .lse = LseRequest::none},
     {.seqlen_q = 64, .seqlen_kv = 457, .heads_q = 1, .heads_kv = 1, .lse = LseRequest::none, .scale = -0.125f}};
 
-// Others are test_emulated_merge's.
+// Others are test_emulated_merge's and test_emulated_append's.
 bool computes_attention(const flashcore::Broken &broken) {
   return flashcore::is_attention(flashcore::passport_at(flashcore::find_kernel(broken.kernel)));
 }

@@ -43,7 +43,7 @@ ROOMS = {
     "api": ["runtime", "plan", "problem", "base", "contract", "include"],  # plan: flashcore_kernel_* list the kernel table
 }
 
-FAMILIES = ["attention_fwd", "merge_states"]
+FAMILIES = ["append_kv", "attention_fwd", "merge_states"]
 
 # Outside the library: public headers only, and what the folder itself holds. The tools' common part also reads the table of
 # architectures (contract/arch.h), which is constants and nothing else.

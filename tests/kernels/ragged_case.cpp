@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/accuracy.hpp"
+#include "kernels/ragged_tensor.hpp"
 #include "kernels/score_tensors.hpp"
 
 namespace flashcore::tests {
@@ -16,7 +17,7 @@ namespace {
 
 constexpr uint16_t poison16 = 0xffff;  // a NaN in both types
 constexpr uint32_t poison32 = 0xffffffff;
-constexpr int64_t guard_elements = 64, rows_behind = 3;
+constexpr int64_t rows_behind = 3;
 
 int64_t largest(const std::vector<int64_t> &numbers) { return *std::max_element(numbers.begin(), numbers.end()); }
 std::vector<int64_t> running_sums(const std::vector<int64_t> &numbers) {
@@ -41,52 +42,15 @@ std::string RaggedCase::describe() const {
   if (apart) text << " apart";
   if (spare_queries != 0) text << " spare-queries" << spare_queries;
   if (spare_keys != 0) text << " spare-keys" << spare_keys;
+  if (seqlen_new != 0) text << " new" << seqlen_new;
+  if (rotary_dim != 0) text << " rotary" << rotary_dim << (interleaved ? " interleaved" : "");
+  if (rotary_positions) text << " positions";
+  if (rotary_table_rows != 0) text << " table" << rotary_table_rows;
   if (seed != 0) text << " seed" << seed;
   return text.str() + "; " + features.describe();
 }
 
-// Entries of rows of heads; a sequence's rows are in an entry, or through pages.
-struct RaggedOnDevice::Tensor {
-  int64_t entries, rows, heads, columns;
-  int64_t stride[3];                        // entry, row, head
-  std::vector<int64_t> entry, first_row;    // of each sequence
-  std::vector<std::vector<int64_t>> pages;  // of each sequence; empty: none
-  int64_t page_size = 0;
-  int64_t element_bytes = 2;
-  std::vector<uint16_t> bits;  // of inputs
-  std::unique_ptr<DeviceBuffer> buffer;
-
-  Tensor(int64_t entries, int64_t rows, int64_t heads, int64_t columns, bool apart)
-      : entries(entries), rows(rows), heads(heads), columns(columns) {
-    stride[2] = columns + (apart ? 8 : 0);
-    stride[1] = heads * stride[2] + (apart ? 16 : 0);
-    stride[0] = rows * stride[1] + (apart ? 32 : 0);
-  }
-  int64_t total() const { return 2 * guard_elements + std::max<int64_t>(1, entries) * std::max<int64_t>(1, stride[0]); }
-  int64_t index(size_t sequence, int64_t row, int64_t head) const {
-    int64_t in_entry = first_row[sequence] + row, of = entry[sequence];
-    if (!pages.empty()) {
-      of = pages[sequence][static_cast<size_t>(in_entry / page_size)];
-      in_entry %= page_size;
-    }
-    return guard_elements + of * stride[0] + in_entry * stride[1] + head * stride[2];
-  }
-  void describe(flashcore_tensor &tensor, bool apart) const {
-    tensor.data = buffer->address() + static_cast<uint64_t>(guard_elements * element_bytes);
-    if (!apart) return;
-    tensor.stride[0] = stride[0], tensor.stride[1] = stride[1], tensor.stride[2] = stride[2];
-    tensor.stride[3] = element_bytes == 2 ? 1 : 0;
-  }
-};
-
 RaggedOnDevice::~RaggedOnDevice() = default;
-
-template <typename T>
-uint64_t RaggedOnDevice::put(const std::vector<T> &numbers) {
-  numbers_.push_back(std::make_unique<DeviceBuffer>(device_, static_cast<int64_t>(numbers.size() * sizeof(T))));
-  numbers_.back()->write(numbers.data());
-  return numbers_.back()->address();
-}
 
 uint64_t RaggedOnDevice::put_indices(const std::vector<int64_t> &numbers) {
   if (case_.long_indices) return put(numbers);
@@ -115,6 +79,7 @@ RaggedOnDevice::RaggedOnDevice(const Device &device, const RaggedCase &one, cons
   place_queries();
   place_keys(generator);
   fill_inputs(generator);
+  append_rows(generator);
   set_features(generator);
   poison_outputs();
 }
@@ -163,6 +128,7 @@ void RaggedOnDevice::place_keys(std::mt19937 &generator) {
   if (case_.left_padding) args_.leftpad_kv = put_indices(padding);
   args_.seqlen_kv = largest(room) + case_.spare_keys;
   std::vector<int64_t> used = room;
+  key_rows_ = room;
   int64_t entries = args_.batch, rows = args_.seqlen_kv;
   const bool in_line = case_.key_places == KeyPlaces::in_line || case_.key_places == KeyPlaces::in_line_used;
   if (in_line) {
@@ -185,8 +151,10 @@ void RaggedOnDevice::place_keys(std::mt19937 &generator) {
     std::copy(all.begin(), all.begin() + static_cast<int64_t>(count), entry.begin());
     args_.kv_batch_index = put_indices(entry), args_.kv_batch_count = entries;
   }
+  std::vector<int64_t> before = used;
+  for (int64_t &rows : before) rows -= case_.seqlen_new;
   if (case_.key_places != KeyPlaces::batch && case_.key_places != KeyPlaces::in_line)
-    args_.seqused_kv = put_indices(used);
+    args_.seqused_kv = put_indices(before);
   for (size_t b = 0; b < count; b++) first[b] += padding[b];
   const bool paged = case_.key_places == KeyPlaces::pages;
   if (paged) {
@@ -330,6 +298,17 @@ void RaggedOnDevice::set_variant(const std::function<double(double, int64_t, int
   }
 }
 
+std::string RaggedOnDevice::changed_input() const {
+  const std::pair<const char *, const Tensor *> tensors[] = {{"query", query_.get()},
+                                                             {"key", key_.get()},
+                                                             {"value", value_.get()},
+                                                             {"new_key", new_key_.get()},
+                                                             {"new_value", new_value_.get()}};
+  for (const auto &[name, tensor] : tensors)
+    if (const std::string changed = tensor == nullptr ? "" : tensor->changed(name); !changed.empty()) return changed;
+  return {};
+}
+
 void RaggedOnDevice::poison_outputs() {
   output_->buffer->fill(0xff);
   lse_->buffer->fill(0xff);
@@ -378,6 +357,7 @@ CaseOutcome RaggedOnDevice::judge() const {
     return failed("output was written outside of the sequences");
   for (const float number : lse)
     if (std::memcmp(&number, &poison32, sizeof(number)) != 0) return failed("lse was written outside of the sequences");
+  if (const std::string changed = changed_input(); !changed.empty()) return failed(changed);
   const auto gate = tools::output_gate(features.dtype, tools::measure_error(yardstick, expected), false);
   const auto error = tools::measure_error(got, expected);
   CaseOutcome outcome{Verdict::passed, "", error.max_abs, error.mean_abs, gate.max_abs};

@@ -32,6 +32,11 @@ struct RaggedCase {
   bool apart = false;         // gaps between heads, rows and entries
   int64_t spare_queries = 0;  // by which seqlen_q is more than the longest sequence, and so for keys
   int64_t spare_keys = 0;
+  int64_t seqlen_new = 0;  // the last keys of each sequence, which the call appends
+  int32_t rotary_dim = 0;  // leading columns of queries and new keys that the call rotates
+  bool interleaved = false;
+  bool rotary_positions = false;  // positions of their own, some of them behind the tables
+  int64_t rotary_table_rows = 0;
   AttentionCase features;  // heads, types, masks and scores; its lengths do not count
   uint32_t seed = 0;
 
@@ -55,15 +60,20 @@ class RaggedOnDevice {
   std::vector<float> read_lse() const;
   // After a launch that ended well.
   CaseOutcome judge() const;
+  // Empty, or which input has changed; what is appended to holds what it must.
+  std::string changed_input() const;
 
  private:
   struct Tensor;  // a buffer of rows, and where they are
+  struct Rotary;
   int64_t entry_of(const Tensor &tensor, size_t sequence) const;
 
   void place_queries();
   void place_keys(std::mt19937 &generator);
   void place_pages(std::mt19937 &generator);
   void fill_inputs(std::mt19937 &generator);
+  void append_rows(std::mt19937 &generator);
+  void rotate_queries(const Rotary &rotary, const std::vector<int64_t> &positions);
   void set_features(std::mt19937 &generator);
   void place_score_tensors(std::mt19937 &generator);
   uint64_t put_indices(const std::vector<int64_t> &numbers);
@@ -74,7 +84,8 @@ class RaggedOnDevice {
   RaggedCase case_;
   flashcore_attention_args args_;
   std::vector<tools::ReferenceAttention> references_;  // of each sequence
-  std::unique_ptr<Tensor> query_, key_, value_, output_, lse_;
+  std::unique_ptr<Tensor> query_, key_, value_, output_, lse_, new_key_, new_value_;
+  std::vector<int64_t> key_rows_;  // of each sequence, left padding among them
   std::vector<std::unique_ptr<DeviceBuffer>> numbers_;
 };
 
@@ -83,5 +94,8 @@ CaseOutcome run_ragged_case(const Device &device, const std::string &kernel, con
 // One way after another, and random ones.
 std::vector<RaggedCase> ragged_sweeps();
 RaggedCase random_ragged_case(std::mt19937 &generator, bool with_features);
+// Of calls that append and rotate.
+std::vector<RaggedCase> append_sweeps();
+RaggedCase random_append_case(std::mt19937 &generator, bool with_features);
 
 }  // namespace flashcore::tests

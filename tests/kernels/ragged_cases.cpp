@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which ragged batches there are: each way to say where rows are, lengths around tiles and pages, sequences without rows, and random ones.
+#include <algorithm>
+
 #include "kernels/feature_cases.hpp"
 #include "kernels/ragged_case.hpp"
 
@@ -96,6 +98,76 @@ RaggedCase random_ragged_case(std::mt19937 &generator, bool with_features) {
   if (with_features) add_features(generator, ScoreFeatures::all_or_none, features);
   features.garbage = Garbage::none;
   return with_possible_lengths(one);
+}
+
+namespace {
+
+constexpr int32_t rotary_dims[] = {0, 64, 32, 20, 2};
+
+// A sequence has as many keys as are appended at least. Where no array says lengths, all of its rows are keys.
+RaggedCase with_room_for_new_rows(RaggedCase one) {
+  const bool dense = one.query_places == QueryPlaces::batch && one.key_places == KeyPlaces::batch;
+  for (int64_t &keys : one.keys) keys = std::max(keys, one.seqlen_new);
+  one.queries[0] = std::max(one.queries[0], int64_t{1});
+  if (one.seqlen_new == 0 && one.rotary_dim != 0) one.rotary_positions = true;
+  one.rotary_dim = std::min(one.rotary_dim, one.features.head_dim / 2 * 2);
+  if (one.rotary_dim == 0) one.rotary_positions = one.interleaved = false, one.rotary_table_rows = 0;
+  one = with_possible_lengths(one);
+  if (dense) one.query_places = QueryPlaces::batch, one.queries.assign(one.queries.size(), one.queries[0]);
+  return one;
+}
+
+}  // namespace
+
+std::vector<RaggedCase> append_sweeps() {
+  std::vector<RaggedCase> cases;
+  for (QueryPlaces query_places : all_query_places)
+    for (KeyPlaces key_places : all_key_places)
+      for (int32_t rotary_dim : rotary_dims) {
+        const size_t n = cases.size();
+        const bool decode = n % 2 == 0;
+        RaggedCase one{.queries = decode ? std::vector<int64_t>{1, 1, 1, 1} : std::vector<int64_t>{5, 70, 0, 33},
+                       .keys = {40, 130, 65, 7},
+                       .query_places = query_places,
+                       .key_places = key_places};
+        one.page_size = page_sizes[n % std::size(page_sizes)];
+        one.value_pages = n % 3 == 0, one.left_padding = n % 5 < 2, one.long_indices = n / 3 % 2 == 0,
+        one.apart = n % 7 < 3;
+        one.spare_keys = n % 2 == 0 ? 0 : 40;
+        one.seqlen_new = decode ? 1 : n % 3 == 0 ? 7 : 33;
+        one.rotary_dim = rotary_dim, one.interleaved = n / 4 % 2 == 0, one.rotary_positions = n % 5 == 3;
+        one.rotary_table_rows = n % 6 == 1 ? 50 : 0;
+        one.features.heads_q = 4, one.features.heads_kv = n % 3 == 0 ? 1 : 2;
+        one.features.dtype = both_types[n / 2 % 2], one.features.causal = all_masks[n % 3];
+        cases.push_back(with_room_for_new_rows(one));
+      }
+  // Rows that 16 bytes do not fit, and none that is new.
+  for (const int32_t head_dim : {36, 33})
+    for (const bool interleaved : {false, true}) {
+      RaggedCase one{.queries = {3, 3},
+                     .keys = {20, 20},
+                     .query_places = QueryPlaces::batch,
+                     .key_places = KeyPlaces::used,
+                     .seqlen_new = 2,
+                     .rotary_dim = 32,
+                     .interleaved = interleaved};
+      one.features.head_dim = one.features.head_dim_v = head_dim;
+      cases.push_back(one);
+      one.seqlen_new = 0;
+      cases.push_back(with_room_for_new_rows(one));
+    }
+  return cases;
+}
+
+RaggedCase random_append_case(std::mt19937 &generator, bool with_features) {
+  const auto up_to = [&](int64_t most) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(most + 1)); };
+  RaggedCase one = random_ragged_case(generator, with_features);
+  one.seqlen_new = up_to(5) == 0 ? 0 : up_to(1) == 0 ? 1 : 1 + up_to(60);
+  one.rotary_dim = up_to(3) == 0 ? 0 : static_cast<int32_t>(2 + 2 * up_to(one.features.head_dim / 2 - 1));
+  if (up_to(1) == 0) one.rotary_dim = one.rotary_dim / 16 * 16;
+  one.interleaved = up_to(1) == 0, one.rotary_positions = up_to(3) == 0;
+  one.rotary_table_rows = up_to(2) == 0 ? 1 + up_to(300) : 0;
+  return with_room_for_new_rows(one);
 }
 
 }  // namespace flashcore::tests

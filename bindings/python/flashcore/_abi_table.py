@@ -146,6 +146,7 @@ class AttentionArgs(_Sized):
         ("kv_batch_count", _i64),
         ("variant", _u64),
         ("variant_params", _u64),
+        ("rotary_table_rows", _i64),
     ]
 
 

@@ -69,6 +69,23 @@ inline Args explicit_args() {
   return args;
 }
 
+// And new rows for the cache, which are rotated as queries are.
+inline Args appending_args() {
+  Args args = explicit_args();
+  args.seqlen_new = 2;
+  for (flashcore_tensor *tensor : {&args.new_key, &args.new_value}) {
+    tensor->dtype = FLASHCORE_DTYPE_FLOAT16;
+    set_strides(*tensor, 8192, 1024, 128, 1);
+  }
+  args.new_key.data = 0xd00000000, args.new_value.data = 0xe00000000;
+  args.flags |= FLASHCORE_FLAG_ROTARY_INTERLEAVED;
+  args.rotary_dim = 16;
+  args.rotary_cos = 0xf00000000, args.rotary_sin = 0x1000000000, args.rotary_positions = 0x1100000000;
+  args.rotary_table_rows = 9;
+  args.index_dtype = FLASHCORE_DTYPE_INT64;
+  return args;
+}
+
 inline AttentionProblem accepted(const Args &args, AddressRule rule = AddressRule::required) {
   Result<AttentionProblem> result = validate_attention(&args, rule);
   BOOST_REQUIRE_MESSAGE(result.ok(), (result.ok() ? std::string() : result.error().message));
@@ -112,11 +129,12 @@ inline std::string outcome(const Args &args, AddressRule rule = AddressRule::req
   const AttentionProblem &problem = result.value();
   const kernels::ProblemKey &key = problem.key;
   for (int64_t number : {key.batch, key.seqlen_q, key.seqlen_kv, key.window_left, key.window_right, key.total_q,
-                         key.total_kv, key.kv_batches})
+                         key.total_kv, key.kv_batches, key.seqlen_new})
     text << number << ' ';
   for (int32_t number :
        {key.heads_q, key.heads_kv, key.head_dim, key.head_dim_v, key.dtype, key.causal, key.alignment_bytes,
-        key.kernel_index, key.attention_chunk, key.scores, key.rows, key.index_dtype, key.page_size, key.ragged_by}) {
+        key.kernel_index, key.attention_chunk, key.scores, key.rows, key.index_dtype, key.page_size, key.ragged_by,
+        key.rotary_dim, key.rotary_table_rows, int32_t{problem.rotary_interleaved}, int32_t{problem.rotary_by_row}}) {
     text << number << ' ';
   }
   for (const ProblemTensor &tensor : problem.tensors) {

@@ -24,27 +24,13 @@ struct SetField {
   SetField {                                               \
 #field, [](Args & args) { args.field = number; }, text \
   }
-#define SET_TENSOR(tensor)                                                                                  \
-  SET(tensor.data, 0x7f00, "is 0x7f00;"), SET(tensor.dtype, 2, "is 2;"), SET(tensor.stride[0], 5, "is 5;"), \
-      SET(tensor.stride[1], -1, "is -1;"), SET(tensor.stride[2], 1, "is 1;"), SET(tensor.stride[3], 1, "is 1;")
 
 const std::vector<SetField> &not_built() {
   static const std::vector<SetField> fields = {
-      SET(rotary_dim, 64, "is 64;"),
-      SET(seqlen_new, 1, "is 1;"),
-      SET_TENSOR(new_key),
-      SET_TENSOR(new_value),
-      SET(rotary_cos, 16, "is 0x10;"),
-      SET(rotary_sin, 16, "is 0x10;"),
-      SET(rotary_positions, 16, "is 0x10;"),
-      SET(query_descale, 16, "is 0x10;"),
-      SET(key_descale, 16, "is 0x10;"),
-      SET(value_descale, 16, "is 0x10;"),
-      SET(descale_batch_stride, 16, "is 16;"),
-      SET(descale_head_stride, 16, "is 16;"),
-      SET(split_count, 2, "is 2;"),
-      SET(multiprocessor_limit, 2, "is 2;"),
-      SET(split_tokens, 256, "is 256;"),
+      SET(query_descale, 16, "is 0x10;"),     SET(key_descale, 16, "is 0x10;"),
+      SET(value_descale, 16, "is 0x10;"),     SET(descale_batch_stride, 16, "is 16;"),
+      SET(descale_head_stride, 16, "is 16;"), SET(split_count, 2, "is 2;"),
+      SET(multiprocessor_limit, 2, "is 2;"),  SET(split_tokens, 256, "is 256;"),
   };
   return fields;
 }
@@ -92,8 +78,6 @@ BOOST_AUTO_TEST_CASE(flags) {
   Args args = contiguous_args();
   args.flags = FLASHCORE_FLAG_BATCH_INVARIANT;
   check_unsupported(args, "flags", {"0x8", "FLASHCORE_FLAG_BATCH_INVARIANT"});
-  args.flags = FLASHCORE_FLAG_ROTARY_INTERLEAVED;
-  check_unsupported(args, "flags", {"0x10", "FLASHCORE_FLAG_ROTARY_INTERLEAVED"});
   for (int bit = 5; bit < 32; ++bit) {
     args.flags = uint32_t{1} << bit;
     check_unsupported(args, "flags", {"FLASHCORE_FLAG_*", "0x1f"});
@@ -103,10 +87,10 @@ BOOST_AUTO_TEST_CASE(flags) {
 // What a build does not have must not be judged by the rules of a build that has not got it.
 BOOST_AUTO_TEST_CASE(refused_fields_come_before_strides_and_sizes) {
   Args args = contiguous_args();
-  args.rotary_dim = 64;
+  args.split_count = 2;
   args.batch = -1;
   args.query.stride[0] = -1;
-  check_unsupported(args, "rotary_dim");
+  check_unsupported(args, "split_count");
 }
 
 namespace {
@@ -144,6 +128,8 @@ void walk(const Args &base, size_t kernel_bytes_in_use) {
 
 BOOST_AUTO_TEST_CASE(every_byte_counts_where_all_is_written_out) { walk(explicit_args(), sizeof(Args::kernel)); }
 
+BOOST_AUTO_TEST_CASE(every_byte_counts_where_rows_are_appended) { walk(appending_args(), sizeof(Args::kernel)); }
+
 BOOST_AUTO_TEST_CASE(every_byte_counts_where_all_is_left_out) { walk(contiguous_args(), 1); }
 
 BOOST_AUTO_TEST_CASE(the_column_stride_of_the_lse_does_not_count) {
@@ -157,6 +143,6 @@ BOOST_AUTO_TEST_CASE(the_column_stride_of_the_lse_does_not_count) {
 }
 
 // The walk would miss bytes that no field owns.
-static_assert(offsetof(Args, variant_params) + sizeof(Args::variant_params) == sizeof(Args));
+static_assert(offsetof(Args, rotary_table_rows) + sizeof(Args::rotary_table_rows) == sizeof(Args));
 
 BOOST_AUTO_TEST_SUITE_END()

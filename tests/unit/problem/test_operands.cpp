@@ -163,7 +163,12 @@ BOOST_AUTO_TEST_CASE(operands_have_their_names) {
                                                          {fwd::page_table_value, "page_table_value"},
                                                          {fwd::bias, "bias"},
                                                          {fwd::mask, "mask"},
-                                                         {fwd::variant_params, "variant_params"}};
+                                                         {fwd::variant_params, "variant_params"},
+                                                         {fwd::new_key, "new_key"},
+                                                         {fwd::new_value, "new_value"},
+                                                         {fwd::rotary_cos, "rotary_cos"},
+                                                         {fwd::rotary_sin, "rotary_sin"},
+                                                         {fwd::rotary_positions, "rotary_positions"}};
   static_assert(std::size(names) == fwd::operand_count);
   for (const auto &[operand, name] : names) BOOST_TEST(fwd::operands[operand].name == std::string(name));
 }
@@ -190,6 +195,22 @@ BOOST_AUTO_TEST_CASE(operands_of_a_problem_lie_where_the_caller_said) {
     BOOST_TEST(operands[i].range.begin == 0x100000000 * (n + 1));
     BOOST_TEST(extent(operands[i]) == size, fwd::operands[i].name);
   }
+  Args appended = args;
+  appended.seqlen_new = 3, appended.new_key.data = 0xb00000000, appended.new_value.data = 0xc00000000;
+  appended.rotary_dim = 20, appended.rotary_table_rows = 9, appended.rotary_cos = 0xd00000000;
+  appended.rotary_sin = 0xe00000000, appended.rotary_positions = 0xf00000000;
+  const auto more = operands_of(validate_attention(&appended, AddressRule::required, &variants).value());
+  const std::pair<fwd::Operand, uint64_t> more_bytes[] = {{fwd::new_key, 3 * 3 * 2 * 64 * 2},
+                                                          {fwd::new_value, 3 * 3 * 2 * 32 * 2},
+                                                          {fwd::rotary_cos, 9 * 10 * 2},
+                                                          {fwd::rotary_sin, 9 * 10 * 2},
+                                                          {fwd::rotary_positions, 3 * 4}};
+  for (size_t n = 0; n < std::size(more_bytes); ++n) {
+    const auto [i, size] = more_bytes[n];
+    BOOST_TEST(more[i].range.begin == 0x100000000 * (n + 11));
+    BOOST_TEST(extent(more[i]) == size, fwd::operands[i].name);
+  }
+  for (const fwd::Operand cache : {fwd::key, fwd::value}) BOOST_TEST((more[cache].written && !operands[cache].written));
   Args without = args;
   without.lse.data = 0, without.seqlen_kv = 0, without.variant = without.variant_params = 0;
   const auto rest = operands_of(accepted(without));

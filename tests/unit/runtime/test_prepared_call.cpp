@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "plan/kernel_table.hpp"
+#include "problem/attention_call.hpp"
 #include "runtime/recent_calls.hpp"
 #include "unit/problem/problem_fixture.hpp"
 
@@ -31,6 +32,12 @@ Args usual_args() {
   return args;
 }
 
+Args usual_appending_args() {
+  Args args = appending_args();
+  args.workspace = 0, args.workspace_bytes = 0, args.kernel[0] = '\0';
+  return args;
+}
+
 constexpr uint64_t serial = 7;
 
 // What became of the call: a launch of the table's first kernel, whose parameters hold 0x55 everywhere.
@@ -39,10 +46,11 @@ struct Made {
   LaunchPlan plan{1, 0};
   TensorMaps maps;  // none
   unsigned char parameters[kernels::most_parameter_bytes];
+  kernels::AppendParams ahead{};
   PreparedCall::Launched launched;
 
   explicit Made(const Args *args, uint64_t device_serial = serial)
-      : problem(valid(args)), launched{device_serial, args, problem, plan, maps, parameters} {
+      : problem(valid(args)), launched{device_serial, args, problem, plan, maps, parameters, ahead} {
     std::memset(parameters, 0x55, sizeof(parameters));
   }
   static AttentionProblem valid(const Args *args) {
@@ -85,7 +93,7 @@ bool matches(const PreparedCall &call, const Args &args) {
 BOOST_AUTO_TEST_SUITE(prepared_call)
 
 BOOST_AUTO_TEST_CASE(known_calls_differ_in_their_addresses_only) {
-  for (const Args &args : {usual_args(), contiguous_args()}) {
+  for (const Args &args : {usual_args(), usual_appending_args(), contiguous_args()}) {
     const PreparedCall call = known(args);
     BOOST_TEST(matches(call, args));
     for (size_t byte = 0; byte < sizeof(Args); ++byte) {
@@ -162,6 +170,51 @@ BOOST_AUTO_TEST_CASE(unusual_calls_are_told_apart) {
   BOOST_TEST(!PreparedCall::is_usual(Made(&larger.args).launched));
 }
 
+BOOST_AUTO_TEST_CASE(a_cache_that_is_written_is_kept_apart) {
+  const Args args = usual_appending_args(), reading = usual_args();
+  const PreparedCall call = known(args), reads = known(reading);
+  for (const int cache : {kernels::operand_key, kernels::operand_value})
+    for (int i = 0; i < kernels::operand_count; ++i) {
+      Args other = args;
+      if (i == cache || *addresses_of(other, i) == 0) continue;
+      *addresses_of(other, i) = *addresses_of(other, cache) + 16;
+      BOOST_TEST(!matches(call, other), i << " in " << cache);
+      Args read = reading;
+      if (i == fwd::output || i == fwd::lse || *addresses_of(read, i) == 0) continue;
+      *addresses_of(read, i) = *addresses_of(read, cache) + 16;
+      BOOST_TEST(matches(reads, read), i << " in " << cache);
+    }
+}
+
+// Where the launch ahead leaves queries and lengths, attention finds them.
+BOOST_AUTO_TEST_CASE(addresses_of_what_is_left_ahead) {
+  Args args = usual_appending_args();
+  args.seqused_kv = 0x1200000000;
+  const Made made(&args);
+  LaunchPlan plan{1, 0};
+  int function = 0;
+  plan.ahead.function = reinterpret_cast<CudaFunction>(&function);
+  plan.places = kernels::append_kv::places_of(made.problem.key, 100);
+  const kernels::AppendParams ahead =
+      kernels::append_kv::params_of(made.problem.key, attention_call(made.problem), plan.places, 0x50000);
+  PreparedCall call;
+  call.remember({serial, &args, made.problem, plan, made.maps, made.parameters, ahead});
+  PreparedCall::Addresses addresses{};
+  args.key.data += 1 << 20;
+  BOOST_REQUIRE(call.matches(serial, &args, &addresses));
+  addresses[kernels::address_workspace] = 0x70000;
+  call.patch_ahead(addresses);
+  const kernels::AppendParams &patched = call.ahead();
+  BOOST_TEST(patched.key.data == args.key.data);
+  BOOST_TEST(patched.query.data == args.query.data);
+  BOOST_TEST(patched.ragged.seqused_kv == args.seqused_kv);
+  BOOST_TEST(patched.kept_keys == 0x70000u + 256);
+  BOOST_TEST(patched.rotated_query.data == 0x70000u + 512);
+  BOOST_TEST(addresses[fwd::query] == patched.rotated_query.data);
+  BOOST_TEST(addresses[fwd::seqused_kv] == patched.kept_keys);
+  BOOST_TEST(addresses[fwd::key] == args.key.data);
+}
+
 // Random addresses, dense enough that tensors meet: whatever matches is valid, and the same problem at these addresses.
 BOOST_AUTO_TEST_CASE(what_matches_is_valid) {
   std::mt19937_64 random(7);
@@ -217,7 +270,7 @@ BOOST_AUTO_TEST_CASE(addresses_are_patched_and_nothing_else) {
   const Args args = usual_args();
   PreparedCall call = known(args);
   const kernels::Passport &passport = passport_at(0);
-  BOOST_REQUIRE(passport.patches.count == kernels::operand_count);
+  BOOST_REQUIRE(passport.patches.count == kernels::attended_count);
   for (const uint64_t shift : {1 << 20, 0}) {
     PreparedCall::Addresses addresses = addresses_in(args);
     for (uint64_t &address : addresses) address += shift;

@@ -246,15 +246,16 @@ pub struct flashcore_attention_args {
     pub page_count: i64,
     /// 1 or more, with page_table
     pub page_size: i32,
-    /// leading dimensions that are rotated; 0: none
+    /// leading dimensions that are rotated: an even number, up to head_dim; 0: none
     pub rotary_dim: i32,
+    /// up to seqlen_kv; with new rows seqlen_q is 1 or more
     pub seqlen_new: i64,
     pub new_key: flashcore_tensor,
     pub new_value: flashcore_tensor,
-    /// \[positions, rotary_dim / 2\], dtype of query
+    /// \[positions, rotary_dim / 2\], contiguous, dtype of query
     pub rotary_cos: u64,
     pub rotary_sin: u64,
-    /// \[batch\]
+    /// \[batch\], of index_dtype; 0: the rows in use say it
     pub rotary_positions: u64,
     pub query_descale: u64,
     pub key_descale: u64,
@@ -282,6 +283,8 @@ pub struct flashcore_attention_args {
     pub variant: u64,
     /// the params_bytes of the variant on the device, at a multiple of 8; 0 where these are 0
     pub variant_params: u64,
+    /// positions that rotary_cos and rotary_sin have; 0: seqlen_kv
+    pub rotary_table_rows: i64,
 }
 
 impl Default for flashcore_attention_args {
