@@ -25,8 +25,8 @@ import abi_rust
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = "bindings/abi_layout.tsv"
-HEADERS = ("include/flashcore/flashcore.h", "include/flashcore/flashcore_merge_states.h", "include/flashcore/flashcore_status.h",
-           "include/flashcore/flashcore_variant.h")
+HEADERS = ("include/flashcore/flashcore.h", "include/flashcore/flashcore_memory.h", "include/flashcore/flashcore_merge_states.h",
+           "include/flashcore/flashcore_status.h", "include/flashcore/flashcore_variant.h")
 
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 STRUCT = re.compile(r"^typedef struct (flashcore_\w+) \{$(.*?)^\} \1;$", re.MULTILINE | re.DOTALL)

@@ -4,8 +4,8 @@
  *
  *     O = softmax(scale * Q.K^T + mask) . V          LSE = log(sum(exp(scale * Q.K^T + mask)))
  *
- * This header is the manual. It reads top to bottom: the simple path, the context, attention, memory and streams; it includes
- * flashcore_merge_states.h, about results of attention over parts of the keys.
+ * This header is the manual. It reads top to bottom: the simple path, the context, attention; it includes flashcore_memory.h, with memory
+ * and streams, flashcore_merge_states.h, about results of attention over parts of the keys, and flashcore_variant.h.
  * It needs no CUDA header: a device address is a uint64_t, a stream is the CUstream passed as void *.
  *
  *     flashcore_context context = NULL;                              -- first usable GPU, else the CPU; the context says which
@@ -328,16 +328,16 @@ typedef struct flashcore_attention_args {
   int32_t page_size;  /* 1 or more, with page_table */
   int32_t rotary_dim; /* leading dimensions that are rotated: an even number, up to head_dim; 0: none */
 
-  /* New rows [batch, seqlen_new, heads_kv, head_dim or head_dim_v], written to key and value behind the rows in use before the attention
-   * of the same call, which sees them: key and value are outputs then. With seqused_kv sequence b has seqused_kv[b] rows before the call
-   * and attends to seqused_kv[b] + seqlen_new; the array stays as it is. Without it its last seqlen_new rows are the new ones. A row for
+  /* New rows [batch, seqlen_new, heads_kv, head_dim or head_dim_v], written to key and value behind the rows in use ahead of the attention,
+   * which sees them: key and value are outputs then. With seqused_kv sequence b has seqused_kv[b] rows before the call, and attends to
+   * seqused_kv[b] + seqlen_new; the array stays as it is. Without it the last seqlen_new rows of a sequence are the new ones. A row for
    * which there is no room, or whose page or entry of the cache is not there, is not written. No two sequences may have one row.
    *
-   * Rotary embedding of the new keys, as they are written, and of the queries, which stay as they are. Columns i and i + rotary_dim / 2 are
-   * a pair (x, y), or neighbours with the flag, which becomes (x * cos - y * sin, y * cos + x * sin), in float32, rounded once. Row r of the tables is for position r; positions outside are
-   * held to the first and last row. The first new key is at position seqused_kv[b] (rows in use, left padding among them), or at
-   * rotary_positions[b], the others behind it. With causal, a window's flag or attention_chunk query i is at the first one's position
-   * + i; else all queries are at the first one's. Without new keys, rotary_positions must say where the queries are. */
+   * Rotary embedding of the new keys, as they are written, and of the queries, which stay as they are. Columns i and i + rotary_dim / 2, or
+   * neighbours with the flag, are a pair (x, y), which becomes (x * cos - y * sin, y * cos + x * sin), in float32, rounded once. The first
+   * new key of sequence b is at position seqused_kv[b] (rows in use, left padding among them), or at rotary_positions[b]; the others
+   * follow. With causal, a window's flag or attention_chunk query i is i behind the first new key's position, else at it; without new
+   * keys rotary_positions must be there. Row r of the tables is position r; positions outside of them are held to them. */
   int64_t seqlen_new; /* up to seqlen_kv; with new rows seqlen_q is 1 or more */
   flashcore_tensor new_key;
   flashcore_tensor new_value;
@@ -378,7 +378,7 @@ typedef struct flashcore_attention_args {
 
 /* Compute attention on `stream` (a CUstream; NULL is CUDA's legacy default stream; ignored by the CPU device, which has computed
  * everything when the call returns). Returns after the launch. A shape that was seen or prepared before costs one
- * launch: no allocation, no environment, no exclusive lock, no synchronisation. A new shape may compile for a moment. (A call
+ * launch, or two with new rows or rotary embedding: no allocation, no environment, no exclusive lock, no synchronisation. A new shape may compile for a moment. (A call
  * that needs a workspace: see flashcore_attention_workspace_bytes.)
  *
  * Numbers: Q.K^T, softmax and the sum over V accumulate in float32; probabilities are rounded once to the input type; LSE
@@ -433,66 +433,6 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status
 flashcore_attention_explain(flashcore_context context, const flashcore_attention_args *args,
                             flashcore_attention_explanation *explanation, flashcore_error *error);
 
-/* ------------------------------------------------------------------------------------------------------------------ */
-/* Memory, streams and events, for callers without a CUDA binding. They work on the CPU device too.                   */
-/* What a context made goes back to it, when the work that uses it is done.                                           */
-/* Every function here: CUDA_ERROR, CONTEXT_LOST, FORKED.                                                             */
-/* ------------------------------------------------------------------------------------------------------------------ */
-
-/* Device memory, aligned to 256 bytes, not initialised. 0 bytes gives address 0. Freeing address 0 is nothing.
- * OUT_OF_DEVICE_MEMORY. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_alloc(flashcore_context context, int64_t bytes,
-                                                                          uint64_t *address, flashcore_error *error);
-FLASHCORE_API flashcore_status flashcore_buffer_free(flashcore_context context, uint64_t address,
-                                                     flashcore_error *error);
-
-/* Page-locked host memory, for copies that overlap with work on the device; not initialised. 0 bytes gives NULL. Freeing NULL is
- * nothing. OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_host_alloc(flashcore_context context, int64_t bytes,
-                                                                        void **memory, flashcore_error *error);
-FLASHCORE_API flashcore_status flashcore_host_free(flashcore_context context, void *memory, flashcore_error *error);
-
-/* Copies, ordered on `stream`. From or to pageable host memory they have finished on return; else synchronise first. Source and
- * destination must not overlap. 0 bytes are nothing. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_device(flashcore_context context,
-                                                                            uint64_t destination, const void *source,
-                                                                            int64_t bytes, void *stream,
-                                                                            flashcore_error *error);
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_to_host(flashcore_context context, void *destination,
-                                                                          uint64_t source, int64_t bytes, void *stream,
-                                                                          flashcore_error *error);
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_copy_on_device(flashcore_context context,
-                                                                            uint64_t destination, uint64_t source,
-                                                                            int64_t bytes, void *stream,
-                                                                            flashcore_error *error);
-/* Set every byte to the low 8 bits of `value`. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_buffer_fill(flashcore_context context, uint64_t address,
-                                                                         int32_t value, int64_t bytes, void *stream,
-                                                                         flashcore_error *error);
-
-/* A stream that does not wait for the default stream. It is a CUstream and may be passed to any CUDA library. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_create(flashcore_context context, void **stream,
-                                                                           flashcore_error *error);
-/* NULL is accepted, here and for events. */
-FLASHCORE_API flashcore_status flashcore_stream_destroy(flashcore_context context, void *stream,
-                                                        flashcore_error *error);
-/* Wait until everything on the stream is done; failures of earlier work surface here. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_stream_synchronize(flashcore_context context, void *stream,
-                                                                                flashcore_error *error);
-
-/* Events measure time on a stream: record two, synchronise with the later one, ask for the time between them. To record again
- * moves the event. */
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_create(flashcore_context context, void **event,
-                                                                          flashcore_error *error);
-FLASHCORE_API flashcore_status flashcore_event_destroy(flashcore_context context, void *event, flashcore_error *error);
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_record(flashcore_context context, void *event,
-                                                                          void *stream, flashcore_error *error);
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_synchronize(flashcore_context context, void *event,
-                                                                               flashcore_error *error);
-FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_event_elapsed_us(flashcore_context context, void *start,
-                                                                              void *end, double *elapsed_us,
-                                                                              flashcore_error *error);
-
 #ifdef __cplusplus
 } /* extern "C" */
 
@@ -504,6 +444,7 @@ inline flashcore_attention_args flashcore_attention_args_init() {
 }
 #endif
 
+#include "flashcore_memory.h"
 #include "flashcore_merge_states.h"
 #include "flashcore_variant.h"
 

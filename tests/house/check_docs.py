@@ -31,7 +31,8 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 OUR_PATH = re.compile(r"^\.?/?(include|src|kernels|ptx_cache|tools|examples|tests|docs|bindings|benchmarks|\.ci)/[\w./-]*$|"
                       r"^(\./dev|meson\.build|meson_options\.txt|README\.md|CONTRIBUTING\.md|CHANGELOG\.md|LICENSE)$")
 VERSION = re.compile(r"^\d+\.\d+$")
-HEADERS = {"include/flashcore/flashcore.h": "FLASHCORE_1", "include/flashcore/flashcore_merge_states.h": "FLASHCORE_1",
+HEADERS = {"include/flashcore/flashcore.h": "FLASHCORE_1", "include/flashcore/flashcore_memory.h": "FLASHCORE_1",
+           "include/flashcore/flashcore_merge_states.h": "FLASHCORE_1",
            "include/flashcore/flashcore_variant.h": "FLASHCORE_1",
            "include/flashcore/flashcore_inspect.h": "FLASHCORE_INSPECT"}
 
@@ -150,7 +151,7 @@ def word_problems(root):
 PLANTED = {
     "include/flashcore/flashcore.h": "FLASHCORE_API int\nflashcore_undocumented(void);\n"
                                      "FLASHCORE_API int flashcore_moved(void);\n",
-    "include/flashcore/flashcore_inspect.h": "", "include/flashcore/flashcore_merge_states.h": "",
+    "include/flashcore/flashcore_inspect.h": "", "include/flashcore/flashcore_memory.h": "", "include/flashcore/flashcore_merge_states.h": "",
     "include/flashcore/flashcore_variant.h": "",
     "include/flashcore/flashcore_status.h": '  X(STRANGE, 99, "a sentence")\n',
     "src/base/options.cpp": '{"FLASHCORE_SECRET", &Environment::secret},\n',

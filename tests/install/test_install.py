@@ -29,8 +29,8 @@ import check_rpath
 EXAMPLES = os.path.join(SOURCE, "examples")
 SAID_BY_THE_EXAMPLE = "output[0] is 0x3e00, 1.5 is 0x3e00\n"
 TOOLS = os.environ["TOOLS"].split(":")
-HEADERS = ("flashcore.h", "flashcore.hpp", "flashcore_inspect.h", "flashcore_merge_states.h", "flashcore_result.hpp", "flashcore_status.h",
-           "flashcore_variant.h", "flashcore_version.h")
+HEADERS = ("flashcore.h", "flashcore.hpp", "flashcore_inspect.h", "flashcore_memory.h", "flashcore_merge_states.h",
+           "flashcore_result.hpp", "flashcore_status.h", "flashcore_variant.h", "flashcore_version.h")
 
 HOLDER = tempfile.TemporaryDirectory()
 # With spaces, letters beyond ASCII, and long: paths of users are so.
