@@ -61,6 +61,13 @@ inline flashcore_attention_args small_args(const char *kernel = "") {
   return args;
 }
 
+// The same with its last eight keys new.
+inline flashcore_attention_args appending_args() {
+  flashcore_attention_args args = small_args();
+  args.seqlen_new = 8;
+  return args;
+}
+
 // Three states of half precision: two sequences of 16 rows, 4 heads of 64 columns, contiguous. Addresses are for the caller to set.
 inline flashcore_merge_states_args small_merge() {
   flashcore_merge_states_args args = FLASHCORE_MERGE_STATES_ARGS_INIT;
@@ -112,6 +119,8 @@ class Sandbox {
                    const flashcore_attention_args args = small_args(kernel);
                    if (status == FLASHCORE_OK) status = flashcore_attention_prepare(context, &args, &error);
                  }
+                 const flashcore_attention_args append = appending_args();
+                 if (status == FLASHCORE_OK) status = flashcore_attention_prepare(context, &append, &error);
                  const flashcore_merge_states_args merge = small_merge();
                  if (status == FLASHCORE_OK) status = flashcore_merge_states_prepare(context, &merge, &error);
                  flashcore_context_destroy(context);

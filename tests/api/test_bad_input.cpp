@@ -393,7 +393,7 @@ BOOST_AUTO_TEST_CASE(prepare_and_workspace_take_absent_addresses) {
     Problem spoiled;
     bad.spoil(spoiled.args);
     if (spoiled.args.query.data == 0 || spoiled.args.key.data == 0 || spoiled.args.value.data == 0 ||
-        spoiled.args.output.data == 0)
+        spoiled.args.output.data == 0 || (spoiled.args.seqlen_new > 0 && spoiled.args.new_key.data == 0))
       continue;
     PoisonedError poisoned;
     check_failure(poisoned, flashcore_attention_prepare(context, &spoiled.args, &poisoned.error), bad.status,
