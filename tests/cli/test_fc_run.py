@@ -184,7 +184,7 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
 
 # Option and the field that the library names when it refuses it. What a build learns to do moves from here to the tests above.
 REFUSED_NUMBERS = [
-    ("rotary-dim", "8", "rotary_dim"), ("split-count", "2", "split_count"), ("split-tokens", "64", "split_tokens"),
+    ("split-count", "2", "split_count"), ("split-tokens", "64", "split_tokens"),
     ("multiprocessor-limit", "4", "multiprocessor_limit"),
 ]
 cli.add_cases(CommandLine, cli.FC_RUN, [
@@ -195,7 +195,9 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
     for option in ("page-size", "page-count")])
 cli.add_cases(CommandLine, cli.FC_RUN, [
     Case("refused batch-invariant", SMALL + " --batch-invariant", USAGE, (), [r"UNSUPPORTED, field flags", r"BATCH_INVARIANT"]),
-    Case("refused rotary-interleaved", SMALL + " --rotary-interleaved", USAGE, (), [r"UNSUPPORTED, field flags", r"ROTARY_INTERLEAVED"]),
+    Case("rotary-interleaved without a rotary-dim", SMALL + " --rotary-interleaved", USAGE, (),
+         [r"INVALID_ARGUMENT, field flags", r"ROTARY_INTERLEAVED"]),
+    Case("rotary-dim without positions", SMALL + " --rotary-dim 8", USAGE, (), [r"INVALID_ARGUMENT, field rotary_positions"]),
 ])
 
 
@@ -366,6 +368,35 @@ class Files(cli.ToolTest):
         self.assertEqual(set(cli.read_npy(self.path("o.npy"))[2][:2 * 4 * 6]), {0.0})
         self.assertEqual(cli.read_npy(self.path("lse.npy"))[2][:2], [-math.inf, -math.inf])
 
+    def test_appended_rows_are_those_of_the_cache(self):
+        rows = {name: [((17 * i) % 23 - 11) / 8 for i in range(7 * 2 * dimension)] for name, dimension in (("k", 8), ("v", 6))}
+        for name, dimension in (("k", 8), ("v", 6)):
+            self.write_array(f"{name}.npy", "<f2", (1, 7, 2, dimension), rows[name])
+        self.fc_run(*self.inputs, *self.outputs)
+        expected = self.read("o.npy")
+        for name, dimension in (("k", 8), ("v", 6)):
+            values, first = rows[name], 4 * 2 * dimension
+            self.write_array(f"{name}.npy", "<f2", (1, 7, 2, dimension), values[:first] + [math.nan] * (len(values) - first))
+            self.write_array(f"{name}new.npy", "<f2", (1, 3, 2, dimension), values[first:])
+        append = ["--new-key", self.path("knew.npy"), "--new-value", self.path("vnew.npy")]
+        self.fc_run(*self.inputs, *self.outputs, *append)
+        self.assertEqual(self.read("o.npy"), expected)
+        # By an angle of 0 and by one of pi: the first leaves all as it is.
+        self.write_array("cos.npy", "<f2", (2, 4), [1] * 4 + [-1] * 4)
+        self.write_array("sin.npy", "<f2", (2, 4), [0] * 8)
+        self.write_array("at.npy", "<i4", (1,), [0])
+        rotary = ["--rotary-dim", "8", "--rotary-cos", self.path("cos.npy"), "--rotary-sin", self.path("sin.npy"), "--rotary-positions", self.path("at.npy")]
+        self.write_array("k.npy", "<f2", (1, 7, 2, 8), rows["k"])
+        self.write_array("v.npy", "<f2", (1, 7, 2, 6), rows["v"])
+        self.fc_run(*self.inputs, *self.outputs, *rotary)
+        self.assertEqual(self.read("o.npy"), expected)
+        self.write_array("at.npy", "<i4", (1,), [1])
+        self.fc_run(*self.inputs, *self.outputs, *rotary)
+        self.assertNotEqual(self.read("o.npy"), expected)
+        self.fc_run(*self.inputs, *self.outputs, *append, "--check", code=USAGE, err=[r"--check has no reference for --new-key"])
+        rotary[1] = "4"
+        self.fc_run(*self.inputs, *self.outputs, *rotary, code=BAD_INPUT, err=[r"--rotary-cos is .* must have the shape \[positions, rotary dimension / 2\]"])
+
     def test_seeds(self):
         outputs = []
         for seed in (1, 1, 2):
@@ -389,9 +420,7 @@ class Files(cli.ToolTest):
 # Option, type, shape for the inputs of Files, field that the library names.
 REFUSED_ARRAYS = [
     ("sinks", "<f2", (4,), "sinks.dtype"),
-    ("new-key", "<f2", (1, 2, 2, 8), "(new_key|seqlen_new)"), ("new-value", "<f2", (1, 2, 2, 6), "(new_value|seqlen_new)"),
-    ("rotary-cos", "<f2", (9, 4), "rotary_cos"), ("rotary-sin", "<f2", (9, 4), "rotary_sin"),
-    ("rotary-positions", "<i4", (1,), "(rotary_positions|index_dtype)"), ("query-descale", "<f4", (1, 2), "query_descale"),
+    ("query-descale", "<f4", (1, 2), "query_descale"),
     ("key-descale", "<f4", (1, 2), "key_descale"), ("value-descale", "<f4", (1, 2), "value_descale"),
 ]
 
@@ -411,7 +440,8 @@ UNFIT_ARRAYS = [
     ("alibi", "<f2", (4,), r"--alibi is float16 \[4\], but must be float32"), ("alibi", "<f4", (5,), r"--alibi is .* must have the shape \[4\] or \[1, 4\]"),
     ("sinks", "<f4", (2,), r"must have the shape \[4\]"), ("bias", "<f4", (4, 7, 5), r"--bias is .* must have the shape \[1, 4, 5, 7\]"),
     ("mask", "<i4", (5, 7), r"--mask is int32 .* must be bool"), ("cu-seqlens-q", "<i4", (3,), r"must have the shape \[2\]"),
-    ("page-table", "<i8", (1, 3), r"must be int32"), ("new-key", "<f2", (1, 2, 3, 8), r"must have the shape \[1, new keys, 2, dimension\]"),
+    ("page-table", "<i8", (1, 3), r"must be int32"), ("new-key", "<f2", (1, 2, 3, 8), r"must have the shape \[1, new keys, 2, 8\]"),
+    ("new-value", "<f2", (1, 2, 2, 8), r"must have the shape \[1, new keys, 2, 6\]"),
 ]
 
 

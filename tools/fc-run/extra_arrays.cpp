@@ -4,7 +4,9 @@
 // that it fills. Whether the library can do anything with it is the library's answer, which names the field.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/program_options.hpp>
+#include <limits>
 
 #include "run.hpp"
 
@@ -32,6 +34,7 @@ enum class Shape {
   rotary,            // [positions, rotary dimension / 2]
   descale,           // [batch, key heads]
   new_keys,          // [batch, new keys, key heads, dimension]
+  new_values,        // of the values' dimension
 };
 
 }  // namespace
@@ -69,7 +72,7 @@ constexpr ExtraArrayRow rows[] = {
      nullptr},
     {"new-key", "keys to append first, of the query's type [batch, new keys, key heads, dimension]", Kind::model,
      Shape::new_keys, nullptr, &Args::new_key},
-    {"new-value", "values to append first", Kind::model, Shape::new_keys, nullptr, &Args::new_value},
+    {"new-value", "values to append first", Kind::model, Shape::new_values, nullptr, &Args::new_value},
     {"rotary-cos", "cosines, of the query's type [positions, rotary dimension / 2]", Kind::model, Shape::rotary,
      &Args::rotary_cos, nullptr},
     {"rotary-sin", "sines", Kind::model, Shape::rotary, &Args::rotary_sin, nullptr},
@@ -135,7 +138,8 @@ bool scores_fit(const Dimensions &shape, const Sizes &sizes) {
   return true;
 }
 
-bool shape_fits(Shape kind, const Dimensions &shape, const Sizes &sizes) {
+// rotary_dim: 0 where the library will ask for it.
+bool shape_fits(Shape kind, const Dimensions &shape, const Sizes &sizes, int64_t rotary_dim) {
   switch (kind) {
     case Shape::per_head:
       return shape == Dimensions{sizes.heads_q};
@@ -150,11 +154,13 @@ bool shape_fits(Shape kind, const Dimensions &shape, const Sizes &sizes) {
     case Shape::pages:
       return shape.size() == 2 && shape[0] == sizes.batch;
     case Shape::rotary:
-      return shape.size() == 2;
+      return shape.size() == 2 && (rotary_dim == 0 || 2 * shape[1] == rotary_dim);
     case Shape::descale:
       return shape == Dimensions{sizes.batch, sizes.heads_kv};
     case Shape::new_keys:
-      return shape.size() == 4 && shape[0] == sizes.batch && shape[2] == sizes.heads_kv;
+    case Shape::new_values:
+      return shape.size() == 4 && shape[0] == sizes.batch && shape[2] == sizes.heads_kv &&
+             shape[3] == (kind == Shape::new_keys ? sizes.head_dim : sizes.head_dim_v);
   }
   return false;
 }
@@ -179,7 +185,9 @@ std::string shape_words(Shape kind, const Sizes &sizes) {
     case Shape::descale:
       return fmt::format("[{}, {}]", sizes.batch, sizes.heads_kv);
     case Shape::new_keys:
-      return fmt::format("[{}, new keys, {}, dimension]", sizes.batch, sizes.heads_kv);
+    case Shape::new_values:
+      return fmt::format("[{}, new keys, {}, {}]", sizes.batch, sizes.heads_kv,
+                         kind == Shape::new_keys ? sizes.head_dim : sizes.head_dim_v);
   }
   return "";
 }
@@ -225,7 +233,11 @@ void apply_shape(const ExtraArray &extra, const Sizes &sizes, Args &args) {
       args.page_table_stride = shape[1];
       break;
     case Shape::new_keys:
-      args.seqlen_new = shape[1];
+    case Shape::new_values:  // of as many rows as both have
+      args.seqlen_new = args.seqlen_new == 0 ? shape[1] : std::min(args.seqlen_new, shape[1]);
+      break;
+    case Shape::rotary:
+      args.rotary_table_rows = args.rotary_table_rows == 0 ? shape[0] : std::min(args.rotary_table_rows, shape[0]);
       break;
     case Shape::descale:
       args.descale_batch_stride = sizes.heads_kv;
@@ -247,13 +259,15 @@ void declare_extra_arrays(po::options_description &group) {
 Outcome<std::vector<ExtraArray>> read_extra_arrays(const Options &options, const Sizes &sizes, Words &problems) {
   std::vector<ExtraArray> extras;
   const ExtraArray *first_index = nullptr;
+  TOOLS_TRY_ASSIGN(const std::optional<int64_t> rotary_dim,
+                   options.integer("rotary-dim", 1, std::numeric_limits<int32_t>::max()));
   extras.reserve(std::size(rows));  // first_index points into it
   for (const ExtraArrayRow &row : rows) {
     if (!options.has(row.option)) continue;
     TOOLS_TRY_ASSIGN(NpyArray array, read_npy(options.text(row.option)));
     if (!type_fits(row.kind, array.type))
       problems.push_back(fmt::format("--{} is {}, but must be {}", row.option, array.describe(), type_words(row.kind)));
-    if (!shape_fits(row.shape, array.shape, sizes))
+    if (!shape_fits(row.shape, array.shape, sizes, rotary_dim.value_or(0)))
       problems.push_back(fmt::format("--{} is {}, but must have the shape {}", row.option, array.describe(),
                                      shape_words(row.shape, sizes)));
     extras.push_back({&row, row.option, std::move(array)});
