@@ -11,6 +11,7 @@ imported before it is asked for. Failures are FlashcoreError, one class per stat
 from typing import Any
 
 from . import _context
+from ._append import Append
 from ._context import Context, ContextInfo, DeviceInfo, Explanation, describe_device, device_count, version
 from ._device_array import DeviceArray
 from ._errors import (ClosedError, CompileFailedError, CompilerUnavailableError, ContextLostError, CudaError, DeviceNotReadyError,
@@ -21,7 +22,7 @@ from ._sequences import Sequences
 from ._variant import Variant
 
 __all__ = [
-    "ClosedError", "CompileFailedError", "CompilerUnavailableError", "Context", "ContextInfo", "ContextLostError", "CudaError",
+    "Append", "ClosedError", "CompileFailedError", "CompilerUnavailableError", "Context", "ContextInfo", "ContextLostError", "CudaError",
     "DeviceArray", "DeviceInfo", "DeviceNotReadyError", "DriverTooOldError", "Explanation", "FileError", "FlashcoreError",
     "ForkedError", "InternalError", "InvalidArgumentError", "ModuleCorruptError", "NoDeviceError", "NoDriverError", "NotPreparedError",
     "OutOfDeviceMemoryError", "OutOfHostMemoryError", "Sequences", "UnknownStatusError", "UnsupportedError", "Variant",

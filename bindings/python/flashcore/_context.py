@@ -10,6 +10,7 @@ from typing import Any, Callable, NamedTuple, Optional
 from . import _abi_table as abi
 from . import _problem as problem
 from ._abi import load_library
+from ._append import Append, check_append, set_append
 from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, packed_strides, view_of
 from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InternalError, InvalidArgumentError, check
@@ -192,8 +193,8 @@ class Context:
 
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                   window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
-                  mask: Any = None, sequences: Optional[Sequences] = None, layout: str = "bshd", variant: Optional[Variant] = None,
-                  variant_params: Any = None, out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural",
+                  mask: Any = None, sequences: Optional[Sequences] = None, append: Optional[Append] = None, layout: str = "bshd",
+                  variant: Optional[Variant] = None, variant_params: Any = None, out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural",
                   kernel: str = "", dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
         """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
 
@@ -210,6 +211,8 @@ class Context:
         shape that broadcasts to [batch, heads_q, seqlen_q, seqlen_kv], whatever the layout, but not the same for all.
         sequences: lengths and places of the sequences, where they have their own (Sequences says which; varlen_attention and
         attention_with_kv_cache are ways to say the usual ones). Seqlen_q and seqlen_kv above are then those of each sequence.
+        append: new rows of key and value, which are written ahead of attention, and rotary embedding (Append says which;
+        attention_with_kv_cache is a way to say the usual ones).
         variant: a Variant, what a text of the caller's own makes of scores and hides; variant_params: the contiguous array that it reads.
         What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
@@ -221,13 +224,13 @@ class Context:
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
         in_torch = is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and lse_base == "natural"
-        others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params)
+        others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params, append)
         if in_torch and variant is None and variant_params is None and all(is_torch_tensor(array) for array in others.values()):
             return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout, kernel=kernel,
                                    on=self, chunk=chunk, alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, sequences=sequences,
-                                   return_lse=return_lse)
+                                   return_lse=return_lse, append=append)
         given = (query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, out, return_lse, lse, lse_base, kernel, dtype,
-                 stream, variant)
+                 stream, variant, append)
         if sys.modules.get("torch") is not None:
             from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
             return call_untraced(self._attention_by_address, *given)
@@ -245,24 +248,28 @@ class Context:
 
     def attention_with_kv_cache(self, query: Any, key_cache: Any, value_cache: Any, seqused_kv: Any = None, *, leftpad_kv: Any = None,
                                 kv_batch_index: Any = None, page_table: Any = None, page_table_value: Any = None, max_seqlen_kv: Optional[int] = None,
-                                **options: Any) -> Any:
+                                new_key: Any = None, new_value: Any = None, rotary_cos: Any = None, rotary_sin: Any = None,
+                                rotary_positions: Any = None, rotary_interleaved: bool = False, **options: Any) -> Any:
         """attention() on what caches hold: query [batch, seqlen_q, heads_q, head_dim], caches [batch, seqlen, heads_kv, head_dim], of which
         seqused_kv [batch] says how many rows are in use; more entries than batch with kv_batch_index; [page_count, page_size, heads_kv,
         head_dim] with page_table. max_seqlen_kv: the most rows in use, where the caller knows fewer than the caches have. The
-        others as in Sequences; options as of attention()."""
+        others as in Sequences. new_key, new_value [batch, seqlen_new, heads_kv, head_dim] are written to the caches first, behind the rows in
+        use, and attended to; they and what rotates them and query are as in Append. Options as of attention()."""
+        append = Append(new_key, new_value, rotary_cos, rotary_sin, rotary_positions, rotary_interleaved)
         return self.attention(query, key_cache, value_cache, sequences=Sequences(
             max_seqlen_kv=max_seqlen_kv, seqused_kv=seqused_kv, leftpad_kv=leftpad_kv, kv_batch_index=kv_batch_index, page_table=page_table,
-            page_table_value=page_table_value), **options)
+            page_table_value=page_table_value), append=append.if_any(), **options)
 
     def _attention_by_address(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                               chunk: int, others: dict[str, Any], sequences: Optional[Sequences], layout: str, out: Any, return_lse: bool, lse: Any,
-                              lse_base: str, kernel: str, dtype: Optional[str], stream: Optional[int], variant: Optional[Variant]) -> Any:
+                              lse_base: str, kernel: str, dtype: Optional[str], stream: Optional[int], variant: Optional[Variant],
+                              append: Optional[Append]) -> Any:
         native, error = self.native(), abi.Error()
         if any(is_torch_tensor(array) for array in (query, key, value, *others.values(), out, lse)):
             from . import _torch_checks as checks
             checks.refuse_unseen({"out": out is not None, "lse": lse is not None, "return_lse": return_lse, "dtype": dtype is not None,
-                                  "stream": stream is not None})
-            if out is None and stream is None and checks.any_autocast():  # another stream would not wait for the conversion
+                                  "stream": stream is not None, "append": append is not None})
+            if out is None and stream is None and append is None and checks.any_autocast():  # another stream would not wait for the conversion
                 query, key, value = checks.in_autocast_type(query, key, value)
         number = self._stream(query, stream)
         arrays = {"query": query, "key": key, "value": value, **others}
@@ -270,6 +277,7 @@ class Context:
         call = problem_of(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, lse_base, kernel)
         call.set_features(chunk, views)
+        set_append(call, append, views)
         call.set_variant(native, variant, views.get("variant_params"))
         if out is None:
             out = _new_array("out", query, call.output_shape(), call.dtype, self)
@@ -287,30 +295,31 @@ class Context:
             if producer is not None and not _is_same_stream(producer, number):
                 check(native.library.flashcore_stream_synchronize(native.handle, producer, error), error)
         check(native.library.flashcore_attention_fwd(native.handle, call.args, number, error), error)
-        for array in (out, lse):
+        written = (out, lse) if append is None or append.new_key is None else (out, lse, key, value)
+        for array in written:
             if is_torch_tensor(array):
                 checks.has_changed(array)
         return (out, lse) if return_lse else out
 
     def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                 window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
-                mask: Any = None, sequences: Optional[Sequences] = None, layout: str = "bshd", variant: Optional[Variant] = None,
-                variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None) -> None:
+                mask: Any = None, sequences: Optional[Sequences] = None, append: Optional[Append] = None, layout: str = "bshd",
+                variant: Optional[Variant] = None, variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None) -> None:
         """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
         stream is captured. The arrays count by their shapes, types, strides and alignment."""
         native, error = self.native(), abi.Error()
-        others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params)
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype)
+        others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params, append)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype, append)
         check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
 
     def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                 window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
-                mask: Any = None, sequences: Optional[Sequences] = None, layout: str = "bshd", variant: Optional[Variant] = None,
-                variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None) -> Explanation:
+                mask: Any = None, sequences: Optional[Sequences] = None, append: Optional[Append] = None, layout: str = "bshd",
+                variant: Optional[Variant] = None, variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None) -> Explanation:
         """Which kernel attention() would use for such arrays, or why none."""
         native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
-        others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params)
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype)
+        others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params, append)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype, append)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
 
@@ -365,13 +374,14 @@ class Context:
 
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                    chunk: int, others: dict[str, Any], sequences: Optional[Sequences], layout: str, variant: Optional[Variant], kernel: str,
-                   dtype: Optional[str]) -> abi.AttentionArgs:
+                   dtype: Optional[str], append: Optional[Append]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
         arrays = {"query": query, "key": key, "value": value, **others}
         views = {name: view_of(name, array, self.place, values=False) for name, array in arrays.items()}
         call = problem_of(views, sequences, layout, dtype)
         call.set_options(causal, scale, softcap, window, "natural", kernel)
         call.set_features(chunk, views)
+        set_append(call, append, views)
         call.set_variant(self.native(), variant, views.get("variant_params"))
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
@@ -424,12 +434,13 @@ class Context:
             check(native.library.flashcore_stream_synchronize(native.handle, stream, error), error)
 
 
-def _given(of_scores: tuple[Any, ...], sequences: Optional[Sequences], variant_params: Any) -> dict[str, Any]:
+def _given(of_scores: tuple[Any, ...], sequences: Optional[Sequences], variant_params: Any, append: Optional[Append]) -> dict[str, Any]:
     """Arrays beside query, key and value, by name: those of problem.SCORE_TENSORS first."""
     check_sequences(sequences)
+    check_append(append)
     names = (*problem.SCORE_TENSORS, "variant_params")
     arrays = {name: array for name, array in zip(names, (*of_scores, variant_params)) if array is not None}
-    return arrays if sequences is None else {**arrays, **sequences.arrays()}
+    return {**arrays, **({} if sequences is None else sequences.arrays()), **({} if append is None else append.arrays())}
 
 
 def problem_of(views: dict[str, View], sequences: Optional[Sequences], layout: str, dtype: Optional[str]) -> problem.Problem:

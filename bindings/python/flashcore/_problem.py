@@ -209,8 +209,21 @@ class Problem:
         """Batch and rows of query, output and lse as they lie in memory."""
         return self.args.batch, self.args.seqlen_q
 
+    def check_tensor(self, name: str, view: View) -> None:
+        """Of an array that goes with the inputs: their type, four dimensions."""
+        self._check(name, view, self.dtype)
+
+    def check_type(self, name: str, view: View) -> None:
+        """Of any dimensions."""
+        self._check_type(name, view, self.dtype)
+
     def _check(self, name: str, view: View, dtype: Optional[str]) -> str:
         """Type and layout of one array; returns its type."""
+        given = self._check_type(name, view, dtype)
+        _check_layout(name, view, self.layout)
+        return given
+
+    def _check_type(self, name: str, view: View, dtype: Optional[str]) -> str:
         given = view.dtype
         if given == BITS16:
             if dtype != "bfloat16":
@@ -224,7 +237,6 @@ class Problem:
             raise InvalidArgumentError(f"{name} is {given}; allowed: {dtype}, {allowed}", f"{name}.dtype")
         if given not in DTYPE_NAMES:
             raise UnsupportedError(f"{name} is {given}; allowed: {', '.join(COMPUTED)}", f"{name}.dtype")
-        _check_layout(name, view, self.layout)
         return given
 
     def tensor(self, view: View) -> abi.Tensor:

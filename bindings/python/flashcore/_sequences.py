@@ -11,7 +11,7 @@ from ._arrays import View
 from ._errors import InvalidArgumentError
 from ._problem import Problem, check_heads, check_shape, in_order
 
-_INDEX_TYPES = {"int32": abi.DTYPE_INT32, "int64": abi.DTYPE_INT64}
+INDEX_TYPES = {"int32": abi.DTYPE_INT32, "int64": abi.DTYPE_INT64}
 NOWHERE = 64  # where an array without elements is said to be: 0 would mean that there is none
 _TABLES = ("page_table", "page_table_value")
 
@@ -148,7 +148,7 @@ class SequencesProblem(Problem):
                 self._set_table(name, view)
                 continue
             size = args.batch + 1 if name.startswith("cu_") else args.batch
-            if view.dtype not in _INDEX_TYPES:
+            if view.dtype not in INDEX_TYPES:
                 raise InvalidArgumentError(f"{name} is {view.dtype}; allowed: int32, int64", name)
             if first is not None and view.dtype != self._arrays[first].dtype:
                 raise InvalidArgumentError(f"{name} is {view.dtype}; allowed: {self._arrays[first].dtype}, the type of {first}", name)
@@ -159,7 +159,7 @@ class SequencesProblem(Problem):
             if size > 1 and view.strides[0] != 1:
                 raise InvalidArgumentError(f"{name} has a stride of {view.strides[0]} elements; allowed: 1. Make it contiguous.", name)
             first = first or name
-            args.index_dtype = _INDEX_TYPES[view.dtype]
+            args.index_dtype = INDEX_TYPES[view.dtype]
             setattr(args, name, view.address or NOWHERE)
 
     def _set_table(self, name: str, view: View) -> None:

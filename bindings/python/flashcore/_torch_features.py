@@ -13,6 +13,8 @@ import torch
 from . import _abi_table as abi
 from . import _torch_checks as checks
 from . import _torch_fast as fast
+from ._append import ARRAYS as APPEND_ARRAYS
+from ._append import Append, set_append
 from ._arrays import packed_strides, view_of
 from ._context import Context, problem_of
 from ._errors import check
@@ -21,16 +23,18 @@ from ._sequences import NOWHERE, Sequences
 
 _ARRAYS = tuple(name for name in Sequences._fields if not name.startswith("max_"))
 NAMES = ("query", "key", "value", *SCORE_TENSORS, *_ARRAYS)
-_ADDRESSES = [getattr(abi.AttentionArgs, name).offset for name in NAMES]  # of a flashcore_tensor its first field
+NAMES_WITH_APPEND = (*NAMES, *APPEND_ARRAYS)
+_ADDRESSES = [getattr(abi.AttentionArgs, name).offset for name in NAMES_WITH_APPEND]  # of a flashcore_tensor its first field
 _OUTPUT, _LSE = abi.AttentionArgs.output.offset, abi.AttentionArgs.lse.offset
 _MOST_CALLS = 1024  # as of other prepared calls
-Tensors = tuple[Optional[torch.Tensor], ...]  # in the order of NAMES
+Tensors = tuple[Optional[torch.Tensor], ...]  # in the order of NAMES, or of NAMES_WITH_APPEND
 Made = tuple[torch.Tensor, Optional[torch.Tensor]]  # output and lse
 
 
 def tensors_of(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, of_scores: tuple[Optional[torch.Tensor], ...],
-               sequences: Optional[Sequences]) -> Tensors:
-    return (query, key, value, *of_scores, *(getattr(sequences, name, None) for name in _ARRAYS))
+               sequences: Optional[Sequences], append: Optional[Append] = None) -> Tensors:
+    of_append = () if append is None else tuple(getattr(append, name) for name in APPEND_ARRAYS)
+    return (query, key, value, *of_scores, *(getattr(sequences, name, None) for name in _ARRAYS), *of_append)
 
 
 def needs_dispatch(tensors: Tensors) -> bool:
@@ -54,16 +58,27 @@ def _signature(tensors: Tensors, options: tuple[Any, ...]) -> Any:
     return tuple(made)
 
 
-def run(on: Context, tensors: Tensors, options: tuple[Any, ...]) -> Made:
-    """options: causal, scale, softcap, window, chunk, max_seqlen_q, max_seqlen_kv, layout, return_lse, kernel."""
+def run_with_append(on: Context, tensors: Tensors, options: tuple[Any, ...], interleaved: bool) -> Made:
+    """run() with the tensors of NAMES_WITH_APPEND. What it writes to key and value autograd is told of."""
+    made = run(on, tensors, options, interleaved)
+    given = dict(zip(NAMES_WITH_APPEND, tensors))
+    if given["new_key"] is not None:
+        checks.has_changed(given["key"])
+        checks.has_changed(given["value"])
+    return made
+
+
+def run(on: Context, tensors: Tensors, options: tuple[Any, ...], interleaved: Optional[bool] = None) -> Made:
+    """options: causal, scale, softcap, window, chunk, max_seqlen_q, max_seqlen_kv, layout, return_lse, kernel. interleaved: of a rotation; None
+    where nothing is appended or rotated."""
     native = on.native()
     try:
-        signature = _signature(tensors, options)
+        signature = _signature(tensors, options if interleaved is None else (*options, interleaved))
         prepared = on.feature_calls.get(signature)
     except TypeError:  # an option of a wrong kind, which the long way refuses by name
         signature = prepared = None
     if prepared is None:
-        return _prepare_and_run(on, tensors, options, signature)
+        return _prepare_and_run(on, tensors, options, interleaved, signature)
     args, new_output, new_lse = bytearray(prepared[0]), prepared[1], prepared[2]
     for offset, tensor in zip(_ADDRESSES, tensors):
         if tensor is not None:
@@ -78,14 +93,16 @@ def run(on: Context, tensors: Tensors, options: tuple[Any, ...]) -> Made:
     return output, lse
 
 
-def _prepare_and_run(on: Context, tensors: Tensors, options: tuple[Any, ...], signature: Any) -> Made:
+def _prepare_and_run(on: Context, tensors: Tensors, options: tuple[Any, ...], interleaved: Optional[bool], signature: Any) -> Made:
     causal, scale, softcap, window, chunk, max_seqlen_q, max_seqlen_kv, layout, return_lse, kernel = options
-    native, given = on.native(), dict(zip(NAMES, tensors))
+    native, given = on.native(), dict(zip(NAMES_WITH_APPEND, tensors))
     views = {name: view_of(name, tensor, on.place) for name, tensor in given.items() if tensor is not None}
     sequences = Sequences(max_seqlen_q=max_seqlen_q, max_seqlen_kv=max_seqlen_kv, **{name: given[name] for name in _ARRAYS})
     call = problem_of(views, sequences if any(one is not None for one in sequences) else None, layout, None)
     call.set_options(causal, scale, softcap, window, "natural", kernel)
     call.set_features(chunk, views)
+    if interleaved is not None:
+        set_append(call, Append(*(given[name] for name in APPEND_ARRAYS), interleaved), views)
     query = tensors[0]
     assert query is not None
 

@@ -8,7 +8,7 @@ head_dim] with cu_seqlens. causal and windows count from the last query at the l
 alibi_slopes: float32 [heads] or [batch, heads]. The log-sum-exp is float32, natural, [batch, heads, seqlen], or [heads, total] with
 cu_seqlens; a row that sees no key has output 0 and -inf there. With return_attn_probs a call returns (output, lse, None): probabilities
 are never built. deterministic changes nothing: the same call gives the same bits. num_splits may be 0 or 1: how keys are split is the
-library's choice. What is not served is refused by name: dropout, gradients, appending to a cache, rotary embedding.
+library's choice. What is not served is refused by name: dropout and gradients.
 
 Pages may have any size. Index tensors are int32 or int64 (block_table int32) and are read on the device alone. Tensors whose last
 dimension has a stride are copied. A call is made on the current stream of the tensors' device.
@@ -19,6 +19,7 @@ from typing import Any, Optional, Union
 
 import torch
 
+from ._append import Append
 from ._errors import InvalidArgumentError, UnsupportedError
 from ._sequences import Sequences
 from .torch import attention
@@ -97,26 +98,49 @@ def flash_attn_with_kvcache(q: _Tensor, k_cache: _Tensor, v_cache: _Tensor, k: O
                             alibi_slopes: Optional[_Tensor] = None, num_splits: int = 0, return_softmax_lse: bool = False) -> Any:
     """Attention of q [batch, seqlen_q, heads_q, head_dim] on a cache [entries, seqlen, heads_k, head_dim], of which the first cache_seqlens
     rows are in use, a number or [batch], less cache_leftpad [batch] at their beginning; entry cache_batch_idx [batch] where given. With
-    block_table [batch, pages of a sequence] the cache is [pages, page size, heads_k, head_dim]. (output, lse) with return_softmax_lse."""
-    for name, given, why in (("k", k, "does not append to a cache; write the new keys there before the call"),
-                             ("v", v, "does not append to a cache; write the new values there before the call"),
-                             ("rotary_cos", rotary_cos, "does no rotary embedding"), ("rotary_sin", rotary_sin, "does no rotary embedding")):
-        if given is not None:
-            raise UnsupportedError(f"{name} is given, and this build {why}", name)
+    block_table [batch, pages of a sequence] the cache is [pages, page size, heads_k, head_dim]. (output, lse) with return_softmax_lse.
+
+    k and v [batch, seqlen_new, heads_k, head_dim] are written to the cache, in place, behind the rows in use, and attended to. With
+    rotary_cos and rotary_sin [positions, rotary_dim / 2] they are rotated at positions cache_seqlens, + 1 .., and so is q with causal or a
+    window; else all of q is at position cache_seqlens. rotary_interleaved: pairs are neighbours, not halves."""
     if num_splits not in (0, 1):
         raise UnsupportedError(f"num_splits is {num_splits}; allowed: 0 or 1, how keys are split is the library's choice", "num_splits")
+    append = _appended(k_cache, v_cache, k, v, rotary_cos, rotary_sin, rotary_interleaved, cache_seqlens)
     sequences = None
     if isinstance(cache_seqlens, int):
-        if cache_batch_idx is None and cache_leftpad is None and block_table is None and 0 <= cache_seqlens <= k_cache.shape[1]:
-            k_cache, v_cache, cache_seqlens = k_cache[:, :cache_seqlens], v_cache[:, :cache_seqlens], None
+        rows = cache_seqlens + (0 if k is None else k.shape[1])
+        if cache_batch_idx is None and cache_leftpad is None and block_table is None and 0 <= cache_seqlens and rows <= k_cache.shape[1]:
+            # Of so many rows the last ones are the new ones.
+            k_cache, v_cache, cache_seqlens = k_cache[:, :rows], v_cache[:, :rows], None
         else:
             # Of the type that the other arrays have: they are all of one.
             other = next((tensor for tensor in (cache_batch_idx, cache_leftpad) if tensor is not None), None)
             cache_seqlens = torch.full((q.shape[0],), cache_seqlens, dtype=torch.int32 if other is None else other.dtype, device=q.device)
     if any(tensor is not None for tensor in (cache_seqlens, cache_batch_idx, cache_leftpad, block_table)):
         sequences = Sequences(seqused_kv=cache_seqlens, leftpad_kv=cache_leftpad, kv_batch_index=cache_batch_idx, page_table=block_table)
-    made = _attend(q, k_cache, v_cache, sequences, softmax_scale, causal, window_size, softcap, alibi_slopes, return_softmax_lse)
+    made = _attend(q, k_cache, v_cache, sequences, softmax_scale, causal, window_size, softcap, alibi_slopes, return_softmax_lse, append)
     return made[:2] if return_softmax_lse else made
+
+
+def _appended(k_cache: _Tensor, v_cache: _Tensor, k: Optional[_Tensor], v: Optional[_Tensor], rotary_cos: Optional[_Tensor],
+              rotary_sin: Optional[_Tensor], rotary_interleaved: bool, cache_seqlens: Any) -> Optional[Append]:
+    """As flash_attn has it, new keys need lengths, and a rotation needs new keys."""
+    if k is None:
+        for name, given in (("v", v), ("rotary_cos", rotary_cos), ("rotary_sin", rotary_sin)):
+            if given is not None:
+                raise InvalidArgumentError(f"{name} is given without k", name)
+        return None
+    if v is None:
+        raise InvalidArgumentError("v is missing; allowed: both k and v, or neither", "v")
+    if cache_seqlens is None:
+        raise InvalidArgumentError("cache_seqlens is missing; allowed: the rows in use, behind which k and v are written", "cache_seqlens")
+    for name, cache in (("k_cache", k_cache), ("v_cache", v_cache)):
+        if cache.stride(-1) != 1:  # a copy would be written to in its place
+            raise InvalidArgumentError(f"{name} has a stride of {cache.stride(-1)} in its last dimension; allowed: 1, as k and v are written to it",
+                                       name)
+    tables = (table if table is None else table.contiguous() for table in (rotary_cos, rotary_sin))
+    new = (tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (k, v))
+    return Append(*new, *tables, rotary_interleaved=rotary_cos is not None and rotary_interleaved)
 
 
 def _refuse_dropout(dropout_p: float) -> None:
@@ -135,9 +159,9 @@ def _side(size: int) -> Optional[int]:
 
 
 def _attend(q: _Tensor, k: _Tensor, v: _Tensor, sequences: Optional[Sequences], scale: Optional[float], causal: bool, window_size: WindowSize,
-            softcap: float, alibi_slopes: Optional[_Tensor], with_lse: bool) -> Any:
+            softcap: float, alibi_slopes: Optional[_Tensor], with_lse: bool, append: Optional[Append] = None) -> Any:
     """The output, or (output, lse, None)."""
     q, k, v = (tensor if tensor.dim() == 0 or tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (q, k, v))
     made = attention(q, k, v, "bottom_right" if causal else "none", scale, softcap, (_side(window_size[0]), _side(window_size[1])),
-                     alibi_slopes=alibi_slopes, sequences=sequences, return_lse=with_lse)
+                     alibi_slopes=alibi_slopes, sequences=sequences, return_lse=with_lse, append=append)
     return (*made, None) if with_lse else made

@@ -22,6 +22,7 @@ from . import _abi_table as abi
 from . import _torch_checks as checks
 from . import _torch_fast as fast
 from . import _torch_features as features
+from ._append import Append, check_append
 from ._arrays import packed_strides, view_of
 from ._context import Context
 from ._errors import InternalError, InvalidArgumentError, UnsupportedError, check
@@ -62,7 +63,7 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
               kernel: str = "", on: Optional[Context] = None, chunk: int = 0, alibi_slopes: Optional[torch.Tensor] = None,
               sinks: Optional[torch.Tensor] = None, bias: Optional[torch.Tensor] = None, mask: Optional[torch.Tensor] = None,
               variant: Optional[Variant] = None, variant_params: Optional[torch.Tensor] = None, sequences: Optional[Sequences] = None,
-              return_lse: bool = False) -> Any:
+              return_lse: bool = False, append: Optional[Append] = None) -> Any:
     """softmax(scale * query.key^T + mask) . value in a new tensor; (output, lse) with return_lse.
 
     query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim], or layout="bhsd" for heads before
@@ -71,6 +72,8 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
     scale: 1/sqrt(head_dim) where None. softcap, window: as in Context.attention, and so are chunk, alibi_slopes, sinks, bias, mask,
     sequences and the lse, with which a call is prepared in Python: it costs the host a few times as much. With variant and variant_params
     it is not prepared, and a graph of torch.compile breaks there.
+    append: new rows of key and value, and rotary embedding, as in Context.attention: key and value are written to. They are not converted
+    under autocast, and a graph of torch.compile breaks there.
     The output is contiguous in output_layout, by default that of the inputs.
     on: a context of the caller's own instead of context(query.device); a graph of torch.compile breaks there.
     """
@@ -79,14 +82,16 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causa
             raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with a variant", "output_layout")
         return (on or context(query.device)).attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, chunk=chunk,
                                                        alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, sequences=sequences,
-                                                       layout=layout, variant=variant, variant_params=variant_params, kernel=kernel,
-                                                       return_lse=return_lse)
+                                                       append=append, layout=layout, variant=variant, variant_params=variant_params,
+                                                       kernel=kernel, return_lse=return_lse)
     of_scores = (alibi_slopes, sinks, bias, mask)
-    if chunk != 0 or sequences is not None or return_lse or any(tensor is not None for tensor in of_scores):
+    if chunk != 0 or sequences is not None or return_lse or append is not None or any(tensor is not None for tensor in of_scores):
         if output_layout not in (None, layout):
             raise UnsupportedError(f"output_layout is {output_layout!r}; allowed: the inputs' with chunk, alibi_slopes, sinks, bias, mask, "
-                                   "sequences or return_lse", "output_layout")
+                                   "sequences, append or return_lse", "output_layout")
         given = (query, key, value, causal, scale, softcap, window, layout, kernel, on, chunk, of_scores, sequences, return_lse)
+        if append is not None:
+            return checks.call_untraced(_with_append, append, *given)
         return checks.call_untraced(_with_features, *given) if _is_compiling() and on is not None else _with_features(*given)
     if _is_compiling():
         if on is not None:
@@ -119,10 +124,15 @@ def varlen_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 def attention_with_kv_cache(query: torch.Tensor, key_cache: torch.Tensor, value_cache: torch.Tensor, seqused_kv: Optional[torch.Tensor] = None, *,
                             leftpad_kv: Optional[torch.Tensor] = None, kv_batch_index: Optional[torch.Tensor] = None,
                             page_table: Optional[torch.Tensor] = None, page_table_value: Optional[torch.Tensor] = None,
-                            max_seqlen_kv: Optional[int] = None, **options: Any) -> Any:
+                            max_seqlen_kv: Optional[int] = None, new_key: Optional[torch.Tensor] = None,
+                            new_value: Optional[torch.Tensor] = None, rotary_cos: Optional[torch.Tensor] = None,
+                            rotary_sin: Optional[torch.Tensor] = None, rotary_positions: Optional[torch.Tensor] = None,
+                            rotary_interleaved: bool = False, **options: Any) -> Any:
     """attention() on what caches hold: query [batch, seqlen_q, heads_q, head_dim]; seqused_kv [batch] says how many rows of each are in use,
-    kv_batch_index or page_table where they are. As Context.attention_with_kv_cache; options as of attention()."""
-    return attention(query, key_cache, value_cache, sequences=Sequences(
+    kv_batch_index or page_table where they are; new_key and new_value are written there first, in place. As
+    Context.attention_with_kv_cache; options as of attention()."""
+    append = Append(new_key, new_value, rotary_cos, rotary_sin, rotary_positions, rotary_interleaved)
+    return attention(query, key_cache, value_cache, append=append.if_any(), sequences=Sequences(
         None, None, None, max_seqlen_kv, None, seqused_kv, leftpad_kv, kv_batch_index, page_table, page_table_value), **options)
 
 
@@ -202,6 +212,23 @@ def _with_features(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, 
             _chosen.context = before
     else:
         made = features.run(on or context(query.device), tensors, (causal, scale, softcap, window, chunk, *most, layout, return_lse, kernel))
+    return tuple(made) if return_lse else made[0]
+
+
+def _with_append(append: Append, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: str, scale: Optional[float], softcap: float,
+                 window: Window, layout: str, kernel: str, on: Optional[Context], chunk: int, of_scores: tuple[Optional[torch.Tensor], ...],
+                 sequences: Optional[Sequences], return_lse: bool) -> Any:
+    """attention() that writes to key and value first. PyTorch does not see it, and tensors that it has to see are refused."""
+    check_sequences(sequences)
+    check_append(append)
+    tensors = features.tensors_of(query, key, value, of_scores, sequences, append)
+    for name, tensor in zip(features.NAMES_WITH_APPEND, tensors):
+        if tensor is not None and not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name} is a {type(tensor).__name__}; allowed: a PyTorch tensor")
+    checks.refuse_unseen({"append": True})
+    most = (None, None) if sequences is None else (sequences.max_seqlen_q, sequences.max_seqlen_kv)
+    made = features.run_with_append(on or context(query.device), tensors, (causal, scale, softcap, window, chunk, *most, layout, return_lse, kernel),
+                                    append.rotary_interleaved)
     return tuple(made) if return_lse else made[0]
 
 

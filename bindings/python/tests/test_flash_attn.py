@@ -169,6 +169,51 @@ class TestFlashAttn(support.ContextTest):
                     self.assertLess((padded[b].cpu().double() - self.alone(q[b], k[b][first:], v[b][first:], **options)[0]).abs().max().item(), 3e-3)
                 self.assertFalse(padded[1].any())
 
+    def rotated(self, rows, cos, sin, first, by_row, interleaved):
+        """rows [rows, heads, head_dim] of one sequence."""
+        made, dim = rows.cpu().float(), 2 * cos.shape[1]
+        one, two = (slice(0, dim, 2), slice(1, dim, 2)) if interleaved else (slice(0, dim // 2), slice(dim // 2, dim))
+        x, y = made[..., one].clone(), made[..., two].clone()
+        at = first + (torch.arange(len(rows)) if by_row else torch.zeros(len(rows), dtype=torch.int64))
+        c, s = (table.cpu().float()[at][:, None] for table in (cos, sin))
+        made[..., one], made[..., two] = x * c - y * s, y * c + x * s
+        return made.to(rows.device, torch.float16)
+
+    def test_new_keys(self):
+        lengths, places = [9, 0, 30, 17], [5, 1, 0, 3]
+        for _ in self.on_every_device():
+            for number, options in enumerate(self.every_option()):
+                q, k_cache, v_cache = self.random(4, 3, HEADS, DIM), self.random(6, 40, HEADS_K, DIM), self.random(6, 40, HEADS_K, DIM)
+                k, v = self.random(4, 5, HEADS_K, DIM), self.random(4, 5, HEADS_K, DIM)
+                rotary, interleaved = {}, number % 2 == 0
+                cos, sin = (torch.rand(50, 16, generator=self.generator).to(self.device, torch.float16) for _ in range(2))
+                if number % 3:
+                    rotary = {"rotary_cos": cos, "rotary_sin": sin, "rotary_interleaved": interleaved}
+                by_row = options.get("causal", False) or options.get("window_size", (-1, -1)) != (-1, -1)
+                before = [[cache[places[b]].clone() for b in range(4)] for cache in (k_cache, v_cache)]
+                output, lse = fa.flash_attn_with_kvcache(q, k_cache, v_cache, k, v, cache_seqlens=self.index(lengths), return_softmax_lse=True,
+                                                         cache_batch_idx=self.index(places), **rotary, **options)
+                for b, used in enumerate(lengths):
+                    turned = (lambda rows, each: self.rotated(rows, cos, sin, used, each, interleaved)) if rotary else lambda rows, each: rows
+                    keys, values = before[0][b], before[1][b]
+                    keys[used:used + 5], values[used:used + 5] = turned(k[b], True), v[b]
+                    self.assertTrue(torch.equal(k_cache[places[b]], keys) and torch.equal(v_cache[places[b]], values))
+                    self.same(output[b], lse[b], self.alone(turned(q[b], by_row), keys[:used + 5], values[:used + 5], **options))
+                alike, values = k_cache.clone(), v_cache.clone()
+                for b, used in enumerate(lengths):
+                    alike[places[b], used:used + 5] = torch.nan
+                pages, table = self.pages([alike[place] for place in places], [values[place] for place in places])
+                found = fa.flash_attn_with_kvcache(q, *pages, k, v, cache_seqlens=self.index(lengths), block_table=table, **rotary, **options)
+                self.alike(found, output, exact=False)
+                # A number for all, with all rows of the cache and without.
+                for used in (7, 35):
+                    caches = [self.random(4, 40, HEADS_K, DIM) for _ in range(2)]
+                    copies = [cache.clone() for cache in caches]
+                    output = fa.flash_attn_with_kvcache(q, *caches, k, v, cache_seqlens=used, **rotary, **options)
+                    found = fa.flash_attn_with_kvcache(q, *copies, k, v, cache_seqlens=self.index([used] * 4), **rotary, **options)
+                    self.alike(found, output, exact=False)
+                    self.assertTrue(all(torch.equal(*pair) for pair in zip(caches, copies)))
+
     def test_one_length_for_all(self):
         for _ in self.on_every_device():
             q, k, v = self.random(2, 1, HEADS, DIM), self.random(2, 32, HEADS_K, DIM), self.random(2, 32, HEADS_K, DIM)
@@ -190,13 +235,14 @@ class TestFlashAttn(support.ContextTest):
                     ("dropout_p", "0.1; allowed: 0", lambda: fa.flash_attn_func(q, k, k, 0.1)),
                     ("dropout_p", "no dropout", lambda: fa.flash_attn_varlen_func(packed, packed, packed, bounds, bounds, 3, 3, 0.5)),
                     ("q", "no backward", lambda: fa.flash_attn_func(q.clone().requires_grad_(), k, k)),
-                    ("k", "does not append", lambda: fa.flash_attn_with_kvcache(q, k, k, k=k)),
-                    ("v", "does not append", lambda: fa.flash_attn_with_kvcache(q, k, k, v=k)),
-                    ("rotary_cos", "no rotary embedding", lambda: fa.flash_attn_with_kvcache(q, k, k, rotary_cos=k)),
-                    ("rotary_sin", "no rotary embedding", lambda: fa.flash_attn_with_kvcache(q, k, k, rotary_sin=k)),
                     ("num_splits", "2; allowed: 0 or 1", lambda: fa.flash_attn_with_kvcache(q, k, k, num_splits=2))):
                 self.refused(UnsupportedError, "query" if field == "q" else field, words, call)
             for field, words, call in (
+                    ("v", "both k and v", lambda: fa.flash_attn_with_kvcache(q, k, k.clone(), k=k, cache_seqlens=0)),
+                    ("v", "without k", lambda: fa.flash_attn_with_kvcache(q, k, k, v=k)),
+                    ("rotary_cos", "without k", lambda: fa.flash_attn_with_kvcache(q, k, k, rotary_cos=k)),
+                    ("cache_seqlens", "is missing", lambda: fa.flash_attn_with_kvcache(q, k, k.clone(), k=k, v=k)),
+                    ("k_cache", "allowed: 1", lambda: fa.flash_attn_with_kvcache(q, k[..., ::2], k.clone(), k=k, v=k, cache_seqlens=0)),
                     ("qkv", "third last of 3", lambda: fa.flash_attn_qkvpacked_func(q)),
                     ("kv", "[2, 8, 2, 64]; allowed: 5", lambda: fa.flash_attn_kvpacked_func(q, k)),
                     ("max_seqlen_q", "a number of the host", lambda: fa.flash_attn_varlen_func(packed, packed, packed, bounds, bounds, bounds[1], 3)),
