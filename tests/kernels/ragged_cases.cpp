@@ -147,7 +147,7 @@ std::vector<RaggedCase> append_sweeps() {
       RaggedCase one{.queries = {3, 3},
                      .keys = {20, 20},
                      .query_places = QueryPlaces::batch,
-                     .key_places = KeyPlaces::used,
+                     .key_places = KeyPlaces::batch,
                      .seqlen_new = 2,
                      .rotary_dim = 32,
                      .interleaved = interleaved};
