@@ -56,6 +56,7 @@ type Attention struct {
 	Sinks Tensor // optional: [1, 1, heads_q, 1], one more logit in the denominator, with no value
 
 	Sequences     *Sequences // optional: sequences with lengths and places of their own, and pages; the shapes above are then as it says
+	Append        *Append    // optional: new rows that are written to Key and Value first, and rotary embedding
 	Variant       *Variant   // optional: what a text of your own makes of the scores and hides, after all of the above
 	VariantParams Tensor     // the block that it reads, of any shape and type, contiguous: at least the variant's bytes
 
@@ -190,6 +191,11 @@ func (a *Attention) fill(f *frame, c *Context, needsOutput bool) error {
 	}
 	if a.Sequences != nil {
 		if err := a.Sequences.fill(f, c, a); err != nil {
+			return err
+		}
+	}
+	if a.Append != nil {
+		if err := a.Append.fill(f, c, a); err != nil {
 			return err
 		}
 	}

@@ -163,29 +163,37 @@ func packed(raw *C.flashcore_tensor, t *Tensor) {
 	}
 }
 
-// fillArray writes the address of an array, and gives the stride between its rows. Memory of Go is copied, which the library could not
-// keep in place: it is that of the CPU device, which has read it when the call returns.
-func (s *Sequences) fillArray(f *frame, c *Context, field string, t *Tensor, target *C.uint64_t, expected DType, shape [4]int) (C.int64_t, error) {
+// fillCopied describes a tensor to the library. Memory of Go is copied, which the library could not keep in place: it is that of the CPU
+// device, which has read it when the call returns.
+func fillCopied(f *frame, c *Context, field string, t *Tensor, raw *C.flashcore_tensor, expected DType, shape [4]int) error {
 	if err := checkType(field, t, expected); err != nil {
-		return 0, err
+		return err
 	}
 	if err := checkShape(field, t, shape); err != nil {
-		return 0, err
+		return err
 	}
-	var raw C.flashcore_tensor
-	memory, err := t.fill(&raw, field, c)
+	memory, err := t.fill(raw, field, c)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	*target = raw.data
 	if t.extent() == 0 {
-		*target = 64 // 0 would mean that there is no array
+		raw.data = 64 // 0 would mean that there is none
 	} else if memory != nil {
 		bytes := int64(t.extent()) * expected.bytes()
 		copied := C.CBytes(unsafe.Slice((*byte)(unsafe.Pointer(memory)), bytes))
 		f.copies = append(f.copies, copied)
-		*target = C.uint64_t(uintptr(copied))
+		raw.data = C.uint64_t(uintptr(copied))
 	}
+	return nil
+}
+
+// fillArray writes the address of an array, and gives the stride between its rows.
+func (s *Sequences) fillArray(f *frame, c *Context, field string, t *Tensor, target *C.uint64_t, expected DType, shape [4]int) (C.int64_t, error) {
+	var raw C.flashcore_tensor
+	if err := fillCopied(f, c, field, t, &raw, expected, shape); err != nil {
+		return 0, err
+	}
+	*target = raw.data
 	if raw.stride[3] == 0 || shape[1] < 2 {
 		return C.int64_t(shape[3]), nil
 	}

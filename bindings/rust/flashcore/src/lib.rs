@@ -45,6 +45,7 @@
 //! never downloads anything. At run time the system's loader must find `libflashcore.so.1`.
 #![warn(missing_docs)]
 
+mod append;
 mod attention;
 mod buffer;
 mod context;

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// An array of [`Sequences`]: of `i32` or of `i64`.
+/// An array of [`Sequences`], or of positions: of `i32` or of `i64`.
 #[derive(Clone, Copy, Debug)]
 pub enum Indices<'a> {
     /// 32-bit numbers.
@@ -32,14 +32,14 @@ impl<'a> From<Tensor<'a, i64>> for Indices<'a> {
 }
 
 impl Indices<'_> {
-    fn shape(&self) -> [usize; 4] {
+    pub(crate) fn shape(&self) -> [usize; 4] {
         match self {
             Indices::I32(tensor) => tensor.shape(),
             Indices::I64(tensor) => tensor.shape(),
         }
     }
 
-    fn fill(&self, raw: &mut sys::flashcore_tensor, field: &str, context: &Context) -> Result<()> {
+    pub(crate) fn fill(&self, raw: &mut sys::flashcore_tensor, field: &str, context: &Context) -> Result<()> {
         match self {
             Indices::I32(tensor) => tensor.fill(raw, field, context),
             Indices::I64(tensor) => tensor.fill(raw, field, context),
@@ -224,7 +224,7 @@ fn most(field: &str, given: Option<usize>, room: usize) -> Result<i64> {
 }
 
 /// Without elements an address like any other: 0 would mean that there is no array.
-fn address_of(raw: &sys::flashcore_tensor, elements: usize) -> u64 {
+pub(crate) fn address_of(raw: &sys::flashcore_tensor, elements: usize) -> u64 {
     if elements == 0 {
         64
     } else {
