@@ -123,6 +123,14 @@ std::vector<fuzz::Bytes> fuzz::seeds() {
   args = small_args();
   args.causal = FLASHCORE_CAUSAL_TOP_LEFT, args.attention_chunk = 2;
   add(args);
+  args = small_args();
+  args.seqlen_new = 2, args.new_key.data = 9216, args.new_value.data = 10240;
+  add(args);
+  args.rotary_dim = 4, args.rotary_cos = 11264, args.rotary_sin = 12288, args.rotary_table_rows = 3;
+  args.flags = FLASHCORE_FLAG_ROTARY_INTERLEAVED, args.seqused_kv = 13312;
+  add(args);
+  args.page_table = 14336, args.page_size = 2, args.page_count = 4, args.rotary_positions = 15360;
+  add(args);
   return seeds;
 }
 
@@ -152,6 +160,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
           {args.seqlen_q * heads * columns, heads * columns, columns, 1},
           2},
          arena, own);
+    if (args.seqlen_new > 0) {  // rows of the cache, wherever the arrays lead
+      const bool paged = args.page_table != 0, in_line = args.cu_seqlens_kv != 0;
+      const int64_t entries = paged                      ? args.page_count
+                              : in_line                  ? 1
+                              : args.kv_batch_index != 0 ? args.kv_batch_count
+                                                         : args.batch;
+      const int64_t rows = paged ? args.page_size : in_line ? args.total_kv : args.seqlen_kv;
+      const int64_t heads_kv = args.heads_kv != 0 ? args.heads_kv : heads;
+      const auto mark_cache = [&](const flashcore_tensor &cache, int64_t width) {
+        const int64_t row = heads_kv * width;
+        mark({cache, {entries, rows, heads_kv, width}, {rows * row, row, width, 1}, 2}, arena, own);
+      };
+      mark_cache(args.key, args.head_dim);
+      mark_cache(args.value, columns);
+    }
     args.lse.stride[3] = 0;  // nobody looks at it
     mark({args.lse, {args.batch, args.seqlen_q, heads, 1}, {heads * args.seqlen_q, 1, args.seqlen_q, 1}, 4}, arena,
          own);
