@@ -58,17 +58,16 @@ def self_test(report, compiler, abi, folder):
     gone = {name: row for name, row in abi.functions.items() if name != "flashcore_copy_to_host"}
     report.self_test("a function that is gone is caught", problems_of(baseline, build_stub(compiler, folder, os.path.join(ROOT, "include"), gone)),
                      ["1 Removed", "flashcore_copy_to_host"])
-    header = abi_table.read("include/flashcore/flashcore.h")
+    headers = {name: abi_table.read(name) for name in (*abi_table.HEADERS, "include/flashcore/flashcore_version.h")}
     for name, old, new, said in (
             ("a field of another type", "  int64_t seqlen_kv;", "  uint64_t seqlen_kv;", "seqlen_kv"),
             ("fields that changed places", "  int64_t seqlen_q;\n  int64_t seqlen_kv;", "  int64_t seqlen_kv;\n  int64_t seqlen_q;", "seqlen_"),
             ("a field that was appended", "  char reasons[4096];", "  char reasons[4096]; int64_t appended;", "appended"),
             ("a parameter of another type", "uint64_t address,\n", "int64_t address,\n", "parameter 2")):
-        changed = header.replace(old, new)
-        house.plant(folder, {"include/flashcore/flashcore_version.h": abi_table.read("include/flashcore/flashcore_version.h"),
-                             **{other: abi_table.read(other) for other in abi_table.HEADERS}, "include/flashcore/flashcore.h": changed})
+        changed = {header: text.replace(old, new) for header, text in headers.items()}
+        house.plant(folder, changed)
         library = build_stub(compiler, folder, os.path.join(folder, "include"), abi_table.parse_headers(folder).functions)
-        report.self_test(f"{name} is caught", problems_of(baseline, library) if changed != header else [], [said])
+        report.self_test(f"{name} is caught", problems_of(baseline, library) if changed != headers else [], [said])
 
 
 def export_problems(library, functions):

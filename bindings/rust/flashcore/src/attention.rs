@@ -12,7 +12,7 @@ use crate::append::Append;
 use crate::context::Context;
 use crate::element::Element;
 use crate::error::{call, text_of_array, Error, Result};
-use crate::sequences::{Indices, Sequences};
+use crate::sequences::Sequences;
 use crate::stream::Stream;
 use crate::tensor::{Tensor, TensorMut};
 use crate::variant::Variant;
@@ -75,7 +75,7 @@ pub struct Attention<'a, T: Element> {
     mask: Option<Tensor<'a, u8>>,
     sinks: Option<Tensor<'a, f32>>,
     sequences: Option<Sequences<'a>>,
-    append: Append<'a, T>,
+    pub(crate) append: Append<'a, T>,
     variant: Option<&'a Variant>,
     variant_params: Option<Tensor<'a, f32>>,
     batch_invariant: bool,
@@ -109,41 +109,6 @@ impl<'a, T: Element> Attention<'a, T> {
             batch_invariant: false,
             kernel: "",
         }
-    }
-
-    /// As [`Attention::new`], on a cache that new rows are written to first: new key [batch, seqlen_new, heads_kv, head_dim] and new value
-    /// [batch, seqlen_new, heads_kv, head_dim_v]. They go behind the rows in use of [`Sequences::seqused_kv`], which stays as it is, and
-    /// are attended to; without it the last rows of key and value are the new ones. Rows for which there is no room are left out.
-    pub fn appending(
-        query: Tensor<'a, T>,
-        key: TensorMut<'a, T>,
-        value: TensorMut<'a, T>,
-        new_key: Tensor<'a, T>,
-        new_value: Tensor<'a, T>,
-    ) -> Self {
-        let mut made = Attention::new(query, key.tensor, value.tensor);
-        made.append.new_rows = Some((new_key, new_value));
-        made
-    }
-
-    /// Rotate queries and new keys by these cosines and sines, [1, positions, 1, rotary_dim / 2] and contiguous, in their first rotary_dim
-    /// dimensions. The first new key is at the position of the rows in use; with a mask, a window or chunks the queries follow from
-    /// there on, else they are all at that position. The query itself stays as it is.
-    pub fn rotary(mut self, cos: Tensor<'a, T>, sin: Tensor<'a, T>) -> Self {
-        self.append.tables = Some((cos, sin));
-        self
-    }
-
-    /// Pairs of [`Attention::rotary`] are neighbours, not halves.
-    pub fn rotary_interleaved(mut self) -> Self {
-        self.append.interleaved = true;
-        self
-    }
-
-    /// [1, 1, 1, batch]: where the positions of [`Attention::rotary`] begin; needed without new rows.
-    pub fn rotary_positions(mut self, positions: impl Into<Indices<'a>>) -> Self {
-        self.append.positions = Some(positions.into());
-        self
     }
 
     /// Which keys a query sees; all unless set.
