@@ -488,6 +488,6 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::grid_split::mer
   if constexpr (packs)
     GridMerge<dtype, head_dim_v, mask, Variant>::run(
         params.attention, params.split, shared, Attention::scale_log2(params.attention),
-        [&](const PackedRow &row) { Packed::compute_row_again(params.attention, row); });
+        [](const AttentionFwdParams &of_call, const PackedRow &row) { Packed::compute_row_again(of_call, row); });
 }
 #endif

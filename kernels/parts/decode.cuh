@@ -487,8 +487,8 @@ struct Decode {
 
   // The second launch.
   static __device__ __forceinline__ void merge_parts(const Params &params, float *shared) {
-    GridMerge<dtype, shape.head_dim_v, mask, Variant, shape.rows>::run(params, params.split, shared, scale_log2(params),
-                                                                       [](const PackedRow &) {});
+    GridMerge<dtype, shape.head_dim_v, mask, Variant, shape.rows>::run(
+        params, params.split, shared, scale_log2(params), [](const AttentionFwdParams &, const PackedRow &) {});
   }
 };
 

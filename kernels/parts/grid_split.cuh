@@ -83,7 +83,7 @@ struct GridMerge {
     }
   }
 
-  // compute_again(row): by one warp, where a part could not.
+  // compute_again(params, row): by one warp, where a part could not. params: those of the row's sequence.
   template <typename ComputeAgain>
   static __device__ __forceinline__ void run(const AttentionFwdParams &given, const GridSplit &split, float *shared,
                                              float scale_log2, const ComputeAgain &compute_again) {
@@ -118,7 +118,7 @@ struct GridMerge {
                          state.y};
         });
     if (__syncthreads_or(lost)) {
-      if (thread < 32) compute_again(row);
+      if (thread < 32) compute_again(params, row);
       return;
     }
     // O of the groups, and behind it their references and sums.
