@@ -13,6 +13,7 @@
 
 #include "attention_fwd/decode.h"
 #include "attention_fwd/wgmma.h"
+#include "attention_fwd/wide.h"
 #include "contract/arch.h"
 #include "parts/block_work.cuh"
 #include "parts/rounds.cuh"
@@ -112,15 +113,17 @@ std::vector<Row> packed_rows_of_rounds(const AttentionFwdParams &params, uint32_
   }
   return rows;
 }
-template <int32_t cluster>
-std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
-  constexpr int32_t tile_q = 8;
-  const decode::BlockRows work = decode::block_rows<tile_q, cluster>(params, block);
+std::vector<Row> packed_rows(const AttentionFwdParams &params, const decode::BlockRows &work, int32_t tile_q) {
   std::vector<Row> rows;
   for (int32_t r = work.first_row; r < work.first_row + tile_q && r < work.row_count; ++r)
     rows.push_back(
         {work.batch, work.head_kv * params.heads_per_kv + r % params.heads_per_kv, r / params.heads_per_kv, work.rank});
   return rows;
+}
+
+template <int32_t cluster>
+std::vector<Row> packed_rows(const AttentionFwdParams &params, uint32_t block) {
+  return packed_rows(params, decode::block_rows<8, cluster>(params, block), 8);
 }
 
 std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s, const AttentionFwdParams &params,
@@ -138,6 +141,12 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
         return packed_rows<8>(params, block);
     }
   }
+  if (std::string_view(passport.name).ends_with("_fwd_wide")) switch (passport.value(s, "tile_q", 0)) {
+      case 16:
+        return packed_rows(params, wide::block_rows<16, rows_dense>(params, block), 16);
+      case 64:
+        return packed_rows(params, wide::block_rows<64, rows_dense>(params, block), 64);
+    }
   const bool causal = passport.value(s, "causal", 0) != 0;
   if (passport.value(s, "packed", 0) != 0) {
     BOOST_REQUIRE(passport.value(s, "tile_q", 0) == 128);

@@ -147,6 +147,49 @@ BOOST_AUTO_TEST_CASE(few_queries_and_many_keys_get_the_decode_kernels) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(wide_heads_have_one_kernel) {
+  const DeviceLimits a100{80, 108, 166912, 167936, 40 << 20}, rtx{120, 100, 101376, 102400, 1 << 25};
+  for (const DeviceLimits &device : {a100, l4, h200, rtx})
+    for (const auto &[head_dim, head_dim_v] :
+         {std::pair{512, 512}, {264, 264}, {576, 512}, {64, 512}, {320, 128}, {512, 64}}) {
+      ProblemKey key = mission();
+      key.head_dim = head_dim, key.head_dim_v = head_dim_v;
+      for (const int32_t alignment : {16, 2})
+        for (const int32_t rows : {kernels::rows_dense, kernels::rows_ragged, kernels::rows_paged}) {
+          key.alignment_bytes = alignment, key.rows = rows;
+          key.scores = kernels::scores_softcap | kernels::scores_mask, key.window_left = 100;
+          BOOST_TEST(chosen_kernel(key, device) == "sm80_fwd_wide");
+          key.scores = 0, key.window_left = kernels::window_open;
+          BOOST_TEST(chosen_kernel(key, device) == "sm80_fwd_wide");
+        }
+    }
+  // Narrower ones have kernels of their own.
+  ProblemKey key = mission();
+  for (const int32_t head_dim : {64, 128, 256}) {
+    key.head_dim = key.head_dim_v = head_dim;
+    BOOST_TEST(chosen_kernel(key, h200) != "sm80_fwd_wide");
+  }
+  key.head_dim = 584, key.head_dim_v = 512;
+  const auto refused = select_kernel(key, h200, {});
+  BOOST_REQUIRE(!refused.ok());
+  BOOST_TEST(contains(refused.error().message, "sm80_fwd_wide: head_dim must be a multiple of 8 up to 576"),
+             refused.error().message);
+}
+
+// Latent attention: one key head, whose rows are those of all query heads.
+BOOST_AUTO_TEST_CASE(few_packed_rows_get_low_tiles_and_split_keys) {
+  ProblemKey key = mission();
+  key.batch = 1, key.seqlen_q = 1, key.seqlen_kv = 8192, key.heads_kv = 1, key.head_dim = 576, key.head_dim_v = 512;
+  for (const DeviceLimits &device : {l4, h200})
+    for (const auto &[heads, tile_q] : {std::pair{16, 16}, {128, 64}}) {
+      key.heads_q = heads;
+      const auto chosen = select_kernel(key, device, {});
+      BOOST_REQUIRE(chosen.ok());
+      BOOST_TEST(passport_at(chosen.value().kernel_index).value(chosen.value().specialization, "tile_q", 0) == tile_q);
+      BOOST_TEST(chosen.value().plan.main_stage().grid.y > 8);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(the_cheapest_specialization_wins) {
   // Little work wants many small thread blocks, much work wants large tiles.
   ProblemKey small = mission(), large = mission();
