@@ -131,10 +131,10 @@ void check_infinite_values(const std::string &kernel) {
 void check_long_rows(const std::string &kernel) {
   const Device host(FLASHCORE_DEVICE_CPU, 0);
   for (float sink : {1.0f, 60.0f}) {
-    const int64_t keys = kernel.ends_with("_decode")  ? (sink == 1 ? 32768 : 33024)
-                         : kernel.ends_with("_small") ? 17216
-                         : kernel.ends_with("_mma")   ? 4400
-                                                      : 400;
+    const int64_t keys = kernel.ends_with("_decode")                             ? (sink == 1 ? 32768 : 33024)
+                         : kernel.ends_with("_small")                            ? 17216
+                         : kernel.ends_with("_mma") || kernel.ends_with("_wide") ? 4400
+                                                                                 : 400;
     for (flashcore::tools::Float16Type dtype :
          {flashcore::tools::Float16Type::float16, flashcore::tools::Float16Type::bfloat16}) {
       const AttentionCase one = {.seqlen_q = 9,

@@ -14,7 +14,7 @@ const char *word(ReferenceCausal causal) {
   return causal == ReferenceCausal::none ? "full" : causal == ReferenceCausal::top_left ? "top-left" : "bottom-right";
 }
 const char *word(Layout layout) {
-  const char *words[] = {"contiguous", "bshd", "bhsd", "padded", "odd", "shared-batch", "shared-head"};
+  const char *words[] = {"contiguous", "bshd", "bhsd", "padded", "odd", "shared-batch", "shared-head", "latent"};
   return words[static_cast<int>(layout)];
 }
 const char *word(LseRequest lse) {

@@ -20,6 +20,7 @@ enum class Layout {
   odd,           // bshd with odd strides from an odd element: no row but by chance is aligned to more than 2 bytes
   shared_batch,  // keys and values: batch stride 0, one cache for all; others: bshd
   shared_head,   // keys and values: head stride 0, all heads read the same; others: bshd
+  latent,        // padded; values are the first columns of the keys, in the same memory
 };
 
 // Which LSE is asked for.

@@ -14,6 +14,7 @@
 
 #include "kernels/feature_cases.hpp"
 #include "kernels/random_cases.hpp"
+#include "kernels/wide_cases.hpp"
 
 namespace flashcore::tests {
 namespace {
@@ -424,6 +425,7 @@ Cases reduced_grid() {
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::large});
   add_few_score_tensors(cases);
+  add_few_wide_heads(cases);
   add_random_features(cases, 24, 140, ScoreFeatures::all_or_none);
   return cases;
 }
@@ -447,9 +449,9 @@ std::vector<AttentionCase> attention_grid(GridSize size) {
   if (size == GridSize::reduced) {
     cases = reduced_grid();
   } else {
-    for (const auto add :
-         {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_split_keys, add_lse_requests,
-          add_scores, add_sinks, add_garbage, add_long_rows, add_hard, add_extremes, add_feature_sweeps})
+    for (const auto add : {add_lengths, add_empty, add_head_dims, add_layouts, add_groups, add_decode, add_split_keys,
+                           add_lse_requests, add_scores, add_sinks, add_garbage, add_long_rows, add_hard, add_extremes,
+                           add_feature_sweeps, add_wide_heads})
       add(cases);
     const bool full = size == GridSize::full;
     if (full) add_long_hard(cases);

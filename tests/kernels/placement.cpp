@@ -28,6 +28,7 @@ Placement place(Layout layout, int64_t batch, int64_t rows, int64_t heads, int64
       stride[1] = columns, stride[2] = all_rows * columns, stride[0] = heads * stride[2];
       break;
     case Layout::padded:
+    case Layout::latent:
       stride[2] = round_up(columns, 8) + 8, stride[1] = heads * stride[2] + 16, stride[0] = all_rows * stride[1] + 32;
       break;
     case Layout::odd:

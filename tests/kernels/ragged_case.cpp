@@ -223,12 +223,25 @@ void RaggedOnDevice::fill_inputs(std::mt19937 &generator) {
   };
   fill(*query_, case_.queries, &tools::ReferenceAttention::query);
   fill(*key_, case_.keys, &tools::ReferenceAttention::key);
-  fill(*value_, case_.keys, &tools::ReferenceAttention::value);
+  if (features.layout == Layout::latent)
+    take_values_of_keys();
+  else
+    fill(*value_, case_.keys, &tools::ReferenceAttention::value);
   output_->buffer = std::make_unique<DeviceBuffer>(device_, output_->total() * 2);
   query_->describe(args_.query, case_.apart), key_->describe(args_.key, case_.apart);
-  value_->describe(args_.value, case_.apart), output_->describe(args_.output, case_.apart);
+  args_.value = args_.key;
+  if (value_->buffer) value_->describe(args_.value, case_.apart);
+  output_->describe(args_.output, case_.apart);
   lse_->buffer = std::make_unique<DeviceBuffer>(device_, lse_->total() * 4);
   if (features.lse != LseRequest::none) lse_->describe(args_.lse, case_.apart);
+}
+
+// The first columns of each key, where they are: a call needs strides for that.
+void RaggedOnDevice::take_values_of_keys() {
+  for (tools::ReferenceAttention &one : references_)
+    for (size_t row = 0; row < one.key.size(); row += static_cast<size_t>(key_->columns))
+      one.value.insert(one.value.end(), one.key.begin() + static_cast<int64_t>(row),
+                       one.key.begin() + static_cast<int64_t>(row) + value_->columns);
 }
 
 void RaggedOnDevice::set_features(std::mt19937 &generator) {

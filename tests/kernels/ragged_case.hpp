@@ -74,6 +74,7 @@ class RaggedOnDevice {
   void fill_inputs(std::mt19937 &generator);
   void append_rows(std::mt19937 &generator);
   void rotate_queries(const Rotary &rotary, const std::vector<int64_t> &positions);
+  void take_values_of_keys();
   void set_features(std::mt19937 &generator);
   void place_score_tensors(std::mt19937 &generator);
   uint64_t put_indices(const std::vector<int64_t> &numbers);

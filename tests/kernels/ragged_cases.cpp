@@ -69,6 +69,17 @@ std::vector<RaggedCase> ragged_sweeps() {
     many.queries.push_back(b % 5 == 0 ? b : 0), many.keys.push_back(b % 7 == 0 ? 0 : b + 3);
   many.features.causal = ReferenceCausal::bottom_right;
   cases.push_back(many);
+  // Wide heads, and values that are columns of the keys.
+  for (KeyPlaces key_places : {KeyPlaces::in_line, KeyPlaces::cache, KeyPlaces::pages})
+    for (const bool latent : {false, true}) {
+      RaggedCase one{.queries = {1, 5, 0, 40}, .keys = {90, 5, 33, 150}, .key_places = key_places, .apart = true};
+      one.page_size = latent ? 64 : 3;
+      one.features.heads_q = 4, one.features.heads_kv = 1, one.features.head_dim_v = 512;
+      one.features.head_dim = latent ? 576 : 512;
+      if (latent) one.features.layout = Layout::latent;
+      one.features.dtype = both_types[cases.size() % 2], one.features.causal = ReferenceCausal::bottom_right;
+      cases.push_back(one);
+    }
   RaggedCase uneven{.queries = {1, 1, 1},
                     .keys = {5, 20000, 300},
                     .query_places = QueryPlaces::batch,

@@ -227,6 +227,11 @@ CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const
                        generator);
 
   InputShaper(one).shape(inputs_[0], inputs_[1], inputs_[2]);
+  const bool latent = one.layout == Layout::latent;
+  if (latent) {
+    inputs_[2].place = inputs_[1].place, inputs_[2].bits = inputs_[1].bits;
+    inputs_[2].place.size[3] = one.head_dim_v;
+  }
   reference_.batch = one.batch, reference_.seqlen_q = one.seqlen_q, reference_.seqlen_kv = one.seqlen_kv;
   reference_.heads_q = one.heads_q, reference_.heads_kv = one.heads_kv;
   reference_.head_dim = one.head_dim, reference_.head_dim_v = one.head_dim_v;
@@ -253,6 +258,7 @@ CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const
     input.buffer->write(input.bits.data());
     describe_tensor(*tensors[n], input.place, input.buffer->address(), sizeof(uint16_t));
   }
+  if (latent) args_.value = args_.key;
   output_place_ = place(one.layout, one.batch, one.seqlen_q, one.heads_q, one.head_dim_v, false, 3);
   output_ = std::make_unique<DeviceBuffer>(device, output_place_.total * static_cast<int64_t>(sizeof(uint16_t)));
   describe_tensor(args_.output, output_place_, output_->address(), sizeof(uint16_t));
