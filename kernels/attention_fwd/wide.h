@@ -44,10 +44,12 @@ struct Tile {
   int32_t head_dim, head_dim_v, tile_q, warps, stages;
   int32_t rows;  // RowAlignment
 };
-// The low one is for few rows. The tall ones take all of what a block has on Ada, 99 KB: with 512 columns of keys there is room for a third
+// The low ones are for few rows. The tall ones take all of what a block has on Ada, 99 KB: with 512 columns of keys there is room for a third
 // piece.
-inline constexpr Tile tiles[] = {
-    {576, 512, 16, 4, 3, aligned}, {512, 512, 64, 8, 3, aligned}, {576, 512, 64, 8, 2, aligned | unaligned}};
+inline constexpr Tile tiles[] = {{576, 512, 16, 4, 3, aligned},
+                                 {576, 512, 32, 4, 4, aligned},
+                                 {512, 512, 64, 8, 3, aligned},
+                                 {576, 512, 64, 8, 2, aligned | unaligned}};
 
 constexpr bool specialization(int32_t index, Choices *out) {
   for (const Tile &tile : tiles)
@@ -82,16 +84,48 @@ constexpr Refusal allows(const Choices &s) {
 
 // Packed rows, as in decode.h: all query rows that share a key head, in tiles.
 using Params = decode::Params;
-// Those of a block of a sequence that has its tile. Where later queries see more keys the longest tiles go first.
-template <int32_t tile_q, int32_t rows_found>
-constexpr decode::BlockRows block_rows(const AttentionFwdParams &params, uint32_t block) {
-  decode::BlockRows rows = decode::block_rows<tile_q, 1, rows_found>(params, block);
+// Places of the grid for the tiles of all sequences, for one key head: as many as the longest sequence may need for each, or, where sequences
+// follow one another and that is less, as their rows need together (places_of_tiles() of contract/sequence.h).
+struct TilePlaces {
+  int64_t count;
+  bool in_line;
+};
+constexpr TilePlaces tile_places(int32_t tile_q, int64_t batch, int64_t most_rows, int64_t rows_in_line) {
+  const int64_t by_length = ceil_div(most_rows, tile_q) * batch;
+  if (rows_in_line < 0) return {by_length, false};
+  const int64_t in_line = places_of_tiles(rows_in_line, batch, tile_q);
+  return in_line < by_length ? TilePlaces{in_line, true} : TilePlaces{by_length, false};
+}
+constexpr TilePlaces tile_places(int32_t tile_q, const ProblemKey &key) {
+  const int64_t heads_per_kv = key.heads_q / key.heads_kv;
+  return tile_places(tile_q, key.batch, key.seqlen_q * heads_per_kv,
+                     key.total_q == no_total ? -1 : key.total_q * heads_per_kv);
+}
+template <int32_t tile_q>
+constexpr TilePlaces tile_places(const AttentionFwdParams &params) {
+  const RaggedRows &rows = params.ragged;
+  return tile_places(tile_q, params.batch, int64_t{rows.most_queries} * params.heads_per_kv,
+                     rows.cu_seqlens_q == 0 ? -1 : int64_t{rows.total_q} * params.heads_per_kv);
+}
+constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
+  return tile_places(s.tile_q, key).count * key.heads_kv;
+}
+
+// What a block of dense rows computes. Where later queries see more keys the longest tiles go first.
+template <int32_t tile_q>
+constexpr decode::BlockRows longest_first(decode::BlockRows rows) {
   rows.first_row = (rows.row_count - 1) / tile_q * tile_q - rows.first_row;
   return rows;
 }
-constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
-  return decode::row_tiles(s.tile_q, key) * key.heads_kv * key.batch;
+template <int32_t tile_q>
+constexpr decode::BlockRows dense_rows(const AttentionFwdParams &params, uint32_t block) {
+  return longest_first<tile_q>(decode::block_rows<tile_q, 1>(params, block));
 }
+// A block of a ragged batch writes down what it computes behind the parameters of its sequence.
+struct SequenceParams : Params {
+  decode::BlockRows work;
+};
+static_assert(sizeof(SequenceParams) == sizeof(Params) + 24, "the work is behind what is copied");
 
 constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 576"};
@@ -122,13 +156,14 @@ constexpr Layout layout_of(const Choices &s) {
   at.states = at.probabilities + s.tile_q * piece_keys * 2;
   at.places = at.states + s.tile_q * column_groups * 4;
   at.sequence = at.places + (s.rows == rows_paged ? 2 * 2 * piece_keys * 4 : 0);
-  at.end = at.sequence + (s.rows == rows_dense ? 0 : static_cast<int32_t>(sizeof(Params)));
+  at.end = at.sequence + (s.rows == rows_dense ? 0 : static_cast<int32_t>(sizeof(SequenceParams)));
   return at;
 }
 constexpr int64_t dynamic_shared_bytes(const Choices &s) { return layout_of(s).end; }
 
 // Predicted: what is counted in the code, and a barrier for each piece, which all warps of a block come to together.
-inline constexpr double piece_instructions = 110;  // of a warp, beside its products and their operands
+inline constexpr double piece_instructions = 70;  // of a warp, beside its products and their operands
+inline constexpr double piece_latency = 600;      // clocks, from the L2 cache
 constexpr int32_t registers(const Choices &s) {
   const int32_t row_tiles = s.tile_q * column_groups / s.warps / 16;
   return row_tiles * (s.head_dim_v / 8 + 24) + 64;
@@ -147,15 +182,18 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
   const double instructions =
       products + loads + s.warps * piece_instructions * pieces + s.tile_q * piece_keys / 128 * 20;
   const double piece_traffic = pieces * piece_bytes;
+  const int32_t fitting = resident_blocks(registers(s), s.warps * 32, dynamic_shared_bytes(s), device),
+                resident = fitting < 1 ? 1 : fitting;
+  // All blocks of a multiprocessor have all their pieces but one under way.
+  const double waiting = pieces * piece_latency / ((s.stages - 1) * resident);
   const StepClocks clocks = {2.0 * s.tile_q * piece_keys * columns / rates.tensor_flop,
                              s.tile_q * piece_keys / rates.exponentials, instructions / rates.instructions,
-                             (loads * 512.0 + piece_traffic) / rates.shared_bytes, piece_traffic / rates.l2_bytes};
-  const int32_t resident = resident_blocks(registers(s), s.warps * 32, dynamic_shared_bytes(s), device);
+                             (loads * 512.0 + piece_traffic) / rates.shared_bytes,
+                             larger_of(piece_traffic / rates.l2_bytes, waiting)};
   const double io_clocks = clocks_per_io_byte * s.tile_q * columns * 2.0;
-  Cost cost = with_memory(
-      cost_of_steps(clocks, static_cast<double>(thread_blocks(s, key)) * parts, steps, s.warps,
-                    resident < 1 ? 1 : resident, prologue_clocks + io_clocks, occupied_clocks + io_clocks, device),
-      key, device);
+  Cost cost = with_memory(cost_of_steps(clocks, static_cast<double>(thread_blocks(s, key)) * parts, steps, s.warps,
+                                        resident, prologue_clocks + io_clocks, occupied_clocks + io_clocks, device),
+                          key, device);
   // Nothing is measured yet. Heads that other kernels hold are theirs, unless a caller names this one.
   if (key.head_dim <= 256 && key.head_dim_v <= 256) cost.total_us *= 8;
   cost.merge_us = grid_split::merge_us(key, parts, s.head_dim_v, device);

@@ -70,20 +70,23 @@ __device__ __forceinline__ const Params &params_of_sequence(const Params &given,
   }
 }
 
+// Of tiles of queries, or of packed rows: so many for each query.
 template <int32_t tile>
-__device__ __forceinline__ int32_t first_place(const RaggedRows &rows, int32_t sequence) {
+__device__ __forceinline__ int32_t first_place(const RaggedRows &rows, int32_t sequence, int32_t rows_of_query = 1) {
   const int64_t first = index_at(rows.cu_seqlens_q, sequence, rows.index_bytes);
-  return static_cast<int32_t>(first < 0 ? 0 : first < rows.total_q ? first : rows.total_q) / tile + sequence;
+  const int64_t held = first < 0 ? 0 : first < rows.total_q ? first : rows.total_q;
+  return static_cast<int32_t>(held * rows_of_query / tile) + sequence;
 }
 // The last sequence whose places begin at or before `place`, by a warp: each lane asks for one of 32.
 template <int32_t tile>
-__device__ __forceinline__ int32_t sequence_at(const RaggedRows &rows, int32_t sequences, int32_t place) {
+__device__ __forceinline__ int32_t sequence_at(const RaggedRows &rows, int32_t sequences, int32_t place,
+                                               int32_t rows_of_query = 1) {
   const auto lane = static_cast<int32_t>(threadIdx.x) % 32;
   int32_t first = 0, count = sequences;
 #pragma unroll 1
   while (count > 1) {
     const int32_t step = (count + 31) / 32, asked = first + lane * step;
-    const bool before = lane * step < count && first_place<tile>(rows, asked) <= place;
+    const bool before = lane * step < count && first_place<tile>(rows, asked, rows_of_query) <= place;
     const int32_t steps = __popc(__ballot_sync(0xffffffffu, before));
     const int32_t taken = steps > 0 ? (steps - 1) * step : 0;
     first += taken, count = steps == 0 ? 1 : count - taken < step ? count - taken : step;

@@ -60,7 +60,32 @@ struct WideAttention {
   }
 
   static __device__ __forceinline__ Work work_anew(const Params &params) {
-    return wide::block_rows<tile_q, chosen.rows>(params, block_anew());
+    if constexpr (chosen.rows == rows_dense) return wide::dense_rows<tile_q>(params, block_anew());
+    return static_cast<const wide::SequenceParams &>(params).work;
+  }
+  // Of a ragged batch, before the sequence is known: a tile that its sequence may not have.
+  static __device__ __forceinline__ Work first_look(const Params &given) {
+    const wide::TilePlaces places = wide::tile_places<tile_q>(given);
+    Work work = decode::block_rows<tile_q, 1, chosen.rows>(given, block_anew());
+    if (!places.in_line) return work;
+    const auto count = static_cast<uint32_t>(places.count);
+    const auto place = static_cast<int32_t>(block_anew() % count);
+    work.head_kv = static_cast<int32_t>(block_anew() / count);
+    work.batch = sequence_at<tile_q>(given.ragged, given.batch, place, given.heads_per_kv);
+    work.first_row = (place - first_place<tile_q>(given.ragged, work.batch, given.heads_per_kv)) * tile_q;
+    return work;
+  }
+  // The parameters of the block's sequence, or the given ones; null where the block has nothing to do: its tile is behind the sequence's last
+  // row, or its part behind the last key. The first part is everybody's, since rows may see no key at all.
+  static __device__ __forceinline__ const Params *params_of_block(const Params &given, void *memory) {
+    if constexpr (chosen.rows == rows_dense) return &given;
+    Work work = first_look(given);
+    const Sequence sequence = sequence_of<chosen.rows>(given, work.batch);
+    work.row_count = sequence.queries * given.heads_per_kv;
+    if (work.first_row < 0 || work.first_row >= work.row_count) return nullptr;
+    if (block_y_anew() > 0 && sequence.keys <= block_y_anew() * given.split.keys_per_part) return nullptr;
+    if (threadIdx.x == 0) static_cast<wide::SequenceParams *>(memory)->work = wide::longest_first<tile_q>(work);
+    return &params_of_sequence<chosen.rows, threads>(given, memory, sequence, work.batch, work.head_kv);
   }
   // Row i of the tile. Rows past the last one count as the last, and are not stored.
   struct Row {
@@ -391,19 +416,10 @@ struct WideAttention {
         compute_again(params, work.batch, work.head_kv, here.head_q, here.query);
   }
 
-  // A block whose tile is behind the sequence's last row, or whose part is behind its last key. The first part is everybody's, since rows may
-  // see no key at all.
-  static __device__ __forceinline__ bool has_nothing(const Params &given, const Work &work, const Sequence &sequence) {
-    return work.first_row >= sequence.queries * given.heads_per_kv ||
-           (block_y_anew() > 0 && sequence.keys <= block_y_anew() * given.split.keys_per_part);
-  }
-
   static __device__ __forceinline__ void run(const Params &given, unsigned char *shared) {
-    const Work first_look = decode::block_rows<tile_q, 1, chosen.rows>(given, block_anew());
-    const Sequence sequence = sequence_of<chosen.rows>(given, first_look.batch);
-    if (chosen.rows != rows_dense && has_nothing(given, first_look, sequence)) return;
-    const Params &params = params_of_sequence<chosen.rows, threads>(given, shared + layout.sequence, sequence,
-                                                                    first_look.batch, first_look.head_kv);
+    const Params *const of_block = params_of_block(given, shared + layout.sequence);
+    if (of_block == nullptr) return;
+    const Params &params = *of_block;
     const SharedAddress query = shared_address(shared);
     const Work work = work_anew(params);
     const Tiles tiles = tiles_of(params, work);

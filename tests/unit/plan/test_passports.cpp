@@ -143,9 +143,11 @@ std::vector<Row> rows_of_block(const Passport &passport, const Specialization &s
   }
   if (std::string_view(passport.name).ends_with("_fwd_wide")) switch (passport.value(s, "tile_q", 0)) {
       case 16:
-        return packed_rows(params, wide::block_rows<16, rows_dense>(params, block), 16);
+        return packed_rows(params, wide::dense_rows<16>(params, block), 16);
+      case 32:
+        return packed_rows(params, wide::dense_rows<32>(params, block), 32);
       case 64:
-        return packed_rows(params, wide::block_rows<64, rows_dense>(params, block), 64);
+        return packed_rows(params, wide::dense_rows<64>(params, block), 64);
     }
   const bool causal = passport.value(s, "causal", 0) != 0;
   if (passport.value(s, "packed", 0) != 0) {

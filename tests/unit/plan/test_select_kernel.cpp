@@ -2,6 +2,7 @@
 //
 // The selector: what it chooses, what it refuses, and the words it uses.
 #define BOOST_TEST_MODULE unit_plan
+#include <array>
 #include <boost/test/unit_test.hpp>
 #include <utility>
 
@@ -181,11 +182,12 @@ BOOST_AUTO_TEST_CASE(few_packed_rows_get_low_tiles_and_split_keys) {
   ProblemKey key = mission();
   key.batch = 1, key.seqlen_q = 1, key.seqlen_kv = 8192, key.heads_kv = 1, key.head_dim = 576, key.head_dim_v = 512;
   for (const DeviceLimits &device : {l4, h200})
-    for (const auto &[heads, tile_q] : {std::pair{16, 16}, {128, 64}}) {
+    for (const auto &[heads, least_tile_q, most_tile_q] : {std::array{16, 16, 16}, std::array{128, 32, 64}}) {
       key.heads_q = heads;
       const auto chosen = select_kernel(key, device, {});
       BOOST_REQUIRE(chosen.ok());
-      BOOST_TEST(passport_at(chosen.value().kernel_index).value(chosen.value().specialization, "tile_q", 0) == tile_q);
+      const int32_t tile_q = passport_at(chosen.value().kernel_index).value(chosen.value().specialization, "tile_q", 0);
+      BOOST_TEST((tile_q >= least_tile_q && tile_q <= most_tile_q), heads << " heads, tiles of " << tile_q);
       BOOST_TEST(chosen.value().plan.main_stage().grid.y > 8);
     }
 }
