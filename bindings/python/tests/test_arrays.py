@@ -67,6 +67,14 @@ class TestArrays(support.ContextTest):
         self.assertEqual(output.shape, (2, 5, 4, 32))
         self.assertLess(np.abs(output - self.expected[..., :32]).max(), 1e-3)
 
+    def test_values_that_are_columns_of_the_keys(self):
+        query, key, _ = support.random_inputs(heads_q=16, heads_kv=1, head_dim=576)
+        value = key[..., :512]
+        output = self.attend(query, key, value)
+        expected, _ = support.reference(query, key, value, causal="bottom_right")
+        self.assertEqual(output.shape, (2, 5, 16, 512))
+        self.assertLess(np.abs(output - expected).max(), 4e-3)
+
     def test_dlpack(self):
         for old in (False, True):
             output = np.zeros_like(self.expected)
