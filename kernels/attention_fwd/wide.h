@@ -166,7 +166,7 @@ inline constexpr double piece_instructions = 70;  // of a warp, beside its produ
 inline constexpr double piece_latency = 600;      // clocks, from the L2 cache
 constexpr int32_t registers(const Choices &s) {
   const int32_t row_tiles = s.tile_q * column_groups / s.warps / 16;
-  return row_tiles * (s.head_dim_v / 8 + 24) + 64;
+  return row_tiles * (s.head_dim_v / 8 + 24) + 40;
 }
 constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device, int32_t parts = 1) {
   const Rates rates = rates_of(device.arch);
