@@ -61,12 +61,15 @@ class PieceSource<PagedRows, rows_apart> {
 
   __device__ __forceinline__ PieceSource(const AttentionFwdParams &, int32_t, int32_t, int32_t, void *memory)
       : entries_(static_cast<int32_t *>(memory)) {}
-  // By all threads, a barrier before the tile's first piece.
-  __device__ __forceinline__ void look_up(const AttentionFwdParams &params, int32_t tile) const {
+  // Of a tile, and later, a barrier before its first piece, written down for all threads: what is waited for at once comes back behind all
+  // copies that are under way.
+  __device__ __forceinline__ void look_up(const AttentionFwdParams &params, int32_t tile) {
     const int32_t thread = thread_anew(), row = min(tile * piece_keys + thread % piece_keys, params.seqlen_kv - 1);
-    if (thread >= 2 * piece_keys) return;
-    entries_[tile % 2 * 2 * piece_keys + thread] =
-        thread < piece_keys ? PagedTensor<false>::entry(params, row) : PagedTensor<true>::entry(params, row);
+    if (thread < 2 * piece_keys)
+      found_ = thread < piece_keys ? PagedTensor<false>::entry(params, row) : PagedTensor<true>::entry(params, row);
+  }
+  __device__ __forceinline__ void write_down(int32_t tile) const {
+    if (thread_anew() < 2 * piece_keys) entries_[tile % 2 * 2 * piece_keys + thread_anew()] = found_;
   }
   __device__ __forceinline__ void begin(const AttentionFwdParams &, bool) { column_ = thread_anew() % 8 * 8; }
   __device__ __forceinline__ const uint16_t *address(const AttentionFwdParams &params, bool of_values, int32_t tile,
@@ -85,7 +88,7 @@ class PieceSource<PagedRows, rows_apart> {
 
  private:
   int32_t *entries_;  // of two tiles: those of keys, and those of values behind them
-  int32_t column_;
+  int32_t column_, found_;
 };
 
 // By all threads of a block, which take every piece together.
@@ -100,7 +103,7 @@ class Pieces {
                                     int32_t first_tile, int32_t tile_end)
       : params_(params), source_(source), slots_(slot), tile_(first_tile), tile_end_(tile_end) {
     if constexpr (Source::looks_up)
-      if (tile_ < tile_end_) source_.look_up(params_, tile_);
+      if (tile_ < tile_end_) source_.look_up(params_, tile_), source_.write_down(tile_);
 #pragma unroll 1
     for (int32_t i = 0; i < slots - 1; ++i) {
       if constexpr (Source::looks_up) __syncthreads();
@@ -133,9 +136,11 @@ class Pieces {
         copy_chunk<alignment_bytes>(place + pass * rows_apart * piece_columns * 2,
                                     source_.address(params_, of_values, tile_, pass), pass * rows_apart < rows_left);
       source_.advance();
-      // A barrier lies between this and the first copy of the next tile.
-      if constexpr (Source::looks_up)
-        if (piece_ == keys && tile_ + 1 < tile_end_) source_.look_up(params_, tile_ + 1);
+      if constexpr (Source::looks_up) {
+        if (piece_ == 0 && tile_ + 1 < tile_end_) source_.look_up(params_, tile_ + 1);
+        // A barrier lies between this and the first copy of that tile.
+        if (piece_ == keys && tile_ + 1 < tile_end_) source_.write_down(tile_ + 1);
+      }
       write_ = write_ == (slots - 1) * piece_bytes ? 0 : write_ + piece_bytes;
       if (++piece_ == keys + pieces_of(params_.head_dim_v)) piece_ = 0, ++tile_;
     }
