@@ -202,14 +202,45 @@ typedef int32_t (*flashcore_compile_progress)(void *user, int32_t done, int32_t 
                                               const flashcore_module_info *module, int64_t compile_us);
 
 /* Compile the modules that are shipped for one architecture ("sm_89", "sm_90a") with NVRTC and keep them in `directory`/<arch>,
- * which is made if needed; entries that are there and current are kept. `kernel`: NULL or empty for those of every kernel, the
+ * which is made if needed; entries that are there and current are kept. `directory` NULL: those that neither the module folders nor the
+ * user cache of a context with these options have go into that cache. `kernel`: NULL or empty for those of every kernel, the
  * name of a kernel for its own (none where it does not run on the architecture), or the whole name of a module, shipped or not,
- * for that one. Options: nvrtc_library only. COMPILER_UNAVAILABLE, COMPILE_FAILED, IO_ERROR, INVALID_ARGUMENT (arch, kernel). */
+ * for that one. Options, with a directory: nvrtc_library only. COMPILER_UNAVAILABLE, COMPILE_FAILED, IO_ERROR, INVALID_ARGUMENT (arch,
+ * kernel; cache_directory or cache_mode where there is no user cache to write to). */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_modules_compile(const flashcore_context_options *options,
                                                                              const char *kernel, const char *arch,
                                                                              const char *directory,
                                                                              flashcore_compile_progress progress,
                                                                              void *user, flashcore_error *error);
+
+/* Write the module of a file, which is checked, to `directory`/<arch>, which is made if needed: a folder that FLASHCORE_MODULE_PATH and
+ * module_path may name, here or on another machine. A sound one that is there is kept. IO_ERROR, MODULE_CORRUPT. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_modules_export(const char *path, const char *directory,
+                                                                            flashcore_error *error);
+
+enum {
+  FLASHCORE_REMOVE_UNUSABLE = 1, /* damaged or unreadable, or made from other sources than this library's */
+  FLASHCORE_REMOVE_ALL = 2
+};
+
+/* Modules of the user cache: what was removed, or would be, and what stays. */
+typedef struct flashcore_removal_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t reserved;     /* 0 */
+  int64_t removed_files;
+  int64_t removed_bytes;
+  int64_t kept_files;
+  int64_t kept_bytes;
+} flashcore_removal_info;
+
+/* Remove modules from the user cache of a context with these options: FLASHCORE_REMOVE_*, then the oldest until no more than most_bytes
+ * are left (negative: as many as there are), and what killed writers left an hour ago. dry_run other than 0: tell only. Other processes
+ * may use the cache meanwhile. INVALID_ARGUMENT (what; cache_directory or cache_mode where there is no user cache to write to), IO_ERROR. */
+FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_modules_remove(const flashcore_context_options *options,
+                                                                            int32_t what, int64_t most_bytes,
+                                                                            int32_t dry_run,
+                                                                            flashcore_removal_info *info,
+                                                                            flashcore_error *error);
 
 /* What the process would use: one line each for the driver, NVRTC, the module folders and the user cache, and what to do
  * where one is missing. Zero-terminated, cut to `capacity`. */

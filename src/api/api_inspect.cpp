@@ -157,13 +157,44 @@ flashcore_status flashcore_modules_compile(const flashcore_context_options *opti
                                            void *user, flashcore_error *error) {
   return guarded(error, [&]() -> Status {
     if (arch == nullptr) return null_argument("arch");
-    if (directory == nullptr) return null_argument("directory");
     FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
     const auto tell = [&](int32_t done, int32_t total, const KnownModule &module, int64_t compile_us) {
       const flashcore_module_info info = module_info(module);
       return progress == nullptr || progress(user, done, total, &info, compile_us) == 0;
     };
-    return compile_modules(settings, kernel == nullptr ? "" : kernel, arch, directory, tell);
+    const char *named = kernel == nullptr ? "" : kernel;
+    return directory == nullptr ? warm_modules(settings, named, arch, tell)
+                                : compile_modules(settings, named, arch, directory, tell);
+  });
+}
+
+flashcore_status flashcore_modules_export(const char *path, const char *directory, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (path == nullptr) return null_argument("path");
+    if (directory == nullptr) return null_argument("directory");
+    return export_module_file(path, directory);
+  });
+}
+
+flashcore_status flashcore_modules_remove(const flashcore_context_options *options, int32_t what, int64_t most_bytes,
+                                          int32_t dry_run, flashcore_removal_info *info, flashcore_error *error) {
+  return guarded(error, [&]() -> Status {
+    if (info == nullptr) return null_argument("info");
+    if (what != FLASHCORE_REMOVE_UNUSABLE && what != FLASHCORE_REMOVE_ALL)
+      return Error{
+          FLASHCORE_INVALID_ARGUMENT,
+          "what is " + std::to_string(what) + "; allowed: FLASHCORE_REMOVE_UNUSABLE (1), FLASHCORE_REMOVE_ALL (2)",
+          "what"};
+    FLASHCORE_TRY(check_struct_size(struct_size_of(info), "info", sizeof(flashcore_removal_info)));
+    FLASHCORE_TRY_ASSIGN(const Settings settings, resolve_settings(options));
+    FLASHCORE_TRY_ASSIGN(
+        const CacheRemoval done,
+        remove_cached_modules(settings, what == FLASHCORE_REMOVE_ALL ? Removed::all : Removed::unusable, most_bytes,
+                              dry_run != 0));
+    flashcore_removal_info content{};
+    content.removed_files = done.removed_files, content.removed_bytes = done.removed_bytes;
+    content.kept_files = done.kept_files, content.kept_bytes = done.kept_bytes;
+    return write_sized_struct(info, content, "info", sizeof(flashcore_removal_info));
   });
 }
 

@@ -2,6 +2,8 @@
 //
 // Module files as a person or a build asks for them: all that there are, one by its path, and writing a pack folder.
 // The path of a running context is module_store's.
+#include <algorithm>
+
 #include "cache/cache_eviction.hpp"
 #include "cache/module_folder.hpp"
 #include "cache/module_key.hpp"
@@ -84,6 +86,58 @@ Result<ListedModule> read_module_file(const std::string &path) {
   const auto file_bytes = static_cast<int64_t>(contents->bytes.size());
   Result<ModuleEntry> entry = decode_module_entry(contents->bytes);
   return listed(path, ModuleOrigin::shipped, {std::move(entry), std::move(contents), file_bytes});
+}
+
+namespace {
+
+// Through the checked folders, whatever lies at the path by now.
+bool remove_listed(const ModuleFolder &layout, const std::string &path) {
+  const std::string below = path.substr(layout.path.size() + 1);
+  const size_t arch_end = below.find('/'), shard_end = below.rfind('/');
+  if (arch_end == std::string::npos || arch_end == shard_end) return false;  // a folder that cannot be used
+  const Result<ModuleFolder> arch = open_subfolder(layout, below.substr(0, arch_end), IfMissing::leave);
+  if (!arch.ok()) return false;
+  const Result<ModuleFolder> shard =
+      open_subfolder(arch.value(), below.substr(arch_end + 1, shard_end - arch_end - 1), IfMissing::leave);
+  if (!shard.ok()) return false;
+  return !shard.value().directory || remove_file_at(shard.value().directory, below.substr(shard_end + 1));
+}
+
+}  // namespace
+
+Result<CacheRemoval> remove_modules(const ModuleStoreOptions &options, const Unwanted &unwanted, int64_t most_bytes,
+                                    bool dry_run) {
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder root,
+                       open_root_folder(options.user_root, DirectoryTrust::owned, IfMissing::leave));
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder layout, open_subfolder(root, user_layout_folder, IfMissing::leave));
+  if (!layout.directory) return CacheRemoval{};
+  std::vector<ListedModule> files;
+  FLASHCORE_TRY(list_user_root(options.user_root, DirectoryTrust::owned, files));
+  std::stable_sort(files.begin(), files.end(), [](const ListedModule &a, const ListedModule &b) {
+    return a.modified_unix_seconds > b.modified_unix_seconds;
+  });
+  CacheRemoval done;
+  for (const ListedModule &file : files) {
+    if (!unwanted(file) && (most_bytes < 0 || done.kept_bytes + file.file_bytes <= most_bytes)) {
+      ++done.kept_files, done.kept_bytes += file.file_bytes;
+      continue;
+    }
+    if (!dry_run && !remove_listed(layout, file.path))
+      return Error{FLASHCORE_IO_ERROR,
+                   file.path + " cannot be removed; " + std::to_string(done.removed_files) + " files were"};
+    ++done.removed_files, done.removed_bytes += file.file_bytes;
+  }
+  if (dry_run) return done;
+  FLASHCORE_TRY_ASSIGN(const ModuleFolder temporary, open_subfolder(layout, temporary_folder, IfMissing::leave));
+  sweep_temporary_files(temporary);
+  return done;
+}
+
+Status export_module_file(const std::string &path, const std::string &root) {
+  FLASHCORE_TRY_ASSIGN(const std::optional<FileContents> contents, read_file(path, module_file_limit_bytes));
+  if (!contents) return Error{FLASHCORE_IO_ERROR, path + ": there is no such file"};
+  FLASHCORE_TRY_ASSIGN(const ModuleEntry entry, decode_module_entry(contents->bytes));
+  return write_pack_entry(root, entry.record, contents->bytes);
 }
 
 Status write_pack_entry(const std::string &root, const ModuleRecord &record, std::span<const uint8_t> encoded) {

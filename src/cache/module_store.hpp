@@ -99,7 +99,19 @@ struct ListedModule {
 Result<std::vector<ListedModule>> list_modules(const ModuleStoreOptions &options);
 Result<ListedModule> read_module_file(const std::string &path);
 
+// What went from the user cache, or would go, and what stays.
+struct CacheRemoval {
+  int64_t removed_files = 0, removed_bytes = 0, kept_files = 0, kept_bytes = 0;
+};
+// Files of the user cache that are unwanted, then the oldest until no more than most_bytes are left (negative: as many as there are); and
+// what killed writers left an hour ago, which counts nowhere. dry_run: nothing goes. IO_ERROR: a file or folder that cannot be removed.
+using Unwanted = std::function<bool(const ListedModule &)>;
+Result<CacheRemoval> remove_modules(const ModuleStoreOptions &options, const Unwanted &unwanted, int64_t most_bytes,
+                                    bool dry_run);
+
 // Write an entry as a file of a read-only root (building packs). Keeps a file that is there and decodes.
 Status write_pack_entry(const std::string &root, const ModuleRecord &record, std::span<const uint8_t> encoded);
+// The module of a file, checked, as such an entry.
+Status export_module_file(const std::string &path, const std::string &root);
 
 }  // namespace flashcore

@@ -211,18 +211,30 @@ Result<ModuleRequest> request_module(const Settings &settings, std::string_view 
                              named.variant);
 }
 
-Result<KnownModule> obtain_module(const Settings &settings, const ModuleRequest &request) {
+namespace {
+
+Result<PackedModule> obtain_from(ModuleSource &source, const ModuleRequest &request) {
   std::optional<KnownModule> obtained;
-  ModuleSource source(settings);
-  FLASHCORE_TRY(source.obtain({request}, [&obtained](const ModuleOffer &offer) {
-    if (FoundModule *found = offer.found; found != nullptr)
+  int64_t compile_us = 0;
+  FLASHCORE_TRY(source.obtain({request}, [&](const ModuleOffer &offer) {
+    if (FoundModule *found = offer.found; found != nullptr) {
       obtained.emplace(KnownModule{{std::move(found->path), found->origin, 0, 0, std::move(found->entry)}, true});
-    else
+    } else {
+      compile_us = offer.built->record.compile_us;
       obtained.emplace(
           KnownModule{{"", ModuleOrigin::user_cache, 0, 0, decode_module_entry(offer.built->encoded)}, true});
+    }
     return success();
   }));
-  return *std::move(obtained);
+  return PackedModule{*std::move(obtained), compile_us};
+}
+
+}  // namespace
+
+Result<KnownModule> obtain_module(const Settings &settings, const ModuleRequest &request) {
+  ModuleSource source(settings);
+  FLASHCORE_TRY_ASSIGN(PackedModule obtained, obtain_from(source, request));
+  return std::move(obtained.module);
 }
 
 Result<std::vector<ModuleRequest>> named_modules(const Settings &settings, std::string_view kernel,
@@ -255,6 +267,44 @@ Status compile_modules(const Settings &settings, std::string_view kernel, const 
     if (!progress(done, static_cast<int32_t>(requests.size()), packed.module, packed.compile_us)) break;
   }
   return success();
+}
+
+namespace {
+
+// A cache that can be written to.
+Status check_user_cache(const Settings &settings) {
+  if (!settings.user_cache_note.empty())
+    return Error{FLASHCORE_INVALID_ARGUMENT, settings.user_cache_note, "cache_directory"};
+  if (settings.store.mode != CacheMode::read_write)
+    return Error{FLASHCORE_INVALID_ARGUMENT, "the user cache is only read (cache_mode or FLASHCORE_CACHE)",
+                 "cache_mode"};
+  return success();
+}
+
+}  // namespace
+
+Status warm_modules(const Settings &settings, std::string_view kernel, const std::string &arch,
+                    const CompileProgress &progress) {
+  FLASHCORE_TRY_ASSIGN(const std::vector<ModuleRequest> requests, named_modules(settings, kernel, arch));
+  FLASHCORE_TRY(check_user_cache(settings));
+  ModuleSource source(settings);
+  int32_t done = 0;
+  for (const ModuleRequest &request : requests) {
+    FLASHCORE_TRY_ASSIGN(const PackedModule warmed, obtain_from(source, request));
+    if (source.store().counters().write_failures != 0) return Error{FLASHCORE_IO_ERROR, source.store().last_warning()};
+    ++done;
+    if (!progress(done, static_cast<int32_t>(requests.size()), warmed.module, warmed.compile_us)) break;
+  }
+  return success();
+}
+
+Result<CacheRemoval> remove_cached_modules(const Settings &settings, Removed what, int64_t most_bytes, bool dry_run) {
+  FLASHCORE_TRY(check_user_cache(settings));
+  const auto unwanted = [&](const ListedModule &file) {
+    return what == Removed::all || !file.entry.ok() ||
+           !is_current(file.entry.value().record, settings.environment.nvrtc_append_flags);
+  };
+  return remove_modules(settings.store, unwanted, most_bytes, dry_run);
 }
 
 Result<std::vector<KnownModule>> known_modules(const Settings &settings) {

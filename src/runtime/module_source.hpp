@@ -75,6 +75,13 @@ Result<std::vector<ModuleRequest>> named_modules(const Settings &settings, std::
 using CompileProgress = std::function<bool(int32_t done, int32_t total, const KnownModule &module, int64_t compile_us)>;
 Status compile_modules(const Settings &settings, std::string_view kernel, const std::string &arch,
                        const std::string &folder, const CompileProgress &progress);
+// The same for the user cache: what no folder and no cache holds is compiled, and kept. IO_ERROR: it could not be kept.
+Status warm_modules(const Settings &settings, std::string_view kernel, const std::string &arch,
+                    const CompileProgress &progress);
+
+// Which modules go from the user cache: all, or those that this library cannot use (damaged, of other sources, unreadable).
+enum class Removed { unusable, all };
+Result<CacheRemoval> remove_cached_modules(const Settings &settings, Removed what, int64_t most_bytes, bool dry_run);
 
 // What lies in the folders and the cache, sorted by architecture and name; what cannot be used comes last.
 Result<std::vector<KnownModule>> known_modules(const Settings &settings);

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "bad_input_fixture.hpp"
+#include "flashcore/flashcore_inspect.h"
 
 BOOST_FIXTURE_TEST_SUITE(bad_helper_input_suite, CpuContext)
 
@@ -144,6 +145,48 @@ BOOST_AUTO_TEST_CASE(streams_and_events) {
   BOOST_TEST(elapsed_us >= 0);
   BOOST_TEST(flashcore_event_destroy(context, start, nullptr) == FLASHCORE_OK);
   BOOST_TEST(flashcore_event_destroy(context, end, nullptr) == FLASHCORE_OK);
+}
+
+BOOST_AUTO_TEST_CASE(modules_that_are_removed_and_exported) {
+  flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
+  options.cache_mode = FLASHCORE_CACHE_READ_ONLY;
+  std::strcpy(options.cache_directory, "/nonexistent/flashcore");
+  flashcore_removal_info info{};
+  info.struct_size = sizeof(info);
+  for (const int32_t what : {0, 3, -1}) {
+    PoisonedError poisoned;
+    check_failure(poisoned, flashcore_modules_remove(&options, what, -1, 1, &info, &poisoned.error),
+                  FLASHCORE_INVALID_ARGUMENT, "what");
+  }
+  PoisonedError poisoned;
+  check_failure(poisoned, flashcore_modules_remove(&options, FLASHCORE_REMOVE_ALL, -1, 1, nullptr, &poisoned.error),
+                FLASHCORE_INVALID_ARGUMENT, "info");
+  poisoned = {};
+  check_failure(poisoned, flashcore_modules_remove(&options, FLASHCORE_REMOVE_ALL, -1, 1, &info, &poisoned.error),
+                FLASHCORE_INVALID_ARGUMENT, "cache_mode");
+  options.cache_mode = FLASHCORE_CACHE_OFF;
+  poisoned = {};
+  check_failure(poisoned, flashcore_modules_remove(&options, FLASHCORE_REMOVE_ALL, -1, 1, &info, &poisoned.error),
+                FLASHCORE_INVALID_ARGUMENT, "cache_directory");
+  poisoned = {};
+  check_failure(
+      poisoned,
+      flashcore_modules_compile(&options, "merge_states", "sm_89", nullptr, nullptr, nullptr, &poisoned.error),
+      FLASHCORE_INVALID_ARGUMENT, "cache_directory");
+  options.cache_mode = FLASHCORE_CACHE_READ_WRITE;
+  info.struct_size = sizeof(info) - 1;
+  poisoned = {};
+  check_failure(poisoned, flashcore_modules_remove(&options, FLASHCORE_REMOVE_ALL, -1, 1, &info, &poisoned.error),
+                FLASHCORE_INVALID_ARGUMENT, "struct_size");
+  poisoned = {};
+  check_failure(poisoned, flashcore_modules_export(nullptr, "/tmp", &poisoned.error), FLASHCORE_INVALID_ARGUMENT,
+                "path");
+  poisoned = {};
+  check_failure(poisoned, flashcore_modules_export("/nonexistent.fcm", nullptr, &poisoned.error),
+                FLASHCORE_INVALID_ARGUMENT, "directory");
+  poisoned = {};
+  check_failure(poisoned, flashcore_modules_export("/nonexistent.fcm", "/nonexistent", &poisoned.error),
+                FLASHCORE_IO_ERROR, "");
 }
 
 // With the thread sanitizer a race is a failure.

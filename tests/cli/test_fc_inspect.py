@@ -58,7 +58,7 @@ cli.add_cases(CommandLine, cli.FC_INSPECT, [
     Case("overview is the default", "", OK, [r"No module was found"]),
     Case("overview with options only", "--arch sm_89", OK, [r"No module was found"]),
     Case("verify of nothing", "verify", OK, [r"No module was found, so none was checked"]),
-    Case("unknown subcommand", "lst", USAGE, (), [r'subcommand "lst" is unknown, but must be one of: list, show, verify, compile, doctor']),
+    Case("unknown subcommand", "lst", USAGE, (), [r'subcommand "lst" is unknown, but must be one of: list, show, verify, compile, warm, export, prune, clear, doctor']),
     Case("unknown option", "list --archs sm_89", USAGE, (), [r"unknown option --archs; did you mean --arch\?"]),
     Case("option of another subcommand", "list --ptxas", USAGE, (), [r"unknown option --ptxas"]),
     Case("word too many", "list sm_89", USAGE, (), [r'"sm_89" is one word too many for list']),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fc-inspect: what the subcommands share. Each subcommand is one file with one function; main.cpp picks it,
-// module_report.cpp turns a module into rows and JSON. Everything comes from flashcore_inspect.h: no GPU, no driver, no
-// CUDA.
+// fc-inspect: what the subcommands share. Each subcommand, or what belongs together, is one file; main.cpp picks it,
+// module_report.cpp turns a module into rows and JSON. But for doctor everything comes from flashcore_inspect.h: no GPU, no
+// driver, no CUDA.
 #pragma once
 
 #include <flashcore/flashcore_inspect.h>
@@ -34,6 +34,10 @@ Outcome<int> show_module(const InspectCall &call);
 Outcome<int> show_model(const InspectCall &call);  // show --model
 Outcome<int> verify_modules(const InspectCall &call);
 Outcome<int> compile_modules(const InspectCall &call);
+Outcome<int> warm_modules(const InspectCall &call);
+Outcome<int> prune_cache(const InspectCall &call);
+Outcome<int> clear_cache(const InspectCall &call);
+Outcome<int> export_modules(const InspectCall &call);
 Outcome<int> show_environment(const InspectCall &call);
 
 // --- module_report.cpp ---------------------------------------------------------------------------------------------

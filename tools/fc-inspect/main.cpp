@@ -49,6 +49,23 @@ void declare_compile(po::options_description &group) {
   add_value(group, "kernel", "NAME", "those of this kernel only, or this one module, shipped or not");
 }
 
+void declare_warm(po::options_description &group) {
+  add_value(group, "kernel", "NAME", "those of this kernel only, or this one module, shipped or not");
+}
+
+void declare_prune(po::options_description &group) {
+  add_value(group, "limit", "MIB", "then also the oldest, until the cache has no more than so many MiB");
+  add_flag(group, "dry-run", "only say what would go");
+}
+
+void declare_clear(po::options_description &group) { add_flag(group, "dry-run", "only say what would go"); }
+
+void declare_export(po::options_description &group) {
+  add_value(group, "arch", "ARCH", "modules of this architecture only, such as sm_89");
+  add_value(group, "kernel", "NAME", "modules of this kernel only");
+  add_value(group, "origin", "WHERE", "any, shipped or user (the user cache, default)");
+}
+
 constexpr Subcommand subcommands[] = {
     {"list", "", "one line per module: registers, shared memory, spills, sizes", list_modules, declare_list},
     {"show", "MODULE", "all about one module, named by name, beginning of a name, key or path", show_module,
@@ -56,6 +73,12 @@ constexpr Subcommand subcommands[] = {
     {"verify", "[PATH...]", "check all modules found, or the named files and folders", verify_modules, declare_nothing},
     {"compile", "ARCH...", "compile the modules of the named architectures into a folder", compile_modules,
      declare_compile},
+    {"warm", "[ARCH...]", "compile what the user cache lacks, for the named architectures or the GPUs here",
+     warm_modules, declare_warm},
+    {"export", "FOLDER", "copy modules into a folder that FLASHCORE_MODULE_PATH may name", export_modules,
+     declare_export},
+    {"prune", "", "remove from the user cache what this library cannot use", prune_cache, declare_prune},
+    {"clear", "", "remove all modules from the user cache", clear_cache, declare_clear},
     {"doctor", "", "driver, NVRTC, folders, GPUs and kernels, and what to do where one is missing", show_environment,
      declare_nothing},
     {"overview", "", "one line per kernel and architecture (default)", show_overview, declare_list},
@@ -71,7 +94,7 @@ Words subcommand_names() {
 std::string help_text() {
   std::string text =
       help_paragraphs(
-          "fc-inspect looks at flashcore's compiled modules. It needs no GPU and no CUDA (compile needs NVRTC).") +
+          "fc-inspect looks at flashcore's compiled modules. It needs no GPU and no CUDA (compile and warm need NVRTC).") +
       "\nUsage\n";
   for (const Subcommand &subcommand : subcommands)
     text += fmt::format("  fc-inspect {:<18} {}\n", fmt::format("{} {}", subcommand.name, subcommand.arguments),

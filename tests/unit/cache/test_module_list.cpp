@@ -113,6 +113,88 @@ BOOST_AUTO_TEST_CASE(one_file_by_its_path) {
   BOOST_TEST(!read_module_file(folder.path()).ok());
 }
 
+// What is unwanted goes first, then the oldest; nothing else is touched, and telling removes nothing.
+BOOST_AUTO_TEST_CASE(modules_are_removed_from_the_user_cache) {
+  const Folder folder;
+  const ModuleStoreOptions options = user_options(folder.path("cache"));
+  const Module oldest = make_module("oldest"), old = make_module("old", "sm_120"), young = make_module("young"),
+               damaged = make_module("damaged");
+  const std::string root = folder.path("cache") + "/";
+  BOOST_TEST(remove_modules(
+                 options, [](const ListedModule &) { return true; }, 0, false)
+                 .value()
+                 .kept_files == 0);
+  BOOST_TEST(scratch::files_below(folder.path()).empty());  // where there is no cache none is made
+  ModuleStore store(options);
+  for (const Module &module : {oldest, old, young, damaged}) store.keep(module.record, module.encoded);
+  scratch::write_file(root + damaged.user_path(), Bytes(100, 'x'));
+  scratch::write_file(root + "v1/sm_89/" + young.record.key.substr(0, 2) + "/renamed.fcm", Bytes(50, 'x'));
+  scratch::write_file(root + "v1/sm_89/" + young.record.key.substr(0, 2) + "/notes.txt", Bytes(50, 'x'));
+  scratch::write_file(root + "v1/tmp/.tmp-left", Bytes(10, 'x'));
+  scratch::age(root + "v1/tmp/.tmp-left", 4000);
+  scratch::age(root + oldest.user_path(), 3000), scratch::age(root + old.user_path(), 2000);
+  const auto refused = [](const ListedModule &file) { return !file.entry.ok(); };
+  const auto bytes = [](const Module &module) { return static_cast<int64_t>(module.encoded.size()); };
+
+  const auto before = scratch::files_below(folder.path());
+  const CacheRemoval told = remove_modules(options, refused, -1, true).value();
+  BOOST_TEST(scratch::files_below(folder.path()) == before);
+  BOOST_TEST(told.removed_files == 2);
+  BOOST_TEST(told.removed_bytes == 150);
+  BOOST_TEST(told.kept_files == 3);
+  BOOST_TEST(told.kept_bytes == bytes(oldest) + bytes(old) + bytes(young));
+
+  const CacheRemoval done = remove_modules(options, refused, bytes(young) + bytes(old), false).value();
+  BOOST_TEST(done.removed_files == 3);
+  BOOST_TEST(done.removed_bytes == 150 + bytes(oldest));
+  BOOST_TEST(done.kept_bytes == bytes(young) + bytes(old));
+  BOOST_TEST(!find(store, oldest).has_value());
+  BOOST_TEST(find(store, old).has_value());
+  BOOST_TEST(find(store, young).has_value());
+  const CacheRemoval all = remove_modules(
+                               options, [](const ListedModule &) { return true; }, -1, false)
+                               .value();
+  BOOST_TEST(all.removed_files == 2);
+  BOOST_TEST(all.kept_files == 0);
+  const std::vector<std::string> left = scratch::files_below(folder.path());  // the lock, and what is no module
+  BOOST_TEST(left.size() == 2u);
+  for (const std::string &path : left) BOOST_TEST((path.ends_with("/v1/lock") || path.ends_with("/notes.txt")), path);
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_used_is_not_removed_from) {
+  const Folder folder;
+  const ModuleStoreOptions options = user_options(folder.path("cache"));
+  const Module module = make_module("m");
+  ModuleStore store(options);
+  store.keep(module.record, module.encoded);
+  const auto all = [](const ListedModule &) { return true; };
+  chmod((folder.path("cache") + "/v1/sm_89").c_str(), 0777);
+  const Result<CacheRemoval> refused = remove_modules(options, all, -1, false);
+  BOOST_REQUIRE(!refused.ok());
+  BOOST_TEST(refused.error().status == FLASHCORE_IO_ERROR);
+  BOOST_TEST(contains(refused.error().message, "/v1/sm_89 cannot be removed"));
+  chmod((folder.path("cache") + "/v1/sm_89").c_str(), 0700);
+  BOOST_TEST(find(store, module).has_value());
+  chmod(folder.path("cache").c_str(), 0777);
+  BOOST_TEST(!remove_modules(options, all, -1, false).ok());
+}
+
+BOOST_AUTO_TEST_CASE(a_file_becomes_an_entry_of_a_pack) {
+  const Folder folder;
+  const Module module = make_module("m", "sm_90a");
+  scratch::write_file(folder.path("any.fcm"), module.encoded);
+  BOOST_TEST(export_module_file(folder.path("any.fcm"), folder.path("pack")).ok());
+  BOOST_TEST(scratch::read_bytes(folder.path("pack/") + module.pack_path()) == module.encoded);
+  Bytes damaged = module.encoded;
+  damaged[100] ^= 1;
+  scratch::write_file(folder.path("damaged.fcm"), damaged);
+  const Status refused = export_module_file(folder.path("damaged.fcm"), folder.path("other"));
+  BOOST_REQUIRE(!refused.ok());
+  BOOST_TEST(refused.error().status == FLASHCORE_MODULE_CORRUPT);
+  BOOST_TEST(!std::filesystem::exists(folder.path("other")));
+  BOOST_TEST(export_module_file(folder.path("none"), folder.path("other")).error().status == FLASHCORE_IO_ERROR);
+}
+
 BOOST_AUTO_TEST_CASE(pack_is_readable_by_all_and_kept) {
   const Folder folder;
   const Module module = make_module("m", "sm_90a");
