@@ -203,7 +203,7 @@ constexpr SplitCost cheapest_split(const Choices &s, const ProblemKey &key, cons
   SplitCost best = {grid_split::shares(key, 1, step_keys), cost(s, key, device)};
   const double blocks = larger_of(1, static_cast<double>(thread_blocks(s, key)));
   for (int32_t of_each = 1; of_each <= resident_blocks(s); ++of_each) {
-    const double parts = of_each * device.multiprocessors * placed_share(s.cluster) / blocks;
+    const double parts = static_cast<double>(of_each) * device.multiprocessors * placed_share(s.cluster) / blocks;
     const GridSplit split = grid_split::shares(key, static_cast<int64_t>(parts), step_keys);
     if (split.parts == best.split.parts) continue;
     if (const Cost other = cost(s, key, device, split.parts); other.total_us < best.cost.total_us)

@@ -247,7 +247,7 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
 // multiprocessors, some with fewer left; which parts a GPU has differs from one to the next, so these are what all have at least.
 constexpr int64_t clusters_at_once(int32_t cluster, const DeviceLimits &device) {
   constexpr int32_t of_132[] = {132, 132, 66, 42, 28, 22, 18, 14, 14};
-  return of_132[cluster] * device.multiprocessors / 132;
+  return int64_t{of_132[cluster]} * device.multiprocessors / 132;
 }
 constexpr Cost split_cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device, int32_t cluster) {
   const double clocks_of_tile = 3600 + 35 * s.head_dim_v + 400 * (cluster - 2);  // the merge is in it
