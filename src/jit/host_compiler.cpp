@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jit/host_compiler.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -13,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <new>
 
 #include "base/cut_text.hpp"
 #include "base/file.hpp"
@@ -38,10 +40,11 @@ class PrivateFolder {
   PrivateFolder &operator=(const PrivateFolder &) = delete;
   ~PrivateFolder() {
     if (path_.empty()) return;
-    const Result<FileDescriptor> folder = open_directory(path_, DirectoryTrust::owned, IfMissing::leave);
-    if (folder.ok() && folder.value())
-      if (const auto names = list_directory(folder.value()); names.ok())
-        for (const std::string &name : names.value()) remove_file_at(folder.value(), name);
+    // Nothing here throws: memory may have run out.
+    if (DIR *folder = opendir(path_.c_str()); folder != nullptr) {
+      while (const dirent *entry = readdir(folder)) unlinkat(dirfd(folder), entry->d_name, 0);
+      closedir(folder);
+    }
     rmdir(path_.c_str());
   }
   const std::string &path() const { return path_; }
@@ -63,25 +66,27 @@ class PrivateFolder {
   std::string path_;
 };
 
-// What the child finds: no signal blocked or ignored, no descriptor of this process but the log, a process group of its own.
+// What the child finds: no signal blocked or ignored, no descriptor of this process but the log, a process group of its own. A rule that was
+// left out for want of memory would have it write to the caller's own terminal and files.
 class SpawnRules {
  public:
   explicit SpawnRules(const std::string &log) {
-    posix_spawn_file_actions_init(&actions_);
-    posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions_, 1, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_adddup2(&actions_, 1, 2);
+    add(posix_spawn_file_actions_init(&actions_));
+    add(posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0));
+    add(posix_spawn_file_actions_addopen(&actions_, 1, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600));
+    add(posix_spawn_file_actions_adddup2(&actions_, 1, 2));
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
-    posix_spawn_file_actions_addclosefrom_np(&actions_, 3);
+    add(posix_spawn_file_actions_addclosefrom_np(&actions_, 3));
 #endif
-    posix_spawnattr_init(&attributes_);
+    add(posix_spawnattr_init(&attributes_));
     sigset_t none, all;
     sigemptyset(&none), sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes_, &none);
-    posix_spawnattr_setsigdefault(&attributes_, &all);
-    posix_spawnattr_setpgroup(&attributes_, 0);
-    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    add(posix_spawnattr_setsigmask(&attributes_, &none));
+    add(posix_spawnattr_setsigdefault(&attributes_, &all));
+    add(posix_spawnattr_setpgroup(&attributes_, 0));
+    add(posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP));
   }
+  int error() const { return error_; }  // of the first rule that could not be added; 0: none
   SpawnRules(const SpawnRules &) = delete;
   SpawnRules &operator=(const SpawnRules &) = delete;
   ~SpawnRules() {
@@ -92,6 +97,10 @@ class SpawnRules {
   posix_spawnattr_t *attributes() { return &attributes_; }
 
  private:
+  void add(int error) {
+    if (error_ == 0) error_ = error;
+  }
+  int error_ = 0;
   posix_spawn_file_actions_t actions_;
   posix_spawnattr_t attributes_;
 };
@@ -129,9 +138,12 @@ Status run(const std::string &compiler, const PrivateFolder &folder, std::chrono
                                    source.c_str(),   "-o",         object.c_str(), nullptr};
   const char *const environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", temporary.c_str(), nullptr};
   SpawnRules rules(folder.file(log_name));
+  if (rules.error() == ENOMEM) throw std::bad_alloc();
+  if (errno = rules.error(); errno != 0) return io_error("no rules can be made for " + compiler);
   pid_t child = 0;
   errno = posix_spawn(&child, compiler.c_str(), rules.actions(), rules.attributes(),
                       const_cast<char *const *>(arguments), const_cast<char *const *>(environment));
+  if (errno == ENOMEM) throw std::bad_alloc();
   if (errno != 0) return io_error(compiler + " cannot be started");
   if (!ends_in_time(child, time_limit))
     return Error{FLASHCORE_COMPILE_FAILED, compiler + " took more than " + std::to_string(time_limit.count()) + " ms"};

@@ -7,11 +7,14 @@
 #include <boost/test/data/monomorphic.hpp>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
+#include <fstream>
 #include <functional>
 #include <set>
+#include <string_view>
 #include <thread>
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "extent.hpp"
 #include "flashcore/flashcore_inspect.h"
@@ -194,6 +197,53 @@ struct Compile : Trial {
   bool may_go_on_without(Then) const override { return true; }  // the module runs, and is not kept
 };
 
+struct MakeVariant : OnContext {
+  flashcore_status run(flashcore_error *error) override {
+    const std::string_view text =
+        "float score(float score, int b, int h, int q, int k, const void *p) { return score; }";
+    uint64_t variant = 0;
+    const flashcore_status status = flashcore_variant_create(
+        context.handle, text.data(), static_cast<int64_t>(text.size()), nullptr, &variant, error);
+    return status == FLASHCORE_OK ? flashcore_variant_destroy(context.handle, variant, error) : status;
+  }
+};
+
+// The machine's compiler is asked once, and what it made is copied in its place from then on.
+struct HostVariant : Trial {
+  flashcore_context context = nullptr;
+  std::vector<uint16_t> numbers = std::vector<uint16_t>(4096);
+  flashcore_attention_args args = small_args();
+  HostVariant() {
+    const std::string script = Sandbox::get().folder() + "/compiler", kept = Sandbox::get().folder() + "/kept.so";
+    if (!std::filesystem::exists(script)) {
+      std::ofstream(script) << "#!/bin/sh\n[ -f " << kept << " ] || /usr/bin/c++ \"$@\"\n[ -f " << kept
+                            << " ] || cp \"$8\" " << kept << "\ncp " << kept << " \"$8\"\n";
+      chmod(script.c_str(), 0700);
+    }
+    setenv("FLASHCORE_CXX", script.c_str(), 1);
+    flashcore_context_options options = gpu_options(FLASHCORE_JIT_ALLOWED);
+    options.device_kind = FLASHCORE_DEVICE_CPU, options.cpu_threads = 1;
+    flashcore_error error = fresh_error();
+    const std::string_view text =
+        "float score(float score, int b, int h, int q, int k, const void *p) { return score; }";
+    if (flashcore_context_create(&options, &context, &error) != FLASHCORE_OK ||
+        flashcore_variant_create(context, text.data(), static_cast<int64_t>(text.size()), nullptr, &args.variant,
+                                 &error) != FLASHCORE_OK)
+      throw std::runtime_error(error.message);
+    args.batch = args.heads_q = args.heads_kv = 1, args.seqlen_q = args.seqlen_kv = 2, args.head_dim = 16,
+    args.head_dim_v = 16;
+    args.query.data = args.key.data = args.value.data = reinterpret_cast<uint64_t>(numbers.data());
+    args.output.data = args.query.data + 4096;
+  }
+  HostVariant(const HostVariant &) = delete;
+  HostVariant &operator=(const HostVariant &) = delete;
+  ~HostVariant() override { flashcore_context_destroy(context); }
+  flashcore_status run(flashcore_error *error) override {
+    return flashcore_attention_fwd(context, &args, nullptr, error);
+  }
+  bool may_go_on_without(Then) const override { return true; }  // the folder of the compiler may stay
+};
+
 std::string device_reason(flashcore_context context) {
   flashcore_context_info info{};
   info.struct_size = sizeof(info);
@@ -284,6 +334,17 @@ BOOST_DATA_TEST_CASE(of_a_list_of_modules, both, then) {
 BOOST_TEST_DECORATOR(*precondition(modules_exist))
 BOOST_DATA_TEST_CASE(of_a_report, both, then) {
   check_sweep(then, [] { return std::make_unique<Doctor>(); });
+}
+
+BOOST_TEST_DECORATOR(*precondition(modules_exist))
+BOOST_DATA_TEST_CASE(of_a_variant_that_is_made, both, then) {
+  check_sweep(then, [] { return std::make_unique<MakeVariant>(); });
+}
+
+BOOST_TEST_DECORATOR(*precondition(modules_exist))
+BOOST_DATA_TEST_CASE(of_a_variant_on_the_cpu_device, both, then) {
+  if (access("/usr/bin/c++", X_OK) != 0) return;
+  check_sweep(then, [] { return std::make_unique<HostVariant>(); });
 }
 
 // Threads that wait for the load of one which has no memory are told so, and nobody waits for ever.
