@@ -3,7 +3,6 @@
 
 #include <cinttypes>
 #include <cstdio>
-#include <mutex>
 
 #include "base/sha256.hpp"
 #include "problem/field_error.hpp"
@@ -13,6 +12,7 @@ namespace {
 
 // Part of the digest, for when what is made of the same text changes (variant_header of plan/specialization_text.hpp).
 constexpr std::string_view digest_schema = "flashcore variant 1";
+constexpr const char *changed_variants = "made, looked up or destroyed a variant";
 constexpr int64_t params_unit = 8, most_params_bytes = int64_t{1} << 40;
 
 std::atomic<uint64_t> last_id{0};
@@ -42,21 +42,21 @@ Result<uint64_t> Variants::create(std::string_view text, int64_t params_bytes) {
   FLASHCORE_TRY_ASSIGN(variant->code, read_variant_text(text));
   variant->digest = digest_of(text);
   variant->params_bytes = params_bytes;
-  const std::unique_lock lock(mutex_);
+  FLASHCORE_TRY_ASSIGN(const ProcessMutex::Lock lock, mutex_.lock(changed_variants));
   const uint64_t id = ++last_id;
   variants_.emplace(id, std::move(variant));
   return id;
 }
 
 Status Variants::destroy(uint64_t id) {
-  const std::unique_lock lock(mutex_);
+  FLASHCORE_TRY_ASSIGN(const ProcessMutex::Lock lock, mutex_.lock(changed_variants));
   if (variants_.erase(id) == 0) return unknown_id(id);
   destroyed_.fetch_add(1, std::memory_order_release);
   return success();
 }
 
 Result<std::shared_ptr<const Variant>> Variants::find(uint64_t id) const {
-  const std::shared_lock lock(mutex_);
+  FLASHCORE_TRY_ASSIGN(const ProcessMutex::Lock lock, mutex_.lock(changed_variants));
   const auto found = variants_.find(id);
   if (found == variants_.end()) return unknown_id(id);
   return found->second;

@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <shared_mutex>
 #include <string_view>
 
 #include "base/error.hpp"
+#include "base/process_mutex.hpp"
 #include "problem/variant_text.hpp"
 
 namespace flashcore {
@@ -24,6 +24,7 @@ struct Variant {
 
 class Variants {
  public:
+  // Each may be FORKED, in a child whose parent was at it.
   // Its id, which no other variant of the process ever has. INVALID_ARGUMENT names `text` or `params_bytes`.
   Result<uint64_t> create(std::string_view text, int64_t params_bytes);
   // INVALID_ARGUMENT: there is no such one.
@@ -34,7 +35,7 @@ class Variants {
   uint64_t destroyed() const { return destroyed_.load(std::memory_order_acquire); }
 
  private:
-  mutable std::shared_mutex mutex_;
+  mutable ProcessMutex mutex_;
   std::map<uint64_t, std::shared_ptr<const Variant>> variants_;
   std::atomic<uint64_t> destroyed_{0};
 };

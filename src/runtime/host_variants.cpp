@@ -17,7 +17,7 @@ Error of_variant(Error error) {
 }  // namespace
 
 Result<ChangeRow> HostVariants::function_of(const Variant &variant) {
-  const std::lock_guard lock(mutex_);
+  FLASHCORE_TRY_ASSIGN(const ProcessMutex::Lock lock, mutex_.lock("compiled a variant"));
   const auto known = compiled_.find(variant.digest);
   if (known != compiled_.end()) return known->second.change_row;
   Result<Compiled> compiled = compile(variant);

@@ -5,9 +5,9 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 
 #include "base/error.hpp"
+#include "base/process_mutex.hpp"
 #include "cpu/variant_source.hpp"
 #include "driver/shared_object.hpp"
 #include "problem/variants.hpp"
@@ -19,7 +19,8 @@ class HostVariants {
  public:
   explicit HostVariants(const Settings &settings) : settings_(settings) {}  // which must outlive it
 
-  // UNSUPPORTED where there is no compiler, COMPILER_UNAVAILABLE where compiling is forbidden, COMPILE_FAILED; the field is `variant`.
+  // UNSUPPORTED where there is no compiler, COMPILER_UNAVAILABLE where compiling is forbidden, COMPILE_FAILED; the field is `variant`. FORKED
+  // in a child whose parent was compiling.
   Result<ChangeRow> function_of(const Variant &variant);
 
  private:
@@ -30,7 +31,7 @@ class HostVariants {
   Result<Compiled> compile(const Variant &variant) const;
 
   const Settings &settings_;
-  std::mutex mutex_;                       // also while a text is compiled: others wait for it
+  ProcessMutex mutex_;                     // also while a text is compiled: others wait for it
   std::map<uint64_t, Compiled> compiled_;  // by digest
 };
 

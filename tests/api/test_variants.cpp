@@ -4,7 +4,10 @@
 // how often, what threads and processes share, and what becomes of a call when its variant goes.
 #define BOOST_TEST_MODULE variants
 #include <boost/test/unit_test.hpp>
+#include <sys/stat.h>
+
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 #include "gpu_fixture.hpp"
@@ -219,6 +222,30 @@ BOOST_AUTO_TEST_CASE(the_cpu_device_compiles_a_text, *precondition(host_compiler
   CHECK_TEXT(undefined, "COMPILE_FAILED 0 [variant] ");
   CHECK_TEXT(undefined, "variant:3:");
   CHECK_TEXT(context.said("\n\nfloat score(float s, int b) {\n  return s;\n}\n"), "variant:3:");
+}
+
+// A compiler takes a while: a child that is forked meanwhile does not wait for what its parent has begun.
+BOOST_AUTO_TEST_CASE(a_child_forked_while_a_text_is_compiled_is_told, *precondition(host_compiler_exists)) {
+  const ChildResult outer = run_in_child([] {
+    const std::string script = Sandbox::get().folder() + "/slow", mark = script + "-began";
+    std::ofstream(script) << "#!/bin/sh\n: > " << mark << "\nsleep 3\nexit 1\n";
+    chmod(script.c_str(), 0755);
+    setenv("FLASHCORE_CXX", script.c_str(), 1);
+    const HostContext context;
+    const VariantProblem problem(context.handle, made(context.handle, shift));
+    std::string said;
+    std::thread compiling([&] { said = problem.forward(); });
+    while (access(mark.c_str(), F_OK) != 0) std::this_thread::yield();
+    const ChildResult inner = run_in_child([&] {
+      alarm(2);
+      return problem.forward();
+    });
+    compiling.join();
+    return std::to_string(inner.signal) + " " + inner.text + " / " + said;
+  });
+  CHECK_TEXT(outer.text,
+             "0 FORKED 0 [] this process was forked while another thread of its parent compiled a variant");
+  CHECK_TEXT(outer.text, " / COMPILE_FAILED");
 }
 
 BOOST_AUTO_TEST_SUITE(compiled, *precondition(modules_exist))

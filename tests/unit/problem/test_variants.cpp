@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Texts of variants and their ids: what is refused and in which line, which functions a text has, and what a call may say.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <boost/test/unit_test.hpp>
+#include <thread>
 
 #include "problem/variants.hpp"
 #include "problem_fixture.hpp"
@@ -46,6 +50,42 @@ BOOST_AUTO_TEST_CASE(a_text_is_utf8) {
   BOOST_TEST(why("// Ä € 𝛼\n" + good) == "read");
 }
 
+// Every first byte with second, third and fourth ones at the borders, against the number that they are in Unicode.
+BOOST_AUTO_TEST_CASE(each_sequence_of_bytes_is_utf8_or_none) {
+  const auto is_utf8 = [](std::string_view bytes) {
+    while (!bytes.empty()) {
+      const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(bytes[i])); };
+      size_t count = 1;
+      while (byte(0) >= 0x80 && count < 5 && (byte(0) << count & 0x80) != 0) ++count;
+      if (count == 1 && byte(0) >= 0x80) return false;  // a byte that only continues
+      if (count > 4 || count > bytes.size()) return false;
+      uint32_t number = count == 1 ? byte(0) : byte(0) & (0x7fu >> count);
+      for (size_t i = 1; i < count; ++i) {
+        if (byte(i) < 0x80 || byte(i) > 0xbf) return false;
+        number = number << 6 | (byte(i) & 0x3f);
+      }
+      constexpr uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+      if (number < smallest[count] || number > 0x10ffff || (number >= 0xd800 && number <= 0xdfff)) return false;
+      bytes.remove_prefix(count);
+    }
+    return true;
+  };
+  int wrong = 0, good_ones = 0;
+  for (int first = 0x20; first < 0x100; ++first)
+    for (const int second : {0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff})
+      for (const int third : {0x20, 0x7f, 0x80, 0xbf, 0xc0})
+        for (const int fourth : {0x20, 0x7f, 0x80, 0xbf, 0xc0}) {
+          std::string bytes;
+          for (const int byte : {first, second, third, fourth}) bytes += static_cast<char>(byte);
+          if (first == '\\') continue;  // which moves the end of the line on
+          const bool read = read_variant_text("//" + bytes + " \n" + good).ok();
+          wrong += read != is_utf8(bytes);
+          good_ones += read;
+        }
+  BOOST_TEST(wrong == 0);
+  BOOST_TEST(good_ones > 1000);
+}
+
 // A compiler would tell of these behind the text, in lines that are not the user's.
 BOOST_AUTO_TEST_CASE(brackets_close_within_the_text) {
   check_why("\nbool visible() {\n  if (true) {\n}\n", "text, line 2: '{' is never closed");
@@ -71,6 +111,21 @@ BOOST_AUTO_TEST_CASE(a_text_stands_alone) {
   const auto read = read_variant_text("#define A 1\n#if A\n#  define B(x) x\n#endif\n#pragma unroll\n" + good);
   BOOST_REQUIRE(read.ok());
   BOOST_TEST((read.value().macros == std::vector<std::string>{"A", "B"}));
+}
+
+// Nothing behind it is looked at, whatever it ends with.
+BOOST_AUTO_TEST_CASE(a_text_ends_where_it_ends) {
+  for (const std::string end :
+       {"#define A", "#define A /", "#define A \\", "// a\\", "const int a = 1", "const char a = 'b'", "/* a */"}) {
+    const std::string behind = good + end + "BC*/'\n/";
+    const auto read = read_variant_text(std::string_view(behind).substr(0, good.size() + end.size()));
+    BOOST_REQUIRE(read.ok());
+    BOOST_TEST((read.value().macros == std::vector<std::string>(end.starts_with("#"), "A")), end);
+  }
+  const std::string open = good + "/* a */";
+  check_why(std::string_view(open).substr(0, open.size() - 1), "text, line 5: a comment is never closed");
+  const std::string literal = good + "const char *a = \"b\"";
+  check_why(std::string_view(literal).substr(0, literal.size() - 1), "text, line 5: a literal that begins with");
 }
 
 BOOST_AUTO_TEST_CASE(a_text_has_one_of_the_functions) {
@@ -111,6 +166,39 @@ BOOST_AUTO_TEST_CASE(an_id_is_one_contexts_and_ends) {
   BOOST_TEST(!ours.destroy(first).ok());
   BOOST_TEST(ours.destroyed() == before + 1);
   BOOST_TEST(ours.find(second).ok());
+}
+
+// Whatever lock another thread held at the fork is never let go of in the child: it is told, and waits for nobody.
+BOOST_AUTO_TEST_CASE(a_forked_child_does_not_wait_for_its_parents_threads) {
+  Variants all;
+  const uint64_t id = all.create(good, 0).value();
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      while (!stop) static_cast<void>(all.find(id));
+    });
+  int stuck = 0, told = 0;
+  constexpr int forks = 50;
+  for (int i = 0; i < forks; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      const auto answered = [](const auto &result) { return result.ok() || result.error().status == FLASHCORE_FORKED; };
+      const auto found = all.find(id);
+      const bool well = answered(found) && answered(all.create(good, 8)) && answered(all.destroy(id));
+      _exit(!well ? 2 : found.ok() ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    stuck += !WIFEXITED(status) || WEXITSTATUS(status) > 1;
+    told += WIFEXITED(status) && WEXITSTATUS(status) == 1;
+  }
+  stop = true;
+  for (std::thread &thread : threads) thread.join();
+  BOOST_TEST(stuck == 0);
+  BOOST_TEST_MESSAGE(told << " of " << forks << " children were forked while it was held");
+  BOOST_TEST(all.find(id).ok());  // the parent goes on
 }
 
 BOOST_AUTO_TEST_CASE(digests_tell_texts_apart) {
