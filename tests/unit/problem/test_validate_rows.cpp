@@ -75,9 +75,10 @@ BOOST_AUTO_TEST_CASE(fields_that_say_two_things_are_refused) {
 
 BOOST_AUTO_TEST_CASE(arrays_are_aligned_to_their_numbers) {
   for (const auto &[dtype, bytes] : {std::pair{FLASHCORE_DTYPE_INT32, 4}, {FLASHCORE_DTYPE_INT64, 8}})
-    check_invalid(
-        with([&](Args &args) { args.index_dtype = dtype, args.seqused_kv = array + static_cast<uint64_t>(bytes) / 2; }),
-        "seqused_kv", {("multiple of the element size, " + std::to_string(bytes)).c_str()});
+    check_invalid(with([&, dtype = dtype, bytes = bytes](Args &args) {
+                    args.index_dtype = dtype, args.seqused_kv = array + static_cast<uint64_t>(bytes) / 2;
+                  }),
+                  "seqused_kv", {("multiple of the element size, " + std::to_string(bytes)).c_str()});
 }
 
 BOOST_AUTO_TEST_CASE(outputs_do_not_lie_among_the_arrays) {
