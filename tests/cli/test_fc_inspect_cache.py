@@ -102,7 +102,7 @@ cli.add_cases(Cache, cli.FC_INSPECT, [
     Case("export to two", "export a b", USAGE, (), [r"export takes one folder, but 2 were given"]),
     Case("a limit that is no number", "prune --limit much", USAGE, (), [r'option --limit is "much", but must be a whole number']),
     Case("a word too many", "clear all", USAGE, (), [r'"all" is one word too many for clear']),
-    Case("the doctor's verdict without a GPU", "doctor", OK, [r"verdict +calls are computed on the CPU device, .*: no usable GPU: "]),
+    Case("the doctor's verdict without a GPU", "doctor", OK, [r"verdict +calls are computed on the CPU device, .*: there is no usable GPU"]),
 ])
 
 

@@ -39,7 +39,7 @@ class Options(cli.ToolTest):
 
     def test_no_option_takes_another_as_its_value(self):
         for tool in TOOLS:
-            subcommands = ["list", "show", "compile"] if tool == "fc-inspect" else [None]
+            subcommands = ["list", "show", "compile", "prune"] if tool == "fc-inspect" else [None]
             options = list(self.value_options(tool))
             self.assertGreater(len(options), 7)
             for option in options:
@@ -232,7 +232,10 @@ class Architectures(cli.ToolTest):
                     done = self.run_tool(TOOLS["fc-run"], "--random", "1", "--seqlen", "512", "--kernel", module, "--cache-dir", self.path(arch), "--jit", "off", "--json",
                                          code=None, env={"FLASHCORE_LIBCUDA": cli.FAKE_LIBCUDA, "FAKE_CUDA": f"arch={device};attend=1"})
                     if device in devices:
-                        self.assertEqual(json.loads(done.stdout)["module_origin"], "user cache", done.stderr)
+                        content = json.loads(done.stdout)
+                        self.assertEqual(content["module_origin"], "user cache", done.stderr)
+                        cache = content["cache"]
+                        self.assertEqual((cache["modules_from_user_cache"], cache["modules_compiled"], cache["rejected"]), (1, 0, 0), cache)
                     else:
                         self.assertRegex(done.stderr, rf"no module folder and no cache holds {module} for sm_{device}")
 

@@ -61,8 +61,13 @@ const char *source_of(const flashcore_context_info &info) {
 // Everything that comes before the launch of a first call.
 Verdict prepare_small_call(flashcore_context context, const flashcore_device_info &device,
                            const flashcore_context_info &reasons) {
+  // Why there is no driver or no device stands above already.
+  int32_t count = 0;
+  const bool said = flashcore_device_count(&count, nullptr) != FLASHCORE_OK || count == 0;
   if (device.kind == FLASHCORE_DEVICE_CPU)
-    return {fmt::format("calls are computed on the CPU device, {}: {}", device.name, reasons.device_reason), true};
+    return {fmt::format("calls are computed on the CPU device, {}: {}", device.name,
+                        said ? "there is no usable GPU" : reasons.device_reason),
+            true};
   flashcore_attention_args args = FLASHCORE_ATTENTION_ARGS_INIT;
   args.batch = 1, args.heads_q = 8, args.seqlen_q = 512, args.seqlen_kv = 512, args.head_dim = 64;
   args.query.dtype = FLASHCORE_DTYPE_FLOAT16;

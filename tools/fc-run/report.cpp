@@ -213,9 +213,23 @@ Json check_json(const CheckResult &check) {
               {"lse_gate_ratio", check.lse_ratio}};
 }
 
+// The counters of flashcore_context_info.
+Json cache_json(const ContextInfo &context) {
+  return Json{{"directory", context.cache_directory},
+              {"warning", context.cache_warning},
+              {"modules_from_process", context.modules_from_process},
+              {"modules_from_shipped", context.modules_from_shipped},
+              {"modules_from_user_cache", context.modules_from_user_cache},
+              {"modules_compiled", context.modules_compiled},
+              {"rejected", context.cache_rejected},
+              {"write_failures", context.cache_write_failures},
+              {"compile_us", context.compile_us}};
+}
+
 void add_measurements(const RunReport &report, Json &json) {
   const Execution &execution = report.execution;
   json["module_origin"] = module_origin(execution);
+  json["cache"] = execution.on_gpu() ? cache_json(execution.context) : Json();
   json["prepare_us"] = execution.prepare_us;
   json["clock"] = execution.on_gpu() ? "gpu events" : "host";
   json["times_us"] = execution.times_us;
