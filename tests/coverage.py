@@ -41,8 +41,8 @@ def exported(build, folder):
     with open(listed, "w", encoding="utf-8") as file:
         file.write("\n".join(raw))
     subprocess.run([tool("llvm-profdata"), "merge", "--sparse", "--failure-mode=all", "-f", listed, "-o", profile], check=True)
-    objects = glob.glob(os.path.join(build, "src/libflashcore.so.*.*.*")) + [path for path in glob.glob(os.path.join(build, "tests/unit/*/unit_*"))
-                                                                              if os.access(path, os.X_OK) and os.path.isfile(path)]
+    objects = [path for pattern in ("src/libflashcore.so.*.*.*", "tests/unit/*/unit_*", "tests/fuzz/replay_*") for path in
+               sorted(glob.glob(os.path.join(build, pattern))) if os.path.isfile(path)]
     arguments = [word for path in objects[1:] for word in ("--object", path)]
     done = subprocess.run([tool("llvm-cov"), "export", "--format=text", f"--instr-profile={profile}", objects[0], *arguments,
                            *(os.path.join(ROOT, "src", room) for room in sorted({room.split("/")[0] for room in ROOMS}))],

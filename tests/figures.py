@@ -18,7 +18,7 @@ def main(paths):
         with open(path, encoding="utf-8") as file:
             for test in map(json.loads, file):
                 name = test["name"].rpartition(" / ")[2]
-                for number, what in FIGURE.findall(test.get("stdout", "")):
+                for number, what in FIGURE.findall("\n".join((test.get("stdout") or "", test.get("stderr") or ""))):
                     sums[name, what] += int(number)
                     times[name, what] += 1
     for (test, what), total in sorted(sums.items()):

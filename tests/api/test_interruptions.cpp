@@ -164,7 +164,7 @@ BOOST_DATA_TEST_CASE(a_storm_of_signals_changes_nothing, data::make(calls), call
 // Whatever lock another thread holds at the fork is never let go of in the child: no function may wait for one there.
 BOOST_AUTO_TEST_CASE(a_child_forked_in_the_middle_of_calls_is_answered, *precondition(modules_exist)) {
   const ChildResult outer = run_in_child([] {
-    alarm(extent::is_long() ? 1200 : 60);
+    alarm(extent::is_long() ? 1200 : 150);
     Started started(calls[0]);
     std::atomic<bool> stop{false};
     std::vector<std::thread> threads;

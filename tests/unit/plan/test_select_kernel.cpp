@@ -271,6 +271,21 @@ BOOST_AUTO_TEST_CASE(a_module_that_its_kernel_does_not_allow_is_refused) {
   BOOST_TEST(key.kernel_index == -1);
 }
 
+BOOST_AUTO_TEST_CASE(a_module_of_a_text_is_for_calls_with_that_text) {
+  ProblemKey key = mission();
+  const auto said = [&key](std::string_view name) {
+    const Status status = pin_kernel(key, name);
+    return status.ok() ? std::string("OK") : status.error().message;
+  };
+  BOOST_TEST(contains(said("sm80_fwd_mma-fp16-d64-nonsense"), "where TILE_QxTILE_KV must stand"));
+  const char *name = "sm80_fwd_mma-fp16-d64-64x64-w4-variant-0123456789abcdef";
+  BOOST_TEST(contains(said(name), "a module with another text than the call's variant has, which has none"));
+  key.variant = 0x1111111111111111;
+  BOOST_TEST(contains(said(name), "another text than the call's variant has, 1111111111111111"));
+  key.variant = 0x0123456789abcdef;
+  BOOST_TEST(said(name) == "OK");
+}
+
 BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
   const struct {
     const char *module;
@@ -297,6 +312,10 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
       {"sm80_fwd_mma-fp16-d64-softcap-64x64-w4",
        [](ProblemKey &key) { key.scores = kernels::scores_softcap | kernels::scores_sinks; }, "sinks",
        "sm80_fwd_mma-fp16-d64-softcap_sinks-64x64-w4"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.head_dim_v = 128; }, "head_dim_v",
+       "for head_dim_v 64, the call's is 128"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.rows = kernels::rows_ragged; }, "kernel",
+       "for sequences that lie otherwise than the call's, for which there is sm80_fwd_mma-fp16-d64-"},
       {"sm80_fwd_mma-fp16-d128-128x256-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "",
        " bytes of shared memory per block, the device allows 101376"},
   };

@@ -194,6 +194,12 @@ BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
        "a module's name is sm80_fwd_mma-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal][-window|chunk]"
        "[-[softcap_][alibi_][sinks_][bias_][mask]][-ragged|paged]"
        "-TILE_QxTILE_KV-wWARPS[-sSTAGES][-qreg][-unaligned]"},
+      {"sm80_fwd_mma-fp16-d64-softcap_-64x64-w4", "has \"softcap_\" where "},
+      {"sm80_fwd_mma-fp16-d64-softcap_softcap-64x64-w4", "has \"softcap_softcap\" where "},
+      {"sm80_fwd_mma-fp16-d64-mask_softcap-64x64-w4", "has \"mask_softcap\" where "},
+      {"sm80_fwd_mma-fp16-d64--64x64-w4", "has \"\" where "},
+      {"sm80_fwd_mma-fp16-d64-64x64-w1234567890", "where wWARPS must stand"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w:", "has \"w:\" where wWARPS must stand"},
       {"sm81_fwd-fp16", "which is of no kernel"},
   };
   for (const auto &one : cases) {

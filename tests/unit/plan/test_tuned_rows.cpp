@@ -128,6 +128,19 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_fit_the_device_is_left_alone) {
   BOOST_TEST((!selection.ok() || selection.value().tuned == nullptr));
 }
 
+// A kernel that the model likes better than the row's is said to be passed over.
+BOOST_AUTO_TEST_CASE(the_explanation_tells_who_would_be_cheaper_by_the_model) {
+  const TunedRow one = row();
+  const auto by_row = select_kernel(mission(), l4, {&one, 1}), by_model = select_kernel(mission(), l4, {});
+  BOOST_REQUIRE((by_row.ok() && by_model.ok()));
+  const std::string text = explain_selection(mission(), l4, {&one, 1});
+  const bool another = by_model.value().kernel_index != by_row.value().kernel_index &&
+                       by_model.value().plan.cost.total_us < by_row.value().plan.cost.total_us;
+  const std::string told = std::string(passport_at(by_model.value().kernel_index).name) +
+                           ": cheaper by the model, slower by the tuned row, ";
+  BOOST_TEST((text.find(told) != std::string::npos) == another, text);
+}
+
 BOOST_AUTO_TEST_CASE(the_explanation_names_the_row) {
   const TunedRow one = row();
   const std::string text = explain_selection(mission(), l4, {&one, 1});

@@ -192,6 +192,28 @@ BOOST_AUTO_TEST_CASE(types_and_options_that_are_refused) {
              {"reserved", "0", [](Args &args) { args.reserved = 1; }, unsupported}});
 }
 
+// Sizes and distances whose product no number holds.
+BOOST_AUTO_TEST_CASE(states_beyond_every_address_are_refused) {
+  const auto refused = [](const char *field, void (*change)(Args &)) {
+    Args args = contiguous_args();
+    change(args);
+    BOOST_TEST_CONTEXT(field) {
+      const Result<MergeStatesProblem> result = validate_merge_states(&args, AddressRule::required);
+      BOOST_REQUIRE(!result.ok());
+      BOOST_TEST(result.error().status == FLASHCORE_INVALID_ARGUMENT);
+      BOOST_TEST(result.error().field == field, result.error().field << ": " << result.error().message);
+    }
+  };
+  constexpr int64_t far = int64_t{1} << 62;
+  refused("output_state_stride", [](Args &args) { args.output_state_stride = far; });
+  refused("lse_state_stride", [](Args &args) { args.lse_state_stride = far; });
+  refused("output_state_stride", [](Args &args) { args.state_count = 2, args.output_state_stride = far - 1; });
+  // Every size as large as it may be: the elements alone are too many.
+  refused("output_states", [](Args &args) {
+    args.batch = args.seqlen_q = 0x7fffffff, args.heads_q = 2, args.head_dim_v = 1, args.state_count = 1024;
+  });
+}
+
 BOOST_AUTO_TEST_CASE(strides_that_are_refused) {
   constexpr int64_t huge = std::numeric_limits<int64_t>::max() / 2;
   check_all({{"output_states.stride[0]", "0 or more",

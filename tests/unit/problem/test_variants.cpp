@@ -104,6 +104,28 @@ BOOST_AUTO_TEST_CASE(brackets_in_comments_and_literals_do_not_count) {
     BOOST_TEST(why(text + good) == "read", text << why(text + good));
 }
 
+// Each of these would open or close something if it were read otherwise than a compiler reads it.
+BOOST_AUTO_TEST_CASE(tokens_are_read_as_a_compiler_reads_them) {
+  for (const char *text :
+       {"auto a = LR\"({)\", b = uR\"x({)x\", c = UR\"({)\", d = u8R\"({)\";", "float R, u8R; auto e = XR \"}\";",
+        "float f = 1e+5f + 1.5E-3f + 0x1p-3f + 0x1P+3f + 1.f + .5f; int g = 0x1'000 - 1;", "int h = 1-2, i = 3+(4);",
+        "float \xc3\xa9\xc3\xa8 = 1;", "int \\\n j;", "int \\\r\n k;", "#define L 1 \\\r\n 2 {\n", "int m = 1 # 2;",
+        "int n = (1 \\ 2);", "const char *o = \"\\\\\";", "struct visible { int p; };",
+        "struct Q { bool visible(int) { return true; } };"})
+    BOOST_TEST(why(std::string(text) + "\n" + good) == "read", text << ": " << why(std::string(text) + "\n" + good));
+  check_why("auto a = R\"never closed;", "text, line 1: a raw string does not end");
+  check_why("const char a = '\\", "text, line 1: a literal that begins with '");
+  check_why("float score(float s)[2];", "text defines no function");
+  const auto later = read_variant_text("bool visible(int);\n" + good + good);  // the first definition is told
+  BOOST_REQUIRE(later.ok());
+  BOOST_TEST(later.value().visible_line == 3);
+  for (const char *name : {"score", "visible", "key_range"}) {
+    const auto read = read_variant_text(std::string("int ") + name + "(int) { return 1; }");
+    BOOST_REQUIRE(read.ok());
+    BOOST_TEST((read.value().score_line + read.value().visible_line + read.value().key_range_line) == 1);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_text_stands_alone) {
   check_why("#include <cmath>\n" + good, "text, line 1: #include; allowed: #define");
   check_why(good + "  #  line 5\n", "text, line 5: #line; allowed: #define");
@@ -166,6 +188,19 @@ BOOST_AUTO_TEST_CASE(an_id_is_one_contexts_and_ends) {
   BOOST_TEST(!ours.destroy(first).ok());
   BOOST_TEST(ours.destroyed() == before + 1);
   BOOST_TEST(ours.find(second).ok());
+}
+
+BOOST_AUTO_TEST_CASE(what_no_variant_has_is_refused) {
+  Variants all;
+  for (const int64_t bytes : {int64_t{-8}, int64_t{4}, int64_t{9}, (int64_t{1} << 40) + 8}) {
+    const auto made = all.create(good, bytes);
+    BOOST_REQUIRE(!made.ok());
+    BOOST_TEST(made.error().field == "params_bytes");
+  }
+  BOOST_TEST(all.create(good, int64_t{1} << 40).ok());
+  const auto made = all.create("float other;", 0);
+  BOOST_REQUIRE(!made.ok());
+  BOOST_TEST(made.error().field == "text");
 }
 
 // Whatever lock another thread held at the fork is never let go of in the child: it is told, and waits for nobody.
