@@ -11,6 +11,8 @@
 #include <exception>
 #include <string>
 
+#include "../leave_child.hpp"
+
 struct ChildResult {
   int exit_code = -1;  // -1: ended by a signal
   int signal = 0;
@@ -34,7 +36,7 @@ ChildResult run_in_child(Body body) {
       text = std::string("threw ") + exception.what();
     }
     const ssize_t written = write(ends[1], text.data(), text.size());
-    _exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
+    leave_child(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
   }
   close(ends[1]);
   char buffer[4096];

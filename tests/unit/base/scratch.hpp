@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "leave_child.hpp"
 
 namespace scratch {
 
@@ -114,7 +115,7 @@ inline pid_t start_child(const std::function<int()> &body) {
   BOOST_REQUIRE(child >= 0);
   if (child != 0) return child;
   alarm(60);
-  _exit(body());
+  leave_child(body());
 }
 inline int wait_for(pid_t child) {
   int status = 0;
