@@ -129,6 +129,14 @@ BOOST_AUTO_TEST_CASE(a_variants_header_has_its_functions_in_their_lines) {
         "#line 7 \"variant\"\n    return ::flashcore::variant::visible(batch, head, query, key, params);"})
     BOOST_TEST(header.find(part) != std::string::npos, header << " [lacks " << part << "]");
   BOOST_TEST(header.find("variant::score(") == std::string::npos);
+  text.visible_line = 0, text.macros.clear();
+  BOOST_TEST(
+      variant_header(text) ==
+      "#pragma once\nnamespace flashcore::variant {\nusing kernels::int32_t, kernels::int64_t, kernels::uint16_t, "
+      "kernels::uint32_t, kernels::uint64_t;\nusing kernels::infinity, kernels::KeyRange;\n#include "
+      "\"variant.text\"\n}  // namespace flashcore::variant\nnamespace flashcore::kernels {\nstruct VariantText {\n"
+      "  static constexpr bool has_score = false;\n  static constexpr bool has_visible = false;\n"
+      "  static constexpr bool has_key_range = false;\n};\n}  // namespace flashcore::kernels\n");
 }
 
 // Tuned rows, caches and users say these names: they are what they were.
