@@ -147,6 +147,47 @@ struct CheckedForward : Trial {
   }
 };
 
+// The first call that appends and rotates.
+struct Append : OnContext {
+  flashcore_attention_args shape = appending_args();
+  GpuProblem problem{context.handle, shape};
+  Append() {
+    problem.args.new_key.data = problem.args.new_value.data = problem.args.query.data;
+    problem.args.rotary_dim = 32, problem.args.rotary_cos = problem.args.rotary_sin = problem.args.query.data;
+  }
+  flashcore_status run(flashcore_error *error) override {
+    return flashcore_attention_fwd(context.handle, &problem.args, nullptr, error);
+  }
+  bool may_go_on_without(Then) const override { return true; }
+};
+
+// The same on the CPU device. A call that fails has written nothing to the cache.
+struct AppendOnCpu : Trial {
+  flashcore_context context = nullptr;
+  flashcore_attention_args args = appending_args();
+  std::vector<uint16_t> cache = std::vector<uint16_t>(2 * 128 * 2 * 64),
+                        rows = std::vector<uint16_t>(128 * 2 * 64, uint16_t{0x3c00}), output = rows;
+  int32_t used = 5;
+
+  AppendOnCpu() {
+    flashcore_context_options options = FLASHCORE_CONTEXT_OPTIONS_INIT;
+    options.device_kind = FLASHCORE_DEVICE_CPU, options.cpu_threads = 2;
+    if (flashcore_context_create(&options, &context, nullptr) != FLASHCORE_OK) std::abort();
+    const auto address = [](const auto &memory) { return reinterpret_cast<uintptr_t>(memory); };
+    args.key.data = address(cache.data()), args.value.data = address(cache.data() + cache.size() / 2);
+    args.query.data = args.new_key.data = args.new_value.data = address(rows.data());
+    args.output.data = address(output.data()), args.seqused_kv = address(&used);
+    args.rotary_dim = 32, args.rotary_cos = args.rotary_sin = address(rows.data());
+  }
+  ~AppendOnCpu() override { flashcore_context_destroy(context); }
+  flashcore_status run(flashcore_error *error) override {
+    const flashcore_status status = flashcore_attention_fwd(context, &args, nullptr, error);
+    for (const uint16_t bits : cache)
+      if (status != FLASHCORE_OK && bits != 0) return FLASHCORE_INTERNAL;
+    return status;
+  }
+};
+
 // The first merge, which loads its module; and one whose addresses are checked.
 struct Merge : Trial {
   GpuContext context;
@@ -313,6 +354,15 @@ BOOST_DATA_TEST_CASE(of_a_first_call, both, then) {
 BOOST_TEST_DECORATOR(*precondition(modules_exist))
 BOOST_DATA_TEST_CASE(of_a_first_checked_call, both, then) {
   check_sweep(then, [] { return std::make_unique<CheckedForward>(); });
+}
+
+BOOST_TEST_DECORATOR(*precondition(modules_exist))
+BOOST_DATA_TEST_CASE(of_a_first_call_that_appends, both, then) {
+  check_sweep(then, [] { return std::make_unique<Append>(); });
+}
+
+BOOST_DATA_TEST_CASE(of_a_call_that_appends_on_the_cpu, both, then) {
+  check_sweep(then, [] { return std::make_unique<AppendOnCpu>(); });
 }
 
 BOOST_TEST_DECORATOR(*precondition(modules_exist))
