@@ -214,7 +214,7 @@ struct Doctor : Trial {
     const flashcore_status status =
         flashcore_environment_describe(nullptr, text.data(), static_cast<int64_t>(text.size()), error);
     const bool right = std::strstr(text.data(), "driver: " FAKE_LIBCUDA) != nullptr &&
-                       std::strstr(text.data(), "3 modules\n") != nullptr;
+                       std::strstr(text.data(), "4 modules\n") != nullptr;
     return status == FLASHCORE_OK && !right ? FLASHCORE_INTERNAL : status;
   }
 };
