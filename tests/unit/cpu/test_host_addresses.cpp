@@ -140,3 +140,31 @@ BOOST_AUTO_TEST_CASE(every_page_of_an_output_counts, *boost::unit_test::precondi
     munmap(memory, bytes);
   }
 }
+
+// Of a cache the rows that are written must be writable, and only these: another call may have the others.
+BOOST_AUTO_TEST_CASE(rows_that_are_appended_must_be_writable, *boost::unit_test::precondition(kernel_can_answer)) {
+  const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  constexpr int64_t pages = 6;
+  auto *memory = static_cast<unsigned char *>(
+      mmap(nullptr, pages * page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  BOOST_REQUIRE(memory != MAP_FAILED);
+  for (const fwd::Operand operand : {fwd::key, fwd::value})
+    for (const int64_t used : {0, 2, 4, 6}) {
+      HostProblem host(small);  // a row a page
+      const auto length = static_cast<int32_t>(used);
+      AttentionProblem &problem = host.problem;
+      problem.key.seqlen_new = 2, problem.key.rows = kernels::rows_ragged, problem.key.kv_batches = 1;
+      problem.key.ragged_by = kernels::by_seqused_kv;
+      problem.tensors[fwd::seqused_kv].data = reinterpret_cast<uint64_t>(&length);
+      problem.tensors[operand] = {reinterpret_cast<uint64_t>(memory), 0, static_cast<int64_t>(page_bytes) / 2, 8};
+      for (int64_t page = 0; page < pages; ++page) {
+        unsigned char *const begin = memory + static_cast<size_t>(page) * page_bytes;
+        BOOST_REQUIRE(mprotect(begin, page_bytes, PROT_READ) == 0);
+        const Status status = check_appended_rows(problem);
+        BOOST_REQUIRE(mprotect(begin, page_bytes, PROT_READ | PROT_WRITE) == 0);
+        BOOST_TEST(status.ok() == (page < used || page >= used + 2), "page " << page << ", " << used << " rows in use");
+        if (!status.ok()) BOOST_TEST(status.error().field == (operand == fwd::key ? "key.data" : "value.data"));
+      }
+    }
+  munmap(memory, pages * page_bytes);
+}
