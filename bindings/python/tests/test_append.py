@@ -2,6 +2,7 @@
 """New rows of a cache and rotary embedding through Context.attention: the cache bit by bit, the output against a call that finds all of it
 done; NumPy and PyTorch; and what is refused, by name."""
 import numbers
+import unittest
 
 import support
 from support import np, torch
@@ -48,10 +49,10 @@ class Cached:
             given.update(rotary_cos=self.cos, rotary_sin=self.sin, rotary_interleaved=self.interleaved)
         return {"new_key": self.new_key, "new_value": self.new_value, "causal": self.causal, **given}
 
-    def expected(self, context):
+    def expected(self, context, lengths=USED):
         """(output, lse, key cache, value cache)"""
         query, new_key, key, value = self.query.copy(), self.new_key.copy(), self.key.copy(), self.value.copy()
-        for b, used in enumerate(USED):
+        for b, used in enumerate(lengths):
             if self.cos is not None:
                 first = used if self.positions is None else int(self.positions[b])
                 new_key[b] = rotated(new_key[b], self.cos, self.sin, first, True, self.interleaved)
@@ -186,6 +187,32 @@ class TestAppendInTorch(support.ContextTest):
         compiled = torch.compile(lambda query: on_torch.attention_with_kv_cache(query + 0, key, value, used, **options) + 0, backend="eager")
         self.assertTrue(np.array_equal(compiled(torch.tensor(case.query)).numpy(), expected[0]))
         self.assertTrue(np.array_equal(key.numpy(), expected[2], equal_nan=True))
+
+    @unittest.skipUnless(torch is not None and torch.cuda.is_available(), "no GPU")
+    def test_a_graph_appends_again(self):
+        """What was captured writes the rows of its replay behind the lengths of its replay."""
+        first, second = (Cached("bottom_right", 16, True, queries=1, seed=seed) for seed in (1, 2))
+        on = lambda array: torch.tensor(array, device="cuda")
+        query, key, value, used, new_key, new_value, cos, sin = (on(array) for array in (
+            first.query, first.key, first.value, first.used, first.new_key, first.new_value, first.cos, first.sin))
+        attend = lambda: on_torch.attention_with_kv_cache(query, key, value, used, new_key=new_key, new_value=new_value, rotary_cos=cos, rotary_sin=sin,
+                                                          rotary_interleaved=True, causal="bottom_right")
+        attend()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = attend()
+        for case, lengths in ((first, USED), (second, (20, 3, 0))):
+            case.used = np.array(lengths, np.int32)
+            case.key[:], case.value[:] = 0.5, 0.25
+            for tensor, array in ((query, case.query), (key, case.key), (value, case.value), (used, case.used), (new_key, case.new_key),
+                                  (new_value, case.new_value), (cos, case.cos), (sin, case.sin)):
+                tensor.copy_(on(array))
+            expected = case.expected(self.context, lengths)
+            graph.replay()
+            torch.cuda.synchronize()
+            self.assertTrue(np.array_equal(key.cpu().numpy(), expected[2]) and np.array_equal(value.cpu().numpy(), expected[3]))
+            self.assertLess(np.abs(output.cpu().numpy().astype(np.float32) - expected[0].astype(np.float32)).max(), 3e-3)
 
     def test_refusals(self):
         case = Cached("none", 0, False)
