@@ -41,7 +41,7 @@ def exported(build, folder):
     with open(listed, "w", encoding="utf-8") as file:
         file.write("\n".join(raw))
     subprocess.run([tool("llvm-profdata"), "merge", "--sparse", "--failure-mode=all", "-f", listed, "-o", profile], check=True)
-    objects = [path for pattern in ("src/libflashcore.so.*.*.*", "tests/unit/*/unit_*", "tests/fuzz/replay_*") for path in
+    objects = [path for pattern in ("src/libflashcore.so.*.*.*", "tests/unit/*/unit_*", "tests/fuzz/replay_*", "tools/fc-inspect/fc-inspect") for path in
                sorted(glob.glob(os.path.join(build, pattern))) if os.path.isfile(path)]
     arguments = [word for path in objects[1:] for word in ("--object", path)]
     done = subprocess.run([tool("llvm-cov"), "export", "--format=text", f"--instr-profile={profile}", objects[0], *arguments,

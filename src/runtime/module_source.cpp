@@ -288,6 +288,7 @@ Status warm_modules(const Settings &settings, std::string_view kernel, const std
   FLASHCORE_TRY_ASSIGN(const std::vector<ModuleRequest> requests, named_modules(settings, kernel, arch));
   FLASHCORE_TRY(check_user_cache(settings));
   ModuleSource source(settings);
+  if (source.store().user_root().empty()) return Error{FLASHCORE_IO_ERROR, source.store().last_warning()};
   int32_t done = 0;
   for (const ModuleRequest &request : requests) {
     FLASHCORE_TRY_ASSIGN(const PackedModule warmed, obtain_from(source, request));

@@ -8,7 +8,7 @@ import shutil
 import unittest
 
 import cli
-from cli import FAILED, NO_DEVICE, OK, USAGE, Case
+from cli import BAD_INPUT, FAILED, NO_DEVICE, OK, USAGE, Case
 
 KERNEL, MODULES = "merge_states", 7
 
@@ -73,6 +73,23 @@ class Cache(cli.ToolTest):
         del self.environment["NVRTC_APPEND_FLAGS"]
         self.fc_inspect("prune", "--limit", "0", out=[rf"removed: {MODULES - 1} modules"])
         self.assertEqual((self.files(), os.path.exists(other)), ([], False))
+
+    def test_what_stands_in_the_way_is_told(self):
+        self.warm()
+        self.write("file", b"")
+        for path in self.files()[:2]:
+            with open(path, "r+b") as file:
+                file.truncate(100)
+        self.fc_inspect("list", out=[r"does not end with its digest"])
+        missing = ["--nvrtc", self.path("none.so")]
+        self.fc_inspect("warm", "sm_80", "--kernel", KERNEL, *missing, code=FAILED, err=[r"COMPILER_UNAVAILABLE", r"none\.so"])
+        self.fc_inspect("warm", "sm_89", "--kernel", KERNEL, "--cache-dir", self.path("file"), code=BAD_INPUT, err=[r"the user cache is not used: ", r"IO_ERROR"])
+        self.fc_inspect("compile", "sm_89", "--kernel", KERNEL, "--output", self.path("file"), code=BAD_INPUT, err=[r"IO_ERROR"])
+        self.fc_inspect("compile", "sm_120", "--kernel", "sm90_fwd_wgmma-fp16-d64-128x128", "--output", self.path("out"), code=USAGE,
+                        err=[r"where sm90_fwd_wgmma does not run; allowed: sm_90"])
+        os.mkdir(self.path("open"))
+        os.chmod(self.path("open"), 0o777)
+        self.fc_inspect("list", "--module-path", self.path("open"), code=None, err=[r"group or others may write"])
 
     def test_a_cache_is_cleared(self):
         self.warm()

@@ -154,6 +154,29 @@ BOOST_AUTO_TEST_CASE(one_at_a_time_tidies_up) {
   sweep_temporary_files(open_subfolder(layout, "none", IfMissing::leave).value());  // a folder that is not there
 }
 
+// Others remove, and forbid, while one looks.
+BOOST_AUTO_TEST_CASE(what_goes_meanwhile_is_gone_and_what_is_in_the_way_is_told) {
+  for (const char *folder : {"/v1/sm_90", "/v1/sm_80", "/v1/sm_86"}) fs::remove_all(root + folder);
+  fs::remove_all(strange[6]);
+  BOOST_TEST(list_modules(options(CacheMode::read_only)).value().size() >= 2u);
+  const std::string young_folder = root + "/v1/sm_120/" + young.record.key.substr(0, 2);
+  const auto removed_by_another = [&](const ListedModule &) { return fs::remove_all(young_folder), true; };
+  BOOST_TEST(remove_modules(options(), removed_by_another, -1, false).ok());
+  chmod((root + "/v1/tmp").c_str(), 0777);
+  const Result<CacheRemoval> refused = remove_modules(options(), removed_by_another, -1, false);
+  BOOST_REQUIRE(!refused.ok());
+  BOOST_TEST(contains(refused.error().message, "/v1/tmp"));
+
+  const auto why_not = [](const Status &status) { return status.ok() ? std::string("OK") : status.error().message; };
+  BOOST_TEST(contains(why_not(export_module_file(root, folder.path("pack"))), root));  // a folder
+  scratch::write_file(folder.path("module"), module.encoded);
+  fs::create_directories(folder.path("first"));
+  scratch::write_file(folder.path("first") + "/sm_89", Bytes(1));
+  BOOST_TEST(contains(why_not(export_module_file(folder.path("module"), folder.path("first"))), "first/sm_89"));
+  fs::create_directories(folder.path("second") + "/" + module.pack_path());
+  BOOST_TEST(contains(why_not(export_module_file(folder.path("module"), folder.path("second"))), module.file_name()));
+}
+
 BOOST_AUTO_TEST_CASE(records_and_files_at_their_limits) {
   BOOST_TEST(contains(parse_module_record(std::string((1 << 20) + 1, ' ')).error().message, "more than 1 MiB"));
   BOOST_TEST(contains(decode_module_entry(Bytes((64 << 20) + 1)).error().message, "more than 64 MiB"));
