@@ -48,7 +48,8 @@ typedef struct flashcore_variant_options {
  * `options` may be NULL. *variant is a number that no other variant of the process ever has. Nothing is compiled here: the first call (or
  * flashcore_attention_prepare) of a shape compiles the text into the kernel that it takes, once for all processes that use the same
  * cache, and says COMPILE_FAILED with the compiler's first error in the text's own lines ("variant(3): error: ..."). INVALID_ARGUMENT
- * names `text` and its line, or options.params_bytes. A captured graph, and the modules of a text, stay good until the context goes. */
+ * names `text` and its line, or options.params_bytes. A captured graph, and the modules of a text, stay good until the context goes.
+ * In a forked child whose parent was making, looking up or compiling a variant at the fork, calls with variants are FORKED. */
 FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_variant_create(flashcore_context context, const char *text,
                                                                             int64_t text_bytes,
                                                                             const flashcore_variant_options *options,

@@ -3,8 +3,8 @@
 // Variants through the public interface, on the stand-in driver with the real compiler: faults in the user's own lines, what is compiled and
 // how often, what threads and processes share, and what becomes of a call when its variant goes.
 #define BOOST_TEST_MODULE variants
-#include <boost/test/unit_test.hpp>
 #include <sys/stat.h>
+#include <boost/test/unit_test.hpp>
 
 #include <cstring>
 #include <fstream>
@@ -243,8 +243,7 @@ BOOST_AUTO_TEST_CASE(a_child_forked_while_a_text_is_compiled_is_told, *precondit
     compiling.join();
     return std::to_string(inner.signal) + " " + inner.text + " / " + said;
   });
-  CHECK_TEXT(outer.text,
-             "0 FORKED 0 [] this process was forked while another thread of its parent compiled a variant");
+  CHECK_TEXT(outer.text, "0 FORKED 0 [] this process was forked while another thread of its parent compiled a variant");
   CHECK_TEXT(outer.text, " / COMPILE_FAILED");
 }
 
