@@ -152,6 +152,20 @@ inline Reason can_change_owner(boost::unit_test::test_unit_id) {
   return can && geteuid() == 0 ? Reason(true) : skip_because("only root can give a file to another user");
 }
 
+// ThreadSanitizer takes what a child writes, into memory that a thread of its parent wrote last, for a race with that thread.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SCRATCH_THREAD_SANITIZER 1
+#endif
+#endif
+inline Reason forks_beside_threads(boost::unit_test::test_unit_id) {
+#if defined(SCRATCH_THREAD_SANITIZER) || defined(__SANITIZE_THREAD__)
+  return skip_because("the thread sanitizer does not know what a fork is");
+#else
+  return Reason(true);
+#endif
+}
+
 // For cases that must not have root's rights: they begin without, or can put them away.
 inline Reason can_be_unprivileged(boost::unit_test::test_unit_id id) {
   return geteuid() != 0 || can_change_owner(id) ? Reason(true) : skip_because("root cannot become another user here");

@@ -97,7 +97,8 @@ BOOST_AUTO_TEST_CASE(folder_that_cannot_be_listed_is_told, *precondition(scratch
 }
 
 // The lock of the last warning may be held by a thread that a forked child does not have.
-BOOST_AUTO_TEST_CASE(last_warning_never_waits_in_a_forked_child) {
+BOOST_AUTO_TEST_CASE(last_warning_never_waits_in_a_forked_child,
+                     *boost::unit_test::precondition(scratch::forks_beside_threads)) {
   ModuleStore store(options());
   std::atomic<bool> stop{false};
   std::thread warns([&] {
