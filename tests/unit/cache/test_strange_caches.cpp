@@ -154,6 +154,36 @@ BOOST_AUTO_TEST_CASE(one_at_a_time_tidies_up) {
   sweep_temporary_files(open_subfolder(layout, "none", IfMissing::leave).value());  // a folder that is not there
 }
 
+BOOST_AUTO_TEST_CASE(a_search_tells_of_a_root_that_is_not_used) {
+  chmod(root.c_str(), 0777);
+  ModuleStore store(options());
+  Refusals refusals;
+  store.search(
+      young.record.arch, young.record.key, "", [](FoundModule &) { return true; }, refusals);
+  BOOST_REQUIRE(refusals.texts().size() == 1u);
+  BOOST_TEST(contains(refusals.texts()[0], root + ": group or others may write"));
+}
+
+BOOST_AUTO_TEST_CASE(numbers_of_a_record_have_limits) {
+  ModuleRecord good = module.record;
+  good.cubin_sha256 = hex_of("cubin"), good.cubin_bytes = 1;
+  const auto fault = [&good](int64_t ModuleRecord::*member, int64_t value) {
+    ModuleRecord record = good;
+    record.*member = value;
+    return module_record_fault(record);
+  };
+  BOOST_TEST(module_record_fault(good) == "");
+  for (const int64_t value : {int64_t{1}, cubin_limit_bytes})
+    BOOST_TEST(fault(&ModuleRecord::cubin_bytes, value) == "");
+  for (const int64_t value : {int64_t{0}, cubin_limit_bytes + 1})
+    BOOST_TEST(contains(fault(&ModuleRecord::cubin_bytes, value),
+                        "cubin_bytes is " + std::to_string(value) + "; allowed: 1 to "));
+  for (const auto member : {&ModuleRecord::compile_us, &ModuleRecord::dynamic_shared_bytes}) {
+    BOOST_TEST(fault(member, 0) == "");
+    BOOST_TEST(contains(fault(member, -1), " is -1; allowed: 0 to "));
+  }
+}
+
 // Others remove, and forbid, while one looks.
 BOOST_AUTO_TEST_CASE(what_goes_meanwhile_is_gone_and_what_is_in_the_way_is_told) {
   for (const char *folder : {"/v1/sm_90", "/v1/sm_80", "/v1/sm_86"}) fs::remove_all(root + folder);
