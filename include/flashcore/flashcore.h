@@ -280,7 +280,8 @@ typedef struct flashcore_attention_args {
 
   /* Tensors. Sizes and contiguous order of Q and O: [batch, seqlen_q, heads_q, head_dim]; K and V: [batch, seqlen_kv,
    * heads_kv, head_dim]; LSE (optional): float32 [batch, heads_q, seqlen_q], its stride[3] is ignored. The memory belongs
-   * to the caller and must stay until the work on the stream is done. Outputs must not overlap inputs. */
+   * to the caller and must stay until the work on the stream is done. Outputs must not overlap inputs. O is of the query's type, or
+   * FLOAT32: not rounded, for results over parts of the keys that will be merged (flashcore_merge_states). */
   flashcore_tensor query;
   flashcore_tensor key;
   flashcore_tensor value;

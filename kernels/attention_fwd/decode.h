@@ -19,11 +19,11 @@ struct Tile {
 
 // There is none for where the mask ends: one module serves every causal mask, and none.
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, window, scores, rows, tile_q, tile_kv, warps, cluster;
+  int32_t dtype, head_dim, head_dim_v, window, scores, rows, calls, tile_q, tile_kv, warps, cluster;
 };
 #ifndef __CUDACC_RTC__
 struct ChoiceList {
-  Choice list[10];
+  Choice list[11];
 };
 constexpr ChoiceList choices_with(const Choice &cluster) {
   return {{
@@ -33,6 +33,7 @@ constexpr ChoiceList choices_with(const Choice &cluster) {
       attention_fwd::window,
       attention_fwd::scores,
       attention_fwd::rows,
+      attention_fwd::calls,
       attention_fwd::tile_q({8, 16}, Tries(8, 16)),
       attention_fwd::tile_kv({16, 32}, Tries(16, 32)),
       attention_fwd::warps({2, 16}, Tries(2, 4, 8, 16)),
@@ -58,6 +59,7 @@ constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Choices
           window_none,
           0,
           rows_dense,
+          0,
           tile_q,
           tile.tile_kv,
           tile.warps,
@@ -119,7 +121,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         s.window == key.window() && s.scores == key.scores && s.rows == key.rows;
+         s.window == key.window() && s.scores == key.scores && s.rows == key.rows &&
+         s.calls == (key.calls() & calls_float32_output);
 }
 
 struct Params : AttentionFwdParams {

@@ -46,9 +46,10 @@ struct AttentionFwdParams {
   uint64_t variant_params;  // what a user's text reads
   uint64_t unused;          // what comes behind stays where it was
   RaggedRows ragged;
-  ScoreTensor bias;    // of bias_dtype
-  ScoreTensor mask;    // bytes; 0 hides the key
-  int32_t bias_dtype;  // float16, bfloat16 or float32
+  ScoreTensor bias;      // of bias_dtype
+  ScoreTensor mask;      // bytes; 0 hides the key
+  int32_t bias_dtype;    // float16, bfloat16 or float32
+  int32_t output_bytes;  // of an element of the output
 };
 
 // Which rows a thread block computes: a tile of queries of one head.

@@ -76,8 +76,8 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, tile_q, tile_kv, warps, stages, q_in_registers,
-      alignment_bytes;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, calls, tile_q, tile_kv, warps, stages,
+      q_in_registers, alignment_bytes;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -88,6 +88,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::window,
     attention_fwd::scores,
     attention_fwd::rows,
+    attention_fwd::calls,
     attention_fwd::tile_q({16, 1024}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)),
     attention_fwd::tile_kv({16, 256}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 256)),
     attention_fwd::warps({1, 16}, Tries(1, 2, 3, 4, 6, 8, 12, 16)),
@@ -110,6 +111,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
               window_none,
               0,
               rows_dense,
+              0,
               tile.tile_q,
               tile.tile_kv,
               tile.warps,
@@ -207,6 +209,7 @@ inline constexpr Passport passport = {
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
 #include "parts/mma_attention.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
 #include "parts/sequence.cuh"
 #include "parts/shared_work.cuh"
@@ -247,6 +250,7 @@ __device__ __forceinline__ auto descending_loader(const AttentionFwdParams &para
                                                                                       thread);
   }
 }
+using OutputRows = RowsOfOutput<chosen.dtype, (chosen.calls & calls_float32_output) != 0>;
 constexpr int32_t warp_rows = Attention::warp_rows;
 constexpr bool hides = hides_keys<Variant>;  // and not at the ends of runs alone
 
@@ -255,7 +259,7 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
                                              Attention::Output &output, const Attention::RowState &state,
                                              bool settled) {
   const int32_t thread = thread_anew(), warp = thread / 32, lane = thread % 32;
-  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
+  const auto rows = OutputRows::of(params, work.batch, work.head_q);
 #pragma unroll
   for (int32_t i = 0; i < Attention::row_tiles; ++i)
 #pragma unroll
@@ -267,11 +271,9 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
       const RowEnd<Variant> end(params, work.head_q, row);
       const float inverse = end.inverse(sum);
       const int32_t query = work.first_query + warp * warp_rows + i * 16 + half * 8 + lane / 4;
-      uint32_t words[Attention::value_columns];
-#pragma unroll
-      for (int32_t n = 0; n < Attention::value_columns; ++n)
-        words[n] = pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse);
-      store_row<alignment_bytes>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
+      rows.store_fragments<alignment_bytes, Attention::value_columns>(
+          query, 0, [&](int32_t n, int32_t c) { return output[i][n][half * 2 + c] * inverse; }, lane % 4,
+          query < params.seqlen_q, params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q) end.write_lse(params, work.batch, work.head_q, query, row);
     }
 }

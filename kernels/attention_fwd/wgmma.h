@@ -26,7 +26,7 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, stages = 2, panel_columns = tensor_map_columns;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, tile_q, tile_kv, split, packed;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, calls, tile_q, tile_kv, split, packed;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -37,6 +37,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::window,
     attention_fwd::scores,
     attention_fwd::rows_without_pages,
+    attention_fwd::calls,
     attention_fwd::tile_q({128, 192}, Tries(128, 192)),
     attention_fwd::tile_kv({64, 192}, Tries(64, 80, 96, 112, 128, 160, 176, 192)),
     attention_fwd::split,
@@ -56,6 +57,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
               window_none,
               0,
               rows_dense,
+              0,
               tile.tile_q,
               tile.tile_kv,
               tile.split,

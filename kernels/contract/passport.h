@@ -95,6 +95,8 @@ struct Passport {
                           rows < rows_ragged ? key.ragged_by : int32_t{by_nothing});
         field != nullptr)
       return {field, "left out, the kernel has no code for it"};
+    if ((key.calls() & calls_float32_output & ~largest("calls")) != 0)
+      return {"output.dtype", "0 or the query's, the kernel writes no other"};
     if (key.variant != 0 && !takes_variants) return {"variant", "0, the kernel takes no variants"};
     return refuse(key);
   }
@@ -103,6 +105,7 @@ struct Passport {
     if (const int32_t i = find_choice(choices, "window"); i >= 0) s.values[i] = key.window();
     if (const int32_t i = find_choice(choices, "scores"); i >= 0) s.values[i] = key.scores;
     if (const int32_t i = find_choice(choices, "rows"); i >= 0) s.values[i] = key.rows;
+    if (const int32_t i = find_choice(choices, "calls"); i >= 0) s.values[i] = key.calls() & choices.first[i].most;
     return s;
   }
   // 0: there is no such choice.

@@ -22,6 +22,9 @@ enum Scores : int32_t { scores_softcap = 1, scores_alibi = 2, scores_sinks = 4, 
 // A user's text comes after them: ProblemKey::variant says which, and this bit of the generated header says so to the kernel.
 inline constexpr int32_t scores_variant = 32;
 
+// What a call asks for beside its problem, as bits; the words of the choice `calls`.
+enum Calls : int32_t { calls_float32_output = 1 };
+
 // How the rows of sequences are found; the words of the choice `rows`. rows_ragged: sequences have lengths and places of their own, which
 // lie in device memory; rows_paged: and their keys lie in pages that a table names.
 enum RowAccess : int32_t { rows_dense = 0, rows_ragged = 1, rows_paged = 2 };
@@ -84,15 +87,21 @@ struct ProblemKey {
   int32_t ragged_by = by_nothing;    // RaggedBy
   uint64_t variant = 0;              // digest of the user's text that is compiled in; 0: none
   int64_t variant_params_bytes = 0;  // of the block that the text reads
+  int32_t output_dtype = 0;          // dtype_float32; 0: as the inputs
+  int32_t unused = 0;
 
   constexpr bool one_module() const { return module.values[0] != 0; }
   // Window
   constexpr int32_t window() const {
     return attention_chunk != 0 ? window_in_chunks : window_left != window_open ? window_moves : window_none;
   }
+  constexpr bool float32_output() const { return output_dtype == dtype_float32; }
+  // Calls
+  constexpr int32_t calls() const { return float32_output() ? calls_float32_output : 0; }
   // Nothing that a shipped module has no code for.
   constexpr bool plain() const {
-    return window() == window_none && window_right == window_open && scores == 0 && rows == rows_dense && variant == 0;
+    return window() == window_none && window_right == window_open && scores == 0 && rows == rows_dense &&
+           variant == 0 && calls() == 0;
   }
 };
 

@@ -26,7 +26,7 @@ __device__ __forceinline__ void set_sequence(AttentionFwdParams &own, const Atte
   };
   const RaggedRows &rows = given.ragged;
   place(own.query, given.query, sequence.query_batch, sequence.first_query_row, 2);
-  place(own.output, given.output, sequence.query_batch, sequence.first_query_row, 2);
+  place(own.output, given.output, sequence.query_batch, sequence.first_query_row, given.output_bytes);
   place(own.lse, given.lse, sequence.query_batch, sequence.first_query_row, 4);
   if (rows.page_table == 0) {
     place(own.key, given.key, sequence.key_batch, sequence.first_key_row, 2);

@@ -306,8 +306,13 @@ FLASHCORE_CPU_INLINE void store_output(const TileTask &task, const TileScratch &
                                        const TileStatistics &statistics) {
   for (int64_t r = 0; r < task.row_count; r++) {
     const float *row = scratch.output + r * scratch.value_columns;
-    uint16_t *__restrict output = task.rows[r].output;
     const float sum = statistics.sum[r] == 0.0f ? 1.0f : statistics.sum[r];  // no key, or none above -infinity: 0 / 1
+    if (task.float32_output) {
+      float *__restrict output = static_cast<float *>(task.rows[r].output);
+      for (int64_t d = 0; d < task.head_dim_v; d++) output[d] = row[d] / sum;
+      continue;
+    }
+    uint16_t *__restrict output = static_cast<uint16_t *>(task.rows[r].output);
     if (task.bfloat16) {
       for (int64_t d = 0; d < task.head_dim_v; d++) output[d] = float_to_bfloat16(row[d] / sum);
     } else {

@@ -25,7 +25,7 @@ inline constexpr int64_t tile_lanes = 16;  // columns are padded to a multiple o
 
 struct TileRow {
   const uint16_t *query;
-  uint16_t *output;
+  void *output;  // of the task's type
   kernels::Visibility<kernels::any_mask>::Run keys;
   float slope;       // of ALiBi; 0: none
   int64_t position;  // among the keys, from which ALiBi counts
@@ -65,6 +65,7 @@ struct TileTask {
   int64_t bias_stride_key, mask_stride_key;  // elements
   bool negate;                               // the scale was negative: its sign goes to the queries
   bool bfloat16;
+  bool float32_output;         // in place of the inputs' type
   ChangeRow variant;           // nullptr: none
   const void *variant_params;  // its block
   int32_t batch;               // the tile's, for a variant

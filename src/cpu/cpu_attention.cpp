@@ -52,6 +52,11 @@ T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head
   return reinterpret_cast<T *>(tensor.data) + offset;
 }
 
+void *output_row(const AttentionProblem &problem, int64_t batch, int64_t row, int64_t head) {
+  if (problem.key.float32_output()) return element<float>(problem.output(), batch, row, head);
+  return element<uint16_t>(problem.output(), batch, row, head);
+}
+
 const void *bias_row(const AttentionProblem &problem, int64_t batch, int64_t row, int64_t head) {
   if (problem.bias().data == 0) return nullptr;
   if (problem.bias_dtype == kernels::dtype_float32) return element<const float>(problem.bias(), batch, row, head);
@@ -111,6 +116,7 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.mask_stride_key = problem.mask().stride_column;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
+  task.float32_output = key.float32_output();
   task.variant = work.variant;
   task.variant_params = reinterpret_cast<const void *>(problem.tensors[fwd::variant_params].data);
   task.batch = static_cast<int32_t>(batch);
@@ -122,7 +128,7 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   for (int64_t r = 0; r < row_count; r++) {
     const int64_t position = position_of(r), row = sequence.first_query_row + position, head_q = head_of(r);
     task.rows[r] = {element<const uint16_t>(problem.query(), sequence.query_batch, row, head_q),
-                    element<uint16_t>(problem.output(), sequence.query_batch, row, head_q),
+                    output_row(problem, sequence.query_batch, row, head_q),
                     visibility.keys_of(position),
                     task.alibi ? *element<const float>(problem.alibi_slopes(), batch, 0, head_q) : 0.0f,
                     position + sequence.keys - sequence.queries,

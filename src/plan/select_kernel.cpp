@@ -93,6 +93,10 @@ Exclusion module_exclusion(const Passport &passport, const Specialization &s, co
       field != nullptr)
     return {field, "the module is compiled for another window or other scores than the call's, for which there is " +
                        module_name(passport, passport.fitted(s, key))};
+  if (((value("calls", 0) ^ key.calls()) & kernels::calls_float32_output) != 0)
+    return {"output.dtype", "the module writes " +
+                                std::string(key.float32_output() ? "the type of the inputs" : "float32") +
+                                ", for the call's there is " + module_name(passport, passport.fitted(s, key))};
   if (value("rows", kernels::rows_dense) != key.rows)
     return {"kernel", "the module is compiled for sequences that lie otherwise than the call's, for which there is " +
                           module_name(passport, passport.fitted(s, key))};

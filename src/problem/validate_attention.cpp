@@ -82,6 +82,7 @@ Status check_types(const Args &args, AttentionProblem &problem) {
     return dtype_error(fwd::operands[fwd::query], key.dtype,
                        "FLASHCORE_DTYPE_FLOAT16 (1) or FLASHCORE_DTYPE_BFLOAT16 (2)");
   }
+  if (args.output.dtype == FLASHCORE_DTYPE_FLOAT32) key.output_dtype = kernels::dtype_float32;
   problem.bias_dtype = dtype_of(fwd::operands[fwd::bias], key, args.bias.dtype);
   return check_dtypes<fwd::operands>(&args, key.dtype);
 }

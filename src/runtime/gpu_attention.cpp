@@ -36,6 +36,7 @@ Error with_feature(Error error, const kernels::ProblemKey &key) {
   const char *field = key.variant != 0 ? "variant"
                                        : kernels::feature_field(key.window(), key.scores,
                                                                 key.rows == kernels::rows_paged, key.ragged_by);
+  if (field == nullptr && key.float32_output()) field = "output.dtype";
   if (error.status != FLASHCORE_COMPILER_UNAVAILABLE || field == nullptr) return error;
   error.message += std::string(" ") + field + " needs a module that is not shipped but compiled on first need.";
   error.field = field;

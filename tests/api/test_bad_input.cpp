@@ -50,7 +50,7 @@ std::vector<BadInput> bad_inputs() {
       UNSUPPORTED(query.dtype, FLASHCORE_DTYPE_FLOAT32),
       UNSUPPORTED(key.dtype, FLASHCORE_DTYPE_BFLOAT16),
       UNSUPPORTED(value.dtype, FLASHCORE_DTYPE_FLOAT8_E4M3),
-      UNSUPPORTED(output.dtype, FLASHCORE_DTYPE_FLOAT32),
+      UNSUPPORTED(output.dtype, FLASHCORE_DTYPE_FLOAT8_E5M2),
       UNSUPPORTED(lse.dtype, FLASHCORE_DTYPE_FLOAT16),
       INVALID(query.data, 0),
       INVALID(key.data, 0),

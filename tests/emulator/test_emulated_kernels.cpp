@@ -140,7 +140,8 @@ AttentionCase case_of(const emulator::Module &module) {
       .bias = (scores & flashcore::kernels::scores_bias) != 0 ? ScoreLayout::full : ScoreLayout::none,
       .bias_type = BiasType::float32,
       .mask = (scores & flashcore::kernels::scores_mask) != 0 ? ScoreLayout::full : ScoreLayout::none,
-      .hidden = (scores & flashcore::kernels::scores_mask) != 0 ? Hidden::some : Hidden::nothing};
+      .hidden = (scores & flashcore::kernels::scores_mask) != 0 ? Hidden::some : Hidden::nothing,
+      .float32_output = (choice("calls", 0) & flashcore::kernels::calls_float32_output) != 0};
 }
 
 // check_ragged runs these.

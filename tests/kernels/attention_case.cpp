@@ -83,6 +83,7 @@ std::string AttentionCase::describe() const {
   if (mask != ScoreLayout::none) text << " mask-" << word(mask);
   if (hidden != Hidden::nothing) text << " hides-" << word(hidden);
   if (hidden_by_bias) text << (hidden_by_lowest ? " by-lowest-bias" : " by-bias");
+  if (float32_output) text << " out32";
   return text.str();
 }
 

@@ -52,6 +52,39 @@ void add_chunks(Cases &cases) {
   cases.push_back({.seqlen_q = 200, .seqlen_kv = 260, .window_left = 40, .window_right = 30, .attention_chunk = 64});
 }
 
+// Outputs of float32 in every layout, width and shape of work, and with what ends a row otherwise.
+void add_float32_outputs(Cases &cases) {
+  for (Layout layout : all_layouts)
+    for (int32_t columns : {64, 40, 128, 256, 33})
+      cases.push_back({.batch = 2,
+                       .seqlen_q = 33,
+                       .seqlen_kv = 150,
+                       .heads_q = 4,
+                       .head_dim = columns,
+                       .head_dim_v = columns,
+                       .dtype = both_types[cases.size() % 2],
+                       .causal = all_masks[cases.size() % 3],
+                       .layout = layout,
+                       .float32_output = true});
+  for (int64_t queries : {1, 4, 300})
+    for (int32_t columns : {64, 128})
+      for (Float16Type dtype : both_types)
+        cases.push_back({.seqlen_q = queries,
+                         .seqlen_kv = 700,
+                         .heads_q = 8,
+                         .heads_kv = 2,
+                         .head_dim = columns,
+                         .head_dim_v = columns,
+                         .dtype = dtype,
+                         .causal = bottom_right,
+                         .garbage = Garbage::later_values,
+                         .float32_output = true});
+  for (int64_t keys : {0, 20, 300})
+    cases.push_back({.seqlen_q = 70, .seqlen_kv = keys, .causal = bottom_right, .sinks = 1.0f, .float32_output = true});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last, .float32_output = true});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .window_left = 40, .float32_output = true});
+}
+
 // Scores far below the cap, around it and far above.
 void add_softcaps(Cases &cases) {
   for (Float16Type dtype : both_types)
@@ -170,9 +203,24 @@ void add_hidden(Cases &cases) {
 }  // namespace
 
 void add_feature_sweeps(Cases &cases) {
-  for (const auto add :
-       {add_windows, add_chunks, add_softcaps, add_alibi, add_feature_sinks, add_unseen, add_biases, add_hidden})
+  for (const auto add : {add_windows, add_chunks, add_softcaps, add_alibi, add_feature_sinks, add_unseen, add_biases,
+                         add_hidden, add_float32_outputs})
     add(cases);
+}
+
+void add_few_float32_outputs(Cases &cases) {
+  for (Float16Type dtype : both_types)
+    for (ReferenceCausal causal : {no_mask, bottom_right})
+      for (Layout layout : {Layout::contiguous, Layout::padded, Layout::odd})
+        cases.push_back({.seqlen_q = cases.size() % 2 == 0 ? 3 : 70,
+                         .seqlen_kv = 203,
+                         .heads_q = 4,
+                         .dtype = dtype,
+                         .causal = causal,
+                         .layout = layout,
+                         .garbage = causal == no_mask ? Garbage::none : Garbage::later_values,
+                         .float32_output = true});
+  cases.push_back({.seqlen_q = 70, .seqlen_kv = 20, .causal = bottom_right, .float32_output = true});
 }
 
 void add_few_score_tensors(Cases &cases) {

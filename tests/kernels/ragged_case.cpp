@@ -75,7 +75,7 @@ struct RaggedOnDevice::Tensor {
     tensor.data = buffer->address() + static_cast<uint64_t>(guard_elements * element_bytes);
     if (!apart) return;
     tensor.stride[0] = stride[0], tensor.stride[1] = stride[1], tensor.stride[2] = stride[2];
-    tensor.stride[3] = element_bytes == 2 ? 1 : 0;
+    tensor.stride[3] = columns == 1 ? 0 : 1;
   }
 };
 
@@ -147,6 +147,7 @@ void RaggedOnDevice::place_queries() {
   };
   query_ = make(features.head_dim, case_.apart);
   output_ = make(features.head_dim_v, case_.apart);
+  if (features.float32_output) output_->element_bytes = 4;
   lse_ = make(1, false);
   lse_->element_bytes = 4;
   // [entry, head, row]
@@ -256,7 +257,8 @@ void RaggedOnDevice::fill_inputs(std::mt19937 &generator) {
   fill(*query_, case_.queries, &tools::ReferenceAttention::query);
   fill(*key_, case_.keys, &tools::ReferenceAttention::key);
   fill(*value_, case_.keys, &tools::ReferenceAttention::value);
-  output_->buffer = std::make_unique<DeviceBuffer>(device_, output_->total() * 2);
+  output_->buffer = std::make_unique<DeviceBuffer>(device_, output_->total() * output_->element_bytes);
+  if (case_.features.float32_output) args_.output.dtype = FLASHCORE_DTYPE_FLOAT32;
   query_->describe(args_.query, case_.apart), key_->describe(args_.key, case_.apart);
   value_->describe(args_.value, case_.apart), output_->describe(args_.output, case_.apart);
   lse_->buffer = std::make_unique<DeviceBuffer>(device_, lse_->total() * 4);
@@ -336,7 +338,7 @@ void RaggedOnDevice::poison_outputs() {
 }
 
 std::vector<uint16_t> RaggedOnDevice::read_output() const {
-  std::vector<uint16_t> bits(static_cast<size_t>(output_->total()));
+  std::vector<uint16_t> bits(static_cast<size_t>(output_->total() * output_->element_bytes / 2));
   output_->buffer->read(bits.data());
   return bits;
 }
@@ -364,8 +366,15 @@ CaseOutcome RaggedOnDevice::judge() const {
     for (int64_t row = 0; row < one.seqlen_q; row++)
       for (int64_t head = 0; head < one.heads_q; head++)
         for (int64_t column = 0; column < one.head_dim_v; column++) {
-          uint16_t &bits = output[static_cast<size_t>(output_->index(b, row, head) + column)];
-          got.push_back(tools::to_double(features.dtype, std::exchange(bits, poison16)));
+          const auto at = static_cast<size_t>(output_->index(b, row, head) + column);
+          if (features.float32_output) {
+            float value;
+            std::memcpy(&value, &output[at * 2], sizeof(value));
+            std::memcpy(&output[at * 2], &poison32, sizeof(value));
+            got.push_back(static_cast<double>(value));
+          } else {
+            got.push_back(tools::to_double(features.dtype, std::exchange(output[at], poison16)));
+          }
         }
     for (int64_t head = 0; head < one.heads_q; head++)
       for (int64_t row = 0; row < one.seqlen_q; row++) {

@@ -61,6 +61,14 @@ std::vector<RaggedCase> ragged_sweeps() {
       one.features.layout = one.apart ? Layout::odd : Layout::contiguous;
       cases.push_back(with_possible_lengths(one));
     }
+  // Outputs of float32, whose rows are as long again.
+  for (KeyPlaces key_places : all_key_places) {
+    RaggedCase one{
+        .queries = lengths[0][0], .keys = lengths[0][1], .key_places = key_places, .apart = cases.size() % 2 == 0};
+    one.features.heads_q = 4, one.features.dtype = both_types[cases.size() % 2];
+    one.features.causal = ReferenceCausal::bottom_right, one.features.float32_output = true;
+    cases.push_back(with_possible_lengths(one));
+  }
   // Many sequences, most of them of no tile; and one that the keys of are many parts of a grid.
   RaggedCase many{.query_places = QueryPlaces::in_line, .key_places = KeyPlaces::in_line};
   for (int64_t b = 0; b < 75; b++)

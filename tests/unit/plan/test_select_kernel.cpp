@@ -252,6 +252,9 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
       {"sm80_fwd_mma-fp16-d64-softcap-64x64-w4",
        [](ProblemKey &key) { key.scores = kernels::scores_softcap | kernels::scores_sinks; }, "sinks",
        "sm80_fwd_mma-fp16-d64-softcap_sinks-64x64-w4"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.output_dtype = kernels::dtype_float32; },
+       "output.dtype", "for the call's there is sm80_fwd_mma-fp16-d64-out32-64x64-w4"},
+      {"sm80_fwd_mma-fp16-d64-out32-64x64-w4", [](ProblemKey &) {}, "output.dtype", "the module writes float32"},
       {"sm80_fwd_mma-fp16-d128-128x256-w4", [](ProblemKey &key) { key.head_dim = key.head_dim_v = 128; }, "",
        " bytes of shared memory per block, the device allows 101376"},
   };
@@ -283,6 +286,9 @@ BOOST_AUTO_TEST_CASE(features_choose_modules_that_are_not_shipped) {
       {[](ProblemKey &key) { key.scores = kernels::scores_mask; }, "-mask-"},
       {[](ProblemKey &key) { key.causal = kernels::causal_top_left, key.scores = 31; },
        "-causal-softcap_alibi_sinks_bias_mask-"},
+      {[](ProblemKey &key) { key.output_dtype = kernels::dtype_float32; }, "-out32-"},
+      {[](ProblemKey &key) { key.scores = kernels::scores_sinks, key.output_dtype = kernels::dtype_float32; },
+       "-sinks-out32-"},
   };
   for (const auto &one : cases)
     for (const bool large : {false, true})
@@ -326,6 +332,16 @@ BOOST_AUTO_TEST_CASE(kernels_without_code_for_a_feature_name_it) {
       BOOST_TEST(chosen.error().field == field);
       BOOST_TEST(contains(chosen.error().message, "left out, the kernel has no code for it"));
     }
+}
+
+BOOST_AUTO_TEST_CASE(kernels_that_write_16_bits_alone_say_so) {
+  ProblemKey key = mission();
+  key.output_dtype = kernels::dtype_float32;
+  BOOST_REQUIRE(pin_kernel(key, "fwd_scalar").ok());
+  const auto chosen = select_kernel(key, h200, {});
+  BOOST_REQUIRE(!chosen.ok());
+  BOOST_TEST(chosen.error().field == "output.dtype");
+  BOOST_TEST(contains(chosen.error().message, "0 or the query's, the kernel writes no other"));
 }
 
 BOOST_AUTO_TEST_CASE(an_unknown_name_lists_the_kernels) {

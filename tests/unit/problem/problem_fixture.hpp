@@ -114,9 +114,9 @@ inline std::string outcome(const Args &args, AddressRule rule = AddressRule::req
   for (int64_t number : {key.batch, key.seqlen_q, key.seqlen_kv, key.window_left, key.window_right, key.total_q,
                          key.total_kv, key.kv_batches})
     text << number << ' ';
-  for (int32_t number :
-       {key.heads_q, key.heads_kv, key.head_dim, key.head_dim_v, key.dtype, key.causal, key.alignment_bytes,
-        key.kernel_index, key.attention_chunk, key.scores, key.rows, key.index_dtype, key.page_size, key.ragged_by}) {
+  for (int32_t number : {key.heads_q, key.heads_kv, key.head_dim, key.head_dim_v, key.dtype, key.causal,
+                         key.alignment_bytes, key.kernel_index, key.attention_chunk, key.scores, key.rows,
+                         key.index_dtype, key.page_size, key.ragged_by, key.output_dtype}) {
     text << number << ' ';
   }
   for (const ProblemTensor &tensor : problem.tensors) {
