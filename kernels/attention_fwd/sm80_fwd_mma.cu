@@ -88,7 +88,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::window,
     attention_fwd::scores,
     attention_fwd::rows,
-    attention_fwd::calls,
+    attention_fwd::calls_that_stay,
     attention_fwd::tile_q({16, 1024}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)),
     attention_fwd::tile_kv({16, 256}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 256)),
     attention_fwd::warps({1, 16}, Tries(1, 2, 3, 4, 6, 8, 12, 16)),
@@ -156,8 +156,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         attention_fwd::serves_features(s, key) && s.rows == key.rows && s.alignment_bytes <= key.alignment_bytes &&
-         (key.alignment_bytes < 16 || s.alignment_bytes == 16);
+         attention_fwd::serves_features(s, key) && s.rows == key.rows && ((s.calls ^ key.calls()) & calls_stay) == 0 &&
+         s.alignment_bytes <= key.alignment_bytes && (key.alignment_bytes < 16 || s.alignment_bytes == 16);
 }
 
 // The Q tile, the stages of K and V, what the block computes (SharedWork), and the parameters of a ragged batch's sequence.
@@ -171,7 +171,10 @@ constexpr int64_t dynamic_shared_bytes(const Choices &s) {
   return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(AttentionFwdParams) + 2 * bytes_of_pages(s));
 }
 
-constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+// Blocks that stay are one for each multiprocessor: more would find others than those that they are to stay on.
+constexpr Cost cost(const Choices &s, const ProblemKey &key, DeviceLimits device) {
+  if (key.multiprocessor_limit != 0)
+    device.shared_bytes_per_multiprocessor = static_cast<int32_t>(dynamic_shared_bytes(s)) + 1024;
   return with_memory(
       mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps),
                 s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(thread_blocks(s, key)),
@@ -181,7 +184,9 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
 }
 
 constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
+  const int64_t blocks = thread_blocks(s, key);
+  return single_launch((s.calls & calls_stay) != 0 ? smaller(blocks, device.multiprocessors) : blocks, s.warps * 32,
+                       dynamic_shared_bytes(s), cost(s, key, device));
 }
 
 #ifndef __CUDACC_RTC__
@@ -208,6 +213,7 @@ inline constexpr Passport passport = {
 
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
+#include "parts/key_loaders.cuh"
 #include "parts/mma_attention.cuh"
 #include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
@@ -237,19 +243,7 @@ using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile
                                Variant, KeyRows>;
 using Rows = Attention::Rows;
 using ValueRows = Attention::ValueRows;
-// What brings tiles of K, or of V, from the last to the first: dense rows, or pages. memory: of bytes_of_pages.
-template <bool of_values, typename TileRows>
-__device__ __forceinline__ auto descending_loader(const AttentionFwdParams &params, const BlockWork &work, int32_t tile,
-                                                  int32_t thread, [[maybe_unused]] unsigned char *memory) {
-  if constexpr (chosen.rows == rows_paged) {
-    return DescendingPagedLoader<of_values, tile_kv, threads, alignment_bytes, TileRows>(params, tile, memory);
-  } else {
-    const StridedRows rows = of_values ? StridedRows::values(params, work.batch, work.head_kv)
-                                       : StridedRows::keys(params, work.batch, work.head_kv);
-    return DescendingLoader<tile_kv, threads, alignment_bytes, TileRows, StridedRows>(rows, tile, params.seqlen_kv,
-                                                                                      thread);
-  }
-}
+using Loaders = KeyLoaders<chosen.rows, tile_kv, threads, alignment_bytes>;
 using OutputRows = RowsOfOutput<chosen.dtype, (chosen.calls & calls_float32_output) != 0>;
 constexpr int32_t warp_rows = Attention::warp_rows;
 constexpr bool hides = hides_keys<Variant>;  // and not at the ends of runs alone
@@ -278,8 +272,6 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
     }
 }
 
-}  // namespace flashcore::kernels::sm80_fwd_mma
-
 // One step with one stage of K and V; time runs down, "...." is a copy under way:
 //
 //   K(n) arrives      barrier
@@ -295,18 +287,13 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
 // Keys are walked from the last tile to the first: the tiles that need masks come first, the steady loop has none. The
 // masked tiles set the softmax references in exact steps, so there is always one; the steady loop is optimistic, and when
 // that lost a row all is done again in exact steps, which are the masked ones.
-extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::threads,
-                                             flashcore::kernels::sm80_fwd_mma::min_blocks)
-    sm80_fwd_mma(const __grid_constant__ flashcore::kernels::AttentionFwdParams given) {
-  using namespace flashcore::kernels;
-  using namespace flashcore::kernels::sm80_fwd_mma;
-  extern __shared__ __align__(1024) unsigned char shared[];
+__device__ __forceinline__ void compute_tile(const AttentionFwdParams &given, uint32_t block, unsigned char *shared) {
   constexpr uint32_t key_bytes = tile_kv * head_dim * 2, value_bytes = tile_kv * head_dim_v * 2;
   const SharedAddress query_tile = shared_address(shared), key_tiles_at = query_tile + tile_q * head_dim * 2;
   const SharedAddress value_tiles_at = key_tiles_at + stages * key_bytes;
 
   const SharedWork<mask> shared_work{value_tiles_at + stages * value_bytes};
-  BlockWork first_work = work_of_block<tile_q, mask, chosen.rows>(given, blockIdx.x);
+  BlockWork first_work = work_of_block<tile_q, mask, chosen.rows>(given, block);
   const Sequence sequence = sequence_of<chosen.rows>(given, first_work.batch);
   if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(sequence, first_work)) return;
   unsigned char *const sequence_memory = shared + bytes_before_sequence(chosen);
@@ -339,10 +326,10 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
     const Attention::TileGroup group(0, thread_anew());
     const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
     const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
-    auto key_loader = descending_loader<false, Rows>(params, work, tile, group.thread, key_pages);
+    auto key_loader = Loaders::from<false, Rows>(params, work, tile, group.thread, key_pages);
     if (tile >= first_tile) key_loader.load_last(key_tiles_at, params.head_dim);
     // After the keys are under way: worked out beside their addresses it does not fit into the registers.
-    auto value_loader = descending_loader<true, ValueRows>(params, work, tile, group.thread, value_pages);
+    auto value_loader = Loaders::from<true, ValueRows>(params, work, tile, group.thread, value_pages);
     if (tile >= first_tile && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
     copy_async_commit();
     Attention::clear(output);
@@ -488,5 +475,24 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
                                       work.first_query + thread_anew() / 32 * warp_rows);
   }
   write_output(params, shared_work.work(), output, state, !all_exact && !shared_work.again());
+}
+
+}  // namespace flashcore::kernels::sm80_fwd_mma
+
+extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::threads,
+                                             flashcore::kernels::sm80_fwd_mma::min_blocks)
+    sm80_fwd_mma(const __grid_constant__ flashcore::kernels::AttentionFwdParams given) {
+  using namespace flashcore::kernels;
+  using namespace flashcore::kernels::sm80_fwd_mma;
+  extern __shared__ __align__(1024) unsigned char shared[];
+  if constexpr ((chosen.calls & calls_stay) == 0) {
+    compute_tile(given, blockIdx.x, shared);
+  } else {
+#pragma unroll 1
+    for (uint32_t block = blockIdx.x; block < tiles_of_grid<tile_q, chosen.rows>(given); block += gridDim.x) {
+      compute_tile(given, block, shared);
+      __syncthreads();  // all of the block are done with the shared memory
+    }
+  }
 }
 #endif

@@ -63,7 +63,8 @@ struct TileTask {
   int32_t bias_dtype;                        // kernels::Dtype; 0: rows have no bias
   bool has_mask;                             // rows have masks
   int64_t bias_stride_key, mask_stride_key;  // elements
-  bool negate;                               // the scale was negative: its sign goes to the queries
+  int64_t piece_keys;  // of which each is computed by itself, and all are merged; 0: there is one piece
+  bool negate;         // the scale was negative: its sign goes to the queries
   bool bfloat16;
   bool float32_output;         // in place of the inputs' type
   ChangeRow variant;           // nullptr: none
@@ -91,7 +92,8 @@ struct TileStatistics {
 // Working memory of one thread; carved from one allocation that is made before any thread starts.
 class TileScratch {
  public:
-  TileScratch(int64_t head_dim, int64_t head_dim_v);
+  // has_pieces: of which rows keep a merged output beside that at hand.
+  TileScratch(int64_t head_dim, int64_t head_dim_v, bool has_pieces = false);
   TileScratch(TileScratch &&) = default;  // the pointers lead into the heap and stay good; a copy's would not
 
   int64_t value_columns;  // head_dim_v, padded
@@ -100,6 +102,7 @@ class TileScratch {
   float *values;          // [tile_keys][value_columns]
   float *scores;          // [tile_rows][tile_keys], then probabilities
   float *output;          // [tile_rows][value_columns]
+  float *merged;          // likewise, of the pieces before; nullptr without pieces
   float *converted;       // [head_dim], one key
   bool values_finite;     // of the block, where keys may be hidden
 

@@ -14,6 +14,7 @@
 #include <limits>
 #include <vector>
 
+#include "contract/pieces.h"
 #include "contract/sequence.h"
 #include "cpu/attend_tile.hpp"
 #include "cpu/run_attention.hpp"
@@ -38,6 +39,7 @@ struct Work {
   int64_t tiles_per_head;
   int64_t tile_count;
   kernels::RaggedRows ragged;  // where rows are not dense
+  int64_t piece_keys = 0;      // TileTask's
   std::atomic<int64_t> next_tile{0};
 };
 
@@ -114,6 +116,7 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.has_mask = problem.mask().data != 0;
   task.bias_stride_key = problem.bias().stride_column;
   task.mask_stride_key = problem.mask().stride_column;
+  task.piece_keys = work.piece_keys;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
   task.float32_output = key.float32_output();
@@ -121,7 +124,7 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.variant_params = reinterpret_cast<const void *>(problem.tensors[fwd::variant_params].data);
   task.batch = static_cast<int32_t>(batch);
   task.row_count = row_count;
-  const auto visibility = kernels::mask_rule_of(key).visibility(sequence.queries, sequence.keys);
+  const auto visibility = kernels::visibility_of(key, sequence.queries, sequence.keys);
   const bool has_sinks = problem.sinks().data != 0;
   const auto position_of = [&](int64_t r) { return (first_row + r) / work.group; };
   const auto head_of = [&](int64_t r) { return head_kv * work.group + (first_row + r) % work.group; };
@@ -131,7 +134,7 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
                     output_row(problem, sequence.query_batch, row, head_q),
                     visibility.keys_of(position),
                     task.alibi ? *element<const float>(problem.alibi_slopes(), batch, 0, head_q) : 0.0f,
-                    position + sequence.keys - sequence.queries,
+                    position + visibility.diagonal,
                     has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity,
                     bias_row(problem, batch, position, head_q),
                     task.has_mask ? element<const uint8_t>(problem.mask(), batch, position, head_q) : nullptr,
@@ -184,11 +187,16 @@ Status run_attention(const AttentionProblem &problem, int32_t threads, AttendTil
   work.tiles_per_head = (work.rows_per_head + tile_rows - 1) / tile_rows;
   work.tile_count = work.tiles_per_head * key.batch * key.heads_kv;
 
+  if (kernels::asks_for_pieces(key))
+    work.piece_keys = kernels::keys_of_piece(key, kernels::end_of_keys(key), tile_keys);
+
   // All memory is taken before the first thread starts and the first output is written.
   std::vector<Worker> workers;
-  const int64_t count = worthwhile_threads(key, work, threads);
+  const int32_t allowed = key.multiprocessor_limit != 0 ? std::min(threads, key.multiprocessor_limit) : threads;
+  const int64_t count = worthwhile_threads(key, work, allowed);
   workers.reserve(static_cast<size_t>(count));
-  for (int64_t n = 0; n < count; n++) workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v)});
+  for (int64_t n = 0; n < count; n++)
+    workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v, work.piece_keys != 0)});
   std::vector<void *> arguments;
   for (Worker &worker : workers) arguments.push_back(&worker);
   run_on_threads(run_worker, arguments);

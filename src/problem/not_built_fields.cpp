@@ -80,7 +80,7 @@ constexpr RefusedFlag refused_flags[] = {
 
 constexpr uint32_t known_flags = FLASHCORE_FLAG_SOFTMAX_SCALE | FLASHCORE_FLAG_WINDOW_LEFT |
                                  FLASHCORE_FLAG_WINDOW_RIGHT | FLASHCORE_FLAG_BATCH_INVARIANT |
-                                 FLASHCORE_FLAG_ROTARY_INTERLEAVED;
+                                 FLASHCORE_FLAG_ROTARY_INTERLEAVED | FLASHCORE_FLAG_POSITIONS;
 
 constexpr uint32_t refused_flag_bits() {
   uint32_t bits = ~known_flags;

@@ -261,7 +261,7 @@ pub struct flashcore_attention_args {
     pub value_descale: u64,
     pub descale_batch_stride: i64,
     pub descale_head_stride: i64,
-    /// pieces of the key sequence; 0: the library's choice
+    /// pieces that keys are cut in (flashcore_merge_states.h); 0: the library's choice
     pub split_count: i32,
     /// SMs that the call may occupy; 0: all
     pub multiprocessor_limit: i32,
@@ -282,6 +282,8 @@ pub struct flashcore_attention_args {
     pub variant: u64,
     /// the params_bytes of the variant on the device, at a multiple of 8; 0 where these are 0
     pub variant_params: u64,
+    pub query_position: i64,
+    pub key_position: i64,
 }
 
 impl Default for flashcore_attention_args {
@@ -419,6 +421,7 @@ pub const FLASHCORE_FLAG_WINDOW_LEFT: u32 = 2;
 pub const FLASHCORE_FLAG_WINDOW_RIGHT: u32 = 4;
 pub const FLASHCORE_FLAG_BATCH_INVARIANT: u32 = 8;
 pub const FLASHCORE_FLAG_ROTARY_INTERLEAVED: u32 = 16;
+pub const FLASHCORE_FLAG_POSITIONS: u32 = 32;
 pub const FLASHCORE_NAME_BYTES: i32 = 128;
 pub const FLASHCORE_MOST_STATES: i32 = 1024;
 pub const FLASHCORE_OK: i32 = 0;
