@@ -98,8 +98,10 @@ void run_stage(const kernels::Launch &stage, const Choice &choice, const void *p
 
 CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, const AttentionProblem &problem,
                    const Request &request) {
-  const kernels::DeviceLimits limits = limits_of(request);
+  const kernels::DeviceLimits limits = limited(limits_of(request), problem.key);
   const kernels::Plan plan = passport.plan(choice.specialization, problem.key, limits);
+  if (problem.key.multiprocessor_limit != 0 && most_blocks_at_once(plan) > problem.key.multiprocessor_limit)
+    return refused("multiprocessor_limit: more thread blocks run at once");
   Workspace workspace(plan.workspace_bytes, request.seed);
   kernels::AttentionCall call = attention_call(problem);
   if (plan.workspace_bytes != 0) call.workspace = reinterpret_cast<uint64_t>(workspace.data());

@@ -131,6 +131,11 @@ struct AttentionCase {
   bool hidden_by_bias = false;    // by -infinity in it
   bool hidden_by_lowest = false;  // by the lowest finite number instead
   bool float32_output = false;    // in place of the inputs' type
+  int32_t split_count = 0;
+  int64_t split_tokens = 0;
+  bool batch_invariant = false;
+  int32_t multiprocessor_limit = 0;
+  int64_t query_position = -1, key_position = 0;  // -1: none are given
 
   std::string describe() const;  // "fp16 b1 h4/2 sq65 sk193 d64 causal-br odd lse std3 scale0.5 later-values"
   double softmax_scale() const;

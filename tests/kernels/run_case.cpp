@@ -293,6 +293,14 @@ void CaseOnDevice::set_features(std::mt19937 &generator) {
   if (case_.window_right >= 0) args_.flags |= FLASHCORE_FLAG_WINDOW_RIGHT, args_.window_right = case_.window_right;
   args_.attention_chunk = reference_.attention_chunk = case_.attention_chunk;
   reference_.window_left = case_.window_left, reference_.window_right = case_.window_right;
+  args_.split_count = case_.split_count, args_.split_tokens = case_.split_tokens;
+  if (case_.batch_invariant) args_.flags |= FLASHCORE_FLAG_BATCH_INVARIANT;
+  args_.multiprocessor_limit = case_.multiprocessor_limit;
+  reference_.query_position = case_.query_position, reference_.key_position = case_.key_position;
+  if (case_.query_position >= 0) {
+    args_.flags |= FLASHCORE_FLAG_POSITIONS;
+    args_.query_position = case_.query_position, args_.key_position = case_.key_position;
+  }
   args_.softcap = case_.softcap;
   reference_.softcap = static_cast<double>(case_.softcap);
   if (case_.alibi != Alibi::none) {
