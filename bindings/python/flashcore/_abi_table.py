@@ -146,6 +146,8 @@ class AttentionArgs(_Sized):
         ("kv_batch_count", _i64),
         ("variant", _u64),
         ("variant_params", _u64),
+        ("query_position", _i64),
+        ("key_position", _i64),
     ]
 
 
@@ -226,6 +228,7 @@ FLAG_WINDOW_LEFT = 2
 FLAG_WINDOW_RIGHT = 4
 FLAG_BATCH_INVARIANT = 8
 FLAG_ROTARY_INTERLEAVED = 16
+FLAG_POSITIONS = 32
 NAME_BYTES = 128
 MOST_STATES = 1024
 OK = 0
