@@ -6,6 +6,7 @@
 
 #include "emulate.hpp"
 #include "kernels/batch_invariance.hpp"
+#include "kernels/shards.hpp"
 
 namespace emulator {
 
@@ -34,6 +35,21 @@ void check_batch_invariance(const std::string &kernel) {
   }
   std::printf("%-24s %d sequences have the same bits alone and in batches\n", kernel.c_str(), compared);
   BOOST_TEST(compared >= 10);
+}
+
+void check_shards_of_keys(const std::string &kernel) {
+  const Device host(FLASHCORE_DEVICE_CPU, 0);
+  uint32_t seed = 0;
+  const ShardsOutcome outcome = check_shards(host, 20, [&](const flashcore_attention_args &args) {
+    // Which some kernels refuse.
+    if (args.seqlen_kv == 0) return flashcore_attention_fwd(host.context(), &args, nullptr, nullptr) == FLASHCORE_OK;
+    const CaseOutcome emulated = emulate(args, {.kernel = kernel, .seed = ++seed});
+    if (emulated.verdict == Verdict::failed) BOOST_ERROR(emulated.message);
+    return emulated.verdict == Verdict::passed;
+  });
+  BOOST_TEST(outcome.problem == "");
+  std::printf("%-24s %d rounds of shards merged\n", kernel.c_str(), outcome.merged);
+  BOOST_TEST(outcome.merged > 0);
 }
 
 }  // namespace emulator

@@ -8,5 +8,7 @@
 namespace emulator {
 
 void check_batch_invariance(const std::string &kernel);
+// Float32 results over shards of the keys, merged by the CPU device (tests/kernels/shards.hpp).
+void check_shards_of_keys(const std::string &kernel);
 
 }  // namespace emulator

@@ -214,6 +214,9 @@ bool add_cases() {
         boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
     of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_batch_invariance(kernel); },
                                                     "batch_invariance", __FILE__, __LINE__));
+    if (flashcore::kernel_table()[static_cast<size_t>(flashcore::find_kernel(kernel))].passport->largest("calls") != 0)
+      of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_shards_of_keys(kernel); }, "shards",
+                                                      __FILE__, __LINE__));
     const auto *const passport =
         flashcore::kernel_table()[static_cast<size_t>(flashcore::find_kernel(kernel))].passport;
     if (passport->takes_variants)

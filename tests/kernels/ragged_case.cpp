@@ -111,6 +111,9 @@ RaggedOnDevice::RaggedOnDevice(const Device &device, const RaggedCase &one, cons
   if (features.window_right >= 0)
     args_.window_right = features.window_right, args_.flags |= FLASHCORE_FLAG_WINDOW_RIGHT;
   args_.attention_chunk = features.attention_chunk, args_.softcap = features.softcap;
+  args_.split_count = features.split_count, args_.split_tokens = features.split_tokens;
+  if (features.batch_invariant) args_.flags |= FLASHCORE_FLAG_BATCH_INVARIANT;
+  args_.multiprocessor_limit = features.multiprocessor_limit;
   std::memcpy(args_.kernel, kernel.c_str(), std::min(kernel.size() + 1, sizeof(args_.kernel)));
   place_queries();
   place_keys(generator);
