@@ -35,7 +35,7 @@ type Attention struct {
 	Query  Tensor // [batch, seqlen_q, heads_q, head_dim]
 	Key    Tensor // [batch, seqlen_kv, heads_kv, head_dim]
 	Value  Tensor // [batch, seqlen_kv, heads_kv, head_dim_v]
-	Output Tensor // [batch, seqlen_q, heads_q, head_dim_v]; may be absent for Prepare, Explain and WorkspaceBytes
+	Output Tensor // [batch, seqlen_q, heads_q, head_dim_v], of Query's type or float32, which is not rounded; may be absent for Prepare, Explain and WorkspaceBytes
 
 	LSE      Tensor // optional: float32 [batch, heads_q, seqlen_q, 1], in this order; log(sum(exp(scores))) of every row
 	LSEBase2 bool   // its logarithm to base 2 instead of e
@@ -60,9 +60,17 @@ type Attention struct {
 	Variant       *Variant   // optional: what a text of your own makes of the scores and hides, after all of the above
 	VariantParams Tensor     // the block that it reads, of any shape and type, contiguous: at least the variant's bytes
 
-	BatchInvariant bool   // a row's bits must not depend on the batch or on the other rows
-	Kernel         string // this kernel ("sm80_fwd_mma") or this module and no other; empty: the library's choice
+	BatchInvariant bool // a sequence's bits must not depend on the batch that it is in
+	// As many pieces of each row's keys, computed by themselves and merged, or so many keys in each piece; 0: the library's choice.
+	SplitCount, SplitTokens int
+	MultiprocessorLimit     int // SMs that the call may occupy, threads on the CPU device; 0: all
+	// Where query 0 and key 0 are in the sequence that the keys are a shard of: CausalBottomRight, windows, chunks and ALiBi count by that.
+	Positions *Positions
+	Kernel    string // this kernel ("sm80_fwd_mma") or this module and no other; empty: the library's choice
 }
+
+// Positions are those of a shard in its sequence.
+type Positions struct{ Query, Key int64 }
 
 // Ptr gives the address of a copy of a value, for fields whose default is nil.
 func Ptr[T any](value T) *T { return &value }
@@ -156,7 +164,9 @@ func (a *Attention) fill(f *frame, c *Context, needsOutput bool) error {
 		if i == 3 && !needsOutput && t.tensor.absent() {
 			break
 		}
-		if err := checkType(t.field, t.tensor, a.Query.dtype); err != nil {
+		if i == 3 && t.tensor.dtype == DTypeFloat32 && a.Query.dtype != DTypeFloat32 {
+			// as it was summed
+		} else if err := checkType(t.field, t.tensor, a.Query.dtype); err != nil {
 			return err
 		}
 		if err := checkShape(t.field, t.tensor, t.shape); err != nil {
@@ -223,6 +233,21 @@ func (a *Attention) fillScalars(args *C.flashcore_attention_args) error {
 	}
 	if a.BatchInvariant {
 		args.flags |= C.FLASHCORE_FLAG_BATCH_INVARIANT
+	}
+	for _, number := range []struct {
+		field string
+		value int
+		raw   *C.int32_t
+	}{{"split_count", a.SplitCount, &args.split_count}, {"multiprocessor_limit", a.MultiprocessorLimit, &args.multiprocessor_limit}} {
+		if number.value < math.MinInt32 || number.value > math.MaxInt32 {
+			return invalidf(number.field, "a number of 32 bits", "%d", number.value)
+		}
+		*number.raw = C.int32_t(number.value)
+	}
+	args.split_tokens = C.int64_t(a.SplitTokens)
+	if a.Positions != nil {
+		args.flags |= C.FLASHCORE_FLAG_POSITIONS
+		args.query_position, args.key_position = C.int64_t(a.Positions.Query), C.int64_t(a.Positions.Key)
 	}
 	if len(a.Kernel) >= len(args.kernel) || strings.IndexByte(a.Kernel, 0) >= 0 {
 		return invalidf("kernel", fmt.Sprintf("the name of a kernel or a module of up to %d bytes, none of them 0", len(args.kernel)-1), "%q", a.Kernel)

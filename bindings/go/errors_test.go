@@ -58,7 +58,11 @@ func TestBadInputIsRefusedWithItsField(t *testing.T) {
 		{"softcap", ErrInvalidArgument, "-30", func(a *Attention) { a.Softcap = -30 }},
 		{"window_left", ErrInvalidArgument, "-1", func(a *Attention) { a.WindowLeft = Ptr(int64(-1)) }},
 		{"attention_chunk", ErrInvalidArgument, "-1", func(a *Attention) { a.AttentionChunk = -1 }},
-		{"flags", ErrUnsupported, "FLASHCORE_FLAG_BATCH_INVARIANT", func(a *Attention) { a.BatchInvariant = true }},
+		{"split_count", ErrInvalidArgument, "-3", func(a *Attention) { a.SplitCount = -3 }},
+		{"split_count", ErrInvalidArgument, "32 bits", func(a *Attention) { a.SplitCount = math.MaxInt32 + 1 }},
+		{"split_tokens", ErrInvalidArgument, "-1", func(a *Attention) { a.SplitTokens = -1 }},
+		{"multiprocessor_limit", ErrInvalidArgument, "-1", func(a *Attention) { a.MultiprocessorLimit = -1 }},
+		{"key_position", ErrInvalidArgument, "-4", func(a *Attention) { a.Positions = &Positions{3, -4} }},
 		{"kernel", ErrInvalidArgument, "no_such_kernel", func(a *Attention) { a.Kernel = "no_such_kernel" }},
 		{"query.dtype", ErrUnsupported, "FLOAT16", func(a *Attention) {
 			a.Query = Host(make([]float32, elements), 2, 5, 4, 16)
@@ -218,9 +222,10 @@ func TestExplainSaysWhyNot(t *testing.T) {
 	if err := c.Prepare(&a); err != nil {
 		t.Error(err)
 	}
-	a.BatchInvariant = true
+	floats := Host(make([]float32, 2*5*4*16), 2, 5, 4, 16)
+	a = Attention{Query: floats, Key: floats, Value: floats}
 	explanation = must[Explanation](t)(c.Explain(&a))
-	if explanation.Supported || !strings.Contains(explanation.Reasons, "BATCH_INVARIANT") {
+	if explanation.Supported || !strings.Contains(explanation.Reasons, "query.dtype") {
 		t.Errorf("%+v", explanation)
 	}
 }

@@ -60,9 +60,7 @@
 extern "C" {
 #endif
 
-/* ------------------------------------------------------------------------------------------------------------------ */
-/* Version, statuses, errors                                                                                          */
-/* ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Version, statuses, errors ---------------------------------------------------------------------------------- */
 
 /* The version of the loaded library, FLASHCORE_VERSION of the header it was built with: 1.2.3 is 10203. Cannot fail. */
 FLASHCORE_API uint32_t flashcore_version(void);
@@ -92,9 +90,7 @@ typedef struct flashcore_error {
   { .struct_size = sizeof(flashcore_error) }
 #endif
 
-/* ------------------------------------------------------------------------------------------------------------------ */
-/* Devices and contexts                                                                                               */
-/* ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Devices and contexts --------------------------------------------------------------------------------------- */
 
 enum {
   FLASHCORE_DEVICE_AUTO = 0, /* the first usable GPU, else the CPU */
@@ -214,9 +210,7 @@ FLASHCORE_API FLASHCORE_NODISCARD flashcore_status flashcore_context_describe(fl
                                                                               flashcore_context_info *info,
                                                                               flashcore_error *error);
 
-/* ------------------------------------------------------------------------------------------------------------------ */
-/* Attention                                                                                                          */
-/* ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Attention -------------------------------------------------------------------------------------------------- */
 
 enum {
   FLASHCORE_DTYPE_DEFAULT = 0, /* of key, value, output: the query's; of lse: float32; refused for the query */
@@ -242,11 +236,12 @@ enum {
 
 /* Bits of flashcore_attention_args.flags. */
 enum {
-  FLASHCORE_FLAG_SOFTMAX_SCALE = 1,      /* softmax_scale is set; without the bit it is 1/sqrt(head_dim) */
-  FLASHCORE_FLAG_WINDOW_LEFT = 2,        /* window_left is set; without the bit the window is open to the left */
-  FLASHCORE_FLAG_WINDOW_RIGHT = 4,       /* window_right is set; without the bit the window is open to the right */
-  FLASHCORE_FLAG_BATCH_INVARIANT = 8,    /* a row's bits must not depend on the batch or on the other rows */
-  FLASHCORE_FLAG_ROTARY_INTERLEAVED = 16 /* rotary pairs are neighbours (2i, 2i+1), not halves */
+  FLASHCORE_FLAG_SOFTMAX_SCALE = 1,       /* softmax_scale is set; without the bit it is 1/sqrt(head_dim) */
+  FLASHCORE_FLAG_WINDOW_LEFT = 2,         /* window_left is set; without the bit the window is open to the left */
+  FLASHCORE_FLAG_WINDOW_RIGHT = 4,        /* window_right is set; without the bit the window is open to the right */
+  FLASHCORE_FLAG_BATCH_INVARIANT = 8,     /* a row's bits must not depend on the batch (flashcore_merge_states.h) */
+  FLASHCORE_FLAG_ROTARY_INTERLEAVED = 16, /* rotary pairs are neighbours (2i, 2i+1), not halves */
+  FLASHCORE_FLAG_POSITIONS = 32           /* query_position and key_position are set */
 };
 
 /* Size of every field that holds the name of a kernel or of a module, with the zero at its end. */
@@ -281,7 +276,7 @@ typedef struct flashcore_attention_args {
   /* Tensors. Sizes and contiguous order of Q and O: [batch, seqlen_q, heads_q, head_dim]; K and V: [batch, seqlen_kv,
    * heads_kv, head_dim]; LSE (optional): float32 [batch, heads_q, seqlen_q], its stride[3] is ignored. The memory belongs
    * to the caller and must stay until the work on the stream is done. Outputs must not overlap inputs. (Key and value are both where
-   * new rows are appended, below.) */
+   * new rows are appended, below.) O is of the query's type, or FLOAT32: not rounded, for results over parts of the keys that will be merged. */
   flashcore_tensor query;
   flashcore_tensor key;
   flashcore_tensor value;
@@ -353,7 +348,7 @@ typedef struct flashcore_attention_args {
   int64_t descale_head_stride;
 
   /* Execution. */
-  int32_t split_count;          /* pieces of the key sequence; 0: the library's choice */
+  int32_t split_count;          /* pieces that keys are cut in (flashcore_merge_states.h); 0: the library's choice */
   int32_t multiprocessor_limit; /* SMs that the call may occupy; 0: all */
   int64_t split_tokens;         /* keys per piece, for results that do not depend on the batch; 0: off */
   uint64_t workspace;           /* device memory for the call, 16-byte aligned; 0: the context's own */
@@ -368,6 +363,11 @@ typedef struct flashcore_attention_args {
   uint64_t variant;        /* the number of a variant of the same context (flashcore_variant_create); 0: none */
   uint64_t variant_params; /* the params_bytes of the variant on the device, at a multiple of 8; 0 where these are 0 */
   int64_t rotary_table_rows; /* positions that rotary_cos and rotary_sin have; 0: seqlen_kv */
+  /* With FLASHCORE_FLAG_POSITIONS, for keys that are a shard of a sequence: where query 0 and key 0 are in it, 0 or more, below 2^31 to the last
+   * one. p is query_position + i then, key j is at key_position + j, and these are what causal (BOTTOM_RIGHT), windows, chunks and ALiBi
+   * compare. Not in ragged batches, nor with pages. */
+  int64_t query_position;
+  int64_t key_position;
 } flashcore_attention_args;
 #ifdef __cplusplus
 #define FLASHCORE_ATTENTION_ARGS_INIT flashcore_attention_args_init()

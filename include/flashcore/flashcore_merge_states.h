@@ -12,6 +12,27 @@
 extern "C" {
 #endif
 
+/* Pieces of the keys within one call of flashcore_attention_fwd, which cuts a row's keys, computes each piece by thread blocks of its own and
+ * merges what they have in float32, before anything is rounded:
+ *   - args.split_count: as many pieces as this, 1 to 65535, of a number of whole steps of the kernel (128 keys, or a few times that), so that
+ *     fewer keys are in fewer pieces. 1: none are cut.
+ *   - args.split_tokens: pieces of so many keys, whose borders are at its multiples from key 0 on, of up to 65535 pieces.
+ * What cannot cut refuses more than one piece: kernels for many queries (a GPU's choice is then a kernel for few), windows that move the
+ * first key, and chunks. The CPU device cuts always. A call whose keys are one piece alone goes to any kernel.
+ *
+ * Batch invariance: with FLASHCORE_FLAG_BATCH_INVARIANT, or split_tokens, which includes it, the bits of a sequence's output and LSE do not
+ * depend on the other sequences of the batch, their number, its own place among them, the number of heads (at the same heads_q / heads_kv)
+ * or the multiprocessors of the device or of multiprocessor_limit: kernel, tile and pieces are chosen by the sequence's own lengths, types, masks,
+ * features and head dimensions, alignment to 16 bytes, and the architecture. In a ragged batch lengths are other sequences' business: there it is
+ * one choice for calls whose seqlen_q is up to 8, and another for more; whoever compares must call with the same. Nothing is promised
+ * between versions of the library, architectures, the CPU and GPUs, dense, ragged and paged calls, or for the same query among other
+ * queries of its sequence. Values that are not finite, and scores beyond what 16-bit probabilities hold, may have the queries of a tile computed
+ * more exactly, all of one sequence and head.
+ *
+ * Shards: where keys lie on several devices, args.query_position and key_position say where a call's queries and keys are in the sequence, and
+ * output.dtype FLOAT32 keeps its state from being rounded. Whatever is hidden, shards in any order, empty ones too, merge to what
+ * all keys give. */
+
 /* How many states one call merges at most. */
 enum { FLASHCORE_MOST_STATES = 1024 };
 

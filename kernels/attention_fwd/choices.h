@@ -13,7 +13,8 @@ namespace flashcore::kernels::attention_fwd {
 // Is a module compiled for the problem's mask, and for what happens to its scores?
 template <typename Choices>
 constexpr bool serves_features(const Choices &s, const ProblemKey &key) {
-  return (s.causal != 0) == mask_of(key).end_moves && s.window == key.window() && s.scores == key.scores;
+  return (s.causal != 0) == mask_of(key).end_moves && s.window == key.window() && s.scores == key.scores &&
+         ((s.calls ^ key.calls()) & calls_float32_output) == 0;
 }
 // Tiles of tile_q queries of all sequences, for one head; those of sequences that follow one another as places for them
 // (parts/sequence.cuh).
@@ -45,6 +46,9 @@ inline constexpr Choice window = {"window", Choice::word, "window|chunk", 0, win
 inline constexpr Choice scores = {"scores", Choice::set, "softcap|alibi|sinks|bias|mask", 0, 31, 0};
 // How the rows of sequences are found (contract/problem_key.h's RowAccess). Of the problem, as these two.
 inline constexpr Choice rows = {"rows", Choice::word, "ragged|paged", 0, rows_paged, 0};
+// What the call asks for beside its problem (contract/problem_key.h's Calls): compiled on first need, as these.
+inline constexpr Choice calls = {"calls", Choice::set, "out32|stay", 0, calls_float32_output, 0};
+inline constexpr Choice calls_that_stay = {"calls", Choice::set, "out32|stay", 0, calls_float32_output | calls_stay, 0};
 // Query rows of a thread block, and keys of a step.
 constexpr Choice tile_q(Range range, Tries tries = {}) {
   return {"tile_q", Choice::number, "", range.least, range.most, Choice::none, tries};

@@ -19,11 +19,11 @@ struct Tile {
 
 // There is none for where the mask ends: one module serves every causal mask, and none.
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, window, scores, rows, tile_q, tile_kv, warps, cluster;
+  int32_t dtype, head_dim, head_dim_v, window, scores, rows, calls, tile_q, tile_kv, warps, cluster;
 };
 #ifndef __CUDACC_RTC__
 struct ChoiceList {
-  Choice list[10];
+  Choice list[11];
 };
 constexpr ChoiceList choices_with(const Choice &cluster) {
   return {{
@@ -33,6 +33,7 @@ constexpr ChoiceList choices_with(const Choice &cluster) {
       attention_fwd::window,
       attention_fwd::scores,
       attention_fwd::rows,
+      attention_fwd::calls,
       attention_fwd::tile_q({8, 16}, Tries(8, 16)),
       attention_fwd::tile_kv({16, 32}, Tries(16, 32)),
       attention_fwd::warps({2, 16}, Tries(2, 4, 8, 16)),
@@ -58,6 +59,7 @@ constexpr bool specialization(const Tile (&tiles)[count], int32_t index, Choices
           window_none,
           0,
           rows_dense,
+          0,
           tile_q,
           tile.tile_kv,
           tile.warps,
@@ -108,6 +110,10 @@ constexpr int64_t thread_blocks(const Choices &s, const ProblemKey &key) {
 constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 256"};
   if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim) return {"head_dim_v", "a multiple of 8 up to 256"};
+  if (key.window() != window_none && asks_for_pieces(key))
+    return {field_of_pieces(key), "0 where the first key that a query sees moves: its keys are few"};
+  if (key.batch_invariant != 0 && end_of_keys(key) > most_pieces * int64_t{128})
+    return {"seqlen_kv", "up to 8388480 where results may not depend on the batch"};
   if (key.alignment_bytes < 16) return {"query", "16-byte aligned, in address and strides, as key, value and output"};
   // Packed rows are counted in 32 bits, and so are the blocks of the largest cluster.
   if (key.seqlen_q * (key.heads_q / key.heads_kv) > 0x7ffffff0)
@@ -119,7 +125,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         s.window == key.window() && s.scores == key.scores && s.rows == key.rows;
+         s.window == key.window() && s.scores == key.scores && s.rows == key.rows &&
+         s.calls == (key.calls() & calls_float32_output);
 }
 
 struct Params : AttentionFwdParams {
@@ -187,6 +194,11 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
   return cost;
 }
 
+// Of batch-invariant calls: so many bytes of keys and values that few blocks keep a whole device busy, and many spend little on beginnings.
+constexpr int64_t invariant_keys_of_part(const Choices &s) {
+  return s.head_dim + s.head_dim_v <= 128 ? 512 : s.head_dim + s.head_dim_v <= 256 ? 256 : 128;
+}
+
 struct SplitCost {
   GridSplit split;
   Cost cost;
@@ -195,7 +207,15 @@ struct SplitCost {
 constexpr SplitCost cheapest_split(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
   const int64_t step_keys = int64_t{s.tile_kv} * s.warps * s.cluster;
   // A window's keys are few, and parts are counted from the first key of all.
-  if (s.window != window_none) return {grid_split::shares(key, 1, step_keys), cost(s, key, device)};
+  if (s.window != window_none) return {grid_split::whole, cost(s, key, device)};
+  if (grid_split::is_given(key)) {
+    const GridSplit split = grid_split::given(key, step_keys, invariant_keys_of_part(s));
+    return {split, cost(s, key, device, split.parts)};
+  }
+  if (key.multiprocessor_limit != 0) {
+    const GridSplit split = grid_split::shares(key, grid_split::parts_within(key, thread_blocks(s, key)), step_keys);
+    return {split, cost(s, key, device, split.parts)};
+  }
   if (device.key_parts > 0) {
     const GridSplit split = grid_split::shares(key, device.key_parts, step_keys);
     return {split, cost(s, key, device, split.parts)};

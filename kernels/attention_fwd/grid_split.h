@@ -6,6 +6,7 @@
 
 #include "attention_fwd/params.h"
 #include "contract/cost.h"
+#include "contract/pieces.h"
 #include "contract/plan.h"
 
 namespace flashcore::kernels {
@@ -29,14 +30,36 @@ constexpr int32_t merge_shared_bytes(int32_t head_dim_v) { return merge_groups(h
 
 constexpr int64_t rows(const ProblemKey &key) { return key.batch * key.heads_q * key.seqlen_q; }
 
+inline constexpr GridSplit whole = {0, 1, 0x7fffffff};
+
 // As many parts as are asked for, or fewer, of whole steps of `step_keys` keys.
 constexpr GridSplit shares(const ProblemKey &key, int64_t parts, int64_t step_keys) {
-  constexpr GridSplit whole = {0, 1, 0x7fffffff};
-  // The last query sees the most.
-  const int64_t keys = key.seqlen_q > 0 ? visibility_of(key).keys_of(key.seqlen_q - 1).end : 0;
+  const int64_t keys = end_of_keys(key);
   if (parts <= 1 || keys <= step_keys || rows(key) > 0x7fffffff) return whole;
   const int64_t per_part = ceil_div(ceil_div(keys, parts), step_keys) * step_keys, count = ceil_div(keys, per_part);
   return count <= 1 ? whole : GridSplit{0, static_cast<int32_t>(count), static_cast<int32_t>(per_part)};
+}
+
+// Parts of so many keys each.
+constexpr GridSplit parts_of(const ProblemKey &key, int64_t keys_per_part) {
+  const int64_t count = ceil_div(end_of_keys(key), keys_per_part);
+  return count <= 1 || rows(key) > 0x7fffffff
+             ? whole
+             : GridSplit{0, static_cast<int32_t>(count), static_cast<int32_t>(keys_per_part)};
+}
+
+// What else than the cost says how keys are cut: the caller, or that no other row may have a say.
+constexpr bool is_given(const ProblemKey &key) {
+  return key.split_count != 0 || key.split_tokens != 0 || key.batch_invariant != 0;
+}
+// The most parts that a limit of multiprocessors leaves for so many blocks; neither launch may have more blocks than that.
+constexpr int64_t parts_within(const ProblemKey &key, int64_t blocks) {
+  return rows(key) > key.multiprocessor_limit || blocks == 0 ? 1 : key.multiprocessor_limit / blocks;
+}
+// As it says; invariant_keys: of a part, where nothing is said but that.
+constexpr GridSplit given(const ProblemKey &key, int64_t step_keys, int64_t invariant_keys) {
+  if (key.split_count == 0 && key.split_tokens == 0) return parts_of(key, invariant_keys);
+  return key.split_tokens != 0 ? parts_of(key, key.split_tokens) : shares(key, key.split_count, step_keys);
 }
 
 constexpr int64_t workspace_bytes(const ProblemKey &key, int32_t parts) {
@@ -63,7 +86,8 @@ constexpr Plan with_merge(Plan plan, const GridSplit &split, const ProblemKey &k
                     merge_threads,
                     1,
                     merge_shared_bytes(head_dim_v) + more_shared_bytes,
-                    device.arch >= 90 ? uint32_t{programmatic_dependent} : 0u,
+                    // Beside the launch ahead of it, it would take multiprocessors of its own.
+                    device.arch >= 90 && key.multiprocessor_limit == 0 ? uint32_t{programmatic_dependent} : 0u,
                     1};
   plan.stage_count = 2;
   plan.workspace_bytes = workspace_bytes(key, split.parts);

@@ -58,6 +58,7 @@ constexpr AttentionFwdParams params_of(const ProblemKey &key, const AttentionCal
   params.bias = score_tensor(call.operands[operand_bias], call.bias_stride_key);
   params.mask = score_tensor(call.operands[operand_mask], call.mask_stride_key);
   params.bias_dtype = call.bias_dtype;
+  params.output_bytes = element_bytes(key.float32_output() ? dtype_float32 : key.dtype);
   return params;
 }
 

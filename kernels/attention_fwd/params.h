@@ -44,11 +44,13 @@ struct AttentionFwdParams {
   TensorView alibi_slopes;  // float32; rows are not used
   HeadNumbers sinks;
   uint64_t variant_params;  // what a user's text reads
-  uint64_t unused;          // what comes behind stays where it was
+  int32_t diagonal;         // Visibility's, for ALiBi too
+  int32_t chunk_phase;      // Visibility's
   RaggedRows ragged;
-  ScoreTensor bias;    // of bias_dtype
-  ScoreTensor mask;    // bytes; 0 hides the key
-  int32_t bias_dtype;  // float16, bfloat16 or float32
+  ScoreTensor bias;      // of bias_dtype
+  ScoreTensor mask;      // bytes; 0 hides the key
+  int32_t bias_dtype;    // float16, bfloat16 or float32
+  int32_t output_bytes;  // of an element of the output
 };
 
 // Which rows a thread block computes: a tile of queries of one head.
@@ -64,11 +66,18 @@ constexpr void set_visibility(AttentionFwdParams &params, const Visibility<any_m
   params.causal_offset = seen.last_offset;
   params.first_offset = seen.first_offset;
   params.chunk = seen.chunk;
+  params.diagonal = seen.diagonal;
+  params.chunk_phase = seen.chunk_phase;
 }
 template <Mask mask>
 constexpr Visibility<mask> visibility(const AttentionFwdParams &params) {
-  return {params.seqlen_q, params.seqlen_kv, mask.begin_moves ? params.first_offset : 0, params.causal_offset,
-          mask.in_chunks ? params.chunk : 0};
+  return {params.seqlen_q,
+          params.seqlen_kv,
+          mask.begin_moves ? params.first_offset : 0,
+          params.causal_offset,
+          mask.in_chunks ? params.chunk : 0,
+          mask.in_chunks ? params.diagonal : 0,
+          mask.in_chunks ? params.chunk_phase : 0};
 }
 
 // Query rows that a sequence of the batch may have: by them blocks and workspaces are dealt out.

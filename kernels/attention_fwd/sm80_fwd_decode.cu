@@ -60,7 +60,7 @@ using KeyRows = ChosenKeyRows<chosen.rows>;
 using Variant = ChosenScores<chosen.scores>;
 using Kernel = Decode<DecodeShape{chosen.dtype, chosen.head_dim, chosen.head_dim_v, chosen.tile_q, chosen.tile_kv,
                                   chosen.warps, chosen.cluster, chosen.window, chosen.rows},
-                      Variant, KeyRows>;
+                      Variant, KeyRows, RowsOfOutput<chosen.dtype, (chosen.calls & calls_float32_output) != 0>>;
 static_assert(sizeof(float) * Kernel::shared_floats == decode::bytes_before_sequence(chosen));
 }  // namespace flashcore::kernels::sm80_fwd_decode
 

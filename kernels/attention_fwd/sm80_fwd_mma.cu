@@ -76,8 +76,8 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, shared_work_bytes = 48;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, tile_q, tile_kv, warps, stages, q_in_registers,
-      alignment_bytes;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, calls, tile_q, tile_kv, warps, stages,
+      q_in_registers, alignment_bytes;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -88,6 +88,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::window,
     attention_fwd::scores,
     attention_fwd::rows,
+    attention_fwd::calls_that_stay,
     attention_fwd::tile_q({16, 1024}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)),
     attention_fwd::tile_kv({16, 256}, Tries(16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 256)),
     attention_fwd::warps({1, 16}, Tries(1, 2, 3, 4, 6, 8, 12, 16)),
@@ -110,6 +111,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
               window_none,
               0,
               rows_dense,
+              0,
               tile.tile_q,
               tile.tile_kv,
               tile.warps,
@@ -154,8 +156,8 @@ constexpr Refusal refuse(const ProblemKey &key) {
 
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
-         attention_fwd::serves_features(s, key) && s.rows == key.rows && s.alignment_bytes <= key.alignment_bytes &&
-         (key.alignment_bytes < 16 || s.alignment_bytes == 16);
+         attention_fwd::serves_features(s, key) && s.rows == key.rows && ((s.calls ^ key.calls()) & calls_stay) == 0 &&
+         s.alignment_bytes <= key.alignment_bytes && (key.alignment_bytes < 16 || s.alignment_bytes == 16);
 }
 
 // The Q tile, the stages of K and V, what the block computes (SharedWork), and the parameters of a ragged batch's sequence.
@@ -169,7 +171,10 @@ constexpr int64_t dynamic_shared_bytes(const Choices &s) {
   return bytes_before_sequence(s) + (s.rows == rows_dense ? 0 : sizeof(AttentionFwdParams) + 2 * bytes_of_pages(s));
 }
 
-constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
+// Blocks that stay are one for each multiprocessor: more would find others than those that they are to stay on.
+constexpr Cost cost(const Choices &s, const ProblemKey &key, DeviceLimits device) {
+  if (key.multiprocessor_limit != 0)
+    device.shared_bytes_per_multiprocessor = static_cast<int32_t>(dynamic_shared_bytes(s)) + 1024;
   return with_memory(
       mma_cost({s.tile_q, s.tile_kv, s.head_dim, s.head_dim_v, s.warps, 1, s.tile_q / (16 * s.warps),
                 s.q_in_registers != 0, dynamic_shared_bytes(s), static_cast<double>(thread_blocks(s, key)),
@@ -179,7 +184,9 @@ constexpr Cost cost(const Choices &s, const ProblemKey &key, const DeviceLimits 
 }
 
 constexpr Plan plan(const Choices &s, const ProblemKey &key, const DeviceLimits &device) {
-  return single_launch(thread_blocks(s, key), s.warps * 32, dynamic_shared_bytes(s), cost(s, key, device));
+  const int64_t blocks = thread_blocks(s, key);
+  return single_launch((s.calls & calls_stay) != 0 ? smaller(blocks, device.multiprocessors) : blocks, s.warps * 32,
+                       dynamic_shared_bytes(s), cost(s, key, device));
 }
 
 #ifndef __CUDACC_RTC__
@@ -206,7 +213,9 @@ inline constexpr Passport passport = {
 
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
+#include "parts/key_loaders.cuh"
 #include "parts/mma_attention.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
 #include "parts/sequence.cuh"
 #include "parts/shared_work.cuh"
@@ -234,19 +243,8 @@ using Attention = MmaAttention<MmaShape{chosen.dtype, head_dim, head_dim_v, tile
                                Variant, KeyRows>;
 using Rows = Attention::Rows;
 using ValueRows = Attention::ValueRows;
-// What brings tiles of K, or of V, from the last to the first: dense rows, or pages. memory: of bytes_of_pages.
-template <bool of_values, typename TileRows>
-__device__ __forceinline__ auto descending_loader(const AttentionFwdParams &params, const BlockWork &work, int32_t tile,
-                                                  int32_t thread, [[maybe_unused]] unsigned char *memory) {
-  if constexpr (chosen.rows == rows_paged) {
-    return DescendingPagedLoader<of_values, tile_kv, threads, alignment_bytes, TileRows>(params, tile, memory);
-  } else {
-    const StridedRows rows = of_values ? StridedRows::values(params, work.batch, work.head_kv)
-                                       : StridedRows::keys(params, work.batch, work.head_kv);
-    return DescendingLoader<tile_kv, threads, alignment_bytes, TileRows, StridedRows>(rows, tile, params.seqlen_kv,
-                                                                                      thread);
-  }
-}
+using Loaders = KeyLoaders<chosen.rows, tile_kv, threads, alignment_bytes>;
+using OutputRows = RowsOfOutput<chosen.dtype, (chosen.calls & calls_float32_output) != 0>;
 constexpr int32_t warp_rows = Attention::warp_rows;
 constexpr bool hides = hides_keys<Variant>;  // and not at the ends of runs alone
 
@@ -255,7 +253,7 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
                                              Attention::Output &output, const Attention::RowState &state,
                                              bool settled) {
   const int32_t thread = thread_anew(), warp = thread / 32, lane = thread % 32;
-  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
+  const auto rows = OutputRows::of(params, work.batch, work.head_q);
 #pragma unroll
   for (int32_t i = 0; i < Attention::row_tiles; ++i)
 #pragma unroll
@@ -267,13 +265,18 @@ __device__ __forceinline__ void write_output(const AttentionFwdParams &params, c
       const RowEnd<Variant> end(params, work.head_q, row);
       const float inverse = end.inverse(sum);
       const int32_t query = work.first_query + warp * warp_rows + i * 16 + half * 8 + lane / 4;
-      uint32_t words[Attention::value_columns];
-#pragma unroll
-      for (int32_t n = 0; n < Attention::value_columns; ++n)
-        words[n] = pack2<chosen.dtype>(output[i][n][half * 2] * inverse, output[i][n][half * 2 + 1] * inverse);
-      store_row<alignment_bytes>(rows.row(query), words, lane % 4, query < params.seqlen_q, params.head_dim_v);
+      rows.store_fragments<alignment_bytes, Attention::value_columns>(
+          query, 0, [&](int32_t n, int32_t c) { return output[i][n][half * 2 + c] * inverse; }, lane % 4,
+          query < params.seqlen_q, params.head_dim_v);
       if (lane % 4 == 0 && query < params.seqlen_q) end.write_lse(params, work.batch, work.head_q, query, row);
     }
+}
+
+// Whether blocks that stay have another tile, which is `block` then.
+__device__ __forceinline__ bool goes_on(const AttentionFwdParams &given, uint32_t &block) {
+  if constexpr ((chosen.calls & calls_stay) == 0) return false;
+  __syncthreads();  // all of the block are done with the shared memory
+  return (block += gridDim.x) < tiles_of_grid<tile_q, chosen.rows>(given);
 }
 
 }  // namespace flashcore::kernels::sm80_fwd_mma
@@ -299,192 +302,196 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_mma::t
   using namespace flashcore::kernels;
   using namespace flashcore::kernels::sm80_fwd_mma;
   extern __shared__ __align__(1024) unsigned char shared[];
-  constexpr uint32_t key_bytes = tile_kv * head_dim * 2, value_bytes = tile_kv * head_dim_v * 2;
-  const SharedAddress query_tile = shared_address(shared), key_tiles_at = query_tile + tile_q * head_dim * 2;
-  const SharedAddress value_tiles_at = key_tiles_at + stages * key_bytes;
+  uint32_t block = blockIdx.x;
+  do {
+    constexpr uint32_t key_bytes = tile_kv * head_dim * 2, value_bytes = tile_kv * head_dim_v * 2;
+    const SharedAddress query_tile = shared_address(shared), key_tiles_at = query_tile + tile_q * head_dim * 2;
+    const SharedAddress value_tiles_at = key_tiles_at + stages * key_bytes;
 
-  const SharedWork<mask> shared_work{value_tiles_at + stages * value_bytes};
-  BlockWork first_work = work_of_block<tile_q, mask, chosen.rows>(given, blockIdx.x);
-  const Sequence sequence = sequence_of<chosen.rows>(given, first_work.batch);
-  if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(sequence, first_work)) return;
-  unsigned char *const sequence_memory = shared + bytes_before_sequence(chosen);
-  const AttentionFwdParams &params =
-      params_of_sequence<chosen.rows, threads>(given, sequence_memory, sequence, first_work.batch, first_work.head_kv);
-  unsigned char *const key_pages = sequence_memory + sizeof(AttentionFwdParams);
-  unsigned char *const value_pages = key_pages + bytes_of_pages(chosen);
-  load_tile<tile_q, threads, alignment_bytes, Rows>(
-      query_tile, StridedRows::of(params.query, first_work.batch, first_work.head_q), first_work.first_query,
-      params.seqlen_q, thread_anew(), params.head_dim);
-  put_tiles<Variant>([&] { return visibility<mask>(params).tiles_of(first_work.first_query, tile_q, tile_kv); }, params,
-                     first_work, tile_q, tile_kv, [&](const Tiles &tiles) { shared_work.put(first_work, tiles); });
-  if (params.negate_query != 0) {
-    copy_async_commit();
-    copy_async_wait<0>();
-    __syncthreads();
-    Attention::negate_tile<tile_q, threads>(query_tile);
-  }
-  __syncthreads();
-
-  Attention::Output output;
-  Attention::RowState state;
-  Attention::OutputSum output_sum;
-  bool all_exact = false;  // all steps of the warp, without being asked for again
-#pragma unroll 1
-  while (true) {
-    const BlockWork work = shared_work.work();
-    int32_t tile = shared_work.tiles().end - 1;
-    const int32_t first_tile = mask.begin_moves ? shared_work.tiles().begin() : 0;
-    const Attention::TileGroup group(0, thread_anew());
-    const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
-    const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
-    auto key_loader = descending_loader<false, Rows>(params, work, tile, group.thread, key_pages);
-    if (tile >= first_tile) key_loader.load_last(key_tiles_at, params.head_dim);
-    // After the keys are under way: worked out beside their addresses it does not fit into the registers.
-    auto value_loader = descending_loader<true, ValueRows>(params, work, tile, group.thread, value_pages);
-    if (tile >= first_tile && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
-    copy_async_commit();
-    Attention::clear(output);
-    state = Attention::RowState();
-    Attention::QueryFragments query;
-    if constexpr (Attention::q_in_registers) {
+    const SharedWork<mask> shared_work{value_tiles_at + stages * value_bytes};
+    BlockWork first_work = work_of_block<tile_q, mask, chosen.rows>(given, block);
+    const Sequence sequence = sequence_of<chosen.rows>(given, first_work.batch);
+    if (chosen.rows != rows_dense && !has_tile<tile_q, mask>(sequence, first_work)) continue;
+    unsigned char *const sequence_memory = shared + bytes_before_sequence(chosen);
+    const AttentionFwdParams &params = params_of_sequence<chosen.rows, threads>(given, sequence_memory, sequence,
+                                                                                first_work.batch, first_work.head_kv);
+    unsigned char *const key_pages = sequence_memory + sizeof(AttentionFwdParams);
+    unsigned char *const value_pages = key_pages + bytes_of_pages(chosen);
+    load_tile<tile_q, threads, alignment_bytes, Rows>(
+        query_tile, StridedRows::of(params.query, first_work.batch, first_work.head_q), first_work.first_query,
+        params.seqlen_q, thread_anew(), params.head_dim);
+    put_tiles<Variant>([&] { return visibility<mask>(params).tiles_of(first_work.first_query, tile_q, tile_kv); },
+                       params, first_work, tile_q, tile_kv,
+                       [&](const Tiles &tiles) { shared_work.put(first_work, tiles); });
+    if (params.negate_query != 0) {
+      copy_async_commit();
       copy_async_wait<0>();
-      group.barrier();
-#pragma unroll
-      for (int32_t k = 0; k < Attention::depth_steps; ++k) Attention::load_query_step(query[k], query_lane, k);
+      __syncthreads();
+      Attention::negate_tile<tile_q, threads>(query_tile);
     }
-
-    uint32_t stage = 0;
-    const auto step = [&](auto exactly, auto with_mask) {
-      constexpr bool exact = decltype(exactly)::value, masked = decltype(with_mask)::value;
-      const Tiles tiles = masked ? shared_work.tiles() : Tiles{};
-      const SharedAddress key_tile = key_tiles_at + stage * key_bytes,
-                          value_tile = value_tiles_at + stage * value_bytes;
-      const auto value_arrives = [&] {
-        copy_async_wait<0>();
-        if (masked && (tiles.needs_mask(tile) || (hides && shared_work.again())) &&
-            clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, thread_anew()))
-          shared_work.note_nonfinite();
-        group.barrier();
-      };
-      // Products of tiles that the mask hides from all rows of the warp are left out; barriers and copies are not.
-      [[maybe_unused]] Attention::ShownByMask shown;
-      bool some_shown = true;
-      if constexpr (has_mask<Variant>) {
-        const BlockWork work = shared_work.work();
-        shown =
-            Attention::shown_by_mask(params, work, tile * tile_kv, work.first_query + thread_anew() / 32 * warp_rows);
-        some_shown = __any_sync(0xffffffffu, shown.any());
-      }
-      if constexpr (stages == 1) {
-        copy_async_wait<0>();
-        group.barrier();
-        if (masked && tile == tiles.end - 1)
-          value_loader.load_last(value_tile, params.head_dim_v);
-        else
-          value_loader.load_next(value_tile, params.head_dim_v);
-        copy_async_commit();
-      } else {
-        value_arrives();
-        stage ^= 1;
-        if (tile > first_tile) {
-          key_loader.load_next(key_tiles_at + stage * key_bytes, params.head_dim);
-          value_loader.load_next(value_tiles_at + stage * value_bytes, params.head_dim_v);
-        }
-        copy_async_commit();
-      }
-      Attention::Scores scores;
-      if (some_shown) {
-        Attention::multiply_query_key(scores, query, query_lane,
-                                      Attention::key_lane(key_tile, tight ? thread_anew() % 32 : lane));
-        if constexpr (Variant::changes_scores) {
-          const BlockWork work = shared_work.work();
-          Attention::change_scores(scores, params, work, tile * tile_kv,
-                                   work.first_query + thread_anew() / 32 * warp_rows);
-        }
-        if constexpr (has_mask<Variant>) shown.hide_others(scores);
-        if (masked && tiles.needs_mask(tile))
-          Attention::mask_scores(scores, params, tile * tile_kv,
-                                 shared_work.work().first_query + thread_anew() / 32 * warp_rows);
-      }
-      if constexpr (stages == 1) {
-        value_arrives();
-        if (tile > first_tile) key_loader.load_next(key_tile, params.head_dim);
-        copy_async_commit();
-      }
-      if (!some_shown) return;
-      Attention::TileSums tile_sums;
-      if constexpr (exact) {
-        Attention::raise_references(scores, output, state, Attention::scale_log2(params));
-        Attention::exponentiate(scores, state, Attention::scale_log2(params));
-      } else {
-        Attention::exponentiate_optimistically(scores, tile_sums, state, Attention::scale_log2(params));
-      }
-      Attention::Probabilities probabilities;
-      Attention::round_probabilities(probabilities, scores);
-      const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
-      Attention::multiply_probability_value(output, probabilities, value_lane);
-      if constexpr (!exact)
-        Attention::watch_large_probabilities(output, state, tile_sums, probabilities, value_tile,
-                                             [&] { return shared_work.tiles().end - 1 - tile; });
-    };
-
-    // Each warp goes over to optimistic steps when its own rows all have a reference; the barriers of a step are the same in both.
-    const auto optimistic_tiles = [&] {
-      const int32_t first_row = shared_work.work().first_query + thread_anew() / 32 * warp_rows;
-      const Tiles tiles = shared_work.tiles();
-      const int32_t after_a_key = visibility<mask>(params).whole_end_after_a_key(tiles, first_row, tile_kv),
-                    after_exact_tiles = tiles.end > Attention::exact_tiles ? tiles.end - Attention::exact_tiles : 0;
-      const int32_t end = after_a_key < after_exact_tiles ? after_a_key : after_exact_tiles;
-      return mask.begin_moves && end < tiles.begin() ? tiles.begin() : end;
-    };
-    // Where keys are hidden anywhere a warp goes on in exact steps until all its rows have a fit reference; to the end, if a stretch ends before.
-    bool to_the_end = false;
-    const auto goes_on = [&] {
-      return hides && tile >= first_tile &&
-             (to_the_end || !Attention::has_fit_references(state, Attention::scale_log2(params)));
-    };
-    for (; (shared_work.again() ? tile >= first_tile : tile >= optimistic_tiles()) || goes_on(); --tile) {
-      step(Constant<true>{}, Constant<true>{});
-      if (Attention::OutputSum::ends_stretch(tile - first_tile) &&
-          (shared_work.again() || (hides && tile < optimistic_tiles()))) {
-        const int32_t end = hides && !shared_work.again() ? optimistic_tiles() : shared_work.tiles().end;
-        output_sum.end_stretch(output, state.reference, tile - first_tile, end - 1 - first_tile,
-                               Attention::scale_log2(params));
-        to_the_end = true;
-      }
-    }
-    if constexpr (hides) all_exact = tile < first_tile;
-    if (!all_exact && !shared_work.again()) Attention::settle_references(state, Attention::scale_log2(params));
-    // Tiles that hold a begin come last, and every row that sees a key has a reference by then.
-    const auto optimistic_step = [&] {
-      if constexpr (mask.begin_moves)
-        if (tile < shared_work.tiles().whole_begin()) return step(Constant<false>{}, Constant<true>{});
-      step(Constant<false>{}, Constant<false>{});
-    };
-    for (; tile >= first_tile; --tile) {
-      while (optimistic_step(), !Attention::OutputSum::ends_stretch(tile - first_tile)) --tile;
-      output_sum.end_stretch(output, state.reference, tile - first_tile, optimistic_tiles() - 1 - first_tile, 1.0f);
-    }
-    const auto is_lost = [&] {
-      const bool spoilt = hides && Attention::is_spoilt(output, state);
-      return hides && (all_exact || spoilt) ? spoilt : Attention::is_lost(output, state);
-    };
-    if (shared_work.again() || !__syncthreads_or(is_lost())) break;
-    if (threadIdx.x == 0) shared_work.note_again();
     __syncthreads();
-  }
-  if (shared_work.nonfinite()) {
-    const BlockWork work = shared_work.work();
-    const Tiles tiles = shared_work.tiles();
-    const int32_t begin =
-        hides && shared_work.again() ? tiles.begin() : tiles.whole_end;  // all were cleared, or those with masks
-    Attention::add_nonfinite_values(output, params, work, begin * tile_kv, tiles.end * tile_kv,
-                                    work.first_query + thread_anew() / 32 * warp_rows);
-    if (mask.begin_moves && begin == tiles.whole_end)
-      Attention::add_nonfinite_values(output, params, work, tiles.begin() * tile_kv,
-                                      min(tiles.whole_begin(), tiles.whole_end) * tile_kv,
+
+    Attention::Output output;
+    Attention::RowState state;
+    Attention::OutputSum output_sum;
+    bool all_exact = false;  // all steps of the warp, without being asked for again
+#pragma unroll 1
+    while (true) {
+      const BlockWork work = shared_work.work();
+      int32_t tile = shared_work.tiles().end - 1;
+      const int32_t first_tile = mask.begin_moves ? shared_work.tiles().begin() : 0;
+      const Attention::TileGroup group(0, thread_anew());
+      const int32_t lane = group.thread % 32, warp_row = group.thread / 32 * warp_rows;
+      const SharedAddress query_lane = Attention::query_lane(query_tile, warp_row, lane);
+      auto key_loader = Loaders::from<false, Rows>(params, work, tile, group.thread, key_pages);
+      if (tile >= first_tile) key_loader.load_last(key_tiles_at, params.head_dim);
+      // After the keys are under way: worked out beside their addresses it does not fit into the registers.
+      auto value_loader = Loaders::from<true, ValueRows>(params, work, tile, group.thread, value_pages);
+      if (tile >= first_tile && stages > 1) value_loader.load_last(value_tiles_at, params.head_dim_v);
+      copy_async_commit();
+      Attention::clear(output);
+      state = Attention::RowState();
+      Attention::QueryFragments query;
+      if constexpr (Attention::q_in_registers) {
+        copy_async_wait<0>();
+        group.barrier();
+#pragma unroll
+        for (int32_t k = 0; k < Attention::depth_steps; ++k) Attention::load_query_step(query[k], query_lane, k);
+      }
+
+      uint32_t stage = 0;
+      const auto step = [&](auto exactly, auto with_mask) {
+        constexpr bool exact = decltype(exactly)::value, masked = decltype(with_mask)::value;
+        const Tiles tiles = masked ? shared_work.tiles() : Tiles{};
+        const SharedAddress key_tile = key_tiles_at + stage * key_bytes,
+                            value_tile = value_tiles_at + stage * value_bytes;
+        const auto value_arrives = [&] {
+          copy_async_wait<0>();
+          if (masked && (tiles.needs_mask(tile) || (hides && shared_work.again())) &&
+              clear_nonfinite<tile_kv, threads, chosen.dtype, ValueRows>(value_tile, thread_anew()))
+            shared_work.note_nonfinite();
+          group.barrier();
+        };
+        // Products of tiles that the mask hides from all rows of the warp are left out; barriers and copies are not.
+        [[maybe_unused]] Attention::ShownByMask shown;
+        bool some_shown = true;
+        if constexpr (has_mask<Variant>) {
+          const BlockWork work = shared_work.work();
+          shown =
+              Attention::shown_by_mask(params, work, tile * tile_kv, work.first_query + thread_anew() / 32 * warp_rows);
+          some_shown = __any_sync(0xffffffffu, shown.any());
+        }
+        if constexpr (stages == 1) {
+          copy_async_wait<0>();
+          group.barrier();
+          if (masked && tile == tiles.end - 1)
+            value_loader.load_last(value_tile, params.head_dim_v);
+          else
+            value_loader.load_next(value_tile, params.head_dim_v);
+          copy_async_commit();
+        } else {
+          value_arrives();
+          stage ^= 1;
+          if (tile > first_tile) {
+            key_loader.load_next(key_tiles_at + stage * key_bytes, params.head_dim);
+            value_loader.load_next(value_tiles_at + stage * value_bytes, params.head_dim_v);
+          }
+          copy_async_commit();
+        }
+        Attention::Scores scores;
+        if (some_shown) {
+          Attention::multiply_query_key(scores, query, query_lane,
+                                        Attention::key_lane(key_tile, tight ? thread_anew() % 32 : lane));
+          if constexpr (Variant::changes_scores) {
+            const BlockWork work = shared_work.work();
+            Attention::change_scores(scores, params, work, tile * tile_kv,
+                                     work.first_query + thread_anew() / 32 * warp_rows);
+          }
+          if constexpr (has_mask<Variant>) shown.hide_others(scores);
+          if (masked && tiles.needs_mask(tile))
+            Attention::mask_scores(scores, params, tile * tile_kv,
+                                   shared_work.work().first_query + thread_anew() / 32 * warp_rows);
+        }
+        if constexpr (stages == 1) {
+          value_arrives();
+          if (tile > first_tile) key_loader.load_next(key_tile, params.head_dim);
+          copy_async_commit();
+        }
+        if (!some_shown) return;
+        Attention::TileSums tile_sums;
+        if constexpr (exact) {
+          Attention::raise_references(scores, output, state, Attention::scale_log2(params));
+          Attention::exponentiate(scores, state, Attention::scale_log2(params));
+        } else {
+          Attention::exponentiate_optimistically(scores, tile_sums, state, Attention::scale_log2(params));
+        }
+        Attention::Probabilities probabilities;
+        Attention::round_probabilities(probabilities, scores);
+        const SharedAddress value_lane = Attention::value_lane(value_tile, tight ? thread_anew() % 32 : lane);
+        Attention::multiply_probability_value(output, probabilities, value_lane);
+        if constexpr (!exact)
+          Attention::watch_large_probabilities(output, state, tile_sums, probabilities, value_tile,
+                                               [&] { return shared_work.tiles().end - 1 - tile; });
+      };
+
+      // Each warp goes over to optimistic steps when its own rows all have a reference; the barriers of a step are the same in both.
+      const auto optimistic_tiles = [&] {
+        const int32_t first_row = shared_work.work().first_query + thread_anew() / 32 * warp_rows;
+        const Tiles tiles = shared_work.tiles();
+        const int32_t after_a_key = visibility<mask>(params).whole_end_after_a_key(tiles, first_row, tile_kv),
+                      after_exact_tiles = tiles.end > Attention::exact_tiles ? tiles.end - Attention::exact_tiles : 0;
+        const int32_t end = after_a_key < after_exact_tiles ? after_a_key : after_exact_tiles;
+        return mask.begin_moves && end < tiles.begin() ? tiles.begin() : end;
+      };
+      // Where keys are hidden anywhere a warp goes on in exact steps until all its rows have a fit reference; to the end, if a stretch ends before.
+      bool to_the_end = false;
+      const auto goes_on = [&] {
+        return hides && tile >= first_tile &&
+               (to_the_end || !Attention::has_fit_references(state, Attention::scale_log2(params)));
+      };
+      for (; (shared_work.again() ? tile >= first_tile : tile >= optimistic_tiles()) || goes_on(); --tile) {
+        step(Constant<true>{}, Constant<true>{});
+        if (Attention::OutputSum::ends_stretch(tile - first_tile) &&
+            (shared_work.again() || (hides && tile < optimistic_tiles()))) {
+          const int32_t end = hides && !shared_work.again() ? optimistic_tiles() : shared_work.tiles().end;
+          output_sum.end_stretch(output, state.reference, tile - first_tile, end - 1 - first_tile,
+                                 Attention::scale_log2(params));
+          to_the_end = true;
+        }
+      }
+      if constexpr (hides) all_exact = tile < first_tile;
+      if (!all_exact && !shared_work.again()) Attention::settle_references(state, Attention::scale_log2(params));
+      // Tiles that hold a begin come last, and every row that sees a key has a reference by then.
+      const auto optimistic_step = [&] {
+        if constexpr (mask.begin_moves)
+          if (tile < shared_work.tiles().whole_begin()) return step(Constant<false>{}, Constant<true>{});
+        step(Constant<false>{}, Constant<false>{});
+      };
+      for (; tile >= first_tile; --tile) {
+        while (optimistic_step(), !Attention::OutputSum::ends_stretch(tile - first_tile)) --tile;
+        output_sum.end_stretch(output, state.reference, tile - first_tile, optimistic_tiles() - 1 - first_tile, 1.0f);
+      }
+      const auto is_lost = [&] {
+        const bool spoilt = hides && Attention::is_spoilt(output, state);
+        return hides && (all_exact || spoilt) ? spoilt : Attention::is_lost(output, state);
+      };
+      if (shared_work.again() || !__syncthreads_or(is_lost())) break;
+      if (threadIdx.x == 0) shared_work.note_again();
+      __syncthreads();
+    }
+    if (shared_work.nonfinite()) {
+      const BlockWork work = shared_work.work();
+      const Tiles tiles = shared_work.tiles();
+      const int32_t begin =
+          hides && shared_work.again() ? tiles.begin() : tiles.whole_end;  // all were cleared, or those with masks
+      Attention::add_nonfinite_values(output, params, work, begin * tile_kv, tiles.end * tile_kv,
                                       work.first_query + thread_anew() / 32 * warp_rows);
-  }
-  write_output(params, shared_work.work(), output, state, !all_exact && !shared_work.again());
+      if (mask.begin_moves && begin == tiles.whole_end)
+        Attention::add_nonfinite_values(output, params, work, tiles.begin() * tile_kv,
+                                        min(tiles.whole_begin(), tiles.whole_end) * tile_kv,
+                                        work.first_query + thread_anew() / 32 * warp_rows);
+    }
+    write_output(params, shared_work.work(), output, state, !all_exact && !shared_work.again());
+  } while (goes_on(given, block));
 }
 #endif

@@ -22,7 +22,7 @@ namespace flashcore::kernels::sm80_fwd_small {
 inline constexpr int32_t head_dim = 64, tile_q = 32, tile_kv = 32, warps = 8, groups = warps;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, window, scores, tile_q, tile_kv, warps, q_in_registers;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, calls, tile_q, tile_kv, warps, q_in_registers;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -32,6 +32,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::causal,
     attention_fwd::window,
     attention_fwd::scores,
+    attention_fwd::calls,
     attention_fwd::tile_q(attention_fwd::exactly(tile_q)),
     attention_fwd::tile_kv(attention_fwd::exactly(tile_kv)),
     attention_fwd::warps(attention_fwd::exactly(warps)),
@@ -46,6 +47,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
           head_dim,
           index & 1,
           window_none,
+          0,
           0,
           tile_q,
           tile_kv,
@@ -125,6 +127,7 @@ inline constexpr Passport passport = {
 // ---- Device --------------------------------------------------------------------------------------------------------
 #ifdef __CUDACC_RTC__
 #include "parts/mma_attention.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
 #include "specialization.h"
 
@@ -195,10 +198,8 @@ __device__ __forceinline__ void merge_row(unsigned char *shared, const Attention
   const auto of_row = [&] { return RowSum{reference, Attention::scale_log2(params), sum}; };
   const RowEnd<Variant> end(params, work.head_q, of_row);
   const float inverse = end.inverse(sum);
-  const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
-  *reinterpret_cast<uint4 *>(rows.row(query) + column) = make_uint4(
-      pack2<dtype>(output[0] * inverse, output[1] * inverse), pack2<dtype>(output[2] * inverse, output[3] * inverse),
-      pack2<dtype>(output[4] * inverse, output[5] * inverse), pack2<dtype>(output[6] * inverse, output[7] * inverse));
+  RowsOfOutput<dtype, (chosen.calls & calls_float32_output) != 0>::of(params, work.batch, work.head_q)
+      .store_8(query, column, [&](int32_t i) { return output[i] * inverse; });
   if (column == 0) end.write_lse(params, work.batch, work.head_q, query, of_row);
 }
 

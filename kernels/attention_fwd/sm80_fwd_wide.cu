@@ -43,7 +43,8 @@ namespace flashcore::kernels::sm80_fwd_wide {
 using KeyRows = ChosenKeyRows<chosen.rows>;
 // How scores change (parts/variant.cuh).
 using Variant = ChosenScores<chosen.scores>;
-using Kernel = WideAttention<chosen, Variant, KeyRows>;
+using Kernel =
+    WideAttention<chosen, Variant, KeyRows, RowsOfOutput<chosen.dtype, (chosen.calls & calls_float32_output) != 0>>;
 }  // namespace flashcore::kernels::sm80_fwd_wide
 
 extern "C" __global__ void __launch_bounds__(flashcore::kernels::sm80_fwd_wide::Kernel::threads)

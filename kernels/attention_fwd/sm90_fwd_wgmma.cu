@@ -46,10 +46,11 @@ using Attention =
 // The blocks of a cluster share the keys of one tile of queries, and merge what they have. A cluster has one tile: its shared memory is read
 // by others at the end, when the next tile's keys would be copied to it.
 constexpr bool splits = chosen.split != 0;
-using Merge = ClusterMerge<dtype, head_dim_v, multipliers * 4, Variant>;
+using OutputRows = RowsOfOutput<dtype, (chosen.calls & calls_float32_output) != 0>;
+using Merge = ClusterMerge<head_dim_v, multipliers * 4, Variant, OutputRows>;
 static_assert(!splits || Merge::bytes <= dynamic_shared_bytes(chosen));
-using Whole = HeadTile<Attention, mask, KeyRows, Variant>;
-using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant>;
+using Whole = HeadTile<Attention, mask, KeyRows, Variant, OutputRows>;
+using Packed = PackedTile<Attention, tile_q, mask, KeyRows, Variant, OutputRows>;
 using Scored = TileScores<Attention, Packed, Variant, packs>;
 // Of a ragged batch the tiles are looked up by a warp that has nothing to copy.
 constexpr bool ragged = chosen.rows != rows_dense;
@@ -78,7 +79,6 @@ constexpr uint32_t query_stages_here = query_stages(chosen);
 constexpr bool overlaps = tiles_overlap(chosen);
 // Of a block's last tiles of keys, those that no row of a warpgroup sees. Not without turns: a warpgroup a step ahead leaves copies no time.
 constexpr bool leaves_out_hidden = takes_turns && mask.later_see_more() && !overlaps && !ragged && !packs && !splits;
-
 constexpr int32_t query_bytes = tile_bytes(tile_q, head_dim), key_bytes = tile_bytes(tile_kv, head_dim),
                   value_bytes = tile_bytes(tile_kv, head_dim_v);
 
@@ -486,7 +486,7 @@ extern "C" __global__ void __launch_bounds__(flashcore::kernels::grid_split::mer
   using namespace flashcore::kernels::sm90_fwd_wgmma;
   extern __shared__ __align__(16) float shared[];
   if constexpr (packs)
-    GridMerge<dtype, head_dim_v, mask, Variant>::run(
+    GridMerge<OutputRows, head_dim_v, mask, Variant>::run(
         params.attention, params.split, shared, Attention::scale_log2(params.attention),
         [](const AttentionFwdParams &of_call, const PackedRow &row) { Packed::compute_row_again(of_call, row); });
 }

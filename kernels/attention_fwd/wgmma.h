@@ -26,7 +26,7 @@ inline constexpr Tile tiles[] = {
 inline constexpr int32_t largest_head_dim = 256, stages = 2, panel_columns = tensor_map_columns;
 
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, tile_q, tile_kv, split, packed;
+  int32_t dtype, head_dim, head_dim_v, causal, window, scores, rows, calls, tile_q, tile_kv, split, packed;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -37,6 +37,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::window,
     attention_fwd::scores,
     attention_fwd::rows,
+    attention_fwd::calls,
     attention_fwd::tile_q({128, 192}, Tries(128, 192)),
     attention_fwd::tile_kv({64, 192}, Tries(64, 80, 96, 112, 128, 160, 176, 192)),
     attention_fwd::split,
@@ -56,6 +57,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
               window_none,
               0,
               rows_dense,
+              0,
               tile.tile_q,
               tile.tile_kv,
               tile.split,
@@ -152,10 +154,17 @@ constexpr int64_t query_tiles(const Choices &s, const ProblemKey &key) {
 }
 inline constexpr int32_t least_cluster = 2, most_cluster = 8;  // blocks that share the keys of a tile of queries
 
+// Pieces are parts of packed tiles, of whole tiles of keys. What costs least says how many blocks share a cluster, and with it the bits.
+constexpr bool cuts_as_asked(const Choices &s, const ProblemKey &key) {
+  if (s.split != 0 && key.batch_invariant != 0) return false;
+  return !asks_for_pieces(key) ||
+         (s.packed != 0 && key.split_tokens % s.tile_kv == 0 && grid_split::rows(key) <= 0x7fffffff);
+}
+
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
          attention_fwd::serves_features(s, key) && s.rows == key.rows && heads_of_tile(s, key) <= s.tile_q &&
-         (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster);
+         (s.split == 0 || query_tiles(s, key) <= 0x7fffffff / most_cluster) && cuts_as_asked(s, key);
 }
 
 // How tiles are put in order (TileOrder).
@@ -313,6 +322,12 @@ constexpr PackedCost cheapest_split(const Choices &s, const ProblemKey &key, con
   const auto of_parts = [&](int64_t parts) {
     return packed_cost(s, key, device, grid_split::shares(key, parts, s.tile_kv));
   };
+  // Of batch-invariant calls: few enough parts for the memory that they take, of as many rows.
+  constexpr int64_t invariant_keys = 2048;
+  if (grid_split::is_given(key))
+    return packed_cost(s, key, device,
+                       grid_split::given(key, s.tile_kv, ceil_div(invariant_keys, s.tile_kv) * s.tile_kv));
+  if (key.multiprocessor_limit != 0 && grid_split::rows(key) > key.multiprocessor_limit) return of_parts(1);
   if (device.key_parts > 0) return of_parts(device.key_parts);
   const int64_t tiles = larger(1, query_tiles(s, key));
   PackedCost best = of_parts(1);

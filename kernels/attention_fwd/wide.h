@@ -21,7 +21,7 @@ inline constexpr int32_t column_groups = 4;
 
 // There is none for where the mask ends: one module serves every causal mask, and none.
 struct Choices {
-  int32_t dtype, head_dim, head_dim_v, window, scores, rows, tile_q, tile_kv, warps, stages, alignment_bytes;
+  int32_t dtype, head_dim, head_dim_v, window, scores, rows, calls, tile_q, tile_kv, warps, stages, alignment_bytes;
 };
 #ifndef __CUDACC_RTC__
 inline constexpr Choice choices[] = {
@@ -31,6 +31,7 @@ inline constexpr Choice choices[] = {
     attention_fwd::window,
     attention_fwd::scores,
     attention_fwd::rows,
+    attention_fwd::calls,
     attention_fwd::tile_q({16, 64}, Tries(16, 32, 64)),
     attention_fwd::tile_kv(attention_fwd::exactly(piece_keys)),
     attention_fwd::warps({4, 8}, Tries(4, 8)),
@@ -62,6 +63,7 @@ constexpr bool specialization(int32_t index, Choices *out) {
               window_none,
               0,
               rows_dense,
+              0,
               tile.tile_q,
               piece_keys,
               tile.warps,
@@ -131,6 +133,10 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.head_dim % 8 != 0 || key.head_dim > largest_head_dim) return {"head_dim", "a multiple of 8 up to 576"};
   if (key.head_dim_v % 8 != 0 || key.head_dim_v > largest_head_dim_v)
     return {"head_dim_v", "a multiple of 8 up to 512"};
+  if (key.window() != window_none && asks_for_pieces(key))
+    return {field_of_pieces(key), "0 where the first key that a query sees moves: its keys are few"};
+  if (key.batch_invariant != 0 && end_of_keys(key) > most_pieces * int64_t{128})
+    return {"seqlen_kv", "up to 8388480 where results may not depend on the batch"};
   if (key.seqlen_q * (key.heads_q / key.heads_kv) > 0x7ffffff0)
     return {"seqlen_q", "seqlen_q * heads_q / heads_kv below 2^31 - 16"};
   if (decode::row_tiles(16, key) > 0x7fffffff / (static_cast<int64_t>(key.heads_kv) * (key.batch > 0 ? key.batch : 1)))
@@ -138,9 +144,15 @@ constexpr Refusal refuse(const ProblemKey &key) {
   return no_refusal;
 }
 
+// Parts are of whole tiles of keys.
+constexpr bool cuts_as_asked(const ProblemKey &key) {
+  return !asks_for_pieces(key) || (key.split_tokens % piece_keys == 0 && grid_split::rows(key) <= 0x7fffffff);
+}
+
 constexpr bool serves(const Choices &s, const ProblemKey &key) {
   return s.dtype == key.dtype && key.head_dim <= s.head_dim && key.head_dim_v <= s.head_dim_v &&
          s.window == key.window() && s.scores == key.scores && s.rows == key.rows &&
+         ((s.calls ^ key.calls()) & calls_float32_output) == 0 && cuts_as_asked(key) &&
          s.alignment_bytes <= key.alignment_bytes && (key.alignment_bytes < 16 || s.alignment_bytes == 16);
 }
 
@@ -213,6 +225,13 @@ constexpr SplitCost cheapest_split(const Choices &s, const ProblemKey &key, cons
   };
   // A window's keys are few, and parts are counted from the first key of all.
   if (s.window != window_none) return of_parts(1);
+  if (grid_split::is_given(key)) {
+    // Of many queries the parts would take much memory, and blocks are enough.
+    constexpr int64_t invariant_keys = 256, all_keys = int64_t{1} << 40;
+    const GridSplit split = grid_split::given(key, piece_keys, key.seqlen_q <= few_queries ? invariant_keys : all_keys);
+    return {split, cost(s, key, device, split.parts)};
+  }
+  if (key.multiprocessor_limit != 0) return of_parts(grid_split::parts_within(key, thread_blocks(s, key)));
   if (device.key_parts > 0) return of_parts(device.key_parts);
   SplitCost best = of_parts(1);
   const int64_t blocks = larger(1, thread_blocks(s, key));

@@ -13,6 +13,7 @@
 
 #include "contract/attention_call.h"
 #include "contract/choice.h"
+#include "contract/pieces.h"
 #include "contract/plan.h"
 #include "contract/problem_key.h"
 #include "contract/tensor_map.h"
@@ -95,6 +96,12 @@ struct Passport {
                           rows < rows_ragged ? key.ragged_by : int32_t{by_nothing});
         field != nullptr)
       return {field, "left out, the kernel has no code for it"};
+    if ((key.calls() & calls_float32_output & ~largest("calls")) != 0)
+      return {"output.dtype", "0 or the query's, the kernel writes no other"};
+    if (asks_for_pieces(key) && entry_point(1) == nullptr)
+      return {field_of_pieces(key), key.split_count > 1
+                                        ? "0 or 1, the kernel does not cut keys in pieces"
+                                        : "0, or as many as a query sees: the kernel does not cut keys"};
     if (key.variant != 0 && !takes_variants) return {"variant", "0, the kernel takes no variants"};
     return refuse(key);
   }
@@ -103,6 +110,7 @@ struct Passport {
     if (const int32_t i = find_choice(choices, "window"); i >= 0) s.values[i] = key.window();
     if (const int32_t i = find_choice(choices, "scores"); i >= 0) s.values[i] = key.scores;
     if (const int32_t i = find_choice(choices, "rows"); i >= 0) s.values[i] = key.rows;
+    if (const int32_t i = find_choice(choices, "calls"); i >= 0) s.values[i] = key.calls() & choices.first[i].most;
     return s;
   }
   // 0: there is no such choice.
@@ -116,6 +124,22 @@ struct Passport {
   }
 };
 #endif
+
+// The device as a call may use it.
+constexpr DeviceLimits limited(DeviceLimits device, const ProblemKey &key) {
+  if (key.multiprocessor_limit != 0 && key.multiprocessor_limit < device.multiprocessors)
+    device.multiprocessors = key.multiprocessor_limit;
+  return device;
+}
+// Thread blocks occupy no more multiprocessors than there are of them.
+constexpr int64_t most_blocks_at_once(const Plan &plan) {
+  int64_t most = 0;
+  for (int32_t i = 0; i < plan.stage_count; ++i) {
+    const Grid &grid = plan.stages[i].grid;
+    if (const int64_t blocks = grid.x * grid.y * grid.z; blocks > most) most = blocks;
+  }
+  return most;
+}
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -22,6 +22,9 @@ enum Scores : int32_t { scores_softcap = 1, scores_alibi = 2, scores_sinks = 4, 
 // A user's text comes after them: ProblemKey::variant says which, and this bit of the generated header says so to the kernel.
 inline constexpr int32_t scores_variant = 32;
 
+// What a call asks for beside its problem, as bits; the words of the choice `calls`.
+enum Calls : int32_t { calls_float32_output = 1, calls_stay = 2 };  // stay: blocks take one tile after another
+
 // How the rows of sequences are found; the words of the choice `rows`. rows_ragged: sequences have lengths and places of their own, which
 // lie in device memory; rows_paged: and their keys lie in pages that a table names.
 enum RowAccess : int32_t { rows_dense = 0, rows_ragged = 1, rows_paged = 2 };
@@ -88,15 +91,34 @@ struct ProblemKey {
   int64_t seqlen_new = 0;         // rows that are appended to each sequence of the cache
   int32_t rotary_dim = 0;         // leading columns of queries and new keys that are rotated
   int32_t rotary_table_rows = 0;  // positions that the tables of cosines and sines have; 0 without rotary_dim
+  int32_t output_dtype = 0;       // dtype_float32; 0: as the inputs
+  int32_t split_count = 0;        // pieces that the caller wants the keys cut in; 0: as many as cost least
+  int64_t split_tokens = 0;       // keys of a piece, counted from key 0; 0: as many as cost least
+  // 1: a row's bits may not depend on the batch: nothing but the row's own lengths, types, masks and head dimensions chooses kernel, tile and
+  // pieces.
+  int32_t batch_invariant = 0;
+  int32_t multiprocessor_limit = 0;  // that a call may occupy; 0: all
+  // 1: query 0 is at position query_offset, counted from key 0, and not as far from the last key as there are queries; and key 0 is key_position
+  // behind the key from which chunks are counted.
+  int32_t has_positions = 0;
+  int32_t query_offset = 0;
+  int32_t key_position = 0;
+  int32_t unused = 0;
 
   constexpr bool one_module() const { return module.values[0] != 0; }
   // Window
   constexpr int32_t window() const {
     return attention_chunk != 0 ? window_in_chunks : window_left != window_open ? window_moves : window_none;
   }
+  constexpr bool float32_output() const { return output_dtype == dtype_float32; }
+  // Calls
+  constexpr int32_t calls() const {
+    return (float32_output() ? calls_float32_output : 0) | (multiprocessor_limit != 0 ? calls_stay : 0);
+  }
   // Nothing that a shipped module has no code for.
   constexpr bool plain() const {
-    return window() == window_none && window_right == window_open && scores == 0 && rows == rows_dense && variant == 0;
+    return window() == window_none && window_right == window_open && scores == 0 && rows == rows_dense &&
+           variant == 0 && calls() == 0;
   }
 };
 

@@ -75,13 +75,16 @@ constexpr int64_t sum_of_quotients(int64_t count, int64_t first, int64_t step, i
 }
 
 // Query i of a sequence sees the keys i + first_offset .. i + last_offset, as far as they exist; in chunks those alone that are in the same
-// chunk of keys as its own position, i + keys - queries.
+// chunk of keys as its own position, i + diagonal.
 template <Mask mask>
 struct Visibility {
   int32_t queries, keys;
   int32_t first_offset;  // asked for only where the begin moves
   int32_t last_offset;   // where the end does
   int32_t chunk = 0;     // keys of a chunk, in chunks; for any_mask 0: none
+  // Asked for only in chunks: where query 0 is, counted from key 0, and how far into its chunk key 0 is.
+  int32_t diagonal = keys - queries;
+  int32_t chunk_phase = 0;
 
   using Run = KeyRun<mask, int64_t>;
   using NearRun = KeyRun<mask, int32_t>;  // counted from a key nearby
@@ -201,8 +204,8 @@ struct Visibility {
   }
   // Of the chunk that a query's position is in, which may be one before all keys.
   constexpr int64_t begin_of_chunk(int64_t query) const {
-    const int64_t position = query + keys - queries;
-    return (position < 0 ? position - (chunk - 1) : position) / chunk * chunk;
+    const int64_t position = query + diagonal + chunk_phase;
+    return (position < 0 ? position - (chunk - 1) : position) / chunk * chunk - chunk_phase;
   }
   constexpr KeySteps steps_of_some(int32_t tile_q, int32_t keys_per_step) const {
     constexpr int64_t most = 64;
@@ -232,23 +235,37 @@ struct MaskRule {
 
   // Lengths are below 2^31: src/problem holds them there.
   constexpr Visibility<any_mask> visibility(int64_t queries, int64_t keys) const {
+    return visibility(queries, keys, keys - queries, 0);
+  }
+  constexpr Visibility<any_mask> visibility(int64_t queries, int64_t keys, int64_t diagonal,
+                                            int32_t chunk_phase) const {
     constexpr int64_t too_far = -0x80000000ll;
-    const int64_t diagonal = keys - queries;
     int64_t first = window_left == window_open ? too_far : diagonal - window_left;
     int64_t last = causal == causal_bottom_right ? diagonal : causal == causal_top_left ? 0 : keys;
     if (window_right != window_open && last > diagonal + window_right) last = diagonal + window_right;
     if (first < too_far) first = too_far;
     if (first > last) last = too_far;  // no query sees a key, and no block has to look for one
-    return {static_cast<int32_t>(queries), static_cast<int32_t>(keys), static_cast<int32_t>(first),
-            static_cast<int32_t>(last), chunk};
+    return {static_cast<int32_t>(queries),
+            static_cast<int32_t>(keys),
+            static_cast<int32_t>(first),
+            static_cast<int32_t>(last),
+            chunk,
+            static_cast<int32_t>(diagonal),
+            chunk_phase};
   }
 };
 constexpr MaskRule mask_rule_of(const ProblemKey &key) {
   return {key.causal, key.attention_chunk, key.window_left, key.window_right};
 }
+// Of a sequence of such lengths.
+constexpr Visibility<any_mask> visibility_of(const ProblemKey &key, int64_t queries, int64_t keys) {
+  if (key.has_positions == 0) return mask_rule_of(key).visibility(queries, keys);
+  return mask_rule_of(key).visibility(queries, keys, key.query_offset,
+                                      key.attention_chunk == 0 ? 0 : key.key_position % key.attention_chunk);
+}
 // Of sequences as long as any may be.
 constexpr Visibility<any_mask> visibility_of(const ProblemKey &key) {
-  return mask_rule_of(key).visibility(key.seqlen_q, key.seqlen_kv);
+  return visibility_of(key, key.seqlen_q, key.seqlen_kv);
 }
 
 }  // namespace flashcore::kernels

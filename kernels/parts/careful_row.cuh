@@ -7,13 +7,14 @@
 
 #include "parts/block_work.cuh"
 #include "parts/numeric.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
 #include "parts/rows.cuh"
 #include "parts/variant.cuh"
 
 namespace flashcore::kernels {
 
-template <int32_t dtype, int32_t most_columns, Mask mask, typename KeyRows, typename Variant>
+template <int32_t dtype, int32_t most_columns, Mask mask, typename KeyRows, typename Variant, typename OutputRows>
 struct CarefulRow {
   const AttentionFwdParams &params;
   const BlockWork &work;
@@ -33,9 +34,8 @@ struct CarefulRow {
 
   // All columns, and the logarithm.
   __device__ __forceinline__ void write(float value) const {
-    uint16_t *const row = StridedRows::of(params.output, work.batch, work.head_q).row(query);
-    for (int32_t column = lane; column < params.head_dim_v; column += 32)
-      row[column] = static_cast<uint16_t>(pack2<dtype>(value, 0.0f));
+    auto *const row = OutputRows::of(params, work.batch, work.head_q).row(query);
+    for (int32_t column = lane; column < params.head_dim_v; column += 32) row[column] = OutputRows::rounded(value);
     if (lane == 0) write_lse(params, work.batch, work.head_q, query, value, 1.0f, value);
   }
 
@@ -85,11 +85,10 @@ struct CarefulRow {
     const auto of_row = [&] { return RowSum{reference, scale_log2, sum}; };
     const RowEnd<Variant> end_of_row(params, work.head_q, of_row);
     const float inverse = Variant::has_sinks ? end_of_row.inverse(sum) : sum == 0.0f ? 0.0f : 1.0f / sum;
-    uint16_t *const row = StridedRows::of(params.output, work.batch, work.head_q).row(query);
+    auto *const row = OutputRows::of(params, work.batch, work.head_q).row(query);
 #pragma unroll
     for (int32_t c = 0; c < most_columns / 32; ++c)
-      if (c * 32 + lane < params.head_dim_v)
-        row[c * 32 + lane] = static_cast<uint16_t>(pack2<dtype>(output[c] * inverse, 0.0f));
+      if (c * 32 + lane < params.head_dim_v) row[c * 32 + lane] = OutputRows::rounded(output[c] * inverse);
     if (lane == 0) end_of_row.write_lse(params, work.batch, work.head_q, query, of_row);
   }
 };

@@ -5,12 +5,13 @@
 
 #include "parts/cluster.cuh"
 #include "parts/mma_attention.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
 
 namespace flashcore::kernels {
 
 // `warps` of a block have 16 rows each, in the layout of mma.sync's C fragments.
-template <int32_t dtype, int32_t head_dim_v, int32_t warps, typename Variant>
+template <int32_t head_dim_v, int32_t warps, typename Variant, typename OutputRows>
 struct ClusterMerge {
   static constexpr int32_t fragments = head_dim_v / 8, fragments_of_item = 4, columns_of_item = fragments_of_item * 8;
   static constexpr int32_t most_blocks = 8;  // of a cluster, which all of them are asked at once
@@ -52,7 +53,7 @@ struct ClusterMerge {
   __device__ __forceinline__ void merge(const AttentionFwdParams &params, const BlockWork &work, int32_t warp,
                                         float scale_log2, const ComputeAgain &compute_again) const {
     const int32_t lane = thread_anew() % 32, blocks = cluster_size();
-    const auto rows = StridedRows::of(params.output, work.batch, work.head_q);
+    const auto rows = OutputRows::of(params, work.batch, work.head_q);
 #pragma unroll 1
     for (int32_t item = cluster_rank() * warps + warp; item < warps * fragments / fragments_of_item;
          item += blocks * warps) {
@@ -96,12 +97,9 @@ struct ClusterMerge {
         const RowEnd<Variant> end(params, work.head_q, of_row);
         const float inverse = end.inverse(sum[half]);
         const int32_t query = first_query + half * 8 + lane / 4;
-        uint32_t words[fragments_of_item];
-#pragma unroll
-        for (int32_t n = 0; n < fragments_of_item; ++n)
-          words[n] = pack2<dtype>(output[n][half * 2] * inverse, output[n][half * 2 + 1] * inverse);
-        store_row<16>(rows.row(query) + first_fragment * 8, words, lane % 4, query < params.seqlen_q,
-                      params.head_dim_v - first_fragment * 8);
+        rows.template store_fragments<16, fragments_of_item>(
+            query, first_fragment * 8, [&](int32_t n, int32_t c) { return output[n][half * 2 + c] * inverse; },
+            lane % 4, query < params.seqlen_q, params.head_dim_v);
         if (first_fragment == 0 && lane % 4 == 0 && query < params.seqlen_q)
           end.write_lse(params, work.batch, work.head_q, query, of_row);
       }

@@ -22,6 +22,7 @@
 #include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/partial_rows.cuh"
 #include "parts/row_end.cuh"
 #include "parts/sequence.cuh"
@@ -30,7 +31,7 @@
 
 namespace flashcore::kernels {
 
-template <DecodeShape shape, typename Variant, typename KeyRows>
+template <DecodeShape shape, typename Variant, typename KeyRows, typename OutputRows>
 struct Decode {
   static constexpr int32_t dtype = shape.dtype, tile_q = shape.tile_q, row_tiles = tile_q / 8,
                            key_groups = shape.tile_kv / 16;
@@ -342,11 +343,10 @@ struct Decode {
     const auto of_row = [&] { return RowSum{merged.reference, scale_log2(params), merged.sum}; };
     const RowEnd<Variant> end(params, head, of_row);
     const float inverse = end.inverse(merged.sum);
-    const auto rows = StridedRows::of(params.output, work.batch, head);
+    const auto rows = OutputRows::of(params, work.batch, head);
     if (column < params.head_dim_v)
-      *reinterpret_cast<uint2 *>(rows.row(query) + column) =
-          make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
-                     pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
+      rows.store_4(query, column, merged.output.x * inverse, merged.output.y * inverse, merged.output.z * inverse,
+                   merged.output.w * inverse);
     if (column == 0) end.write_lse(params, work.batch, head, query, of_row);
   }
 
@@ -487,7 +487,7 @@ struct Decode {
 
   // The second launch.
   static __device__ __forceinline__ void merge_parts(const Params &params, float *shared) {
-    GridMerge<dtype, shape.head_dim_v, mask, Variant, shape.rows>::run(
+    GridMerge<OutputRows, shape.head_dim_v, mask, Variant, shape.rows>::run(
         params, params.split, shared, scale_log2(params), [](const AttentionFwdParams &, const PackedRow &) {});
   }
 };

@@ -6,6 +6,7 @@
 #include "attention_fwd/grid_split.h"
 #include "parts/launch_order.cuh"
 #include "parts/numeric.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
 #include "parts/rows.cuh"
 #include "parts/sequence.cuh"
@@ -51,7 +52,7 @@ struct WorkspaceRow {
 };
 
 // One row for each block of merge_threads threads.
-template <int32_t dtype, int32_t head_dim_v, Mask mask, typename Variant, int32_t rows = rows_dense>
+template <typename OutputRows, int32_t head_dim_v, Mask mask, typename Variant, int32_t rows = rows_dense>
 struct GridMerge {
   static constexpr int32_t quads = grid_split::merge_quads(head_dim_v), groups = grid_split::merge_groups(head_dim_v),
                            batch = grid_split::merge_batch;
@@ -137,9 +138,9 @@ struct GridMerge {
     const auto of_row = [&] { return RowSum{merged.reference, scale_log2, merged.sum}; };
     const RowEnd<Variant> end_of_row(params, row.head_q, of_row);
     const float inverse = end_of_row.inverse(merged.sum);
-    *reinterpret_cast<uint2 *>(StridedRows::of(params.output, row.batch, row.head_q).row(row.query) + column) =
-        make_uint2(pack2<dtype>(merged.output.x * inverse, merged.output.y * inverse),
-                   pack2<dtype>(merged.output.z * inverse, merged.output.w * inverse));
+    OutputRows::of(params, row.batch, row.head_q)
+        .store_4(row.query, column, merged.output.x * inverse, merged.output.y * inverse, merged.output.z * inverse,
+                 merged.output.w * inverse);
     if (column == 0) end_of_row.write_lse(params, row.batch, row.head_q, row.query, of_row);
   }
 };

@@ -16,7 +16,7 @@
 
 namespace flashcore::kernels {
 
-template <typename Attention, int32_t tile_q, Mask mask, typename KeyRows, typename Variant>
+template <typename Attention, int32_t tile_q, Mask mask, typename KeyRows, typename Variant, typename OutputRows>
 struct PackedTile {
   static constexpr int32_t dtype = Attention::dtype, head_dim_v = Attention::head_dim_v, tile_kv = Attention::tile_kv;
   static constexpr int32_t key_fragments = tile_kv / 8, value_fragments = head_dim_v / 8;
@@ -106,7 +106,8 @@ struct PackedTile {
   // By one warp, without tensor cores.
   static __device__ __forceinline__ void compute_row_again(const AttentionFwdParams &params, const PackedRow &row) {
     const BlockWork work = {row.batch, row.head_q, row.head_kv, row.query};
-    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, row.query, thread_anew() % 32}.compute();
+    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant, OutputRows>{params, work, row.query, thread_anew() % 32}
+        .compute();
   }
 
   // O, which is not divided by its sums, of the warp's rows: to memory, or to the workspace where others have other keys of theirs.
@@ -150,13 +151,11 @@ struct PackedTile {
     const auto of_row = [&] { return RowSum{reference, softmax_scale_log2<Variant>(params), sum}; };
     const RowEnd<Variant> end(params, here.head_q, of_row);
     const float inverse = end.inverse(sum);
-    uint32_t words[value_fragments];
-#pragma unroll
-    for (int32_t n = 0; n < value_fragments; ++n)
-      words[n] = pack2<dtype>(output[0][n][half * 2] * inverse, output[0][n][half * 2 + 1] * inverse);
     const int32_t lane = thread_anew() % 4;
-    store_row<16>(StridedRows::of(params.output, work.batch, here.head_q).row(here.query), words, lane, here.there,
-                  params.head_dim_v);
+    OutputRows::of(params, work.batch, here.head_q)
+        .template store_fragments<16, value_fragments>(
+            here.query, 0, [&](int32_t n, int32_t c) { return output[0][n][half * 2 + c] * inverse; }, lane, here.there,
+            params.head_dim_v);
     if (lane == 0 && here.there) end.write_lse(params, work.batch, here.head_q, here.query, of_row);
   }
 

@@ -26,7 +26,7 @@ __device__ __forceinline__ void set_sequence(AttentionFwdParams &own, const Atte
   };
   const RaggedRows &rows = given.ragged;
   place(own.query, given.query, sequence.query_batch, sequence.first_query_row, 2);
-  place(own.output, given.output, sequence.query_batch, sequence.first_query_row, 2);
+  place(own.output, given.output, sequence.query_batch, sequence.first_query_row, given.output_bytes);
   place(own.lse, given.lse, sequence.query_batch, sequence.first_query_row, 4);
   if (rows.page_table == 0) {
     place(own.key, given.key, sequence.key_batch, sequence.first_key_row, 2);
@@ -128,6 +128,14 @@ __device__ __forceinline__ BlockWork work_of_block(const AttentionFwdParams &giv
     }
     return {batch, head_q, head_q / given.heads_per_kv, tile * tile_q};
   }
+}
+// How many such tiles, or places for one, there are.
+template <int32_t tile_q, int32_t rows>
+__device__ __forceinline__ uint32_t tiles_of_grid(const AttentionFwdParams &given) {
+  const bool in_line = rows != rows_dense && given.ragged.cu_seqlens_q != 0;
+  const int64_t tiles = in_line ? places_of_tiles(given.ragged.total_q, given.batch, tile_q)
+                                : int64_t{(most_queries<rows>(given) + tile_q - 1) / tile_q} * given.batch;
+  return static_cast<uint32_t>(tiles * given.heads_q);
 }
 // Is there such a tile? Where later queries see more keys, the last one goes first.
 template <int32_t tile_q, Mask mask>

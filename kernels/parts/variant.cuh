@@ -36,7 +36,7 @@ struct OfferedScores {
       const TensorView &slopes = params.alibi_slopes;
       const float slope = reinterpret_cast<const float *>(
           slopes.data)[place.batch * slopes.stride_batch + place.head_q * slopes.stride_head];
-      const int32_t distance = place.query + (params.seqlen_kv - params.seqlen_q) - place.key;
+      const int32_t distance = place.query + params.diagonal - place.key;
       score = fmaf(-slope, fabsf(static_cast<float>(distance)), score);
     }
     if constexpr ((scores & scores_bias) != 0) score = with_bias(score, bias_at(params, place));

@@ -19,6 +19,7 @@
 #include "parts/long_sum.cuh"
 #include "parts/mma_sm80.cuh"
 #include "parts/numeric.cuh"
+#include "parts/output_rows.cuh"
 #include "parts/row_end.cuh"
 #include "parts/sequence.cuh"
 #include "parts/variant.cuh"
@@ -26,7 +27,7 @@
 
 namespace flashcore::kernels {
 
-template <wide::Choices chosen, typename Variant, typename KeyRows>
+template <wide::Choices chosen, typename Variant, typename KeyRows, typename OutputRows>
 struct WideAttention {
   static constexpr int32_t dtype = chosen.dtype, tile_q = chosen.tile_q, head_dim_v = chosen.head_dim_v,
                            threads = chosen.warps * 32, alignment_bytes = chosen.alignment_bytes,
@@ -366,13 +367,9 @@ struct WideAttention {
     const auto of_row = [&] { return RowSum{reference, scale_log2(params), sum}; };
     const RowEnd<Variant> end(params, here.head_q, of_row);
     const float inverse = end.inverse(sum);
-    uint16_t *const columns = StridedRows::of(params.output, work.batch, here.head_q).row(here.query);
+    auto *const columns = OutputRows::of(params, work.batch, here.head_q).row(here.query);
     for_each_pair(output, i, half, params.head_dim_v, [&](int32_t column, float left, float right) {
-      const uint32_t pair = pack2<dtype>(left * inverse, right * inverse);
-      if constexpr (alignment_bytes == 16)
-        *reinterpret_cast<uint32_t *>(columns + column) = pair;
-      else
-        columns[column] = static_cast<uint16_t>(pair), columns[column + 1] = static_cast<uint16_t>(pair >> 16);
+      OutputRows::template store_2<alignment_bytes>(columns + column, left * inverse, right * inverse);
     });
     if (speaks_for_row()) end.write_lse(params, work.batch, here.head_q, here.query, of_row);
   }
@@ -380,7 +377,7 @@ struct WideAttention {
   static __device__ __forceinline__ void compute_again(const AttentionFwdParams &params, int32_t batch, int32_t head_kv,
                                                        int32_t head_q, int32_t query) {
     const BlockWork work = {batch, head_q, head_kv, query};
-    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant>{params, work, query, lane()}.compute();
+    CarefulRow<dtype, head_dim_v, mask, KeyRows, Variant, OutputRows>{params, work, query, lane()}.compute();
   }
   // Rows of one part: not by the others' blocks, which have nothing of them.
   static __device__ __forceinline__ bool is_own(const Params &params, const Row &here) {
@@ -463,7 +460,7 @@ struct WideAttention {
 
   // The second launch.
   static __device__ __forceinline__ void merge_parts(const Params &params, float *shared) {
-    GridMerge<dtype, head_dim_v, mask, Variant, chosen.rows>::run(
+    GridMerge<OutputRows, head_dim_v, mask, Variant, chosen.rows>::run(
         params, params.split, shared, scale_log2(params),
         [](const AttentionFwdParams &of_sequence, const PackedRow &row) {
           compute_again(of_sequence, row.batch, row.head_kv, row.head_q, row.query);

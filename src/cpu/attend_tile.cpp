@@ -306,8 +306,13 @@ FLASHCORE_CPU_INLINE void store_output(const TileTask &task, const TileScratch &
                                        const TileStatistics &statistics) {
   for (int64_t r = 0; r < task.row_count; r++) {
     const float *row = scratch.output + r * scratch.value_columns;
-    uint16_t *__restrict output = task.rows[r].output;
     const float sum = statistics.sum[r] == 0.0f ? 1.0f : statistics.sum[r];  // no key, or none above -infinity: 0 / 1
+    if (task.float32_output) {
+      float *__restrict output = static_cast<float *>(task.rows[r].output);
+      for (int64_t d = 0; d < task.head_dim_v; d++) output[d] = row[d] / sum;
+      continue;
+    }
+    uint16_t *__restrict output = static_cast<uint16_t *>(task.rows[r].output);
     if (task.bfloat16) {
       for (int64_t d = 0; d < task.head_dim_v; d++) output[d] = float_to_bfloat16(row[d] / sum);
     } else {
@@ -326,26 +331,83 @@ FLASHCORE_CPU_INLINE void end_rows(const TileTask &task, TileScratch &scratch, T
   }
 }
 
-template <bool fused>
-FLASHCORE_CPU_INLINE void attend(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
-  load_queries(task, scratch);
+// Before a row's first key.
+FLASHCORE_CPU_INLINE void clear_rows(const TileTask &task, const TileScratch &scratch, float *__restrict output,
+                                     TileStatistics &statistics) {
   for (int64_t r = 0; r < task.row_count; r++) {
     statistics.maximum[r] = -std::numeric_limits<float>::infinity();
     statistics.sum[r] = 0.0f;
   }
-  for (int64_t d = 0; d < task.row_count * scratch.value_columns; d++) scratch.output[d] = 0.0f;
+  for (int64_t d = 0; d < task.row_count * scratch.value_columns; d++) output[d] = 0.0f;
+}
 
-  // Blocks begin at multiples of their size, whatever the tile sees, so that a row's bits do not depend on the rows beside it.
-  const int64_t first_block = task.rows[0].keys.begin / tile_keys * tile_keys;
-  const int64_t end = task.rows[task.row_count - 1].keys.end;
+// Keys first .. last - 1, which are a piece or all there are. Blocks begin at multiples of their size from the first one on, whatever the tile
+// sees, so that a row's bits do not depend on the rows beside it.
+template <bool fused>
+FLASHCORE_CPU_INLINE void attend_keys(const TileTask &task, TileScratch &scratch, TileStatistics &statistics,
+                                      int64_t first, int64_t last) {
+  const int64_t first_seen = task.rows[0].keys.begin, last_end = task.rows[task.row_count - 1].keys.end;
+  const int64_t end = last_end < last ? last_end : last;
   int64_t first_row = 0;
-  for (int64_t begin = first_block; begin < end; begin += tile_keys) {
+  for (int64_t begin = first_seen > first ? first + (first_seen - first) / tile_keys * tile_keys : first; begin < end;
+       begin += tile_keys) {
     const int64_t count = end - begin < tile_keys ? end - begin : tile_keys;
     load_block(task, scratch, begin, count);
     while (task.rows[first_row].keys.end <= begin) first_row++;  // these rows are done
     int64_t r = first_row;
     for (; r + 2 <= task.row_count; r += 2) attend_rows<fused, 2>(task, scratch, statistics, r, begin, count);
     if (r < task.row_count) attend_rows<fused, 1>(task, scratch, statistics, r, begin, count);
+  }
+}
+
+// What the scratch holds of a piece joins what is merged of those before, relative to the larger of both maxima.
+template <bool fused>
+FLASHCORE_CPU_INLINE void add_piece(const TileTask &task, TileScratch &scratch, const TileStatistics &piece,
+                                    TileStatistics &merged) {
+  const float scale = task.scale_at_last(), minus_infinity = -std::numeric_limits<float>::infinity();
+  for (int64_t r = 0; r < task.row_count; r++) {
+    if (piece.sum[r] == 0.0f) continue;  // no key seen, or none above -infinity
+    const float largest = piece.maximum[r] > merged.maximum[r] ? piece.maximum[r] : merged.maximum[r];
+    const auto factor_of = [&](float maximum) {
+      return maximum == minus_infinity ? 0.0f : exp2_nonpositive<fused>((maximum - largest) * scale * log2_of_e);
+    };
+    const float of_merged = factor_of(merged.maximum[r]), of_piece = factor_of(piece.maximum[r]);
+    const bool is_first = merged.sum[r] == 0.0f;  // as it is then, to the bit
+    merged.maximum[r] = largest;
+    merged.sum[r] = is_first ? piece.sum[r] : multiply_add<fused>(piece.sum[r], of_piece, merged.sum[r] * of_merged);
+    float *__restrict to = scratch.merged + r * scratch.value_columns;
+    const float *__restrict from = scratch.output + r * scratch.value_columns;
+    if (is_first) {
+      for (int64_t d = 0; d < scratch.value_columns; d++) to[d] = from[d];
+      continue;
+    }
+    for (int64_t d = 0; d < scratch.value_columns; d++)
+      to[d] = multiply_add<fused>(from[d], of_piece, to[d] * of_merged);
+  }
+}
+
+template <bool fused>
+FLASHCORE_CPU_INLINE void attend_pieces(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
+  const int64_t end = task.rows[task.row_count - 1].keys.end;
+  clear_rows(task, scratch, scratch.merged, statistics);
+  for (int64_t first = task.rows[0].keys.begin / task.piece_keys * task.piece_keys; first < end;
+       first += task.piece_keys) {
+    TileStatistics piece;
+    clear_rows(task, scratch, scratch.output, piece);
+    attend_keys<fused>(task, scratch, piece, first, first + task.piece_keys);
+    add_piece<fused>(task, scratch, piece, statistics);
+  }
+  for (int64_t d = 0; d < task.row_count * scratch.value_columns; d++) scratch.output[d] = scratch.merged[d];
+}
+
+template <bool fused>
+FLASHCORE_CPU_INLINE void attend(const TileTask &task, TileScratch &scratch, TileStatistics &statistics) {
+  load_queries(task, scratch);
+  if (task.piece_keys != 0) {
+    attend_pieces<fused>(task, scratch, statistics);
+  } else {
+    clear_rows(task, scratch, scratch.output, statistics);
+    attend_keys<fused>(task, scratch, statistics, 0, task.rows[task.row_count - 1].keys.end);
   }
   end_rows<fused>(task, scratch, statistics);
   store_output(task, scratch, statistics);
@@ -389,10 +451,11 @@ bool have_avx512() {
 
 }  // namespace
 
-TileScratch::TileScratch(int64_t head_dim, int64_t head_dim_v) : value_columns(round_up_to_lanes(head_dim_v)) {
+TileScratch::TileScratch(int64_t head_dim, int64_t head_dim_v, bool has_pieces)
+    : value_columns(round_up_to_lanes(head_dim_v)) {
   const int64_t query_size = round_up_to_lanes(tile_rows * head_dim);
   const int64_t sizes = query_size + head_dim * tile_keys + tile_keys * value_columns + tile_rows * tile_keys +
-                        tile_rows * value_columns + round_up_to_lanes(head_dim);
+                        tile_rows * value_columns * (has_pieces ? 2 : 1) + round_up_to_lanes(head_dim);
   memory_.resize(static_cast<size_t>(sizes + tile_lanes));
   const auto address = reinterpret_cast<uintptr_t>(memory_.data());
   constexpr uintptr_t vector_bytes = tile_lanes * sizeof(float);
@@ -402,6 +465,7 @@ TileScratch::TileScratch(int64_t head_dim, int64_t head_dim_v) : value_columns(r
   scores = values + tile_keys * value_columns;
   output = scores + tile_rows * tile_keys;
   converted = output + tile_rows * value_columns;
+  merged = has_pieces ? converted + round_up_to_lanes(head_dim) : nullptr;
 }
 
 std::vector<AttendTileVariant> attend_tile_variants() {

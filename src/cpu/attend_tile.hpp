@@ -25,7 +25,7 @@ inline constexpr int64_t tile_lanes = 16;  // columns are padded to a multiple o
 
 struct TileRow {
   const uint16_t *query;
-  uint16_t *output;
+  void *output;  // of the task's type
   kernels::Visibility<kernels::any_mask>::Run keys;
   float slope;       // of ALiBi; 0: none
   int64_t position;  // among the keys, from which ALiBi counts
@@ -63,8 +63,10 @@ struct TileTask {
   int32_t bias_dtype;                        // kernels::Dtype; 0: rows have no bias
   bool has_mask;                             // rows have masks
   int64_t bias_stride_key, mask_stride_key;  // elements
-  bool negate;                               // the scale was negative: its sign goes to the queries
+  int64_t piece_keys;  // of which each is computed by itself, and all are merged; 0: there is one piece
+  bool negate;         // the scale was negative: its sign goes to the queries
   bool bfloat16;
+  bool float32_output;         // in place of the inputs' type
   ChangeRow variant;           // nullptr: none
   const void *variant_params;  // its block
   int32_t batch;               // the tile's, for a variant
@@ -90,7 +92,8 @@ struct TileStatistics {
 // Working memory of one thread; carved from one allocation that is made before any thread starts.
 class TileScratch {
  public:
-  TileScratch(int64_t head_dim, int64_t head_dim_v);
+  // has_pieces: of which rows keep a merged output beside that at hand.
+  TileScratch(int64_t head_dim, int64_t head_dim_v, bool has_pieces = false);
   TileScratch(TileScratch &&) = default;  // the pointers lead into the heap and stay good; a copy's would not
 
   int64_t value_columns;  // head_dim_v, padded
@@ -99,6 +102,7 @@ class TileScratch {
   float *values;          // [tile_keys][value_columns]
   float *scores;          // [tile_rows][tile_keys], then probabilities
   float *output;          // [tile_rows][value_columns]
+  float *merged;          // likewise, of the pieces before; nullptr without pieces
   float *converted;       // [head_dim], one key
   bool values_finite;     // of the block, where keys may be hidden
 

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "contract/pieces.h"
 #include "contract/sequence.h"
 #include "cpu/attend_tile.hpp"
 #include "cpu/cpu_append.hpp"
@@ -40,6 +41,7 @@ struct Work {
   int64_t tiles_per_head;
   int64_t tile_count;
   kernels::RaggedRows ragged;  // where rows are not dense
+  int64_t piece_keys = 0;      // TileTask's
   std::atomic<int64_t> next_tile{0};
 };
 
@@ -52,6 +54,11 @@ template <typename T>
 T *element(const ProblemTensor &tensor, int64_t batch, int64_t row, int64_t head) {
   const int64_t offset = batch * tensor.stride_batch + row * tensor.stride_row + head * tensor.stride_head;
   return reinterpret_cast<T *>(tensor.data) + offset;
+}
+
+void *output_row(const AttentionProblem &problem, int64_t batch, int64_t row, int64_t head) {
+  if (problem.key.float32_output()) return element<float>(problem.output(), batch, row, head);
+  return element<uint16_t>(problem.output(), batch, row, head);
 }
 
 const void *bias_row(const AttentionProblem &problem, int64_t batch, int64_t row, int64_t head) {
@@ -111,23 +118,25 @@ void run_tile(const Work &work, int64_t tile, TileScratch &scratch) {
   task.has_mask = problem.mask().data != 0;
   task.bias_stride_key = problem.bias().stride_column;
   task.mask_stride_key = problem.mask().stride_column;
+  task.piece_keys = work.piece_keys;
   task.negate = problem.softmax_scale < 0;
   task.bfloat16 = key.dtype == kernels::dtype_bfloat16;
+  task.float32_output = key.float32_output();
   task.variant = work.variant;
   task.variant_params = reinterpret_cast<const void *>(problem.tensors[fwd::variant_params].data);
   task.batch = static_cast<int32_t>(batch);
   task.row_count = row_count;
-  const auto visibility = kernels::mask_rule_of(key).visibility(sequence.queries, sequence.keys);
+  const auto visibility = kernels::visibility_of(key, sequence.queries, sequence.keys);
   const bool has_sinks = problem.sinks().data != 0;
   const auto position_of = [&](int64_t r) { return (first_row + r) / work.group; };
   const auto head_of = [&](int64_t r) { return head_kv * work.group + (first_row + r) % work.group; };
   for (int64_t r = 0; r < row_count; r++) {
     const int64_t position = position_of(r), row = sequence.first_query_row + position, head_q = head_of(r);
     task.rows[r] = {element<const uint16_t>(problem.query(), sequence.query_batch, row, head_q),
-                    element<uint16_t>(problem.output(), sequence.query_batch, row, head_q),
+                    output_row(problem, sequence.query_batch, row, head_q),
                     visibility.keys_of(position),
                     task.alibi ? *element<const float>(problem.alibi_slopes(), batch, 0, head_q) : 0.0f,
-                    position + sequence.keys - sequence.queries,
+                    position + visibility.diagonal,
                     has_sinks ? *element<const float>(problem.sinks(), 0, 0, head_q) : -infinity,
                     bias_row(problem, batch, position, head_q),
                     task.has_mask ? element<const uint8_t>(problem.mask(), batch, position, head_q) : nullptr,
@@ -182,11 +191,16 @@ Status run_attention(const AttentionProblem &given, int32_t threads, AttendTile 
   work.tiles_per_head = (work.rows_per_head + tile_rows - 1) / tile_rows;
   work.tile_count = work.tiles_per_head * key.batch * key.heads_kv;
 
+  if (kernels::asks_for_pieces(key))
+    work.piece_keys = kernels::keys_of_piece(key, kernels::end_of_keys(key), tile_keys);
+
   // All memory is taken before the first thread starts and the first output is written.
   std::vector<Worker> workers;
-  const int64_t count = worthwhile_threads(key, work, threads);
+  const int32_t allowed = key.multiprocessor_limit != 0 ? std::min(threads, key.multiprocessor_limit) : threads;
+  const int64_t count = worthwhile_threads(key, work, allowed);
   workers.reserve(static_cast<size_t>(count));
-  for (int64_t n = 0; n < count; n++) workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v)});
+  for (int64_t n = 0; n < count; n++)
+    workers.push_back({&work, TileScratch(key.head_dim, key.head_dim_v, work.piece_keys != 0)});
   std::vector<void *> arguments;
   for (Worker &worker : workers) arguments.push_back(&worker);
   ThreadRoom room(arguments.size());

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 
 #include "contract/visibility.h"
+#include "plan/batch_invariance.hpp"
 #include "plan/kernel_table.hpp"
 #include "plan/specialization_text.hpp"
 
@@ -23,35 +25,104 @@ std::string arch_text(int32_t arch) { return std::to_string(arch / 10) + "." + s
 struct KernelChoice {
   Selection best;
   int64_t smallest_shared_bytes = -1;
+  double measure = 0;          // Yardstick's, of the best
+  int64_t fewest_blocks = -1;  // of those that have more than may run at once; -1: none has
 };
 
-KernelChoice best_specialization(int32_t kernel_index, const Passport &passport, const ProblemKey &key,
-                                 const DeviceLimits &device, const TunedRow *tuned) {
-  KernelChoice choice;
-  const auto consider_one = [&](const Specialization &candidate) {
-    if (!passport.serves(candidate, key)) return;
-    const int64_t shared_bytes = passport.dynamic_shared_bytes(candidate);
-    if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
-      choice.smallest_shared_bytes = shared_bytes;
-    if (shared_bytes > device.shared_bytes_per_block) return;
-    const kernels::Plan plan = passport.plan(candidate, key, device);
-    if (choice.best.kernel_index >= 0 && plan.cost.total_us >= choice.best.plan.cost.total_us) return;
-    choice.best = {kernel_index, candidate, plan, nullptr, key.variant};
-  };
+// visit(specialization) for what the kernel may be compiled to for the problem, on whatever device.
+template <typename Visit>
+void for_each_candidate(const Passport &passport, const ProblemKey &key, const Visit &visit) {
   if (key.one_module()) {
-    consider_one(key.module);
-    return choice;
-  }
-  if (tuned != nullptr && tuned->kernel_index == kernel_index) {
-    consider_one(tuned->module);
-    choice.best.tuned = choice.best.kernel_index >= 0 ? tuned : nullptr;
-    if (choice.best.tuned != nullptr) return choice;
+    if (passport.serves(key.module, key)) visit(key.module);
+    return;
   }
   Specialization candidate;
   for (int32_t i = 0; passport.specialization(i, &candidate); ++i) {
     const Specialization fitted = passport.fitted(candidate, key);
-    if (key.plain() || passport.allows(fitted).field == nullptr) consider_one(fitted);
+    if ((key.plain() || passport.allows(fitted).field == nullptr) && passport.serves(fitted, key)) visit(fitted);
   }
+}
+
+// Of the operation, and not kept out by another one's name.
+bool is_candidate(int32_t index, const ProblemKey &key) {
+  return is_attention(passport_at(index)) && (key.kernel_index < 0 || key.kernel_index == index);
+}
+
+bool left_to_name(const Passport &passport, const ProblemKey &key) {
+  return passport.by_name_only && key.kernel_index < 0;
+}
+
+bool can_serve(const Passport &passport, const ProblemKey &key, const DeviceLimits &device) {
+  return runs_on(passport, device.arch) && passport.refusal(key).field == nullptr;
+}
+
+// How many blocks at once the limit would have to allow; 0: it does.
+int64_t blocks_beyond_limit(const kernels::Plan &plan, const ProblemKey &key) {
+  const int64_t blocks = most_blocks_at_once(plan);
+  return key.multiprocessor_limit != 0 && blocks > key.multiprocessor_limit ? blocks : 0;
+}
+
+// By what candidates are compared: what the call costs; of batch-invariant calls by how much more than the cheapest candidate it may take, over
+// batches of all sizes.
+class Yardstick {
+ public:
+  Yardstick(const ProblemKey &key, const DeviceLimits &device) : key_(key), device_(device), loads_(batch_loads(key)) {
+    least_us_.fill(std::numeric_limits<double>::infinity());
+    if (key.batch_invariant == 0) return;
+    const auto table = kernel_table();
+    for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
+      const Passport &passport = *table[index].passport;
+      if (!is_candidate(index, key) || left_to_name(passport, key) || !can_serve(passport, key, device)) continue;
+      for_each_candidate(passport, key, [&](const Specialization &candidate) {
+        if (passport.dynamic_shared_bytes(candidate) > device.shared_bytes_per_block) return;
+        for (size_t i = 0; i < loads_.size(); ++i)
+          least_us_[i] = std::min(least_us_[i], cost_us(passport, candidate, i));
+      });
+    }
+  }
+  // Less is better.
+  double measure(const Passport &passport, const Specialization &candidate, const kernels::Plan &plan) const {
+    if (key_.batch_invariant == 0) return plan.cost.total_us;
+    double worst = 0;
+    for (size_t i = 0; i < loads_.size(); ++i) worst = std::max(worst, cost_us(passport, candidate, i) / least_us_[i]);
+    return worst;
+  }
+
+ private:
+  double cost_us(const Passport &passport, const Specialization &candidate, size_t load) const {
+    return passport.plan(candidate, under_load(key_, loads_[load]), like_all_of_arch(device_)).cost.total_us;
+  }
+
+  const ProblemKey &key_;
+  const DeviceLimits &device_;
+  const BatchLoads loads_;
+  std::array<double, std::tuple_size_v<BatchLoads>> least_us_;
+};
+
+KernelChoice best_specialization(int32_t kernel_index, const Passport &passport, const ProblemKey &key,
+                                 const DeviceLimits &device, const TunedRow *tuned, const Yardstick &yardstick) {
+  KernelChoice choice;
+  const auto consider_one = [&](const Specialization &candidate) {
+    const int64_t shared_bytes = passport.dynamic_shared_bytes(candidate);
+    if (choice.smallest_shared_bytes < 0 || shared_bytes < choice.smallest_shared_bytes)
+      choice.smallest_shared_bytes = shared_bytes;
+    if (shared_bytes > device.shared_bytes_per_block) return;
+    const kernels::Plan plan = passport.plan(candidate, key, limited(device, key));
+    if (const int64_t blocks = blocks_beyond_limit(plan, key); blocks > 0 && key.batch_invariant == 0) {
+      if (choice.fewest_blocks < 0 || blocks < choice.fewest_blocks) choice.fewest_blocks = blocks;
+      return;
+    }
+    const double measure = yardstick.measure(passport, candidate, plan);
+    if (choice.best.kernel_index >= 0 && measure >= choice.measure) return;
+    choice.best = {kernel_index, candidate, plan, nullptr, key.variant};
+    choice.measure = measure;
+  };
+  if (tuned != nullptr && tuned->kernel_index == kernel_index && passport.serves(tuned->module, key)) {
+    consider_one(tuned->module);
+    choice.best.tuned = choice.best.kernel_index >= 0 ? tuned : nullptr;
+    if (choice.best.tuned != nullptr) return choice;
+  }
+  for_each_candidate(passport, key, consider_one);
   return choice;
 }
 
@@ -93,6 +164,10 @@ Exclusion module_exclusion(const Passport &passport, const Specialization &s, co
       field != nullptr)
     return {field, "the module is compiled for another window or other scores than the call's, for which there is " +
                        module_name(passport, passport.fitted(s, key))};
+  if (((value("calls", 0) ^ key.calls()) & kernels::calls_float32_output) != 0)
+    return {"output.dtype", "the module writes " +
+                                std::string(key.float32_output() ? "the type of the inputs" : "float32") +
+                                ", for the call's there is " + module_name(passport, passport.fitted(s, key))};
   if (value("rows", kernels::rows_dense) != key.rows)
     return {"kernel", "the module is compiled for sequences that lie otherwise than the call's, for which there is " +
                           module_name(passport, passport.fitted(s, key))};
@@ -114,28 +189,24 @@ Exclusion exclusion(const Passport &passport, const ProblemKey &key, const Devic
     return {"", "needs " + std::to_string(choice.smallest_shared_bytes) +
                     " bytes of shared memory per block, the device allows " +
                     std::to_string(device.shared_bytes_per_block)};
+  if (choice.fewest_blocks > 0)
+    return {"multiprocessor_limit", "multiprocessor_limit must be " + std::to_string(choice.fewest_blocks) +
+                                        " or more: so many thread blocks run at once"};
   return {"", "has no specialization for this problem"};
-}
-
-// Of the operation, and not kept out by another one's name.
-bool is_candidate(int32_t index, const ProblemKey &key) {
-  return is_attention(passport_at(index)) && (key.kernel_index < 0 || key.kernel_index == index);
-}
-
-bool left_to_name(const Passport &passport, const ProblemKey &key) {
-  return passport.by_name_only && key.kernel_index < 0;
 }
 
 // The choice of one kernel, or none where its passport keeps it out.
 KernelChoice consider(int32_t index, const Passport &passport, const ProblemKey &key, const DeviceLimits &device,
-                      const TunedRow *tuned) {
-  if (!runs_on(passport, device.arch) || passport.refusal(key).field != nullptr) return {};
-  return best_specialization(index, passport, key, device, tuned);
+                      const TunedRow *tuned, const Yardstick &yardstick) {
+  if (!can_serve(passport, key, device)) return {};
+  return best_specialization(index, passport, key, device, tuned, yardstick);
 }
 
-// Rows are about 16-byte aligned problems, and leave alone who asks for a module.
+// Rows are about 16-byte aligned problems, and leave alone who asks for a module, for results that do not depend on the batch, or for a part of the
+// multiprocessors.
 const TunedRow *find_tuned(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> rows) {
-  if (key.one_module() || key.alignment_bytes < 16) return nullptr;
+  if (key.one_module() || key.alignment_bytes < 16 || key.batch_invariant != 0 || key.multiprocessor_limit != 0)
+    return nullptr;
   for (const TunedRow &row : rows)
     if (row.arch == device.arch && row.holds(key)) return &row;
   return nullptr;
@@ -143,11 +214,12 @@ const TunedRow *find_tuned(const ProblemKey &key, const DeviceLimits &device, st
 
 Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
   Error error{FLASHCORE_UNSUPPORTED, "no kernel can serve this call:"};
+  const Yardstick yardstick(key, device);
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (!is_candidate(index, key)) continue;
     const Passport &passport = *table[index].passport;
-    const KernelChoice choice = consider(index, passport, key, device, nullptr);
+    const KernelChoice choice = consider(index, passport, key, device, nullptr, yardstick);
     const bool by_name = left_to_name(passport, key) && choice.best.kernel_index >= 0;
     const Exclusion why = by_name ? Exclusion{"", "could, but is only used when asked for by name"}
                                   : exclusion(passport, key, device, choice);
@@ -162,25 +234,35 @@ Error unsupported(const ProblemKey &key, const DeviceLimits &device) {
 
 Result<Selection> select_kernel(const ProblemKey &key, const DeviceLimits &device,
                                 std::span<const TunedRow> tuned_rows) {
-  Selection best;
+  KernelChoice best;
   const TunedRow *tuned = find_tuned(key, device, tuned_rows);
+  const Yardstick yardstick(key, device);
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
     if (!is_candidate(index, key)) continue;
     const Passport &passport = *table[index].passport;
     if (left_to_name(passport, key)) continue;
-    const Selection candidate = consider(index, passport, key, device, tuned).best;
-    if (candidate.kernel_index < 0) continue;
-    if (candidate.tuned != nullptr) return candidate;
-    if (best.kernel_index < 0 || candidate.plan.cost.total_us < best.plan.cost.total_us) best = candidate;
+    const KernelChoice candidate = consider(index, passport, key, device, tuned, yardstick);
+    if (candidate.best.kernel_index < 0) continue;
+    if (candidate.best.tuned != nullptr) return candidate.best;
+    if (best.best.kernel_index < 0 || candidate.measure < best.measure) best = candidate;
   }
-  if (best.kernel_index < 0) return unsupported(key, device);
-  return best;
+  if (best.best.kernel_index < 0) return unsupported(key, device);
+  // Another one, which may hold the limit, would give other bits.
+  if (const int64_t blocks = blocks_beyond_limit(best.best.plan, key); blocks > 0)
+    return Error{FLASHCORE_UNSUPPORTED,
+                 "multiprocessor_limit is " + std::to_string(key.multiprocessor_limit) +
+                     "; allowed: " + std::to_string(blocks) + " or more for " +
+                     module_name(passport_at(best.best.kernel_index), best.best.specialization, key.variant) +
+                     ", which results take that do not depend on the batch",
+                 "multiprocessor_limit"};
+  return best.best;
 }
 
 std::string explain_selection(const ProblemKey &key, const DeviceLimits &device, std::span<const TunedRow> tuned_rows) {
   const Result<Selection> chosen = select_kernel(key, device, tuned_rows);
   const TunedRow *tuned = find_tuned(key, device, tuned_rows);
+  const Yardstick yardstick(key, device);
   std::string text;
   const auto table = kernel_table();
   for (int32_t index = 0; index < static_cast<int32_t>(table.size()); ++index) {
@@ -191,7 +273,7 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
       text += "not asked for\n";
       continue;
     }
-    const KernelChoice choice = consider(index, passport, key, device, tuned);
+    const KernelChoice choice = consider(index, passport, key, device, tuned, yardstick);
     if (choice.best.kernel_index < 0) {
       text += exclusion(passport, key, device, choice).reason + "\n";
       continue;
@@ -209,6 +291,7 @@ std::string explain_selection(const ProblemKey &key, const DeviceLimits &device,
     const char *verdict = is_chosen                     ? "chosen, "
                           : left_to_name(passport, key) ? "only by name, "
                           : passed_over                 ? "cheaper by the model, slower by the tuned row, "
+                          : key.batch_invariant != 0    ? "dearer in batches of some size, "
                                                         : "dearer, ";
     text += verdict + module_name(passport, choice.best.specialization, key.variant) + ", " + cost + "\n";
   }
@@ -248,6 +331,10 @@ Status pin_kernel(ProblemKey &key, std::string_view name) {
                  "kernel"};
   key.kernel_index = named.kernel_index, key.module = named.module;
   return success();
+}
+
+void drop_needless_limit(ProblemKey &key, const DeviceLimits &device) {
+  if (key.multiprocessor_limit >= device.multiprocessors) key.multiprocessor_limit = 0;
 }
 
 int32_t find_kernel(std::string_view name) {

@@ -45,4 +45,7 @@ Result<KernelName> read_kernel_name(std::string_view name);
 // Fill what the key asks for from the name of a kernel or of a module of attention; empty: any kernel.
 Status pin_kernel(kernels::ProblemKey &key, std::string_view name);
 
+// A limit that leaves all multiprocessors of the device is none. To be asked for before anything is made of the key.
+void drop_needless_limit(kernels::ProblemKey &key, const kernels::DeviceLimits &device);
+
 }  // namespace flashcore

@@ -125,7 +125,7 @@ inline constexpr OperandTable<operand_count> operands = {{
     {FLASHCORE_TENSOR(query),  OperandRole::input,           OperandOrder::rows,       like_query,             true,  query_shape},
     {FLASHCORE_TENSOR(key),    OperandRole::cache,           OperandOrder::rows,       like_query,             true,  key_shape},
     {FLASHCORE_TENSOR(value),  OperandRole::cache,           OperandOrder::rows,       like_query,             true,  value_shape},
-    {FLASHCORE_TENSOR(output), OperandRole::output,          OperandOrder::rows,       like_query,             true,  output_shape},
+    {FLASHCORE_TENSOR(output), OperandRole::output,          OperandOrder::rows,       like_output,            true,  output_shape},
     {FLASHCORE_TENSOR(lse),    OperandRole::optional_output, OperandOrder::row_values, kernels::dtype_float32, false, lse_shape},
     {FLASHCORE_ADDRESS(alibi_slopes), OperandRole::optional_input, OperandOrder::row_values, kernels::dtype_float32, false, alibi_shape,
      given_alibi_slopes, "alibi_batch_stride"},

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -69,7 +70,7 @@ constexpr RefusedField refused_fields[] = {
 #define RESERVED_FIELD(field)
 #define NOT_BUILT_TENSOR(field, reason)
 #define NOT_BUILT_FLAG(flag, reason) RefusedFlag{#flag, flag, reason},
-constexpr RefusedFlag refused_flags[] = {
+constexpr std::initializer_list<RefusedFlag> refused_flags = {
 #include "problem/not_built_fields.inc"
 };
 #undef NOT_BUILT_FIELD
@@ -80,7 +81,7 @@ constexpr RefusedFlag refused_flags[] = {
 
 constexpr uint32_t known_flags = FLASHCORE_FLAG_SOFTMAX_SCALE | FLASHCORE_FLAG_WINDOW_LEFT |
                                  FLASHCORE_FLAG_WINDOW_RIGHT | FLASHCORE_FLAG_BATCH_INVARIANT |
-                                 FLASHCORE_FLAG_ROTARY_INTERLEAVED;
+                                 FLASHCORE_FLAG_ROTARY_INTERLEAVED | FLASHCORE_FLAG_POSITIONS;
 
 constexpr uint32_t refused_flag_bits() {
   uint32_t bits = ~known_flags;

@@ -24,6 +24,9 @@ Error dtype_error(const OperandRule &rule, int32_t dtype, std::string_view allow
 
 Error wrong_dtype_error(const OperandRule &rule, int32_t dtype, int32_t query_dtype) {
   if (rule.element == like_query) return dtype_error(rule, dtype, "0 or the query's, " + dtype_text(query_dtype));
+  if (rule.element == like_output)
+    return dtype_error(rule, dtype,
+                       "0 or the query's, " + dtype_text(query_dtype) + ", or " + dtype_text(FLASHCORE_DTYPE_FLOAT32));
   if (rule.element == any_float)
     return dtype_error(rule, dtype,
                        "0 for the query's, " + dtype_text(FLASHCORE_DTYPE_FLOAT16) + ", " +

@@ -26,6 +26,7 @@ Error overlap_error(const char *field, const AddressRange &range, const ProblemO
 constexpr bool may_have_dtype(const OperandRule &rule, int32_t dtype, int32_t query_dtype) {
   if (rule.element == any_float)
     return dtype == kernels::dtype_float16 || dtype == kernels::dtype_bfloat16 || dtype == kernels::dtype_float32;
+  if (rule.element == like_output) return dtype == query_dtype || dtype == kernels::dtype_float32;
   return rule.element > like_index && dtype == (rule.element == like_query ? query_dtype : rule.element);
 }
 

@@ -66,7 +66,8 @@ inline constexpr int32_t like_query = 0;   // the type that the problem's key na
 inline constexpr int32_t like_index = -1;  // likewise of lengths and places
 // The caller's choice of float16, bfloat16 and float32; the query's where nothing is said.
 inline constexpr int32_t any_float = -2;
-inline constexpr int32_t boolean = -3;  // bytes, for which the public enumeration has no number
+inline constexpr int32_t like_output = -4;  // the query's, or float32 where the problem's key says so
+inline constexpr int32_t boolean = -3;      // bytes, for which the public enumeration has no number
 
 // A dimension outside of a flashcore_tensor's four: so many tensors, and the elements from one to the next.
 struct OperandStates {
@@ -99,6 +100,7 @@ using OperandTable = std::array<OperandRule, count>;
 // given: what the caller says of an operand of any_float.
 constexpr int32_t dtype_of(const OperandRule &rule, const kernels::ProblemKey &key,
                            int32_t given = FLASHCORE_DTYPE_DEFAULT) {
+  if (rule.element == like_output) return key.float32_output() ? int32_t{kernels::dtype_float32} : key.dtype;
   if (rule.element == any_float) return given != FLASHCORE_DTYPE_DEFAULT ? given : key.dtype;
   return rule.element == like_query ? key.dtype : rule.element == like_index ? key.index_dtype : rule.element;
 }

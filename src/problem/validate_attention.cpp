@@ -22,6 +22,7 @@
 #include "problem/not_built_fields.hpp"
 #include "problem/operand_checks.hpp"
 #include "problem/validate_append.hpp"
+#include "problem/validate_pieces.hpp"
 #include "problem/validate_rows.hpp"
 
 namespace flashcore {
@@ -83,6 +84,7 @@ Status check_types(const Args &args, AttentionProblem &problem) {
     return dtype_error(fwd::operands[fwd::query], key.dtype,
                        "FLASHCORE_DTYPE_FLOAT16 (1) or FLASHCORE_DTYPE_BFLOAT16 (2)");
   }
+  if (args.output.dtype == FLASHCORE_DTYPE_FLOAT32) key.output_dtype = kernels::dtype_float32;
   problem.bias_dtype = dtype_of(fwd::operands[fwd::bias], key, args.bias.dtype);
   return check_dtypes<fwd::operands>(&args, key.dtype);
 }
@@ -96,6 +98,10 @@ Status check_flags_of_values(const Args &args) {
     return value_without_flag("window_left", std::to_string(args.window_left), "FLASHCORE_FLAG_WINDOW_LEFT");
   if (ignored(args.window_right != 0, FLASHCORE_FLAG_WINDOW_RIGHT))
     return value_without_flag("window_right", std::to_string(args.window_right), "FLASHCORE_FLAG_WINDOW_RIGHT");
+  if (ignored(args.query_position != 0, FLASHCORE_FLAG_POSITIONS))
+    return value_without_flag("query_position", std::to_string(args.query_position), "FLASHCORE_FLAG_POSITIONS");
+  if (ignored(args.key_position != 0, FLASHCORE_FLAG_POSITIONS))
+    return value_without_flag("key_position", std::to_string(args.key_position), "FLASHCORE_FLAG_POSITIONS");
   return success();
 }
 
@@ -144,6 +150,41 @@ Status check_bias(const Args &args) {
   return invalid_field("bias.dtype", dtype_text(args.bias.dtype), "0 without bias.data, which is 0");
 }
 
+// Every position is below 2^31, so that kernels may count them in 32 bits.
+Status check_positions(const Args &args, kernels::ProblemKey &key) {
+  if ((args.flags & FLASHCORE_FLAG_POSITIONS) == 0) return success();
+  const auto check = [](const char *field, int64_t position, const char *size, int64_t count) {
+    const int64_t most = largest_size - count + 1;
+    if (position >= 0 && position <= most) return success();
+    return Status(invalid_field(field, std::to_string(position),
+                                "0 to " + std::to_string(most) + ", 2^31 less " + size + ", " + std::to_string(count)));
+  };
+  FLASHCORE_TRY(check("query_position", args.query_position, "seqlen_q", key.seqlen_q));
+  FLASHCORE_TRY(check("key_position", args.key_position, "seqlen_kv", key.seqlen_kv));
+  if (key.rows != kernels::rows_dense) {
+    const char *array = key.rows == kernels::rows_paged ? "page_table" : kernels::ragged_field(key.ragged_by);
+    return unsupported_field("flags", hex_text(args.flags),
+                             std::string("no FLASHCORE_FLAG_POSITIONS with ") + array +
+                                 ": query_position and key_position are one sequence's");
+  }
+  if (args.seqlen_new != 0 || args.rotary_dim != 0) {
+    return unsupported_field("flags", hex_text(args.flags),
+                             std::string("no FLASHCORE_FLAG_POSITIONS with ") +
+                                 (args.seqlen_new != 0 ? "seqlen_new" : "rotary_dim") +
+                                 ", which has its own positions");
+  }
+  if (args.causal == FLASHCORE_CAUSAL_TOP_LEFT) {
+    return invalid_field(
+        "causal", std::to_string(args.causal),
+        "FLASHCORE_CAUSAL_NONE (0) or FLASHCORE_CAUSAL_BOTTOM_RIGHT (2) with FLASHCORE_FLAG_POSITIONS: "
+        "a query sees keys up to its own position");
+  }
+  key.has_positions = 1;
+  key.query_offset = static_cast<int32_t>(args.query_position - args.key_position);
+  key.key_position = static_cast<int32_t>(args.key_position);
+  return success();
+}
+
 // Ends that hide no key are open, so that calls take the same plan and modules without windows wherever they can.
 Status check_window(const Args &args, kernels::ProblemKey &key) {
   const auto negative = [](const char *field, int64_t value, const char *flag) {
@@ -155,15 +196,19 @@ Status check_window(const Args &args, kernels::ProblemKey &key) {
   if (args.attention_chunk < 0) {
     return invalid_field("attention_chunk", std::to_string(args.attention_chunk), "0 or more");
   }
-  // The last query's position is seqlen_kv - 1, the first one's as far before it as there are queries.
-  if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0 && args.window_left < key.seqlen_kv - 1)
+  // Positions of the first and of the last query, counted from key 0. Of a ragged batch these are other
+  // sequences' lengths, and which module a row has may not depend on them where its bits may not.
+  const int64_t first = key.has_positions != 0 ? key.query_offset : key.seqlen_kv - key.seqlen_q,
+                last = first + key.seqlen_q - 1;
+  const bool any_length = key.batch_invariant != 0 && key.rows != kernels::rows_dense;
+  if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0 && (any_length || args.window_left < last))
     key.window_left = args.window_left;
-  if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0 && args.window_right < key.seqlen_q - 1 &&
-      key.causal != kernels::causal_bottom_right)
+  if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0 &&
+      (any_length || args.window_right < key.seqlen_kv - 1 - first) && key.causal != kernels::causal_bottom_right)
     key.window_right = args.window_right;
   // Queries of a ragged batch may lie before all keys, which are another chunk's.
   const bool one_chunk =
-      key.rows == kernels::rows_dense && key.seqlen_q <= key.seqlen_kv && args.attention_chunk >= key.seqlen_kv;
+      key.rows == kernels::rows_dense && first >= 0 && key.has_positions == 0 && args.attention_chunk >= key.seqlen_kv;
   if (!one_chunk) key.attention_chunk = static_cast<int32_t>(std::min(args.attention_chunk, largest_size));
   return success();
 }
@@ -181,6 +226,10 @@ Status check_score_options(const Args &args, AttentionProblem &problem) {
                          "FLASHCORE_LSE_NATURAL (0) or FLASHCORE_LSE_BASE2 (1)");
   }
   problem.key.causal = args.causal;
+  FLASHCORE_TRY(check_positions(args, problem.key));
+  // Keys of a shard that all queries are behind: a mask hides none of them.
+  if (problem.key.has_positions != 0 && problem.key.query_offset >= problem.key.seqlen_kv - 1)
+    problem.key.causal = kernels::causal_none;
   FLASHCORE_TRY(check_window(args, problem.key));
   FLASHCORE_TRY(check_alibi(args));
   FLASHCORE_TRY(check_absent("sinks", args.sinks));
@@ -273,6 +322,7 @@ Status check_args(const Args &args, AddressRule rule, const Variants *variants, 
   problem.key.kernel_index = -1;
   FLASHCORE_TRY(check_sizes(args, problem.key));
   FLASHCORE_TRY(check_rows(args, problem.key));
+  FLASHCORE_TRY(check_pieces(args, problem.key));
   FLASHCORE_TRY(check_append(args, rule, problem));
   FLASHCORE_TRY(check_types(args, problem));
   FLASHCORE_TRY(check_score_options(args, problem));

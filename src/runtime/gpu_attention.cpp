@@ -37,6 +37,7 @@ Error with_feature(Error error, const kernels::ProblemKey &key) {
   const char *field = key.variant != 0 ? "variant"
                                        : kernels::feature_field(key.window(), key.scores,
                                                                 key.rows == kernels::rows_paged, key.ragged_by);
+  if (field == nullptr && key.float32_output()) field = "output.dtype";
   if (error.status != FLASHCORE_COMPILER_UNAVAILABLE || field == nullptr) return error;
   error.message += std::string(" ") + field + " needs a module that is not shipped but compiled on first need.";
   error.field = field;
@@ -87,6 +88,14 @@ Result<ModuleFunctions> GpuDevice::functions_of(const Selection &selection, cons
   return loader_.load(selection, selection.variant != 0 ? problem.variant : nullptr);
 }
 
+// As the selector and the passports of this device's kernels take it.
+Result<kernels::ProblemKey> GpuDevice::key_of(const AttentionProblem &problem) const {
+  kernels::ProblemKey key = problem.key;
+  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  drop_needless_limit(key, limits_);
+  return key;
+}
+
 // The plan of a shape that is not remembered. The CUDA context is current. `stream` is null for prepare.
 Result<LaunchPlan> GpuDevice::cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
                                         const CudaStream *stream) {
@@ -130,7 +139,7 @@ Status GpuDevice::launch_new(const flashcore_attention_args *args, const Attenti
   kernels::AttentionCall call = attention_call(attended);
   if (plan.workspace_bytes != 0) call.workspace = workspace;
   alignas(64) unsigned char parameters[kernels::most_parameter_bytes];
-  passport.pack(plan.specialization, problem.key, call, limits_, parameters);
+  passport.pack(plan.specialization, key, call, limited(limits_, key), parameters);
   TensorMaps maps(passport, plan.specialization, attended);
   uint64_t addresses[kernels::operand_count];
   for (size_t i = 0; i < fwd::operand_count; ++i) addresses[i] = attended.tensors[i].data;
@@ -146,15 +155,13 @@ Status GpuDevice::attention_fwd(const flashcore_attention_args *args, void *stre
   if (std::optional<Status> again = launch_again(args, static_cast<CudaStream>(stream))) return *std::move(again);
   const DeferredCancellation deferred;
   FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required, &variants()));
-  kernels::ProblemKey key = problem.key;
-  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  FLASHCORE_TRY_ASSIGN(const kernels::ProblemKey key, key_of(problem));
   if (problem.empty()) return success();
   return launch_new(args, problem, key, static_cast<CudaStream>(stream));
 }
 
 Status GpuDevice::attention_prepare(const AttentionProblem &problem) {
-  kernels::ProblemKey key = problem.key;
-  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  FLASHCORE_TRY_ASSIGN(const kernels::ProblemKey key, key_of(problem));
   if (problem.empty()) return success();
   FLASHCORE_TRY_ASSIGN(const CurrentContext current, CurrentContext::enter(*this));
   LaunchPlan plan;
@@ -167,15 +174,13 @@ Status GpuDevice::attention_prepare(const AttentionProblem &problem) {
 }
 
 Result<int64_t> GpuDevice::attention_workspace_bytes(const AttentionProblem &problem) {
-  kernels::ProblemKey key = problem.key;
-  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  FLASHCORE_TRY_ASSIGN(const kernels::ProblemKey key, key_of(problem));
   FLASHCORE_TRY_ASSIGN(const Selection selection, select_kernel(key, limits_, tuned_rows_));
   return kernels::append_kv::places_of(key, selection.plan.workspace_bytes).end;
 }
 
 Status GpuDevice::attention_explain(const AttentionProblem &problem, flashcore_attention_explanation *explanation) {
-  kernels::ProblemKey key = problem.key;
-  FLASHCORE_TRY(pin_kernel(key, problem.kernel));
+  FLASHCORE_TRY_ASSIGN(const kernels::ProblemKey key, key_of(problem));
   copy_text(explanation->reasons, explain_selection(key, limits_, tuned_rows_));
   const Result<Selection> chosen = select_kernel(key, limits_, tuned_rows_);
   if (!chosen.ok()) return success();

@@ -100,6 +100,7 @@ class GpuDevice final : public Device {
   Status launch_new(const flashcore_attention_args *args, const AttentionProblem &problem,
                     const kernels::ProblemKey &key, CudaStream stream);
   Result<CudaFunction> merge_function(const MergeStatesProblem &problem, const CudaStream *stream);
+  Result<kernels::ProblemKey> key_of(const AttentionProblem &problem) const;
   Result<LaunchPlan> cold_plan(const AttentionProblem &problem, const kernels::ProblemKey &key,
                                const CudaStream *stream);
   Result<ModuleFunctions> functions_of(const Selection &selection, const AttentionProblem &problem,

@@ -21,7 +21,9 @@ Result<Selection> predict_selection(const flashcore_attention_args *args, const 
   // On every architecture a multiprocessor has a kilobyte more than a block may use.
   const int32_t per_block =
       std::min(device.shared_memory_per_block_optin_bytes, std::numeric_limits<int32_t>::max() - 1024);
-  return select_kernel(key, {device.arch, device.multiprocessors, per_block, per_block + 1024}, {});
+  const kernels::DeviceLimits limits = {device.arch, device.multiprocessors, per_block, per_block + 1024};
+  drop_needless_limit(key, limits);
+  return select_kernel(key, limits, {});
 }
 
 }  // namespace flashcore

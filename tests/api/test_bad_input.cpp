@@ -50,7 +50,7 @@ std::vector<BadInput> bad_inputs() {
       UNSUPPORTED(query.dtype, FLASHCORE_DTYPE_FLOAT32),
       UNSUPPORTED(key.dtype, FLASHCORE_DTYPE_BFLOAT16),
       UNSUPPORTED(value.dtype, FLASHCORE_DTYPE_FLOAT8_E4M3),
-      UNSUPPORTED(output.dtype, FLASHCORE_DTYPE_FLOAT32),
+      UNSUPPORTED(output.dtype, FLASHCORE_DTYPE_FLOAT8_E5M2),
       UNSUPPORTED(lse.dtype, FLASHCORE_DTYPE_FLOAT16),
       INVALID(query.data, 0),
       INVALID(key.data, 0),
@@ -68,7 +68,7 @@ std::vector<BadInput> bad_inputs() {
       INVALID(window_left, 4),
       INVALID(reserved0, 1),
       INVALID(workspace_bytes, -1),
-      UNSUPPORTED(flags, FLASHCORE_FLAG_BATCH_INVARIANT),
+      UNSUPPORTED(flags, FLASHCORE_FLAG_ROTARY_INTERLEAVED),
       UNSUPPORTED(flags, 0x80000000),
       INVALID(softcap, -1.0f),
       INVALID(attention_chunk, -1),
@@ -97,7 +97,10 @@ std::vector<BadInput> bad_inputs() {
       INVALID(rotary_cos, args.query.data),
       INVALID(rotary_table_rows, 5),
       INVALID(flags, FLASHCORE_FLAG_ROTARY_INTERLEAVED),
-      UNSUPPORTED(split_count, 4),
+      INVALID(split_count, -4),
+      INVALID(split_tokens, -1),
+      INVALID(multiprocessor_limit, -1),
+      INVALID(query_position, 5),
       {"workspace_bytes", FLASHCORE_INVALID_ARGUMENT, [](Args &args) { args.workspace = args.output.data; }},
       {"workspace", FLASHCORE_INVALID_ARGUMENT,
        [](Args &args) {
@@ -419,13 +422,13 @@ BOOST_AUTO_TEST_CASE(explanations_of_bad_input) {
   BOOST_TEST(flashcore_attention_explain(context, &problem.args, &explanation, nullptr) == FLASHCORE_OK);
   BOOST_TEST(explanation.supported == 1);
   BOOST_TEST(std::string(explanation.kernel) == "cpu");
-  problem.args.split_count = 2;
+  problem.args.rotary_dim = 2;
   BOOST_TEST(flashcore_attention_explain(context, &problem.args, &explanation, nullptr) == FLASHCORE_OK);
   BOOST_TEST(explanation.supported == 0);
   BOOST_TEST(std::string(explanation.kernel).empty());
-  BOOST_TEST(std::string(explanation.reasons).find("split_count is 2;") != std::string::npos, explanation.reasons);
+  BOOST_TEST(std::string(explanation.reasons).find("rotary_dim is 2;") != std::string::npos, explanation.reasons);
   problem.args.batch = -1;
-  problem.args.split_count = 0;
+  problem.args.rotary_dim = 0;
   PoisonedError poisoned;
   const flashcore_status status = flashcore_attention_explain(context, &problem.args, &explanation, &poisoned.error);
   check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, "batch");

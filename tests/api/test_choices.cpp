@@ -35,14 +35,14 @@ BOOST_AUTO_TEST_CASE(choices_of_kernels) {
   }
   const std::string name = "sm80_fwd_mma-bf16-d192v128-causal-128x64-w8-s2-qreg";
   int32_t values[FLASHCORE_MOST_CHOICES];
-  const int32_t expected[FLASHCORE_MOST_CHOICES] = {2, 192, 128, 1, 0, 0, 0, 128, 64, 8, 2, 1, 16};
+  const int32_t expected[FLASHCORE_MOST_CHOICES] = {2, 192, 128, 1, 0, 0, 0, 0, 128, 64, 8, 2, 1, 16};
   BOOST_REQUIRE(flashcore_module_choices(name.c_str(), values, nullptr) == FLASHCORE_OK);
   BOOST_TEST(std::equal(std::begin(values), std::end(values), expected));
   char back[FLASHCORE_NAME_BYTES];
   BOOST_REQUIRE(flashcore_module_name("sm80_fwd_mma", values, back, nullptr) == FLASHCORE_OK);
   BOOST_TEST(back == name);
   PoisonedError poisoned;
-  values[7] = 47;
+  values[8] = 47;
   check_failure(poisoned, flashcore_module_name("sm80_fwd_mma", values, back, &poisoned.error),
                 FLASHCORE_INVALID_ARGUMENT, "kernel");
   for (const char *no_kernel : {"", "sm80", "sm80_fwd_mma-fp16-d64-64x64-w4"}) {

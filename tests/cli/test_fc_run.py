@@ -169,7 +169,7 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
     Case("output onto a folder", SMALL + " --output /tmp", USAGE, (), [r"--output: /tmp exists and is not a regular file"]),
     Case("output and lse the same", SMALL + " --output {o.npy} --lse {o.npy}", USAGE, (), [r"options --output and --lse are both"]),
     Case("explain", SMALL + " --explain", OK, [r"nothing was computed", r"kernel +cpu", r"reasons +cpu: chosen"]),
-    Case("explain what cannot be done", SMALL + " --explain --split-count 3", FAILED, [r"kernel +none can do it", r"split_count"]),
+    Case("explain what cannot be done", SMALL + " --explain --rotary-dim 8", FAILED, [r"kernel +none can do it", r"rotary_dim"]),
     Case("no rows", "--random 1 --seqlen-q 0 --seqlen-kv 5 --device cpu --check", OK, [r"check +passed"]),
     Case("no keys", "--random 1 --seqlen-q 5 --seqlen-kv 0 --device cpu --check", OK, [r"check +passed"]),
     Case("no batch", "--random 1 --batch 0 --device cpu --check", OK, [r"check +passed"]),
@@ -179,13 +179,18 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
     Case("negative scale", SMALL + " --scale -0.5 --check", OK, [r"check +passed"]),
     Case("window", "--random 3 --seqlen-q 40 --seqlen-kv 90 --device cpu --window-left 20 --window-right 5 --check", OK, [r"check +passed"]),
     Case("chunk and softcap", "--random 3 --seqlen-q 40 --seqlen-kv 90 --device cpu --attention-chunk 16 --softcap 2 --check", OK, [r"check +passed"]),
+    Case("pieces of keys", "--random 3 --seqlen-q 3 --seqlen-kv 300 --device cpu --split-count 3 --check", OK, [r"check +passed"]),
+    Case("pieces of so many keys", "--random 3 --seqlen-q 3 --seqlen-kv 300 --device cpu --split-tokens 70 --check", OK, [r"check +passed"]),
+    Case("pieces said twice", SMALL + " --split-tokens 70 --split-count 2", USAGE, (), [r"INVALID_ARGUMENT, field split_count", r"split_tokens"]),
+    Case("batch invariance and a limit", SMALL + " --batch-invariant --multiprocessor-limit 1 --check", OK, [r"check +passed"]),
+    Case("a shard of keys", "--random 3 --seqlen-q 20 --seqlen-kv 90 --device cpu --causal bottom-right --query-position 150 --key-position 100 --check", OK,
+         [r"check +passed"]),
+    Case("a shard under the other corner", SMALL + " --causal top-left --query-position 3", USAGE, (), [r"INVALID_ARGUMENT, field causal"]),
     Case("negative softcap", SMALL + " --softcap -2", USAGE, (), [r"INVALID_ARGUMENT, field softcap"]),
 ])
 
 # Option and the field that the library names when it refuses it. What a build learns to do moves from here to the tests above.
 REFUSED_NUMBERS = [
-    ("split-count", "2", "split_count"), ("split-tokens", "64", "split_tokens"),
-    ("multiprocessor-limit", "4", "multiprocessor_limit"),
 ]
 cli.add_cases(CommandLine, cli.FC_RUN, [
     Case(f"refused {option}", f"{SMALL} --{option} {value}", USAGE, (), [rf"UNSUPPORTED, field (flags|{field})\b", field.split("_")[0]])
@@ -194,7 +199,6 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
     Case(f"{option} without a page table", f"{SMALL} --{option} 3", USAGE, (), [rf"INVALID_ARGUMENT, field {option.replace('-', '_')}\b", "page_table"])
     for option in ("page-size", "page-count")])
 cli.add_cases(CommandLine, cli.FC_RUN, [
-    Case("refused batch-invariant", SMALL + " --batch-invariant", USAGE, (), [r"UNSUPPORTED, field flags", r"BATCH_INVARIANT"]),
     Case("rotary-interleaved without a rotary-dim", SMALL + " --rotary-interleaved", USAGE, (),
          [r"INVALID_ARGUMENT, field flags", r"ROTARY_INTERLEAVED"]),
     Case("rotary-dim without positions", SMALL + " --rotary-dim 8", USAGE, (), [r"INVALID_ARGUMENT, field rotary_positions"]),
@@ -282,7 +286,7 @@ class Files(cli.ToolTest):
         self.refuse(r"head dimension differs|sequence length differs|number of heads|divide", more=["--layout", "bhsd"])
 
     def test_refused_request_writes_nothing(self):
-        self.refuse(r"UNSUPPORTED, field split_count", more=["--split-count", "2"], code=USAGE)
+        self.refuse(r"UNSUPPORTED, field rotary_dim", more=["--rotary-dim", "8"], code=USAGE)
 
     def test_biases_and_masks(self):
         for option, descr, shape in (("bias", "<f4", (4, 5, 7)), ("bias", "<f2", (1, 1, 5, 7)), ("bias", "<u2", (1, 7)), ("mask", "|b1", (5, 7)),

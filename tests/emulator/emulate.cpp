@@ -117,8 +117,10 @@ void run_ahead(AttentionProblem &problem, const kernels::append_kv::Places &plac
 
 CaseOutcome launch(const kernels::Passport &passport, const Choice &choice, AttentionProblem problem,
                    const Request &request) {
-  const kernels::DeviceLimits limits = limits_of(request);
+  const kernels::DeviceLimits limits = limited(limits_of(request), problem.key);
   const kernels::Plan plan = passport.plan(choice.specialization, problem.key, limits);
+  if (problem.key.multiprocessor_limit != 0 && most_blocks_at_once(plan) > problem.key.multiprocessor_limit)
+    return refused("multiprocessor_limit: more thread blocks run at once");
   const kernels::append_kv::Places places = kernels::append_kv::places_of(problem.key, plan.workspace_bytes);
   Workspace workspace(places.end, request.seed);
   try {

@@ -17,6 +17,7 @@
 #include "block.hpp"
 #include "emulate.hpp"
 #include "emulated_golden.hpp"
+#include "emulated_invariance.hpp"
 #include "emulated_parts.hpp"
 #include "emulated_ragged.hpp"
 #include "emulated_texts.hpp"
@@ -140,7 +141,9 @@ AttentionCase case_of(const emulator::Module &module) {
       .bias = (scores & flashcore::kernels::scores_bias) != 0 ? ScoreLayout::full : ScoreLayout::none,
       .bias_type = BiasType::float32,
       .mask = (scores & flashcore::kernels::scores_mask) != 0 ? ScoreLayout::full : ScoreLayout::none,
-      .hidden = (scores & flashcore::kernels::scores_mask) != 0 ? Hidden::some : Hidden::nothing};
+      .hidden = (scores & flashcore::kernels::scores_mask) != 0 ? Hidden::some : Hidden::nothing,
+      .float32_output = (choice("calls", 0) & flashcore::kernels::calls_float32_output) != 0,
+      .multiprocessor_limit = (choice("calls", 0) & flashcore::kernels::calls_stay) != 0 ? 2 : 0};
 }
 
 // check_ragged runs these.
@@ -209,6 +212,11 @@ bool add_cases() {
                                                     __FILE__, __LINE__));
     of_kernel->add(
         boost::unit_test::make_test_case([kernel] { emulator::check_variant(kernel); }, "variant", __FILE__, __LINE__));
+    of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_batch_invariance(kernel); },
+                                                    "batch_invariance", __FILE__, __LINE__));
+    if (flashcore::kernel_table()[static_cast<size_t>(flashcore::find_kernel(kernel))].passport->largest("calls") != 0)
+      of_kernel->add(boost::unit_test::make_test_case([kernel] { emulator::check_shards_of_keys(kernel); }, "shards",
+                                                      __FILE__, __LINE__));
     const auto *const passport =
         flashcore::kernel_table()[static_cast<size_t>(flashcore::find_kernel(kernel))].passport;
     if (passport->takes_variants)

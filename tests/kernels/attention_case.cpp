@@ -83,6 +83,12 @@ std::string AttentionCase::describe() const {
   if (mask != ScoreLayout::none) text << " mask-" << word(mask);
   if (hidden != Hidden::nothing) text << " hides-" << word(hidden);
   if (hidden_by_bias) text << (hidden_by_lowest ? " by-lowest-bias" : " by-bias");
+  if (float32_output) text << " out32";
+  if (split_count != 0) text << " pieces" << split_count;
+  if (split_tokens != 0) text << " piece-keys" << split_tokens;
+  if (batch_invariant) text << " batch-invariant";
+  if (multiprocessor_limit != 0) text << " limit" << multiprocessor_limit;
+  if (query_position >= 0) text << " at" << query_position << "/" << key_position;
   return text.str();
 }
 

@@ -131,6 +131,12 @@ struct AttentionCase {
   Hidden hidden = Hidden::nothing;
   bool hidden_by_bias = false;    // by -infinity in it
   bool hidden_by_lowest = false;  // by the lowest finite number instead
+  bool float32_output = false;    // in place of the inputs' type
+  int32_t split_count = 0;
+  int64_t split_tokens = 0;
+  bool batch_invariant = false;
+  int32_t multiprocessor_limit = 0;
+  int64_t query_position = -1, key_position = 0;  // -1: none are given
 
   std::string describe() const;  // "fp16 b1 h4/2 sq65 sk193 d64 causal-br odd lse std3 scale0.5 later-values"
   double softmax_scale() const;
@@ -138,6 +144,10 @@ struct AttentionCase {
   bool fixed_bounds_apply() const;
   // Held to hard_gate instead of output_gate (accuracy.hpp).
   bool is_hard() const { return scores != Scores::normal || values != Values::around_0; }
+  // Do rows add up enough keys for outputs that no 16-bit type holds?
+  bool has_long_sums() const {
+    return seqlen_q > 0 && seqlen_kv >= 17 && extreme == Extreme::none && hidden != Hidden::all;
+  }
   bool has_window() const { return window_left >= 0 || window_right >= 0 || attention_chunk != 0; }
   bool has_score_tensors() const { return bias != ScoreLayout::none || mask != ScoreLayout::none; }
   bool changes_scores() const { return softcap != 0 || alibi != Alibi::none || sinks || has_score_tensors(); }

@@ -425,6 +425,8 @@ Cases reduced_grid() {
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last});
   cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::large});
   add_few_score_tensors(cases);
+  add_few_float32_outputs(cases);
+  add_few_calls(cases);
   add_few_wide_heads(cases);
   add_random_features(cases, 24, 140, ScoreFeatures::all_or_none);
   return cases;

@@ -52,6 +52,116 @@ void add_chunks(Cases &cases) {
   cases.push_back({.seqlen_q = 200, .seqlen_kv = 260, .window_left = 40, .window_right = 30, .attention_chunk = 64});
 }
 
+// Outputs of float32 in every layout, width and shape of work, and with what ends a row otherwise.
+void add_float32_outputs(Cases &cases) {
+  for (Layout layout : all_layouts)
+    for (int32_t columns : {64, 40, 128, 256, 33})
+      cases.push_back({.batch = 2,
+                       .seqlen_q = 33,
+                       .seqlen_kv = 150,
+                       .heads_q = 4,
+                       .head_dim = columns,
+                       .head_dim_v = columns,
+                       .dtype = both_types[cases.size() % 2],
+                       .causal = all_masks[cases.size() % 3],
+                       .layout = layout,
+                       .float32_output = true});
+  for (int64_t queries : {1, 4, 300})
+    for (int32_t columns : {64, 128})
+      for (Float16Type dtype : both_types)
+        cases.push_back({.seqlen_q = queries,
+                         .seqlen_kv = 700,
+                         .heads_q = 8,
+                         .heads_kv = 2,
+                         .head_dim = columns,
+                         .head_dim_v = columns,
+                         .dtype = dtype,
+                         .causal = bottom_right,
+                         .garbage = Garbage::later_values,
+                         .float32_output = true});
+  for (int64_t keys : {0, 20, 300})
+    cases.push_back({.seqlen_q = 70, .seqlen_kv = keys, .causal = bottom_right, .sinks = 1.0f, .float32_output = true});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .extreme = Extreme::minus_infinity_last, .float32_output = true});
+  cases.push_back({.seqlen_q = 65, .seqlen_kv = 200, .window_left = 40, .float32_output = true});
+}
+
+// Keys in pieces, of which some rows see none; so many that there are fewer, and so long that there is one.
+void add_pieces(Cases &cases) {
+  const int64_t lengths[][2] = {{1, 1}, {1, 700}, {3, 513}, {70, 300}, {40, 20}, {2, 0}, {1, 5000}};
+  for (const auto &length : lengths)
+    for (int32_t columns : {64, 128})
+      for (ReferenceCausal causal : {no_mask, bottom_right}) {
+        const AttentionCase one = {.batch = 2,
+                                   .seqlen_q = length[0],
+                                   .seqlen_kv = length[1],
+                                   .heads_q = 4,
+                                   .head_dim = columns,
+                                   .head_dim_v = columns,
+                                   .dtype = both_types[cases.size() % 2],
+                                   .causal = causal};
+        for (int32_t count : {1, 2, 5, 1000}) cases.push_back(one), cases.back().split_count = count;
+        for (int64_t tokens : {int64_t{48}, int64_t{128}, int64_t{333}, int64_t{1} << 40})
+          cases.push_back(one), cases.back().split_tokens = tokens;
+        cases.push_back(one), cases.back().batch_invariant = true;
+      }
+  for (float softcap : {0.0f, 20.0f})
+    cases.push_back({.seqlen_q = 3,
+                     .seqlen_kv = 300,
+                     .heads_q = 8,
+                     .causal = bottom_right,
+                     .garbage = Garbage::later_values,
+                     .softcap = softcap,
+                     .sinks = 1.0f,
+                     .float32_output = true,
+                     .split_tokens = 64});
+  for (Extreme extreme : {Extreme::minus_infinity_first, Extreme::not_a_number, Extreme::two_large})
+    cases.push_back({.seqlen_q = 4, .seqlen_kv = 300, .heads_q = 8, .extreme = extreme, .split_tokens = 100});
+  cases.push_back({.seqlen_q = 4, .seqlen_kv = 300, .heads_q = 8, .window_left = 90, .batch_invariant = true});
+  cases.push_back({.seqlen_q = 4, .seqlen_kv = 300, .heads_q = 8, .window_left = 90, .split_tokens = 100});
+}
+
+// Keys that are a shard: all of them before the queries, around them, or behind.
+void add_positions(Cases &cases) {
+  const int64_t lengths[][2] = {{70, 150}, {1, 300}, {200, 90}},
+                places[][2] = {{0, 0},    {500, 0},    {500, 450}, {60, 17},
+                               {30, 200}, {1000, 930}, {5, 300},   {0x7fffff00, 0x7ffffe90}};
+  for (const auto &length : lengths)
+    for (const auto &place : places)
+      for (int32_t kind = 0; kind < 5; kind++) {
+        AttentionCase one = {.seqlen_q = length[0],
+                             .seqlen_kv = length[1],
+                             .heads_q = 4,
+                             .dtype = both_types[cases.size() % 2],
+                             .causal = kind == 4 ? no_mask : bottom_right,
+                             .query_position = place[0],
+                             .key_position = place[1]};
+        if (kind == 1) one.window_left = 37;
+        if (kind == 2) one.attention_chunk = 64;
+        if (kind == 3) one.alibi = Alibi::by_head, one.sinks = 0.5f;
+        if (kind == 4) one.window_left = 20, one.window_right = 31;
+        cases.push_back(one);
+      }
+}
+
+// Blocks that stay take one tile after another.
+void add_limits(Cases &cases) {
+  for (int32_t limit : {1, 7, 60, 100000})
+    for (int64_t queries : {1, 300})
+      for (int32_t columns : {64, 128})
+        cases.push_back({.batch = 2,
+                         .seqlen_q = queries,
+                         .seqlen_kv = 700,
+                         .heads_q = 8,
+                         .heads_kv = 2,
+                         .head_dim = columns,
+                         .head_dim_v = columns,
+                         .dtype = both_types[columns / 128],
+                         .causal = bottom_right,
+                         .garbage = Garbage::later_values,
+                         .multiprocessor_limit = limit});
+  cases.push_back({.seqlen_q = 200, .seqlen_kv = 300, .float32_output = true, .multiprocessor_limit = 3});
+}
+
 // Scores far below the cap, around it and far above.
 void add_softcaps(Cases &cases) {
   for (Float16Type dtype : both_types)
@@ -170,9 +280,49 @@ void add_hidden(Cases &cases) {
 }  // namespace
 
 void add_feature_sweeps(Cases &cases) {
-  for (const auto add :
-       {add_windows, add_chunks, add_softcaps, add_alibi, add_feature_sinks, add_unseen, add_biases, add_hidden})
+  for (const auto add : {add_windows, add_chunks, add_softcaps, add_alibi, add_feature_sinks, add_unseen, add_biases,
+                         add_hidden, add_float32_outputs, add_pieces, add_positions, add_limits})
     add(cases);
+}
+
+void add_few_float32_outputs(Cases &cases) {
+  for (Float16Type dtype : both_types)
+    for (ReferenceCausal causal : {no_mask, bottom_right})
+      for (Layout layout : {Layout::contiguous, Layout::padded, Layout::odd})
+        cases.push_back({.seqlen_q = cases.size() % 2 == 0 ? 3 : 70,
+                         .seqlen_kv = 203,
+                         .heads_q = 4,
+                         .dtype = dtype,
+                         .causal = causal,
+                         .layout = layout,
+                         .garbage = causal == no_mask ? Garbage::none : Garbage::later_values,
+                         .float32_output = true});
+  cases.push_back({.seqlen_q = 70, .seqlen_kv = 20, .causal = bottom_right, .float32_output = true});
+}
+
+void add_few_calls(Cases &cases) {
+  const AttentionCase one = {.seqlen_q = 3, .seqlen_kv = 411, .heads_q = 4, .causal = bottom_right};
+  for (int64_t tokens : {int64_t{48}, int64_t{256}})
+    cases.push_back(one), cases.back().split_tokens = tokens, cases.back().garbage = Garbage::later_values;
+  cases.push_back(one), cases.back().split_count = 3, cases.back().dtype = Float16Type::bfloat16;
+  cases.push_back(one), cases.back().batch_invariant = true;
+  cases.push_back(one), cases.back().batch_invariant = true, cases.back().seqlen_q = 150;
+  AttentionCase shard = {.seqlen_q = 70, .seqlen_kv = 203, .causal = bottom_right};
+  const int64_t places[][2] = {{150, 40}, {40, 0}, {10, 60}};
+  for (const auto &place : places) {
+    shard.query_position = place[0], shard.key_position = place[1];
+    cases.push_back(shard);
+    cases.push_back(shard), cases.back().window_left = 45;
+    cases.push_back(shard), cases.back().attention_chunk = 48;
+  }
+  for (int64_t queries : {3, 200})
+    cases.push_back({.batch = 2,
+                     .seqlen_q = queries,
+                     .seqlen_kv = 203,
+                     .heads_q = 4,
+                     .causal = bottom_right,
+                     .garbage = Garbage::later_values,
+                     .multiprocessor_limit = 2});
 }
 
 void add_few_score_tensors(Cases &cases) {

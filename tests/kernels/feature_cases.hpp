@@ -20,6 +20,10 @@ enum class ScoreFeatures {
 
 // A sweep for each feature.
 void add_feature_sweeps(Cases &cases);
+// Few with outputs of float32.
+void add_few_float32_outputs(Cases &cases);
+// Few with keys in pieces, shards of keys, and a limit of multiprocessors.
+void add_few_calls(Cases &cases);
 // Few cases of a bias alone, of a mask alone and of both, for as few modules.
 void add_few_score_tensors(Cases &cases);
 

@@ -75,6 +75,9 @@ RaggedOnDevice::RaggedOnDevice(const Device &device, const RaggedCase &one, cons
   if (features.window_right >= 0)
     args_.window_right = features.window_right, args_.flags |= FLASHCORE_FLAG_WINDOW_RIGHT;
   args_.attention_chunk = features.attention_chunk, args_.softcap = features.softcap;
+  args_.split_count = features.split_count, args_.split_tokens = features.split_tokens;
+  if (features.batch_invariant) args_.flags |= FLASHCORE_FLAG_BATCH_INVARIANT;
+  args_.multiprocessor_limit = features.multiprocessor_limit;
   std::memcpy(args_.kernel, kernel.c_str(), std::min(kernel.size() + 1, sizeof(args_.kernel)));
   place_queries();
   place_keys(generator);
@@ -112,6 +115,7 @@ void RaggedOnDevice::place_queries() {
   };
   query_ = make(features.head_dim, case_.apart);
   output_ = make(features.head_dim_v, case_.apart);
+  if (features.float32_output) output_->element_bytes = 4;
   lse_ = make(1, false);
   lse_->element_bytes = 4;
   // [entry, head, row]
@@ -227,7 +231,8 @@ void RaggedOnDevice::fill_inputs(std::mt19937 &generator) {
     take_values_of_keys();
   else
     fill(*value_, case_.keys, &tools::ReferenceAttention::value);
-  output_->buffer = std::make_unique<DeviceBuffer>(device_, output_->total() * 2);
+  output_->buffer = std::make_unique<DeviceBuffer>(device_, output_->total() * output_->element_bytes);
+  if (features.float32_output) args_.output.dtype = FLASHCORE_DTYPE_FLOAT32;
   query_->describe(args_.query, case_.apart), key_->describe(args_.key, case_.apart);
   args_.value = args_.key;
   if (value_->buffer) value_->describe(args_.value, case_.apart);
@@ -328,7 +333,7 @@ void RaggedOnDevice::poison_outputs() {
 }
 
 std::vector<uint16_t> RaggedOnDevice::read_output() const {
-  std::vector<uint16_t> bits(static_cast<size_t>(output_->total()));
+  std::vector<uint16_t> bits(static_cast<size_t>(output_->total() * output_->element_bytes / 2));
   output_->buffer->read(bits.data());
   return bits;
 }
@@ -356,8 +361,15 @@ CaseOutcome RaggedOnDevice::judge() const {
     for (int64_t row = 0; row < one.seqlen_q; row++)
       for (int64_t head = 0; head < one.heads_q; head++)
         for (int64_t column = 0; column < one.head_dim_v; column++) {
-          uint16_t &bits = output[static_cast<size_t>(output_->index(b, row, head) + column)];
-          got.push_back(tools::to_double(features.dtype, std::exchange(bits, poison16)));
+          const auto at = static_cast<size_t>(output_->index(b, row, head) + column);
+          if (features.float32_output) {
+            float value;
+            std::memcpy(&value, &output[at * 2], sizeof(value));
+            std::memcpy(&output[at * 2], &poison32, sizeof(value));
+            got.push_back(static_cast<double>(value));
+          } else {
+            got.push_back(tools::to_double(features.dtype, std::exchange(output[at], poison16)));
+          }
         }
     for (int64_t head = 0; head < one.heads_q; head++)
       for (int64_t row = 0; row < one.seqlen_q; row++) {

@@ -63,6 +63,27 @@ std::vector<RaggedCase> ragged_sweeps() {
       one.features.layout = one.apart ? Layout::odd : Layout::contiguous;
       cases.push_back(with_possible_lengths(one));
     }
+  // Outputs of float32, whose rows are as long again.
+  for (KeyPlaces key_places : all_key_places) {
+    RaggedCase one{
+        .queries = lengths[0][0], .keys = lengths[0][1], .key_places = key_places, .apart = cases.size() % 2 == 0};
+    one.features.heads_q = 4, one.features.dtype = both_types[cases.size() % 2];
+    one.features.causal = ReferenceCausal::bottom_right, one.features.float32_output = true;
+    cases.push_back(with_possible_lengths(one));
+  }
+  // Keys in pieces, of which sequences have different numbers; results that do not depend on the batch; blocks that stay.
+  for (KeyPlaces key_places : all_key_places)
+    for (int32_t kind = 0; kind < 4; kind++) {
+      const bool few = kind < 2 || cases.size() / 4 % 3 == 0;
+      RaggedCase one{.queries = lengths[few ? 1 : 0][0], .keys = lengths[few ? 1 : 0][1], .key_places = key_places};
+      one.features.heads_q = 4, one.features.dtype = both_types[kind == 3 ? 0 : cases.size() / 4 % 2];
+      one.features.causal = kind == 0 ? ReferenceCausal::none : ReferenceCausal::bottom_right;
+      if (kind == 0) one.features.split_tokens = 48;
+      if (kind == 1) one.features.split_count = 3;
+      if (kind == 2) one.features.batch_invariant = true;
+      if (kind == 3) one.features.multiprocessor_limit = 2;
+      cases.push_back(with_possible_lengths(one));
+    }
   // Many sequences, most of them of no tile; and one that the keys of are many parts of a grid.
   RaggedCase many{.query_places = QueryPlaces::in_line, .key_places = KeyPlaces::in_line};
   for (int64_t b = 0; b < 75; b++)

@@ -25,15 +25,19 @@ void describe_tensor(flashcore_tensor &tensor, const Placement &place, uint64_t 
   if (!place.given_as_zeros) std::copy(std::begin(place.stride), std::end(place.stride), tensor.stride);
 }
 
-// Is every element that belongs to the tensor / that does not, still poison?
+// Is every element that belongs to the tensor / that does not, still poison? `parts`: numbers of the buffer for each element.
 template <typename T>
-std::string poison_problem(const Placement &place, const std::vector<T> &buffer, bool elements_too, const char *name) {
+std::string poison_problem(const Placement &place, const std::vector<T> &buffer, bool elements_too, const char *name,
+                           int64_t parts = 1) {
   std::vector<uint8_t> belongs(buffer.size(), 0);
-  if (!elements_too) place.for_each([&](int64_t index) { belongs[static_cast<size_t>(index)] = 1; });
+  if (!elements_too)
+    place.for_each([&](int64_t index) {
+      for (int64_t i = 0; i < parts; i++) belongs[static_cast<size_t>(index * parts + i)] = 1;
+    });
   const T poison = static_cast<T>(poison32);
   for (size_t n = 0; n < buffer.size(); n++)
     if (!belongs[n] && buffer[n] != poison)
-      return std::string(name) + ": element " + std::to_string(static_cast<int64_t>(n) - place.base) +
+      return std::string(name) + ": element " + std::to_string(static_cast<int64_t>(n) / parts - place.base) +
              (elements_too ? " was written by a call that refused" : " was written, which is outside the tensor");
   return "";
 }
@@ -260,8 +264,10 @@ CaseOnDevice::CaseOnDevice(const Device &device, const AttentionCase &one, const
   }
   if (latent) args_.value = args_.key;
   output_place_ = place(one.layout, one.batch, one.seqlen_q, one.heads_q, one.head_dim_v, false, 3);
-  output_ = std::make_unique<DeviceBuffer>(device, output_place_.total * static_cast<int64_t>(sizeof(uint16_t)));
-  describe_tensor(args_.output, output_place_, output_->address(), sizeof(uint16_t));
+  const int64_t output_bytes = halves() * static_cast<int64_t>(sizeof(uint16_t));
+  output_ = std::make_unique<DeviceBuffer>(device, output_place_.total * output_bytes);
+  describe_tensor(args_.output, output_place_, output_->address(), output_bytes);
+  if (one.float32_output) args_.output.dtype = FLASHCORE_DTYPE_FLOAT32;
   if (one.lse != LseRequest::none) {
     lse_place_ = place_lse(one);
     lse_ = std::make_unique<DeviceBuffer>(device, lse_place_.total * static_cast<int64_t>(sizeof(float)));
@@ -293,6 +299,14 @@ void CaseOnDevice::set_features(std::mt19937 &generator) {
   if (case_.window_right >= 0) args_.flags |= FLASHCORE_FLAG_WINDOW_RIGHT, args_.window_right = case_.window_right;
   args_.attention_chunk = reference_.attention_chunk = case_.attention_chunk;
   reference_.window_left = case_.window_left, reference_.window_right = case_.window_right;
+  args_.split_count = case_.split_count, args_.split_tokens = case_.split_tokens;
+  if (case_.batch_invariant) args_.flags |= FLASHCORE_FLAG_BATCH_INVARIANT;
+  args_.multiprocessor_limit = case_.multiprocessor_limit;
+  reference_.query_position = case_.query_position, reference_.key_position = case_.key_position;
+  if (case_.query_position >= 0) {
+    args_.flags |= FLASHCORE_FLAG_POSITIONS;
+    args_.query_position = case_.query_position, args_.key_position = case_.key_position;
+  }
   args_.softcap = case_.softcap;
   reference_.softcap = static_cast<double>(case_.softcap);
   if (case_.alibi != Alibi::none) {
@@ -378,7 +392,7 @@ flashcore_status CaseOnDevice::launch(flashcore_error *error) {
 }
 
 std::vector<uint16_t> CaseOnDevice::read_output() const {
-  std::vector<uint16_t> buffer(static_cast<size_t>(output_place_.total));
+  std::vector<uint16_t> buffer(static_cast<size_t>(output_place_.total * halves()));
   output_->read(buffer.data());
   return buffer;
 }
@@ -391,8 +405,15 @@ std::vector<float> CaseOnDevice::read_lse() const {
 
 std::vector<double> CaseOnDevice::output_values(const std::vector<uint16_t> &buffer) const {
   std::vector<double> values;
-  output_place_.for_each(
-      [&](int64_t index) { values.push_back(tools::to_double(case_.dtype, buffer[static_cast<size_t>(index)])); });
+  output_place_.for_each([&](int64_t index) {
+    if (case_.float32_output) {
+      float value;
+      std::memcpy(&value, &buffer[static_cast<size_t>(index) * 2], sizeof(value));
+      values.push_back(static_cast<double>(value));
+    } else {
+      values.push_back(tools::to_double(case_.dtype, buffer[static_cast<size_t>(index)]));
+    }
+  });
   return values;
 }
 
@@ -420,12 +441,12 @@ std::vector<uint8_t> CaseOnDevice::lse_mask() const {
 }
 
 std::string CaseOnDevice::guard_problem(const std::vector<uint16_t> &output, const std::vector<float> &lse) const {
-  const std::string problem = poison_problem(output_place_, output, false, "output");
+  const std::string problem = poison_problem(output_place_, output, false, "output", halves());
   return problem.empty() && lse_ ? poison_problem(lse_place_, as_bits(lse), false, "lse") : problem;
 }
 
 std::string CaseOnDevice::untouched_problem(const std::vector<uint16_t> &output, const std::vector<float> &lse) const {
-  const std::string problem = poison_problem(output_place_, output, true, "output");
+  const std::string problem = poison_problem(output_place_, output, true, "output", halves());
   return problem.empty() && lse_ ? poison_problem(lse_place_, as_bits(lse), true, "lse") : problem;
 }
 

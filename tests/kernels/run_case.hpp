@@ -39,7 +39,7 @@ class CaseOnDevice {
 
   void poison_outputs();
   flashcore_status launch(flashcore_error *error);
-  // After a launch: the raw buffers, guards and gaps included.
+  // After a launch: the raw buffers, guards and gaps included; of a float32 output two halves for each element.
   std::vector<uint16_t> read_output() const;
   std::vector<float> read_lse() const;  // empty where none was asked for
 
@@ -62,6 +62,7 @@ class CaseOnDevice {
   struct Input;
 
  private:
+  int64_t halves() const { return case_.float32_output ? 2 : 1; }  // of 16 bits, in an element of the output
   struct KeyRange {
     int64_t begin, end;
   };

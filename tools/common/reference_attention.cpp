@@ -57,7 +57,7 @@ Real score(const ReferenceAttention &problem, const Row &row, int64_t j) {
   Real s = sum * static_cast<Real>(problem.scale);
   if (problem.softcap != 0) s = static_cast<Real>(problem.softcap) * std::tanh(s / static_cast<Real>(problem.softcap));
   if (!problem.alibi_slopes.empty()) {
-    const int64_t distance = std::abs(row.position + problem.seqlen_kv - problem.seqlen_q - j);
+    const int64_t distance = std::abs(position_among_keys(problem, row.position) - j);
     const bool by_batch = problem.alibi_slopes.size() > static_cast<size_t>(problem.heads_q);
     const int64_t index = (by_batch ? row.batch * problem.heads_q : 0) + row.head;
     s -= static_cast<Real>(problem.alibi_slopes[index]) * static_cast<Real>(distance);
@@ -138,14 +138,20 @@ ReferenceResult attend_all(const ReferenceAttention &problem, const Arithmetic &
 
 }  // namespace
 
+int64_t position_among_keys(const ReferenceAttention &problem, int64_t i) {
+  if (problem.query_position >= 0) return i + problem.query_position - problem.key_position;
+  return i + problem.seqlen_kv - problem.seqlen_q;
+}
+
 bool key_is_visible(const ReferenceAttention &problem, int64_t i, int64_t j) {
-  const int64_t diagonal = i + problem.seqlen_kv - problem.seqlen_q;  // the key at query i's own position
+  const int64_t diagonal = position_among_keys(problem, i);  // the key at query i's own position
   if (problem.causal == ReferenceCausal::top_left && j > i) return false;
   if (problem.causal == ReferenceCausal::bottom_right && j > diagonal) return false;
   if (problem.window_left >= 0 && j < diagonal - problem.window_left) return false;
   if (problem.window_right >= 0 && j > diagonal + problem.window_right) return false;
   if (const int64_t chunk = problem.attention_chunk; chunk != 0) {
-    if (diagonal < 0 || j / chunk != diagonal / chunk) return false;  // before key 0 there is no chunk with keys in it
+    const int64_t position = diagonal + problem.key_position;
+    if (position < 0 || (j + problem.key_position) / chunk != position / chunk) return false;  // none before position 0
   }
   return true;
 }

@@ -31,6 +31,8 @@ struct ReferenceAttention {
   double softcap = 0;  // 0: none
   ReferenceCausal causal = ReferenceCausal::none;
   int64_t window_left = -1, window_right = -1;  // -1: open; positions are aligned at the bottom right
+  // Where query 0 and key 0 are in the sequence; -1: the last query is at the last key, and key 0 at 0.
+  int64_t query_position = -1, key_position = 0;
   int64_t attention_chunk = 0;      // 0: none; else query i sees keys of the chunk of its own position alone
   std::vector<float> alibi_slopes;  // [heads_q], or [batch, heads_q], or empty
   std::vector<float> bias;          // [heads_q, seqlen_q, seqlen_kv], or with [batch] ahead, or empty; -inf hides a key
@@ -46,6 +48,9 @@ struct ReferenceResult {
   std::vector<double> output;  // [batch, seqlen_q, heads_q, head_dim_v]
   std::vector<double> lse;     // [batch, heads_q, seqlen_q]
 };
+
+// The position of query row i, counted from key 0.
+int64_t position_among_keys(const ReferenceAttention &problem, int64_t i);
 
 // Does query row i see key j, as far as causal masks, windows and chunks go?
 bool key_is_visible(const ReferenceAttention &problem, int64_t i, int64_t j);

@@ -81,6 +81,8 @@ ReferenceAttention reference_problem(const RunRequest &request, const Inputs &in
   if ((args.flags & FLASHCORE_FLAG_WINDOW_LEFT) != 0) problem.window_left = args.window_left;
   if ((args.flags & FLASHCORE_FLAG_WINDOW_RIGHT) != 0) problem.window_right = args.window_right;
   problem.attention_chunk = args.attention_chunk;
+  if ((args.flags & FLASHCORE_FLAG_POSITIONS) != 0)
+    problem.query_position = args.query_position, problem.key_position = args.key_position;
   problem.lse_base2 = args.lse_base == FLASHCORE_LSE_BASE2;
   for (const ExtraArray &extra : inputs.extras) {
     if (extra.option == "alibi") problem.alibi_slopes = floats_of(extra.array);

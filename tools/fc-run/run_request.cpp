@@ -40,6 +40,9 @@ constexpr NumberRow number_rows[] = {
     {"split-tokens", "keys per piece, for results that do not depend on the batch", 1, int64_limit, &Args::split_tokens,
      nullptr, 0},
     {"multiprocessor-limit", "SMs that the call may occupy", 1, int32_limit, nullptr, &Args::multiprocessor_limit, 0},
+    {"query-position", "of query 0 in the sequence that keys are a shard of", 0, int32_limit, &Args::query_position,
+     nullptr, FLASHCORE_FLAG_POSITIONS},
+    {"key-position", "of key 0", 0, int32_limit, &Args::key_position, nullptr, FLASHCORE_FLAG_POSITIONS},
 };
 
 // Options that are one bit of args.flags.

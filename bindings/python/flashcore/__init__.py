@@ -18,12 +18,13 @@ from ._errors import (ClosedError, CompileFailedError, CompilerUnavailableError,
                       DriverTooOldError, FileError, FlashcoreError, ForkedError, InternalError, InvalidArgumentError, ModuleCorruptError,
                       NoDeviceError, NoDriverError, NotPreparedError, OutOfDeviceMemoryError, OutOfHostMemoryError, UnknownStatusError,
                       UnsupportedError, WorkspaceTooSmallError)
+from ._execution import Execution
 from ._sequences import Sequences
 from ._variant import Variant
 
 __all__ = [
     "Append", "ClosedError", "CompileFailedError", "CompilerUnavailableError", "Context", "ContextInfo", "ContextLostError", "CudaError",
-    "DeviceArray", "DeviceInfo", "DeviceNotReadyError", "DriverTooOldError", "Explanation", "FileError", "FlashcoreError",
+    "DeviceArray", "DeviceInfo", "DeviceNotReadyError", "DriverTooOldError", "Execution", "Explanation", "FileError", "FlashcoreError",
     "ForkedError", "InternalError", "InvalidArgumentError", "ModuleCorruptError", "NoDeviceError", "NoDriverError", "NotPreparedError",
     "OutOfDeviceMemoryError", "OutOfHostMemoryError", "Sequences", "UnknownStatusError", "UnsupportedError", "Variant",
     "WorkspaceTooSmallError", "describe_device", "device_count", "version",

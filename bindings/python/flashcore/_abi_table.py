@@ -147,6 +147,8 @@ class AttentionArgs(_Sized):
         ("variant", _u64),
         ("variant_params", _u64),
         ("rotary_table_rows", _i64),
+        ("query_position", _i64),
+        ("key_position", _i64),
     ]
 
 
@@ -227,6 +229,7 @@ FLAG_WINDOW_LEFT = 2
 FLAG_WINDOW_RIGHT = 4
 FLAG_BATCH_INVARIANT = 8
 FLAG_ROTARY_INTERLEAVED = 16
+FLAG_POSITIONS = 32
 NAME_BYTES = 128
 MOST_STATES = 1024
 OK = 0

@@ -14,6 +14,7 @@ from ._append import Append, check_append, set_append
 from ._arrays import BITS16, Place, View, exported_stream, is_torch_tensor, packed_strides, view_of
 from ._device_array import HOST, DeviceArray
 from ._errors import ClosedError, InternalError, InvalidArgumentError, check
+from ._execution import Execution
 from ._merge import MergeProblem
 from ._native import Native
 from ._sequences import Sequences, SequencesProblem, check_sequences
@@ -194,8 +195,9 @@ class Context:
     def attention(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                   window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
                   mask: Any = None, sequences: Optional[Sequences] = None, append: Optional[Append] = None, layout: str = "bshd",
-                  variant: Optional[Variant] = None, variant_params: Any = None, out: Any = None, return_lse: bool = False, lse: Any = None, lse_base: str = "natural",
-                  kernel: str = "", dtype: Optional[str] = None, stream: Optional[int] = None) -> Any:
+                  variant: Optional[Variant] = None, variant_params: Any = None, out: Any = None, return_lse: bool = False, lse: Any = None,
+                  lse_base: str = "natural", kernel: str = "", dtype: Optional[str] = None, stream: Optional[int] = None,
+                  execution: Optional[Execution] = None) -> Any:
         """softmax(scale * query.key^T + mask) . value, written to `out`, which is returned; (out, lse) with return_lse.
 
         query [batch, seqlen_q, heads_q, head_dim], key and value [batch, seqlen_kv, heads_kv, head_dim] (value's last size may
@@ -214,6 +216,7 @@ class Context:
         append: new rows of key and value, which are written ahead of attention, and rotary embedding (Append says which;
         attention_with_kv_cache is a way to say the usual ones).
         variant: a Variant, what a text of the caller's own makes of scores and hides; variant_params: the contiguous array that it reads.
+        execution: an Execution: float32 output, pieces of keys, batch invariance, a limit of multiprocessors, where a shard of keys is.
         What the loaded library does not do is refused by it. kernel: this kernel or module and no other.
         dtype: "bfloat16" says that arrays of 16-bit integers hold that.
         stream: the CUstream as a number. None: PyTorch's or CuPy's current one where query is theirs, else the one that query's
@@ -223,14 +226,15 @@ class Context:
         Takes PyTorch tensors, NumPy arrays, and objects with DLPack or __cuda_array_interface__, on the context's device. `out` and
         `lse` are made like query where PyTorch, NumPy or CuPy can make them, else they must be given.
         """
-        in_torch = is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and lse_base == "natural"
+        in_torch = is_torch_tensor(query) and out is None and lse is None and dtype is None and stream is None and lse_base == "natural" \
+            and execution is None
         others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params, append)
         if in_torch and variant is None and variant_params is None and all(is_torch_tensor(array) for array in others.values()):
             return torch_attention(query, key, value, causal=causal, scale=scale, softcap=softcap, window=window, layout=layout, kernel=kernel,
                                    on=self, chunk=chunk, alibi_slopes=alibi_slopes, sinks=sinks, bias=bias, mask=mask, sequences=sequences,
                                    return_lse=return_lse, append=append)
         given = (query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, out, return_lse, lse, lse_base, kernel, dtype,
-                 stream, variant, append)
+                 stream, variant, append, execution)
         if sys.modules.get("torch") is not None:
             from ._torch_checks import call_untraced  # torch.compile would follow addresses that tensors do not have yet
             return call_untraced(self._attention_by_address, *given)
@@ -263,7 +267,7 @@ class Context:
     def _attention_by_address(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                               chunk: int, others: dict[str, Any], sequences: Optional[Sequences], layout: str, out: Any, return_lse: bool, lse: Any,
                               lse_base: str, kernel: str, dtype: Optional[str], stream: Optional[int], variant: Optional[Variant],
-                              append: Optional[Append]) -> Any:
+                              append: Optional[Append], execution: Optional[Execution]) -> Any:
         native, error = self.native(), abi.Error()
         if any(is_torch_tensor(array) for array in (query, key, value, *others.values(), out, lse)):
             from . import _torch_checks as checks
@@ -279,8 +283,9 @@ class Context:
         call.set_features(chunk, views)
         set_append(call, append, views)
         call.set_variant(native, variant, views.get("variant_params"))
+        call.set_execution(execution)
         if out is None:
-            out = _new_array("out", query, call.output_shape(), call.dtype, self)
+            out = _new_array("out", query, call.output_shape(), call.out_dtype, self)
         if lse is None and return_lse:
             lse = _new_array("lse", query, call.lse_shape(), "float32", self)
         views["output"] = view_of("output", out, self.place, number)
@@ -304,22 +309,26 @@ class Context:
     def prepare(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                 window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
                 mask: Any = None, sequences: Optional[Sequences] = None, append: Optional[Append] = None, layout: str = "bshd",
-                variant: Optional[Variant] = None, variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None) -> None:
+                variant: Optional[Variant] = None, variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None,
+                execution: Optional[Execution] = None) -> None:
         """Select, compile and load now what attention() with such arrays needs, so that it is only a launch, also while a
         stream is captured. The arrays count by their shapes, types, strides and alignment."""
         native, error = self.native(), abi.Error()
         others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params, append)
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype, append)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype, append,
+                               execution)
         check(native.library.flashcore_attention_prepare(native.handle, args, error), error)
 
     def explain(self, query: Any, key: Any, value: Any, *, causal: str = "none", scale: Optional[float] = None, softcap: float = 0.0,
                 window: problem.Window = (None, None), chunk: int = 0, alibi_slopes: Any = None, sinks: Any = None, bias: Any = None,
                 mask: Any = None, sequences: Optional[Sequences] = None, append: Optional[Append] = None, layout: str = "bshd",
-                variant: Optional[Variant] = None, variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None) -> Explanation:
+                variant: Optional[Variant] = None, variant_params: Any = None, kernel: str = "", dtype: Optional[str] = None,
+                execution: Optional[Execution] = None) -> Explanation:
         """Which kernel attention() would use for such arrays, or why none."""
         native, explanation, error = self.native(), abi.AttentionExplanation(), abi.Error()
         others = _given((alibi_slopes, sinks, bias, mask), sequences, variant_params, append)
-        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype, append)
+        args = self._described(query, key, value, causal, scale, softcap, window, chunk, others, sequences, layout, variant, kernel, dtype, append,
+                               execution)
         check(native.library.flashcore_attention_explain(native.handle, args, explanation, error), error)
         return _record(Explanation, explanation, supported=bool(explanation.supported))
 
@@ -374,7 +383,7 @@ class Context:
 
     def _described(self, query: Any, key: Any, value: Any, causal: str, scale: Optional[float], softcap: float, window: problem.Window,
                    chunk: int, others: dict[str, Any], sequences: Optional[Sequences], layout: str, variant: Optional[Variant], kernel: str,
-                   dtype: Optional[str], append: Optional[Append]) -> abi.AttentionArgs:
+                   dtype: Optional[str], append: Optional[Append], execution: Optional[Execution]) -> abi.AttentionArgs:
         """Arguments without outputs: address 0 counts as aligned. Their strides are those that attention() makes."""
         arrays = {"query": query, "key": key, "value": value, **others}
         views = {name: view_of(name, array, self.place, values=False) for name, array in arrays.items()}
@@ -383,6 +392,7 @@ class Context:
         call.set_features(chunk, views)
         set_append(call, append, views)
         call.set_variant(self.native(), variant, views.get("variant_params"))
+        call.set_execution(execution)
         call.set_output_strides(packed_strides(call.output_shape()))
         return call.args
 

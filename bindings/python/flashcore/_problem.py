@@ -10,6 +10,7 @@ from typing import Any, Optional
 from . import _abi_table as abi
 from ._arrays import BITS16, DTYPE_NAMES, View
 from ._errors import InvalidArgumentError, UnsupportedError
+from ._execution import Execution, checked
 from ._native import Native
 from ._variant import Variant, block_bytes
 
@@ -92,7 +93,7 @@ class Problem:
         """Types and layouts of the inputs, all of four dimensions."""
         if dtype is not None:
             pick("dtype", dtype, COMPUTED)
-        self.dtype = self._check("query", query, dtype)
+        self.dtype = self.out_dtype = self._check("query", query, dtype)
         self._check("key", key, self.dtype)
         self._check("value", value, self.dtype)
 
@@ -167,17 +168,25 @@ class Problem:
         self.args.variant = variant.number(native, 0 if params is None else block_bytes(params))
         self.args.variant_params = 0 if params is None else params.address
 
+    def set_execution(self, execution: Optional[Execution]) -> None:
+        if execution is None:
+            return
+        given = checked(execution)
+        given.set_in(self.args)
+        self.out_dtype = given.out_dtype or self.dtype
+
     def set_output(self, output: View) -> None:
         args, layout = self.args, self.layout
-        self._check("output", output, self.dtype)
+        self._check("output", output, self.out_dtype)
         if output.read_only:
             raise InvalidArgumentError("output is read-only", "output")
         check_shape("output", in_order(output.shape, layout), (*self.rows_q(), args.heads_q, args.head_dim_v), layout)
         args.output = self.tensor(output)
+        args.output.dtype = DTYPE_NAMES[self.out_dtype]
 
     def set_output_strides(self, strides: tuple[int, ...], layout: Optional[str] = None) -> None:
         """For an output of output_shape(layout) that is made later; its address is 0 until then. layout: None for the inputs'."""
-        self.args.output.dtype = self.args.query.dtype
+        self.args.output.dtype = DTYPE_NAMES[self.out_dtype]
         if 0 not in strides:
             self.args.output.stride[:] = in_order(strides, layout or self.layout)
 
@@ -231,9 +240,10 @@ class Problem:
                                            f"{name}.dtype")
             given = "bfloat16"
         if dtype is not None and given != dtype:
-            if dtype not in COMPUTED:  # the library would refuse it next, so the others must not be told to be like it
-                raise UnsupportedError(f"query is {dtype}; allowed: {', '.join(COMPUTED)}", "query.dtype")
-            allowed = "as the call says" if name == "query" else "the type of query"
+            of_query = dtype if name == "query" else self.dtype
+            if of_query not in COMPUTED:  # the library would refuse it next, so the others must not be told to be like it
+                raise UnsupportedError(f"query is {of_query}; allowed: {', '.join(COMPUTED)}", "query.dtype")
+            allowed = "as the call says" if name == "query" or dtype == "float32" else "the type of query"
             raise InvalidArgumentError(f"{name} is {given}; allowed: {dtype}, {allowed}", f"{name}.dtype")
         if given not in DTYPE_NAMES:
             raise UnsupportedError(f"{name} is {given}; allowed: {', '.join(COMPUTED)}", f"{name}.dtype")

@@ -428,7 +428,7 @@ BOOST_AUTO_TEST_CASE(cost_of_every_problem_is_a_number) {
 }
 
 // Evaluated by the compiler, which refuses an overflow.
-static_assert(decode::cost({dtype_float16, 64, 64, window_none, 0, rows_dense, 8, 16, 2, 1},
+static_assert(decode::cost({dtype_float16, 64, 64, window_none, 0, rows_dense, 0, 8, 16, 2, 1},
                            {1, 1, 64, 1, 1, 64, 64, dtype_float16, causal_none, 16, -1},
                            {90, 0x7fffffff, 1 << 20, 1 << 20})
                   .total_us > 0);

@@ -312,6 +312,8 @@ BOOST_AUTO_TEST_CASE(a_module_that_does_not_serve_the_call_says_why) {
       {"sm80_fwd_mma-fp16-d64-softcap-64x64-w4",
        [](ProblemKey &key) { key.scores = kernels::scores_softcap | kernels::scores_sinks; }, "sinks",
        "sm80_fwd_mma-fp16-d64-softcap_sinks-64x64-w4"},
+      {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.output_dtype = kernels::dtype_float32; },
+       "output.dtype", "for the call's there is sm80_fwd_mma-fp16-d64-out32-64x64-w4"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.head_dim_v = 128; }, "head_dim_v",
        "for head_dim_v 64, the call's is 128"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4", [](ProblemKey &key) { key.rows = kernels::rows_ragged; }, "kernel",
@@ -347,6 +349,7 @@ BOOST_AUTO_TEST_CASE(features_choose_modules_that_are_not_shipped) {
       {[](ProblemKey &key) { key.scores = kernels::scores_mask; }, "-mask-"},
       {[](ProblemKey &key) { key.causal = kernels::causal_top_left, key.scores = 31; },
        "-causal-softcap_alibi_sinks_bias_mask-"},
+      {[](ProblemKey &key) { key.output_dtype = kernels::dtype_float32; }, "-out32-"},
   };
   for (const auto &one : cases)
     for (const bool large : {false, true})

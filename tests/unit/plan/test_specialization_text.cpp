@@ -200,7 +200,7 @@ BOOST_AUTO_TEST_CASE(malformed_names_are_refused_with_the_part_at_fault) {
       {"sm80_fwd_mma-fp16-d64-64x64-w4-qreg ", "has \"qreg \" where the end must stand"},
       {"sm80_fwd_mma-fp16-d64-64x64-w4-q",
        "a module's name is sm80_fwd_mma-fp16|bf16-dHEAD_DIM[vHEAD_DIM_V][-causal][-window|chunk]"
-       "[-[softcap_][alibi_][sinks_][bias_][mask]][-ragged|paged]"
+       "[-[softcap_][alibi_][sinks_][bias_][mask]][-ragged|paged][-[out32_][stay]]"
        "-TILE_QxTILE_KV-wWARPS[-sSTAGES][-qreg][-unaligned]"},
       {"sm80_fwd_mma-fp16-d64-softcap_-64x64-w4", "has \"softcap_\" where "},
       {"sm80_fwd_mma-fp16-d64-softcap_softcap-64x64-w4", "has \"softcap_softcap\" where "},

@@ -129,12 +129,33 @@ inline std::string outcome(const Args &args, AddressRule rule = AddressRule::req
   const AttentionProblem &problem = result.value();
   const kernels::ProblemKey &key = problem.key;
   for (int64_t number : {key.batch, key.seqlen_q, key.seqlen_kv, key.window_left, key.window_right, key.total_q,
-                         key.total_kv, key.kv_batches, key.seqlen_new})
+                         key.total_kv, key.kv_batches, key.seqlen_new, key.split_tokens})
     text << number << ' ';
-  for (int32_t number :
-       {key.heads_q, key.heads_kv, key.head_dim, key.head_dim_v, key.dtype, key.causal, key.alignment_bytes,
-        key.kernel_index, key.attention_chunk, key.scores, key.rows, key.index_dtype, key.page_size, key.ragged_by,
-        key.rotary_dim, key.rotary_table_rows, int32_t{problem.rotary_interleaved}, int32_t{problem.rotary_by_row}}) {
+  for (int32_t number : {key.heads_q,
+                         key.heads_kv,
+                         key.head_dim,
+                         key.head_dim_v,
+                         key.dtype,
+                         key.causal,
+                         key.alignment_bytes,
+                         key.kernel_index,
+                         key.attention_chunk,
+                         key.scores,
+                         key.rows,
+                         key.index_dtype,
+                         key.page_size,
+                         key.ragged_by,
+                         key.rotary_dim,
+                         key.rotary_table_rows,
+                         int32_t{problem.rotary_interleaved},
+                         int32_t{problem.rotary_by_row},
+                         key.output_dtype,
+                         key.split_count,
+                         key.batch_invariant,
+                         key.multiprocessor_limit,
+                         key.has_positions,
+                         key.query_offset,
+                         key.key_position}) {
     text << number << ' ';
   }
   for (const ProblemTensor &tensor : problem.tensors) {

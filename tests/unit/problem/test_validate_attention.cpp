@@ -222,7 +222,7 @@ BOOST_AUTO_TEST_CASE(other_dtypes_follow_the_query) {
   const struct {
     const char *field;
     flashcore_tensor Args::*tensor;
-  } tensors[] = {{"key.dtype", &Args::key}, {"value.dtype", &Args::value}, {"output.dtype", &Args::output}};
+  } tensors[] = {{"key.dtype", &Args::key}, {"value.dtype", &Args::value}};
   for (const auto &tensor : tensors) {
     Args args = contiguous_args();
     args.query.dtype = FLASHCORE_DTYPE_BFLOAT16;
@@ -237,6 +237,32 @@ BOOST_AUTO_TEST_CASE(other_dtypes_follow_the_query) {
       check_invalid(args, tensor.field);
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(output_dtypes) {
+  Args args = contiguous_args();
+  args.query.dtype = FLASHCORE_DTYPE_BFLOAT16;
+  for (int32_t dtype : {FLASHCORE_DTYPE_DEFAULT, FLASHCORE_DTYPE_BFLOAT16}) {
+    args.output.dtype = dtype;
+    BOOST_TEST(!accepted(args).key.float32_output());
+  }
+  args.output.dtype = FLASHCORE_DTYPE_FLOAT32;
+  const AttentionProblem problem = accepted(args);
+  BOOST_TEST(problem.key.float32_output());
+  BOOST_TEST(!problem.key.plain());
+  const ProblemOperand output = operands_of(problem)[fwd::output];
+  BOOST_TEST(output.element_bytes == 4);
+  BOOST_TEST(output.range.end - output.range.begin ==
+             static_cast<uint64_t>(args.batch * args.seqlen_q * args.heads_q * problem.key.head_dim_v * 4));
+  args.output.data += 2;
+  check_invalid(args, "output.data", {"element size, 4 bytes"});
+  args.output.data -= 2;
+  for (int32_t dtype : {FLASHCORE_DTYPE_FLOAT16, FLASHCORE_DTYPE_FLOAT8_E4M3}) {
+    args.output.dtype = dtype;
+    check_unsupported(args, "output.dtype", {"FLASHCORE_DTYPE_BFLOAT16 (2)", "FLASHCORE_DTYPE_FLOAT32 (3)"});
+  }
+  args.output.dtype = 8;
+  check_invalid(args, "output.dtype");
 }
 
 BOOST_AUTO_TEST_CASE(lse_dtypes) {

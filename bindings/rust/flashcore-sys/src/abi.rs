@@ -262,7 +262,7 @@ pub struct flashcore_attention_args {
     pub value_descale: u64,
     pub descale_batch_stride: i64,
     pub descale_head_stride: i64,
-    /// pieces of the key sequence; 0: the library's choice
+    /// pieces that keys are cut in (flashcore_merge_states.h); 0: the library's choice
     pub split_count: i32,
     /// SMs that the call may occupy; 0: all
     pub multiprocessor_limit: i32,
@@ -285,6 +285,8 @@ pub struct flashcore_attention_args {
     pub variant_params: u64,
     /// positions that rotary_cos and rotary_sin have; 0: seqlen_kv
     pub rotary_table_rows: i64,
+    pub query_position: i64,
+    pub key_position: i64,
 }
 
 impl Default for flashcore_attention_args {
@@ -422,6 +424,7 @@ pub const FLASHCORE_FLAG_WINDOW_LEFT: u32 = 2;
 pub const FLASHCORE_FLAG_WINDOW_RIGHT: u32 = 4;
 pub const FLASHCORE_FLAG_BATCH_INVARIANT: u32 = 8;
 pub const FLASHCORE_FLAG_ROTARY_INTERLEAVED: u32 = 16;
+pub const FLASHCORE_FLAG_POSITIONS: u32 = 32;
 pub const FLASHCORE_NAME_BYTES: i32 = 128;
 pub const FLASHCORE_MOST_STATES: i32 = 1024;
 pub const FLASHCORE_OK: i32 = 0;

@@ -10,8 +10,9 @@ use flashcore_sys as sys;
 
 use crate::append::Append;
 use crate::context::Context;
-use crate::element::Element;
+use crate::element::{Element, Output};
 use crate::error::{call, text_of_array, Error, Result};
+use crate::execution::Execution;
 use crate::sequences::Sequences;
 use crate::stream::Stream;
 use crate::tensor::{Tensor, TensorMut};
@@ -78,7 +79,7 @@ pub struct Attention<'a, T: Element> {
     pub(crate) append: Append<'a, T>,
     variant: Option<&'a Variant>,
     variant_params: Option<Tensor<'a, f32>>,
-    batch_invariant: bool,
+    execution: Execution,
     kernel: &'a str,
 }
 
@@ -106,7 +107,7 @@ impl<'a, T: Element> Attention<'a, T> {
             append: Append::NOTHING,
             variant: None,
             variant_params: None,
-            batch_invariant: false,
+            execution: Execution::default(),
             kernel: "",
         }
     }
@@ -203,9 +204,33 @@ impl<'a, T: Element> Attention<'a, T> {
         self
     }
 
-    /// A row's bits must not depend on the batch or on the other rows.
+    /// A sequence's bits must not depend on the batch that it is in.
     pub fn batch_invariant(mut self) -> Self {
-        self.batch_invariant = true;
+        self.execution.batch_invariant = true;
+        self
+    }
+
+    /// As many pieces of each row's keys, computed by themselves and merged; 0: the library's choice, 1: none are cut.
+    pub fn split_count(mut self, pieces: i32) -> Self {
+        self.execution.split_count = pieces;
+        self
+    }
+
+    /// So many keys in each piece, whatever the batch; 0: the library's choice.
+    pub fn split_tokens(mut self, keys: i64) -> Self {
+        self.execution.split_tokens = keys;
+        self
+    }
+
+    /// Multiprocessors that the call may occupy, threads on the CPU device; 0: all.
+    pub fn multiprocessor_limit(mut self, count: i32) -> Self {
+        self.execution.multiprocessor_limit = count;
+        self
+    }
+
+    /// Where query 0 and key 0 are in the sequence that the keys are a shard of: [`Causal::BottomRight`], windows, chunks and ALiBi count by that.
+    pub fn positions(mut self, query: i64, key: i64) -> Self {
+        self.execution.positions = Some((query, key));
         self
     }
 
@@ -215,13 +240,13 @@ impl<'a, T: Element> Attention<'a, T> {
         self
     }
 
-    /// Compute into `output` [batch, seqlen_q, heads_q, head_dim_v] on the default stream, and return after the launch. On the
+    /// Compute into `output` [batch, seqlen_q, heads_q, head_dim_v], of the inputs' type or f32, on the default stream, and return after the launch. On the
     /// CPU device everything is computed on return.
     ///
     /// `InvalidArgument` and `Unsupported` name the field; `NotPrepared` in a capture of a shape that is not prepared;
     /// `CompilerUnavailable`, `CompileFailed`, `OutOfHostMemory`, `OutOfDeviceMemory`, `CudaError`, `ContextLost`, `Forked`.
     #[inline]
-    pub fn run(self, context: &Context, output: TensorMut<'_, T>) -> Result<()> {
+    pub fn run<O: Output<T>>(self, context: &Context, output: TensorMut<'_, O>) -> Result<()> {
         let mut args = sys::flashcore_attention_args::default();
         self.fill(&mut args, context, Some(&output))?;
         call(|error| unsafe { sys::flashcore_attention_fwd(context.handle.raw, &args, ptr::null_mut(), error) })
@@ -230,7 +255,7 @@ impl<'a, T: Element> Attention<'a, T> {
     /// As [`Attention::run`], on a stream and its context. The buffers must stay unused by others until the stream has passed
     /// the work; dropping one waits for the device.
     #[inline]
-    pub fn run_on(self, stream: &Stream, output: TensorMut<'_, T>) -> Result<()> {
+    pub fn run_on<O: Output<T>>(self, stream: &Stream, output: TensorMut<'_, O>) -> Result<()> {
         let context = stream.context();
         let mut args = sys::flashcore_attention_args::default();
         self.fill(&mut args, context, Some(&output))?;
@@ -283,7 +308,12 @@ impl<'a, T: Element> Attention<'a, T> {
     }
 
     /// Into a zeroed struct: it is too long to be moved about in every call.
-    fn fill(&self, args: &mut sys::flashcore_attention_args, context: &Context, output: Option<&TensorMut<'_, T>>) -> Result<()> {
+    fn fill<O: Output<T>>(
+        &self,
+        args: &mut sys::flashcore_attention_args,
+        context: &Context,
+        output: Option<&TensorMut<'_, O>>,
+    ) -> Result<()> {
         let [queries, seqlen_q, heads_q, head_dim] = self.query.shape();
         let [entries, seqlen_kv, heads_kv, _] = self.key.shape();
         let head_dim_v = self.value.shape()[3];
@@ -337,9 +367,7 @@ impl<'a, T: Element> Attention<'a, T> {
             args.flags |= sys::FLASHCORE_FLAG_WINDOW_RIGHT;
             args.window_right = keys;
         }
-        if self.batch_invariant {
-            args.flags |= sys::FLASHCORE_FLAG_BATCH_INVARIANT;
-        }
+        self.execution.fill(args);
         if self.kernel.len() >= args.kernel.len() || self.kernel.contains('\0') {
             return Err(Error::invalid(
                 "kernel",

@@ -153,6 +153,12 @@ impl Bf16 {
     }
 }
 
+/// What the output of an attention of `T` may hold: `T`, or f32, which is not rounded, for results that will be merged.
+pub trait Output<T: Element>: Element {}
+impl<T: Element> Output<T> for T {}
+impl Output<F16> for f32 {}
+impl Output<Bf16> for f32 {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

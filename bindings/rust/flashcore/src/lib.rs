@@ -51,6 +51,7 @@ mod buffer;
 mod context;
 mod element;
 mod error;
+mod execution;
 mod merge;
 mod sequences;
 mod stream;
@@ -62,7 +63,7 @@ pub use buffer::{Buffer, HostBuffer};
 pub use context::{
     cuda_device_count, describe_cuda_device, version, Cache, Context, ContextBuilder, ContextInfo, Device, DeviceInfo,
 };
-pub use element::{Bf16, Element, F16};
+pub use element::{Bf16, Element, Output, F16};
 pub use error::{Error, Result, Status};
 pub use flashcore_sys as sys;
 pub use merge::MergeStates;

@@ -50,12 +50,15 @@ fn refused_tensors(query: [usize; 4], key: [usize; 4], value: [usize; 4], output
 
 #[test]
 fn the_library_names_the_field() {
-    use Status::{InvalidArgument, Unsupported};
+    use Status::InvalidArgument;
     check(&refused(|a| a.softmax_scale(f32::NAN)), InvalidArgument, "softmax_scale", "nan");
     check(&refused(|a| a.softcap(-30.0)), InvalidArgument, "softcap", "-30");
     check(&refused(|a| a.window_left(-1)), InvalidArgument, "window_left", "-1");
     check(&refused(|a| a.attention_chunk(usize::MAX)), InvalidArgument, "attention_chunk", "2^63");
-    check(&refused(|a| a.batch_invariant()), Unsupported, "flags", "FLASHCORE_FLAG_BATCH_INVARIANT");
+    check(&refused(|a| a.split_count(-3)), InvalidArgument, "split_count", "-3");
+    check(&refused(|a| a.split_count(2).split_tokens(64)), InvalidArgument, "split_count", "split_tokens");
+    check(&refused(|a| a.multiprocessor_limit(-1)), InvalidArgument, "multiprocessor_limit", "-1");
+    check(&refused(|a| a.positions(3, -4)), InvalidArgument, "key_position", "-4");
     let unknown = refused(|a| a.kernel("no_such_kernel"));
     assert_eq!((unknown.status(), unknown.field()), (InvalidArgument, "kernel"), "{:?}", unknown);
 }
@@ -220,8 +223,10 @@ fn explain_says_why_not() {
     assert!(explanation.supported && explanation.kernel == "cpu", "{:?}", explanation);
     assert_eq!(attention.workspace_bytes(&context).unwrap(), 0);
     attention.prepare(&context).unwrap();
-    let explanation = attention.batch_invariant().explain(&context).unwrap();
-    assert!(!explanation.supported && explanation.reasons.contains("BATCH_INVARIANT"), "{:?}", explanation);
+    let floats = vec![0f32; COUNT];
+    let tensor = Tensor::host(&floats, SHAPE);
+    let explanation = Attention::new(tensor, tensor, tensor).explain(&context).unwrap();
+    assert!(!explanation.supported && explanation.reasons.contains("query.dtype"), "{:?}", explanation);
 }
 
 #[test]
