@@ -32,7 +32,8 @@ TESTS = {
     "jit": ["unit/jit/unit_jit"],
     "plan": ["unit/plan/unit_plan"],
     "problem": ["unit/problem/unit_problem", "api/bad_input"],
-    "runtime": ["unit/runtime/unit_runtime", "api/test_driver_calls", "api/test_refused_modules", "api/test_checked_addresses", "api/test_driver_failures"],
+    "runtime": ["unit/runtime/unit_runtime", "api/test_driver_calls", "api/test_refused_modules", "api/test_checked_addresses", "unit/runtime/unit_workspace", "api/test_variants",
+                "api/test_driver_failures"],
 }
 LIBRARY, ARCHIVE = "src/libflashcore.so.1.0.0", "src/libflashcore_internal.a"
 

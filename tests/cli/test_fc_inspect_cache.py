@@ -103,6 +103,7 @@ class Cache(cli.ToolTest):
         done = self.fc_inspect("doctor", code=None)
         if "COMPILER_UNAVAILABLE" in done.stdout or "compiler       none" in done.stdout:
             self.skipTest(done.stdout)
+        self.assert_says(done.stdout, r"driver +/\S+libcuda\.so\.1, CUDA 13\.0\n", done.stdout)
         self.assert_says(done.stdout, r"verdict +calls are computed on Stand-in GPU 0; sm80_fwd_\S+ was loaded, compiled now", done.stdout)
         self.fc_inspect("doctor", out=[r"was loaded, from the user cache"])
         self.environment["FAKE_CUDA"] += ";fail=cuModuleLoadData:1:2:sticky"
