@@ -322,8 +322,11 @@ std::string RaggedOnDevice::changed_input() const {
                                                              {"value", value_.get()},
                                                              {"new_key", new_key_.get()},
                                                              {"new_value", new_value_.get()}};
-  for (const auto &[name, tensor] : tensors)
-    if (const std::string changed = tensor == nullptr ? "" : tensor->changed(name); !changed.empty()) return changed;
+  for (const auto &[name, tensor] : tensors) {
+    if (tensor == nullptr || !tensor->buffer)
+      continue;  // values that are columns of the keys have no memory of their own
+    if (const std::string changed = tensor->changed(name); !changed.empty()) return changed;
+  }
   return {};
 }
 
