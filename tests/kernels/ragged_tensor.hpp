@@ -46,7 +46,7 @@ struct RaggedOnDevice::Tensor {
     tensor.data = buffer->address() + static_cast<uint64_t>(guard_elements * element_bytes);
     if (!apart) return;
     tensor.stride[0] = stride[0], tensor.stride[1] = stride[1], tensor.stride[2] = stride[2];
-    tensor.stride[3] = element_bytes == 2 ? 1 : 0;
+    tensor.stride[3] = columns == 1 ? 0 : 1;  // the lse has none
   }
   // Empty, or that the device holds something else than `bits`.
   std::string changed(const char *name) const {
