@@ -138,6 +138,16 @@ constexpr Refusal refuse(const ProblemKey &key) {
   if (key.page_size % 8 != 0)
     return {"page_size", "a multiple of 8"};  // a box begins where the permutation of rows does
   if (key.rows == rows_paged && key.ragged_by == by_leftpad_kv) return {"leftpad_kv", "absent where keys are in pages"};
+  if (asks_for_pieces(key)) {  // packed tiles have them
+    const bool wide = key.head_dim > 128 || key.head_dim_v > 128;
+    if (key.window() != window_none)
+      return {field_of_pieces(key), "0 where the first key that a query sees moves: its keys are few"};
+    if (key.rows != rows_dense) return {field_of_pieces(key), "0 where rows are ragged or paged"};
+    if (key.heads_q / key.heads_kv > 128) return {field_of_pieces(key), "0 with more than 128 heads to a key head"};
+    if (grid_split::rows(key) > 0x7fffffff) return {field_of_pieces(key), "0 for 2^31 rows and more"};
+    if (key.split_tokens % (wide ? 80 : 128) != 0)
+      return {"split_tokens", wide ? "a multiple of 80" : "a multiple of 128"};
+  }
   if (key.alignment_bytes < 16) return {"strides", "addresses and strides of rows that are multiples of 16 bytes"};
   if (attention_fwd::query_tiles(key, 64) > 0x7fffffff / key.heads_q)
     return {"batch", "batch * heads_q * seqlen_q / 64 below 2^31"};

@@ -135,6 +135,7 @@ constexpr Refusal refuse(const ProblemKey &key) {
     return {"head_dim_v", "a multiple of 8 up to 512"};
   if (key.window() != window_none && asks_for_pieces(key))
     return {field_of_pieces(key), "0 where the first key that a query sees moves: its keys are few"};
+  if (asks_for_pieces(key) && key.split_tokens % piece_keys != 0) return {"split_tokens", "a multiple of 64"};
   if (key.batch_invariant != 0 && end_of_keys(key) > most_pieces * int64_t{128})
     return {"seqlen_kv", "up to 8388480 where results may not depend on the batch"};
   if (key.seqlen_q * (key.heads_q / key.heads_kv) > 0x7ffffff0)

@@ -16,9 +16,11 @@ inline constexpr int64_t few_queries = 8;
 constexpr int64_t end_of_keys(const ProblemKey &key) {
   return key.seqlen_q > 0 ? visibility_of(key).keys_of(key.seqlen_q - 1).end : 0;
 }
-// More than one piece: nothing for kernels that do not cut.
+// More than one piece: nothing for kernels that do not cut. Of a ragged batch, however few keys it has: a sequence has to come to the same
+// kernel in a batch with longer ones.
 constexpr bool asks_for_pieces(const ProblemKey &key) {
-  return key.split_count > 1 || (key.split_tokens != 0 && key.split_tokens < end_of_keys(key));
+  return key.split_count > 1 ||
+         (key.split_tokens != 0 && (key.rows != rows_dense || key.split_tokens < end_of_keys(key)));
 }
 constexpr const char *field_of_pieces(const ProblemKey &key) {
   return key.split_count > 1 ? "split_count" : "split_tokens";

@@ -52,7 +52,8 @@ struct WorkspaceRow {
 };
 
 // One row for each block of merge_threads threads.
-template <typename OutputRows, int32_t head_dim_v, Mask mask, typename Variant, int32_t rows = rows_dense>
+template <typename OutputRows, int32_t head_dim_v, Mask mask, typename Variant, int32_t rows = rows_dense,
+          int32_t alignment_bytes = 16>
 struct GridMerge {
   static constexpr int32_t quads = grid_split::merge_quads(head_dim_v), groups = grid_split::merge_groups(head_dim_v),
                            batch = grid_split::merge_batch;
@@ -139,8 +140,8 @@ struct GridMerge {
     const RowEnd<Variant> end_of_row(params, row.head_q, of_row);
     const float inverse = end_of_row.inverse(merged.sum);
     OutputRows::of(params, row.batch, row.head_q)
-        .store_4(row.query, column, merged.output.x * inverse, merged.output.y * inverse, merged.output.z * inverse,
-                 merged.output.w * inverse);
+        .template store_4<alignment_bytes>(row.query, column, merged.output.x * inverse, merged.output.y * inverse,
+                                           merged.output.z * inverse, merged.output.w * inverse);
     if (column == 0) end_of_row.write_lse(params, row.batch, row.head_q, row.query, of_row);
   }
 };

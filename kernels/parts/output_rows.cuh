@@ -46,8 +46,11 @@ struct RowsOfOutput {
     }
   }
   // Four or eight neighbouring columns of a row, whose first one is at a multiple of 16 bytes of 16-bit elements.
+  template <int32_t alignment_bytes = 16>
   __device__ __forceinline__ void store_4(int32_t query, int32_t column, float a, float b, float c, float d) const {
-    if constexpr (in_float32)
+    if constexpr (alignment_bytes < 16)
+      store_2<alignment_bytes>(row(query) + column, a, b), store_2<alignment_bytes>(row(query) + column + 2, c, d);
+    else if constexpr (in_float32)
       *reinterpret_cast<float4 *>(row(query) + column) = make_float4(a, b, c, d);
     else
       *reinterpret_cast<uint2 *>(row(query) + column) = make_uint2(pack2<dtype>(a, b), pack2<dtype>(c, d));

@@ -460,7 +460,7 @@ struct WideAttention {
 
   // The second launch.
   static __device__ __forceinline__ void merge_parts(const Params &params, float *shared) {
-    GridMerge<OutputRows, head_dim_v, mask, Variant, chosen.rows>::run(
+    GridMerge<OutputRows, head_dim_v, mask, Variant, chosen.rows, alignment_bytes>::run(
         params, params.split, shared, scale_log2(params),
         [](const AttentionFwdParams &of_sequence, const PackedRow &row) {
           compute_again(of_sequence, row.batch, row.head_kv, row.head_q, row.query);
