@@ -384,10 +384,9 @@ struct Decode {
       masked_left = end_seen(params, here, 0) - first_key;
       if constexpr (mask.begin_moves)
         whole_left = end_seen(params, here, tile_q - 1) - begin_seen(params, here, tile_q - 1);
-      key_cursor.start(params, here.batch, here.head_kv, first_key, Keys::first_key(lane), Keys::first_column(lane),
-                       stride);
+      key_cursor.start(params, here.batch, here.head_kv, first_key, Keys::first_key(lane), Keys::first_column(lane));
       value_cursor.start(params, here.batch, here.head_kv, first_key, Values::first_key(lane),
-                         Values::first_column(lane), stride);
+                         Values::first_column(lane));
       Loads::load_query(query, params, here, thread);
     }
     Keys keys;

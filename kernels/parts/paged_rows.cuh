@@ -55,19 +55,17 @@ struct PagedRows {
     return {params};
   }
 
-  // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step, two steps ahead. What is
-  // found is asked for a step later, when the loads that are under way are younger: a look-up that is waited for at once
-  // comes back behind all of them, and where one block has a multiprocessor nobody else loads meanwhile.
+  // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step. What is found is waited
+  // for a while later, before other loads are under way that would be waited for as well.
   template <bool of_values>
   class Ascent {
    public:
     using Tensor = PagedTensor<of_values>;
 
     __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t, int32_t, int32_t step_row, int32_t,
-                                          int32_t, int32_t rows) {
-      row_ = step_row - rows;
-      next_entry_ = entry_of(params, row_ + rows), look_up(params, rows);
-      ascend(params, rows);
+                                          int32_t) {
+      row_ = step_row;
+      look_up(params, 0), ascend(params, 0);
     }
     struct Step {
       uint64_t own_place;
@@ -85,10 +83,9 @@ struct PagedRows {
     __device__ __forceinline__ Step step(const AttentionFwdParams &, int32_t lane_row, int32_t column) const {
       return {own_place_, lane_row, column};
     }
-    // Of the step after the next one; before ascend().
     __device__ __forceinline__ void look_up(const AttentionFwdParams &params, int32_t rows) {
-      entry_ = next_entry_;
-      next_entry_ = entry_of(params, row_ + 2 * rows);
+      const int32_t row = row_ + rows + thread_anew() % 32;
+      entry_ = row < params.seqlen_kv ? Tensor::entry(params, row) : 0;
     }
     __device__ __forceinline__ void ascend(const AttentionFwdParams &params, int32_t rows) {
       row_ += rows;
@@ -97,14 +94,8 @@ struct PagedRows {
     }
 
    private:
-    // Of the lane's own row.
-    static __device__ __forceinline__ int32_t entry_of(const AttentionFwdParams &params, int32_t step_row) {
-      const int32_t row = step_row + thread_anew() % 32;
-      return row < params.seqlen_kv ? Tensor::entry(params, row) : 0;
-    }
-
-    uint64_t own_place_;
-    int32_t row_, entry_, next_entry_;
+    uint64_t own_place_;  // of the lane's own row
+    int32_t row_, entry_;
   };
 };
 

@@ -57,9 +57,8 @@ struct StridedRows {
   template <bool of_values>
   class Ascent {
    public:
-    // Steps are `rows` long.
     __device__ __forceinline__ void start(const AttentionFwdParams &params, int32_t batch, int32_t head,
-                                          int32_t step_row, int32_t lane_row, int32_t column, int32_t /*rows*/) {
+                                          int32_t step_row, int32_t lane_row, int32_t column) {
       const StridedRows rows = of(tensor(params), batch, head);
       place_ = rows.first + (step_row + lane_row) * rows.stride + column;
     }
