@@ -56,7 +56,7 @@ struct PagedRows {
   }
 
   // One column of the rows behind a row, upwards, by the 32 lanes of a warp together: each looks up one row of a step. What is found is waited
-  // for a while later, before other loads are under way that would be waited for as well.
+  // for a while later, before other loads are under way that would be waited for as well. (Two steps ahead: 3 to 5 % slower.)
   template <bool of_values>
   class Ascent {
    public:
