@@ -68,7 +68,6 @@ std::vector<BadInput> bad_inputs() {
       INVALID(window_left, 4),
       INVALID(reserved0, 1),
       INVALID(workspace_bytes, -1),
-      UNSUPPORTED(flags, FLASHCORE_FLAG_ROTARY_INTERLEAVED),
       UNSUPPORTED(flags, 0x80000000),
       INVALID(softcap, -1.0f),
       INVALID(attention_chunk, -1),
@@ -422,13 +421,14 @@ BOOST_AUTO_TEST_CASE(explanations_of_bad_input) {
   BOOST_TEST(flashcore_attention_explain(context, &problem.args, &explanation, nullptr) == FLASHCORE_OK);
   BOOST_TEST(explanation.supported == 1);
   BOOST_TEST(std::string(explanation.kernel) == "cpu");
-  problem.args.rotary_dim = 2;
+  problem.args.descale_batch_stride = 2;
   BOOST_TEST(flashcore_attention_explain(context, &problem.args, &explanation, nullptr) == FLASHCORE_OK);
   BOOST_TEST(explanation.supported == 0);
   BOOST_TEST(std::string(explanation.kernel).empty());
-  BOOST_TEST(std::string(explanation.reasons).find("rotary_dim is 2;") != std::string::npos, explanation.reasons);
+  BOOST_TEST(std::string(explanation.reasons).find("descale_batch_stride is 2;") != std::string::npos,
+             explanation.reasons);
   problem.args.batch = -1;
-  problem.args.rotary_dim = 0;
+  problem.args.descale_batch_stride = 0;
   PoisonedError poisoned;
   const flashcore_status status = flashcore_attention_explain(context, &problem.args, &explanation, &poisoned.error);
   check_failure(poisoned, status, FLASHCORE_INVALID_ARGUMENT, "batch");

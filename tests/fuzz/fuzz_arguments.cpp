@@ -158,7 +158,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     mark({args.output,
           {args.batch, args.seqlen_q, heads, columns},
           {args.seqlen_q * heads * columns, heads * columns, columns, 1},
-          2},
+          args.output.dtype == FLASHCORE_DTYPE_FLOAT32 ? 4 : 2},
          arena, own);
     if (args.seqlen_new > 0) {  // rows of the cache, wherever the arrays lead
       const bool paged = args.page_table != 0, in_line = args.cu_seqlens_kv != 0;
