@@ -46,7 +46,7 @@ BOOST_AUTO_TEST_CASE(every_byte_of_a_struct_is_written) {
     return flashcore_attention_explain(context, &problem.args, explanation, nullptr);
   };
   check_every_byte_is_written<flashcore_attention_explanation>(explain);
-  problem.args.rotary_dim = 2;  // explained as not supported
+  problem.args.descale_batch_stride = 2;  // explained as not supported
   check_every_byte_is_written<flashcore_attention_explanation>(explain);
   check_every_byte_is_written<flashcore_kernel_info>(
       [](auto *info) { return flashcore_kernel_describe(0, info, nullptr); });
