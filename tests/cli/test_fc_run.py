@@ -169,7 +169,7 @@ cli.add_cases(CommandLine, cli.FC_RUN, [
     Case("output onto a folder", SMALL + " --output /tmp", USAGE, (), [r"--output: /tmp exists and is not a regular file"]),
     Case("output and lse the same", SMALL + " --output {o.npy} --lse {o.npy}", USAGE, (), [r"options --output and --lse are both"]),
     Case("explain", SMALL + " --explain", OK, [r"nothing was computed", r"kernel +cpu", r"reasons +cpu: chosen"]),
-    Case("explain what cannot be done", SMALL + " --explain --rotary-dim 8", FAILED, [r"kernel +none can do it", r"rotary_dim"]),
+    Case("explain what cannot be done", SMALL + " --explain --kernel sm80_fwd_mma", FAILED, [r"kernel +none can do it", r"which runs on a GPU"]),
     Case("no rows", "--random 1 --seqlen-q 0 --seqlen-kv 5 --device cpu --check", OK, [r"check +passed"]),
     Case("no keys", "--random 1 --seqlen-q 5 --seqlen-kv 0 --device cpu --check", OK, [r"check +passed"]),
     Case("no batch", "--random 1 --batch 0 --device cpu --check", OK, [r"check +passed"]),
@@ -286,7 +286,7 @@ class Files(cli.ToolTest):
         self.refuse(r"head dimension differs|sequence length differs|number of heads|divide", more=["--layout", "bhsd"])
 
     def test_refused_request_writes_nothing(self):
-        self.refuse(r"UNSUPPORTED, field rotary_dim", more=["--rotary-dim", "8"], code=USAGE)
+        self.refuse(r"UNSUPPORTED, field kernel", more=["--kernel", "sm80_fwd_mma"], code=USAGE)
 
     def test_biases_and_masks(self):
         for option, descr, shape in (("bias", "<f4", (4, 5, 7)), ("bias", "<f2", (1, 1, 5, 7)), ("bias", "<u2", (1, 7)), ("mask", "|b1", (5, 7)),
