@@ -25,7 +25,8 @@ void cpu_merge_states(const MergeStatesProblem &problem, int32_t threads);
 
 // Can every operand of a problem be read by this process, and the outputs be written? INVALID_ARGUMENT names the first that cannot
 // (a device pointer given to the CPU device, say). Asked of the kernel, so a bad address never faults.
-Status check_host_addresses(std::span<const ProblemOperand> operands);
+Status check_host_addresses(const AttentionProblem &problem);
+Status check_host_addresses(const MergeStatesProblem &problem);
 // The same of the rows of the cache that the problem writes, as its arrays say, which can be read.
 Status check_appended_rows(const AttentionProblem &problem);
 

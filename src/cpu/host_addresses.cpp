@@ -124,13 +124,10 @@ class OutputPages {
   iovec remote_[capacity];
 };
 
-// Rows in the order in which they lie in memory, so that each page comes up once.
-Status check_output_pages(const ProblemOperand &operand) {
-  const TensorShape &shape = operand.shape;
+// Rows in the order in which they lie in memory, so that each page comes up once: `shape` of them, from element `origin` on.
+Status check_output_rows(const ProblemOperand &operand, const TensorShape &shape, int64_t origin) {
   const ProblemTensor &tensor = operand.tensor;
   const int64_t element_bytes = operand.element_bytes;
-  const AddressRange &range = operand.range;
-  if (range.begin == range.end) return success();
   struct Axis {
     int64_t size, stride;
   };
@@ -141,22 +138,45 @@ Status check_output_pages(const ProblemOperand &operand) {
   for (int64_t i = 0; i < axes[0].size; ++i)
     for (int64_t j = 0; j < axes[1].size; ++j)
       for (int64_t k = 0; k < axes[2].size; ++k) {
-        const int64_t first = i * axes[0].stride + j * axes[1].stride + k * axes[2].stride;
+        const int64_t first = origin + i * axes[0].stride + j * axes[1].stride + k * axes[2].stride;
         const uint64_t begin = tensor.data + static_cast<uint64_t>(first * element_bytes);
         FLASHCORE_TRY(pages.add(begin, begin + static_cast<uint64_t>(shape.columns * element_bytes)));
       }
   return pages.ask();
 }
 
+// Of ragged batches the rows in use: what lies between them may be another call's to write, or nobody's.
+Status check_output_pages(const ProblemOperand &operand, const kernels::RaggedRows *ragged, int64_t batch) {
+  if (operand.range.begin == operand.range.end) return success();
+  if (ragged == nullptr) return check_output_rows(operand, operand.shape, 0);
+  for (int64_t b = 0; b < batch; ++b) {
+    const kernels::Sequence sequence = kernels::sequence_of(*ragged, static_cast<int32_t>(b));
+    TensorShape shape = operand.shape;
+    shape.batch = 1, shape.rows = sequence.queries;
+    const ProblemTensor &tensor = operand.tensor;
+    FLASHCORE_TRY(check_output_rows(
+        operand, shape, sequence.query_batch * tensor.stride_batch + sequence.first_query_row * tensor.stride_row));
+  }
+  return success();
+}
+
+Status check_operands(std::span<const ProblemOperand> operands, const kernels::RaggedRows *ragged, int64_t batch) {
+  for (const ProblemOperand &operand : operands) FLASHCORE_TRY(check_ends(operand));
+  for (const ProblemOperand &operand : operands)
+    if (is_output(operand.rule->role)) FLASHCORE_TRY(check_output_pages(operand, ragged, batch));
+  return success();
+}
+
 }  // namespace
 
 bool is_host_memory(uint64_t address) { return byte_is_readable(address) == Readable::yes; }
 
-Status check_host_addresses(std::span<const ProblemOperand> operands) {
-  for (const ProblemOperand &operand : operands) FLASHCORE_TRY(check_ends(operand));
-  for (const ProblemOperand &operand : operands)
-    if (is_output(operand.rule->role)) FLASHCORE_TRY(check_output_pages(operand));
-  return success();
+Status check_host_addresses(const MergeStatesProblem &problem) { return check_operands(problem.operands, nullptr, 0); }
+
+Status check_host_addresses(const AttentionProblem &problem) {
+  const kernels::ProblemKey &key = problem.key;
+  const kernels::RaggedRows rows = kernels::ragged_rows_of(key, attention_call(problem));
+  return check_operands(operands_of(problem), key.rows == kernels::rows_dense ? nullptr : &rows, key.batch);
 }
 
 // Of the cache alone these rows: others are read, and may be another call's to write.

@@ -67,7 +67,7 @@ Status CpuDevice::attention_fwd(const flashcore_attention_args *args, void *) {
   FLASHCORE_TRY_ASSIGN(const AttentionProblem problem, validate_attention(args, AddressRule::required, &variants()));
   FLASHCORE_TRY(check_kernel(problem));
   if (problem.empty()) return success();
-  FLASHCORE_TRY(check_host_addresses(operands_of(problem)));
+  FLASHCORE_TRY(check_host_addresses(problem));
   FLASHCORE_TRY(check_appended_rows(problem));
   FLASHCORE_TRY_ASSIGN(const ChangeRow variant, variant_of(problem));
   return cpu_attention(problem, threads_, variant);
@@ -99,7 +99,7 @@ Status CpuDevice::attention_explain(const AttentionProblem &problem, flashcore_a
 }
 
 Status CpuDevice::merge_states(const MergeStatesProblem &problem, void *) {
-  FLASHCORE_TRY(check_host_addresses(problem.operands));
+  FLASHCORE_TRY(check_host_addresses(problem));
   cpu_merge_states(problem, threads_);
   return success();
 }

@@ -60,9 +60,9 @@ const NamedTensor named_tensors[] = {
 
 BOOST_AUTO_TEST_CASE(good_addresses_pass) {
   HostProblem host(small);
-  BOOST_TEST(check_host_addresses(operands_of(host.problem)).ok());
+  BOOST_TEST(check_host_addresses(host.problem).ok());
   host.problem.tensors[fwd::lse].data = 0;  // absent
-  BOOST_TEST(check_host_addresses(operands_of(host.problem)).ok());
+  BOOST_TEST(check_host_addresses(host.problem).ok());
 }
 
 BOOST_AUTO_TEST_CASE(empty_tensors_are_not_looked_at) {
@@ -70,14 +70,14 @@ BOOST_AUTO_TEST_CASE(empty_tensors_are_not_looked_at) {
   shape.seqlen_kv = 0;
   HostProblem host(shape);
   host.problem.tensors[fwd::key].data = host.problem.tensors[fwd::value].data = 64;
-  BOOST_TEST(check_host_addresses(operands_of(host.problem)).ok());
+  BOOST_TEST(check_host_addresses(host.problem).ok());
 }
 
 BOOST_AUTO_TEST_CASE(foreign_addresses_are_named, *boost::unit_test::precondition(kernel_can_answer)) {
   for (const NamedTensor &named : named_tensors) {
     HostProblem host(small);
     host.problem.tensors[named.operand].data = 0x7fdead000000;  // where CUDA places its unified addresses
-    const Status status = check_host_addresses(operands_of(host.problem));
+    const Status status = check_host_addresses(host.problem);
     BOOST_REQUIRE(!status.ok());
     BOOST_TEST(status.error().status == FLASHCORE_INVALID_ARGUMENT);
     BOOST_TEST(status.error().field == named.field);
@@ -90,9 +90,9 @@ BOOST_AUTO_TEST_CASE(last_byte_counts, *boost::unit_test::precondition(kernel_ca
   for (const NamedTensor &named : named_tensors) {
     HostProblem host(small);
     host.problem.tensors[named.operand].data = page.end() - static_cast<uint64_t>(named.bytes);
-    BOOST_TEST(check_host_addresses(operands_of(host.problem)).ok(), named.field);
+    BOOST_TEST(check_host_addresses(host.problem).ok(), named.field);
     host.problem.tensors[named.operand].data += 4;
-    const Status status = check_host_addresses(operands_of(host.problem));
+    const Status status = check_host_addresses(host.problem);
     BOOST_REQUIRE_MESSAGE(!status.ok(), named.field);
     BOOST_TEST(status.error().field == named.field);
   }
@@ -115,13 +115,13 @@ BOOST_AUTO_TEST_CASE(every_page_of_an_output_counts, *boost::unit_test::precondi
     const int64_t element_bytes = is_lse ? 4 : 2, row = static_cast<int64_t>(page_bytes) / 8 / element_bytes;
     tensor = {reinterpret_cast<uint64_t>(memory), 150 * 8 * row, row, 50 * 8 * row};
     constexpr int64_t used = 150 + 2 * 50 + 38;
-    BOOST_TEST(check_host_addresses(operands_of(host.problem)).ok());
+    BOOST_TEST(check_host_addresses(host.problem).ok());
     int refused = 0;
     for (int64_t page = 0; page < used; page += 7) {
       const size_t begin = static_cast<size_t>(page) * page_bytes;
       const int protection = page % 2 == 0 ? PROT_READ : PROT_NONE;
       BOOST_REQUIRE(mprotect(memory + begin, page_bytes, protection) == 0);
-      const Status status = check_host_addresses(operands_of(host.problem));
+      const Status status = check_host_addresses(host.problem);
       BOOST_REQUIRE(mprotect(memory + begin, page_bytes, PROT_READ | PROT_WRITE) == 0);
       // Between the heads there are pages without elements: those may be anything.
       const bool holds_elements = page % 50 < 38;
@@ -139,6 +139,41 @@ BOOST_AUTO_TEST_CASE(every_page_of_an_output_counts, *boost::unit_test::precondi
     BOOST_TEST(changed == 0);
     munmap(memory, bytes);
   }
+}
+
+// Of a ragged batch the rows in use, which are not all between the first and the last: the others are not even written back.
+BOOST_AUTO_TEST_CASE(rows_in_use_must_be_writable, *boost::unit_test::precondition(kernel_can_answer)) {
+  const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  constexpr int64_t pages = 8;  // a row a page
+  auto *memory = static_cast<unsigned char *>(
+      mmap(nullptr, pages * page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  BOOST_REQUIRE(memory != MAP_FAILED);
+  const int32_t begins[] = {1, 5, 8}, used[] = {2, 1};  // rows 1, 2 and 5
+  for (const bool one_after_the_other : {true, false})
+    for (const fwd::Operand operand : {fwd::output, fwd::lse}) {
+      HostProblem host(HostShape{.batch = 2, .seqlen_q = 4, .seqlen_kv = 6, .head_dim = 8, .head_dim_v = 8});
+      AttentionProblem &problem = host.problem;
+      problem.key.rows = kernels::rows_ragged, problem.key.ragged_by = kernels::by_seqused_q,
+      problem.key.kv_batches = 2;
+      problem.tensors[fwd::seqused_q].data = reinterpret_cast<uint64_t>(used);
+      if (one_after_the_other) {
+        problem.key.total_q = pages;
+        problem.tensors[fwd::cu_seqlens_q].data = reinterpret_cast<uint64_t>(begins);
+      }
+      const int64_t row = static_cast<int64_t>(page_bytes) / (operand == fwd::lse ? 4 : 2);
+      problem.tensors[operand] = {reinterpret_cast<uint64_t>(memory), 4 * row, row, 8};
+      for (int64_t page = 0; page < pages; ++page) {
+        unsigned char *const begin = memory + static_cast<size_t>(page) * page_bytes;
+        BOOST_REQUIRE(mprotect(begin, page_bytes, PROT_READ) == 0);
+        const Status status = check_host_addresses(problem);
+        BOOST_REQUIRE(mprotect(begin, page_bytes, PROT_READ | PROT_WRITE) == 0);
+        const bool in_use =
+            one_after_the_other ? page == 1 || page == 2 || page == 5 : page == 0 || page == 1 || page == 4;
+        BOOST_TEST(status.ok() != in_use, "page " << page);
+        if (!status.ok()) BOOST_TEST(status.error().field == (operand == fwd::lse ? "lse.data" : "output.data"));
+      }
+    }
+  munmap(memory, pages * page_bytes);
 }
 
 // Of a cache the rows that are written must be writable, and only these: another call may have the others.
