@@ -74,10 +74,11 @@ bool Block::can_run() const {
 }
 
 Thread *Block::next() {
-  const size_t first = one_warp_ahead_ ? 0 : random_() % order_.size();
+  size_t at = one_warp_ahead_ ? 0 : random_() % order_.size();
   if (engine_.has_boxes() && copy_time_ == Time::either && random_() % 64 == 0) engine_.land_one();
-  for (size_t turns = 0; turns < order_.size(); ++turns) {
-    const size_t i = order_[(first + turns) % order_.size()];
+  for (size_t turns = 0; turns < order_.size(); ++turns, ++at) {
+    if (at == order_.size()) at = 0;
+    const size_t i = order_[at];
     Warp &warp = warps_[i];
     if (warp.runnable == 0) continue;
     const int32_t turn = static_cast<int32_t>(random_() % warp_size);
@@ -136,10 +137,10 @@ void Block::let_others_go_first(const char *what) {
 // bar.sync and bar.arrive meet at one barrier.
 Barrier &Block::join(const char *what, size_t id, int32_t threads, bool waits, bool value) {
   Barrier &barrier = barriers_[id];
-  const auto kind = [](const char *name) { return std::string(name).substr(0, 4) == "bar." ? "bar" : name; };
+  const auto kind = [](const char *name) { return std::strncmp(name, "bar.", 4) == 0 ? "bar" : name; };
   if (barrier.arrived == 0) {
     barrier.what = what, barrier.threads = threads, barrier.any = false;
-  } else if (barrier.threads != threads || std::strcmp(kind(barrier.what), kind(what)) != 0) {
+  } else if (barrier.threads != threads || (barrier.what != what && std::strcmp(kind(barrier.what), kind(what)) != 0)) {
     fault(std::string(what) + " of " + std::to_string(threads) + " threads where others are at " + barrier.what +
           " of " + std::to_string(barrier.threads));
   }
@@ -179,7 +180,7 @@ void Block::warp_operation(const char *what, void *of_lane, void (*perform)(void
   const uint32_t lane = current_->index.x % warp_size;
   Warp &warp = warps_[current_->index.x / warp_size];
   if (warp.arrived == 0) warp.what = what;
-  if (std::strcmp(warp.what, what) != 0)
+  if (warp.what != what && std::strcmp(warp.what, what) != 0)
     fault(std::string(what) + " where other lanes of the warp are at " + warp.what);
   warp.of_lanes[lane] = of_lane;
   warp.arrived |= uint32_t{1} << lane;

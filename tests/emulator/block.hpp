@@ -2,13 +2,15 @@
 //
 // A thread block on the host: its threads are fibers of one host thread, which change over where the kernel synchronizes and nowhere
 // else. In between they run in an order that a seed decides, and copies in the background land when the seed says. Blocks of a cluster
-// take turns, each with shared memory of its own. What the twins of kernels/parts ask of the block stands here.
+// take turns, each with shared memory of its own.
 #pragma once
 
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "running_thread.hpp"
 
 namespace emulator {
 
@@ -17,7 +19,7 @@ struct Fault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-inline constexpr int32_t warp_size = 32, most_threads = 1024, most_shared_bytes = 227 * 1024, most_cluster = 8;
+inline constexpr int32_t most_threads = 1024, most_shared_bytes = 227 * 1024, most_cluster = 8;
 
 // Memory that the launch ahead on the stream wrote, for one that may begin before it has ended (programmatic dependent launch).
 struct WrittenAhead {
@@ -40,55 +42,9 @@ struct Launch {
 // All clusters, one after the other. Throws a Fault.
 void run(const Launch &launch);
 
-// ---- Of the thread that runs ---------------------------------------------------------------------------------------
-struct Index {
-  uint32_t x, y, z;
-};
-struct Place {
-  Index thread, block, grid;  // grid: how many blocks, along z one
-};
-const Place &place();
+// Copies and products whose time a seed decides, so far: a launch that adds none runs alike at each of these times.
+int64_t background_operations();
 
-[[noreturn]] void fault(const std::string &what);
-
-// Barriers: the block's, which is number 0, or one of groups of threads. All who meet must mean the same (`what`). The answer is
-// whether any of them came with true.
-bool barrier(const char *what, int32_t id, int32_t threads, bool value);
-bool block_barrier(const char *what, bool value);
-
-// An operation of a whole warp: `perform` gets what each of the 32 lanes gave, once all have come, and leaves each its result there.
-void warp_operation(const char *what, void *of_lane, void (*perform)(void *const (&of_lanes)[warp_size]));
-
-// ---- Shared memory -------------------------------------------------------------------------------------------------
-// An address in the shared window, as 32-bit instructions take it.
-uint32_t shared_address(const void *pointer);
-// What lies there: inside of what the launch asked for, and aligned to its size. Nobody is told of the access.
-unsigned char *shared_at(const char *what, uint32_t address, int32_t bytes);
-// Accesses of the thread that runs, which are in no race (races.hpp).
-void load_shared(const char *what, uint32_t address, void *to, int32_t bytes);
-void store_shared(const char *what, uint32_t address, const void *from, int32_t bytes);
-void or_shared(const char *what, uint32_t address, uint32_t bits);
-
-// Bytes that arrive later (cp.async): at the latest when the thread waits for their group, at the earliest at once. Until then NaN lies
-// at the destination.
-void copy_in_background(uint32_t destination, const void *source, int32_t source_bytes);
-void end_copy_group();
-void wait_for_copies(int32_t groups_pending);
-
-// ---- Of the cluster ------------------------------------------------------------------------------------------------
-// All threads of all its blocks that have not ended.
-void cluster_barrier(const char *what);
-int32_t cluster_rank();
-int32_t cluster_size();
-// The address of the same place in the shared memory of the block of this rank.
-uint32_t cluster_address(const char *what, uint32_t own, int32_t rank);
-void load_cluster_shared(const char *what, uint32_t address, void *to, int32_t bytes);
-
-// What the launch ahead wrote is there.
-void wait_for_launch_ahead();
-
-// ---- Global memory -------------------------------------------------------------------------------------------------
-// Faults where an access of `bytes` bytes is not aligned to them.
-void check_alignment(const char *what, const void *pointer, int32_t bytes);
+[[noreturn]] void fault(const std::string &what);  // of the thread that runs
 
 }  // namespace emulator

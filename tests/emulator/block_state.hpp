@@ -28,7 +28,8 @@ constexpr int64_t offset_of(uint32_t address) { return int64_t{without_rank(addr
 // NaN in every type: what a block begins with, and what cp.async has under way.
 inline constexpr unsigned char fresh = 0xff;
 
-unsigned char *shared_window();
+extern "C" unsigned char shared[arena_bytes];  // by the first of the names that kernels have for it
+inline unsigned char *shared_window() { return shared; }
 void write_guard(int64_t shared_bytes);
 // The first byte that was written behind the end; -1: none.
 int64_t first_written_of_guard(int64_t shared_bytes);
@@ -198,8 +199,9 @@ class Cluster {
   std::vector<Waiting> waiting_;
 };
 
-Block &running_block();
-bool is_running();            // any
+inline Block *running = nullptr;  // none between launches
+inline int64_t in_background = 0;
+inline Block &running_block() { return *running; }
 void forget_global_writes();  // at the beginning of a launch
 
 }  // namespace emulator

@@ -8,7 +8,6 @@
 
 namespace emulator {
 namespace {
-Block *running = nullptr;
 const WrittenAhead *awaited = nullptr;  // by the cluster that runs
 
 // No block runs between launches, nor after one that a fault has ended.
@@ -86,10 +85,10 @@ void wait_for_launch_ahead() {
   awaited = nullptr;
 }
 
-Block &running_block() { return *running; }
-bool is_running() { return running != nullptr; }
+int64_t background_operations() { return in_background; }
 
 const Place &place() { return running->place(); }
+void fault(const char *what) { running->fault(what); }
 void fault(const std::string &what) { running->fault(what); }
 bool barrier(const char *what, int32_t id, int32_t threads, bool value) {
   return running->barrier(what, id, threads, value);

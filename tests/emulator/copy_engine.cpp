@@ -135,6 +135,7 @@ void CopyEngine::copy(uint32_t destination, const void *tensor_map, uint32_t bar
   block_.check_not_read(copy_name, box.destination);
   block_.races().by_copy_to(arrival.number, arrival.phase, block_.thread(), box.destination, site);
   block_.spoil(shared_window() + box.destination.begin, rows * row_bytes);
+  ++in_background;
   if (block_.now(block_.copy_time()))
     land(box);
   else

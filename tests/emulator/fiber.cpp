@@ -84,7 +84,8 @@ Fiber::~Fiber() {
 }
 
 void Fiber::resume() {
-  leave(&left_outside_, static_cast<const char *>(stack_.sp) - stack_.size, stack_.size);
+  running_stack_ = static_cast<const char *>(stack_.sp) - stack_.size, running_stack_bytes_ = stack_.size;
+  leave(&left_outside_, running_stack_, running_stack_bytes_);
   inside_ = std::move(inside_).resume();
   arrive(left_outside_, nullptr, nullptr);
 }

@@ -18,11 +18,15 @@ class Fiber {
 
   void resume();  // until it pauses or ends
   void pause();   // called within it
-  bool is_on_stack(const void *at) const {
-    return at < stack_.sp && at >= static_cast<const char *>(stack_.sp) - stack_.size;
+  // That of the one that was resumed last: asked at each access through a pointer.
+  static bool is_on_running_stack(const void *at) {
+    return static_cast<size_t>(static_cast<const char *>(at) - running_stack_) < running_stack_bytes_;
   }
 
  private:
+  static inline const char *running_stack_ = nullptr;  // where it begins
+  static inline size_t running_stack_bytes_ = 0;
+
   std::function<void()> body_;
   boost::context::stack_context stack_;
   boost::context::fiber inside_, outside_;

@@ -5,8 +5,8 @@
 //
 // Shared memory is looked at like that of instructions. What a thread writes to global memory no other may read or write, but one of its
 // block for which that happened before.
-#include <algorithm>
 #include <array>
+#include <bitset>
 #include <unordered_map>
 
 #include "block_state.hpp"
@@ -33,23 +33,19 @@ struct Writer {
            "), and nothing orders the two";
   }
 };
-struct Written {
-  std::unordered_map<uintptr_t, std::array<Writer, units>> chunks;
-  uintptr_t begin = UINTPTR_MAX, end = 0;
-};
-Written &written() {
-  static Written of_launch;
-  return of_launch;
-}
+
+// Of the launch. Most that is read nobody has written: the bits, one for all chunks of the same remainder, say so at once.
+std::unordered_map<uintptr_t, std::array<Writer, units>> written;
+std::bitset<size_t{1} << 16> may_be_written;
 
 void look_at_global(Access access, uintptr_t begin, uintptr_t end, const void *caller) {
   const bool writes = access == Access::write;
-  Written &all = written();
-  if (!writes && (begin >= all.end || end <= all.begin)) return;
   const Block &now = running_block();
   for (uintptr_t chunk = begin / chunk_bytes; chunk * chunk_bytes < end; ++chunk) {
-    if (!writes && !all.chunks.contains(chunk)) continue;
-    std::array<Writer, units> &writers = all.chunks[chunk];
+    const size_t bit = chunk % may_be_written.size();
+    if (!writes && (!may_be_written[bit] || !written.contains(chunk))) continue;
+    may_be_written[bit] = true;
+    std::array<Writer, units> &writers = written[chunk];
     for (size_t i = 0; i < units; ++i) {
       const uintptr_t unit = chunk * chunk_bytes + i * unit_bytes;
       if (unit + unit_bytes <= begin || unit >= end) continue;
@@ -59,21 +55,20 @@ void look_at_global(Access access, uintptr_t begin, uintptr_t end, const void *c
       if (writes) writers[i] = {now.place().block.x, now.thread(), now.races().epoch_of(now.thread()), caller};
     }
   }
-  if (writes) all.begin = std::min(all.begin, begin), all.end = std::max(all.end, end);
 }
 
-void look(Access access, const void *at, size_t bytes, const void *caller) {
-  if (!is_running() || bytes == 0) return;
+inline void look(Access access, const void *at, size_t bytes, const void *caller) {
+  if (Fiber::is_on_running_stack(at) || running == nullptr || bytes == 0) return;
   const int64_t offset = static_cast<const unsigned char *>(at) - shared_window();
   if (offset >= 0 && offset < arena_bytes)
     running_block().plain_access(access, {offset, offset + static_cast<int64_t>(bytes)}, caller);
-  else if (!running_block().current().fiber->is_on_stack(at))
+  else
     look_at_global(access, reinterpret_cast<uintptr_t>(at), reinterpret_cast<uintptr_t>(at) + bytes, caller);
 }
 
 }  // namespace
 
-void forget_global_writes() { written() = {}; }
+void forget_global_writes() { written.clear(), may_be_written.reset(); }
 
 }  // namespace emulator
 

@@ -5,13 +5,14 @@
 #include <cstring>
 
 #include "block_state.hpp"
+#include "matrix_product.hpp"
 #include "warp.hpp"
 
 namespace emulator {
 namespace {
 
 constexpr const char *product_name = "wgmma.mma_async", *wait_name = "wgmma.wait_group";
-constexpr size_t depth = 16;
+constexpr size_t depth = product_depth;
 
 // A descriptor of rows of 128 permuted bytes.
 struct Matrix {
@@ -196,6 +197,7 @@ void Warpgroup::issue(size_t warp, void *const (&lanes)[warp_size]) {
       number, block_.warp(), product.issuer, [&](const auto &read) { for_each_chunk(first, read); },
       static_cast<const Issued *>(lanes[0])->site);
   if (++product.warps_issued < warps) return;
+  ++in_background;
   if (block_.now(block_.product_time())) compute_to(product);
   for (const Thread *thread : waiting_) block_.wake(*thread);
   waiting_.clear();
@@ -210,7 +212,8 @@ void Warpgroup::check_operand(const Product &product, size_t thread) const {
 void Warpgroup::compute(Product &product) {
   const Operands &operands = product.operands;
   const auto columns = static_cast<size_t>(operands.columns);
-  float a[rows][depth], b[depth][256];
+  float a[rows][depth];
+  std::vector<float> b(depth * columns);
   if (operands.a == nullptr) {
     const Matrix matrix(operands.a_matrix);
     for (int64_t i = 0; i < rows; ++i)
@@ -228,18 +231,14 @@ void Warpgroup::compute(Product &product) {
   for (size_t k = 0; k < depth; ++k)
     for (size_t j = 0; j < columns; ++j) {
       const auto row = static_cast<int64_t>(k), column = static_cast<int64_t>(j);
-      b[k][j] = operands.b_is_transposed
-                    ? matrix.element(row, column / 64 * matrix.panel_bytes + column % 64 * 2, operands.bfloat16)
-                    : matrix.element(column, row * 2, operands.bfloat16);
+      b[k * columns + j] =
+          operands.b_is_transposed
+              ? matrix.element(row, column / 64 * matrix.panel_bytes + column % 64 * 2, operands.bfloat16)
+              : matrix.element(column, row * 2, operands.bfloat16);
     }
-  for (int32_t i = 0; i < rows; ++i) {
-    float *const row = product.accumulators->row_of(i);
-    double sums[256];
-    for (size_t j = 0; j < columns; ++j) sums[j] = operands.accumulate ? static_cast<double>(row[j]) : 0.0;
-    for (size_t k = 0; k < depth; ++k)
-      for (size_t j = 0; j < columns; ++j) sums[j] += static_cast<double>(a[i][k]) * static_cast<double>(b[k][j]);
-    for (size_t j = 0; j < columns; ++j) row[j] = static_cast<float>(sums[j]);
-  }
+  std::vector<float> &sums = product.accumulators->sums;
+  if (!operands.accumulate) std::fill(sums.begin(), sums.end(), 0.0f);
+  add_product(sums.data(), &a[0][0], b.data(), rows, columns, columns);
   product.done = true;
 }
 

@@ -44,7 +44,19 @@ Races::Races(const Cluster &cluster, uint32_t rank, int32_t threads, int64_t sha
       epochs_(threads_, latest_),
       copies_arrived_(threads_, 0),
       joined_(8),
-      chunks_(static_cast<size_t>((shared_bytes + chunk_bytes - 1) / chunk_bytes)) {}
+      chunks_(take_chunks(shared_bytes)) {}
+
+Races::~Races() {
+  for (Chunk &chunk : chunks_) chunk.records.clear(), chunk.newest_write = 0;
+  free_chunks_.push_back(std::move(chunks_));
+}
+
+Races::Chunks Races::take_chunks(int64_t shared_bytes) {
+  Chunks chunks;
+  if (!free_chunks_.empty()) chunks = std::move(free_chunks_.back()), free_chunks_.pop_back();
+  chunks.resize(std::max(chunks.size(), static_cast<size_t>((shared_bytes + chunk_bytes - 1) / chunk_bytes)));
+  return chunks;
+}
 
 void Races::release(uint32_t thread, Gathering &to) {
   to.join(clocks_[thread]);
@@ -129,9 +141,20 @@ void Races::by_copy_to(uint32_t barrier, uint32_t phase, uint32_t thread, const 
        {*this, *clocks_[thread], thread}, range);
 }
 
-bool Races::Record::same(const Record &other) const {
+bool Races::Record::same_but_for_lanes_and_bytes(const Record &other) const {
   return actor.first == other.actor.first && actor.epoch == other.actor.epoch && rank == other.rank &&
-         access == other.access && bytes == other.bytes && site.caller == other.site.caller;
+         access == other.access && site.caller == other.site.caller;
+}
+
+bool Races::Record::stands_in_for(const Record &other) const {
+  return (other.actor.lanes & ~actor.lanes) == 0 && (other.bytes & ~bytes) == 0 && same_but_for_lanes_and_bytes(other);
+}
+
+bool Races::Record::take_in(const Record &other) {
+  const bool same_bytes = bytes == other.bytes;
+  if ((!same_bytes && actor.lanes != other.actor.lanes) || !same_but_for_lanes_and_bytes(other)) return false;
+  actor.lanes |= other.actor.lanes, bytes |= other.bytes;
+  return true;
 }
 
 void Races::note(Record record, const Issuer &issuer, const ByteRange &range) {
@@ -143,11 +166,36 @@ void Races::note(Record record, const Issuer &issuer, const ByteRange &range) {
   }
 }
 
+// Most accesses are reads of what nobody writes any more. Those of a warp by one instruction come lane by lane, and bytes by bytes: one record is
+// to be left of them, and it is among the last. With many records it is time to look which of them are still needed.
+bool Races::is_noted_read(Chunk &chunk, const Record &now) const {
+  constexpr size_t many = 48, looked_at = 6;
+  std::vector<Record> &records = chunk.records;
+  if (now.access != Access::read || now.rank != rank_ || chunk.newest_write >= floor_ || records.size() >= many)
+    return false;
+  const size_t end = records.size() - std::min(records.size(), looked_at);
+  for (size_t i = records.size(); i-- > end;) {
+    if (records[i].stands_in_for(now)) return true;
+    if (!records[i].take_in(now)) continue;
+    for (size_t other = i; other-- > end;)
+      if (records[other].take_in(records[i])) {
+        records.erase(records.begin() + static_cast<int64_t>(i));
+        break;
+      }
+    return true;
+  }
+  records.push_back(now);
+  return true;
+}
+
 // Records are those that an access to come may be in a race with: one that an ordered access stands in for is dropped.
 void Races::note_chunk(const Record &now, const Issuer &issuer, int64_t chunk) {
-  std::vector<Record> &records = chunks_[static_cast<size_t>(chunk)];
+  Chunk &of_chunk = chunks_[static_cast<size_t>(chunk)];
+  if (is_noted_read(of_chunk, now)) return;
+  std::vector<Record> &records = of_chunk.records;
   const bool alone = cluster_.is_alone();
-  bool noted = false;
+  Record kept = now;
+  of_chunk.newest_write = 0;
   for (size_t i = 0; i < records.size();) {
     Record &before = records[i];
     const bool same_actor = before.actor.first == now.actor.first && before.rank == now.rank;
@@ -156,15 +204,10 @@ void Races::note_chunk(const Record &now, const Issuer &issuer, int64_t chunk) {
         ++i;
         continue;
       }
-      if (before.same(now)) {
-        if ((before.actor.lanes & now.actor.lanes) == now.actor.lanes) {
-          std::swap(before, records[i / 2]);  // the next lane is likely to look for it as well
-          return;
-        }
-        before.actor.lanes |= now.actor.lanes, noted = true;
-      } else if ((before.bytes & ~now.bytes) == 0) {
+      if (kept.take_in(before))
+        before.bytes = 0;
+      else if ((before.bytes & ~now.bytes) == 0)
         before.actor.lanes &= ~now.actor.lanes;
-      }
     } else if ((before.bytes & now.bytes) != 0 && (before.access != Access::atomic || now.access != Access::atomic)) {
       // A thread alone is in no race with itself.
       const bool itself = same_actor && now.actor.first < threads_ && std::has_single_bit(now.actor.lanes);
@@ -172,18 +215,25 @@ void Races::note_chunk(const Record &now, const Issuer &issuer, int64_t chunk) {
       if (others != 0 && !happened_before(before, others, issuer)) fault(before, others, now, chunk);
       if (now.access == Access::write || before.access == Access::read)
         before.bytes = static_cast<uint16_t>(before.bytes & ~now.bytes);
-    } else if (before.same(now)) {
-      before.actor.lanes |= now.actor.lanes, noted = true;
+    } else if (before.bytes == kept.bytes && kept.take_in(before)) {  // atomic ones
+      before.bytes = 0;
     }
     const bool known_to_all = alone && before.actor.first < threads_ && before.actor.epoch < floor_;
     if (before.bytes == 0 || before.actor.lanes == 0 || known_to_all) {
       before = records.back();
       records.pop_back();
     } else {
+      of_chunk.newest_write = std::max(of_chunk.newest_write, epoch_of_write(before));
       ++i;
     }
   }
-  if (!noted) records.push_back(now);
+  of_chunk.newest_write = std::max(of_chunk.newest_write, epoch_of_write(kept));
+  records.push_back(kept);
+}
+
+uint32_t Races::epoch_of_write(const Record &record) const {
+  if (record.access == Access::read) return 0;
+  return record.rank == rank_ && record.actor.first < threads_ ? record.actor.epoch : never;
 }
 
 bool Races::happened_before(const Record &before, uint32_t lanes, const Issuer &issuer) const {

@@ -48,6 +48,7 @@ enum class Access : uint8_t { read, write, atomic };
 class Races {
  public:
   Races(const Cluster &cluster, uint32_t rank, int32_t threads, int64_t shared_bytes);
+  ~Races();
 
   // ---- What orders
   // What the thread has done happened before what follows a wait for the gathering; what it does from now on did not.
@@ -100,8 +101,16 @@ class Races {
     uint16_t bytes;  // a bit for each of 16
     Site site;
 
-    bool same(const Record &other) const;
+    bool same_but_for_lanes_and_bytes(const Record &other) const;
+    bool stands_in_for(const Record &other) const;
+    bool take_in(const Record &other);  // false, and nothing is changed: it would be more than the two
   };
+
+  struct Chunk {  // of 16 bytes
+    std::vector<Record> records;
+    uint32_t newest_write = 0;  // epoch; never: of the background, or another block's
+  };
+  static constexpr uint32_t never = UINT32_MAX;
 
   Actor actor_of(uint32_t thread) const;
   // Once for lanes that know the same and are at the same epoch: nearly always all.
@@ -121,6 +130,8 @@ class Races {
   }
   void note(Record record, const Issuer &issuer, const ByteRange &range);
   void note_chunk(const Record &record, const Issuer &issuer, int64_t chunk);
+  bool is_noted_read(Chunk &chunk, const Record &now) const;
+  uint32_t epoch_of_write(const Record &record) const;  // 0: it is none
   bool happened_before(const Record &before, uint32_t lanes, const Issuer &issuer) const;
   [[noreturn]] void fault(const Record &before, uint32_t lanes, const Record &now, int64_t chunk) const;
   std::string name_of(const Record &record, uint32_t lanes) const;
@@ -138,7 +149,10 @@ class Races {
   };
   std::vector<Joined> joined_;  // lanes join the same clocks one after the other
   size_t next_joined_ = 0;
-  std::vector<std::vector<Record>> chunks_;  // of 16 bytes
+  using Chunks = std::vector<Chunk>;
+  static Chunks take_chunks(int64_t shared_bytes);
+  static inline std::vector<Chunks> free_chunks_;  // empty ones, with the memory that they had: a block has thousands
+  Chunks chunks_;
 };
 
 }  // namespace emulator

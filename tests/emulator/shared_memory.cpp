@@ -19,8 +19,6 @@ namespace {
 constexpr unsigned char guard[] = {0xfe, 0xff};
 }  // namespace
 
-unsigned char *shared_window() { return shared; }
-
 void write_guard(int64_t shared_bytes) {
   unsigned char *const end = shared + shared_bytes;
   std::memcpy(end, guard, 2);
@@ -115,6 +113,7 @@ void Block::copy_in_background(uint32_t destination, const void *source, int32_t
   const Copy copy{shared_at(site.what, destination, 16), source, source_bytes, current_->groups};
   races_.by_copy(thread(), static_cast<uint32_t>(current_->groups), range_at(destination, 16), site);
   std::memset(copy.destination, fresh, 16);
+  ++in_background;
   if (now(copy_time_))
     copy.arrive();
   else

@@ -8,6 +8,7 @@
 
 #include "block_state.hpp"
 #include "cpu/float_convert.hpp"
+#include "matrix_product.hpp"
 
 namespace emulator {
 namespace {
@@ -19,32 +20,17 @@ OfLane &of(Lanes &lanes, size_t lane) {
   return *static_cast<OfLane *>(lanes[lane]);
 }
 
-const std::vector<float> &float16_values() {
-  static const std::vector<float> values = [] {
-    std::vector<float> all(65536);
-    for (uint32_t bits = 0; bits < 65536; ++bits) all[bits] = flashcore::float16_to_float(static_cast<uint16_t>(bits));
-    return all;
-  }();
+const std::vector<float> float16_values = [] {
+  std::vector<float> values(65536);
+  for (uint32_t bits = 0; bits < 65536; ++bits) values[bits] = flashcore::float16_to_float(static_cast<uint16_t>(bits));
   return values;
-}
+}();
 
 struct Pair {
   float low, high;
 };
 Pair pair_of(uint32_t packed, bool bfloat16) {
   return {float_of(static_cast<uint16_t>(packed), bfloat16), float_of(static_cast<uint16_t>(packed >> 16), bfloat16)};
-}
-
-// d += a . b, where depth is 16.
-template <size_t rows, size_t columns>
-void multiply(float (&d)[rows][columns], const float (&a)[rows][16], const float (&b)[16][columns]) {
-  for (size_t i = 0; i < rows; ++i) {
-    double sums[columns];
-    for (size_t j = 0; j < columns; ++j) sums[j] = static_cast<double>(d[i][j]);
-    for (size_t k = 0; k < 16; ++k)
-      for (size_t j = 0; j < columns; ++j) sums[j] += static_cast<double>(a[i][k]) * static_cast<double>(b[k][j]);
-    for (size_t j = 0; j < columns; ++j) d[i][j] = static_cast<float>(sums[j]);
-  }
 }
 
 // A lane gets a pair of elements of one row, or of two rows one below the other: these lanes are who reads it.
@@ -60,7 +46,7 @@ uint32_t accumulator_address(const char *what, uint32_t tile_address, int32_t pi
 }  // namespace
 
 float float_of(uint16_t bits, bool bfloat16) {
-  return bfloat16 ? std::bit_cast<float>(uint32_t{bits} << 16) : float16_values()[bits];
+  return bfloat16 ? std::bit_cast<float>(uint32_t{bits} << 16) : float16_values[bits];
 }
 
 uint16_t bits16_of(float value, bool bfloat16) {
@@ -168,7 +154,7 @@ void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
         b[t + i * 8][g] = pair.low, b[t + i * 8 + 1][g] = pair.high;
       }
     }
-    multiply(d, a, b);
+    add_product(&d[0][0], &a[0][0], &b[0][0], 16, 8, 8);
     for (size_t l = 0; l < warp_size; ++l)
       for (size_t i = 0; i < 4; ++i) of<OfLane>(lanes, l).c[i] = d[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
   });
@@ -232,7 +218,7 @@ void wmma_multiply(float (&c)[8], const uint32_t *a, const uint32_t *b, bool bfl
       }
       std::memcpy(&d[row][first], lane.c, sizeof(float) * 8);
     }
-    multiply(d, a, b);
+    add_product(&d[0][0], &a[0][0], &b[0][0], 16, 16, 16);
     for (size_t l = 0; l < warp_size; ++l) std::memcpy(of<OfLane>(lanes, l).c, &d[l / 2][l % 2 * 8], sizeof(float) * 8);
   });
 }

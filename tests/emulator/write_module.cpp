@@ -80,8 +80,8 @@ Status write_unit(const Unit &unit, const std::string &module) {
   }
   return write(unit.output, "#include \"device.hpp\"\n#define flashcore flashcore_in_" + id + "\n" + renamed + other +
                                 "#include \"" + unit.source.string() + "\"\n\n" +
-                                "static const bool added = ::emulator::add_module({\"" + module + "\", \"" + broken +
-                                "\", {" + entry_points + "}});\n");
+                                "static const bool added = ::emulator::add_module(\"" + module + "\", \"" + broken +
+                                "\", {" + entry_points + "});\n");
 }
 
 Status write_edited_files(Unit &unit) {

@@ -14,11 +14,11 @@ __device__ __forceinline__ int32_t computed_here(int32_t value) { return value; 
 __device__ __forceinline__ int64_t computed_here(int64_t value) { return value; }
 
 // Subnormal numbers, given or found, are zeros.
-__device__ __forceinline__ float exp2_approx(float x) { return ::emulator::flushed(std::exp2(::emulator::flushed(x))); }
+__device__ __forceinline__ float exp2_approx(float x) { return ::emulator::flushed(exp2f(::emulator::flushed(x))); }
 __device__ __forceinline__ float reciprocal_approx(float x) {
   return ::emulator::flushed(1.0f / ::emulator::flushed(x));
 }
-__device__ __forceinline__ float log2_approx(float x) { return std::log2(::emulator::flushed(x)); }
+__device__ __forceinline__ float log2_approx(float x) { return log2f(::emulator::flushed(x)); }
 
 template <int32_t dtype>
 __device__ __forceinline__ uint32_t pack2(float low, float high) {
