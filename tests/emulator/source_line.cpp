@@ -6,12 +6,14 @@
 #include <link.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <sstream>
+#include <string_view>
 #include <vector>
 
 namespace emulator {
@@ -42,8 +44,10 @@ std::vector<std::string> lines_of(std::span<void *const> addresses) {
   const std::unique_ptr<FILE, int (*)(FILE *)> output(popen(command.str().c_str(), "r"), pclose);
   std::vector<std::string> lines;
   char line[4096];
-  while (output != nullptr && std::fgets(line, sizeof(line), output.get()) != nullptr)
-    lines.emplace_back(line, std::string_view(line).find_first_of(" \n"));
+  while (output != nullptr && std::fgets(line, sizeof(line), output.get()) != nullptr) {
+    const std::string_view text = line;
+    lines.emplace_back(text.substr(0, std::min(text.find(" (discriminator"), text.find('\n'))));
+  }
   return lines;
 }
 
