@@ -44,6 +44,8 @@ void run(const Launch &launch);
 
 // Copies and products whose time a seed decides, so far: a launch that adds none runs alike at each of these times.
 int64_t background_operations();
+// Rows that were computed a second time, so far.
+int64_t rows_computed_again();
 
 [[noreturn]] void fault(const std::string &what);  // of the thread that runs
 

@@ -200,7 +200,7 @@ class Cluster {
 };
 
 inline Block *running = nullptr;  // none between launches
-inline int64_t in_background = 0;
+inline int64_t in_background = 0, computed_again = 0;
 inline Block &running_block() { return *running; }
 void forget_global_writes();  // at the beginning of a launch
 

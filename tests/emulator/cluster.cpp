@@ -86,6 +86,8 @@ void wait_for_launch_ahead() {
 }
 
 int64_t background_operations() { return in_background; }
+int64_t rows_computed_again() { return computed_again; }
+void note_row_computed_again() { ++computed_again; }
 
 const Place &place() { return running->place(); }
 void fault(const char *what) { running->fault(what); }

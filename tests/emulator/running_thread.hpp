@@ -20,6 +20,9 @@ const Place &place();
 
 [[noreturn]] void fault(const char *what);
 
+// By a warp, from memory, because what its block has of the row is no result (kernels/parts/careful_row.cuh).
+void note_row_computed_again();
+
 // Barriers: the block's, which is number 0, or one of groups of threads. All who meet must mean the same (`what`). The answer is
 // whether any of them came with true.
 bool barrier(const char *what, int32_t id, int32_t threads, bool value);

@@ -25,8 +25,8 @@ namespace fs = std::filesystem;
 bool is_of_emulator(const fs::path &path) {
   const fs::path folder = path.parent_path(), name = path.filename();
   const bool beside = folder.filename() == "emulator" && folder.parent_path().filename() == "tests";
-  return (beside && !name.string().starts_with("test_")) || path.string().find("/parts_twins/") != std::string::npos ||
-         path.string().starts_with("/usr/");
+  return (beside && !name.string().starts_with("test_")) ||
+         path.string().find("/emulator/parts_") != std::string::npos || path.string().starts_with("/usr/");
 }
 
 // "file:line" of each frame, the innermost first.
